@@ -1,0 +1,20 @@
+"""What can be wrong with a value of the domain.
+
+MeshError
+├── InvalidName        a name, trust domain or SPIFFE id that cannot be one
+└── AddressCollision   two services whose virtual addresses would be equal
+"""
+
+from __future__ import annotations
+
+
+class MeshError(ValueError):
+    """Base of the errors of this package. `str()` says what is wrong and what would be right."""
+
+
+class InvalidName(MeshError):
+    pass
+
+
+class AddressCollision(MeshError):
+    pass

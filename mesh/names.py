@@ -1,0 +1,91 @@
+"""Keys, and the names and addresses by which a service is reached."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Self
+
+from mesh.errors import AddressCollision, InvalidName
+
+MESH_SUFFIX = "mesh"
+DEFAULT_NAMESPACE = "default"
+DEFAULT_PORT = 80
+DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+VIRTUAL_NETWORK = ipaddress.IPv4Network("240.0.0.0/4")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Key:
+    """The namespace and name of a service, a workload or a document of one kind. `str()` is `<namespace>/<name>`."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """From `<namespace>/<name>`, or `<name>` in the default namespace."""
+        namespace, slash, name = text.partition("/")
+        if not slash:
+            namespace, name = DEFAULT_NAMESPACE, text
+        if not namespace or not name:
+            raise InvalidName(f"{text!r} is not <namespace>/<name>")
+        return cls(namespace, name)
+
+
+def check_label(what: str, label: str) -> str:
+    """`label`, if it is a DNS label (RFC 1123); InvalidName otherwise."""
+    if not DNS_LABEL.fullmatch(label):
+        raise InvalidName(
+            f"{what} {label!r} is not a DNS label: use up to 63 lower-case letters, digits and '-'"
+        )
+    if what == "namespace" and label == MESH_SUFFIX:
+        raise InvalidName(
+            f"namespace {label!r} would make <service>.{MESH_SUFFIX} ambiguous: choose another name"
+        )
+    return label
+
+
+def hostnames(service: Key, caller_namespace: str) -> tuple[str, ...]:
+    """The names, without a port, by which a caller in `caller_namespace` reaches `service`; the full name first."""
+    full = (f"{service.name}.{service.namespace}.{MESH_SUFFIX}", f"{service.name}.{service.namespace}")
+    if service.namespace != caller_namespace:
+        return full
+    return (*full, f"{service.name}.{MESH_SUFFIX}", service.name)
+
+
+def authorities(service: Key, port: int, caller_namespace: str) -> tuple[str, ...]:
+    """The values of `:authority` that mean `port` of `service`: each name with the port, and without it when it is 80."""
+    names = hostnames(service, caller_namespace)
+    with_port = tuple(f"{name}:{port}" for name in names)
+    return (*names, *with_port) if port == DEFAULT_PORT else with_port
+
+
+def sni(service: Key, port: int, trust_domain: str) -> str:
+    """The server name by which mesh TLS is recognised: `<port>.<service>.<namespace>.<trust domain>`."""
+    return f"{port}.{service.name}.{service.namespace}.{trust_domain}"
+
+
+def virtual_address(service: Key) -> str:
+    """An address in 240.0.0.0/4 that is the same on every replica. Raises nothing: see `check_addresses`."""
+    digest = hashlib.blake2b(str(service).encode(), digest_size=8).digest()
+    # Leave out the first and the last address of the network.
+    offset = 1 + int.from_bytes(digest, "big") % (VIRTUAL_NETWORK.num_addresses - 2)
+    return str(VIRTUAL_NETWORK.network_address + offset)
+
+
+def check_addresses(addresses: Iterable[tuple[Key, str]]) -> None:
+    """AddressCollision, naming both services, if two of them have one address. It is never probed around."""
+    owners: dict[str, Key] = {}
+    for service, address in sorted(addresses):
+        other = owners.setdefault(address, service)
+        if other != service:
+            raise AddressCollision(
+                f"services {other} and {service} both have the virtual address {address}: set spec.address of one of them"
+            )

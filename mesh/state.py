@@ -1,0 +1,252 @@
+"""The state of the mesh: what all sources together say, as one frozen value.
+
+`MeshState.apply(event) -> (state, changes)` is the only way to a new state. Its work grows with what the event
+changes: the maps are persistent, so the new state shares what did not change with the old one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from immutables import Map
+
+from mesh.events import Changes, Event, SourceGone, SourceSnapshot, SourceUpdate
+from mesh.identity import Identity
+from mesh.names import Key
+from mesh.service import Service, ServicePort
+from mesh.workload import Endpoint, Health, Workload, endpoint
+
+V = TypeVar("V", Service, Workload)
+
+
+@dataclass(frozen=True, slots=True)
+class Merging:
+    """Where services of one key in two sources are one service: named services, and all of named namespaces."""
+
+    services: frozenset[Key] = frozenset()
+    namespaces: frozenset[str] = frozenset()
+
+    def covers(self, service: Key) -> bool:
+        return service in self.services or service.namespace in self.namespaces
+
+
+@dataclass(frozen=True, slots=True)
+class SourceView:
+    """What one source said last."""
+
+    services: Map[Key, Service] = Map()
+    workloads: Map[Key, Workload] = Map()
+
+
+@dataclass(frozen=True, slots=True)
+class MeshState:
+    """All services and workloads. Iterate in any order; look up by key.
+
+    `order` ranks the sources, first wins; a source that it does not name ranks behind, by name. `members` holds, for
+    each service, the keys of the workloads that serve it, sorted.
+    """
+
+    trust_domain: str
+    order: tuple[str, ...] = ()
+    merging: Merging = Merging()
+    sources: Map[str, SourceView] = Map()
+    services: Map[Key, Service] = Map()
+    workloads: Map[Key, Workload] = Map()
+    members: Map[Key, tuple[Key, ...]] = Map()
+
+    def apply(self, event: Event) -> tuple[MeshState, Changes]:
+        """The state after `event`, and what it changed. The same event again changes nothing."""
+        before = self.sources.get(event.source, SourceView())
+        services: Iterable[Key]
+        workloads: Iterable[Key]
+        if isinstance(event, SourceUpdate):
+            after = SourceView(
+                _updated(before.services, event.services, event.removed_services),
+                _updated(before.workloads, event.workloads, event.removed_workloads),
+            )
+            services = (*(each.key for each in event.services), *event.removed_services)
+            workloads = (*(each.key for each in event.workloads), *event.removed_workloads)
+        else:
+            whole = event if isinstance(event, SourceSnapshot) else SourceSnapshot(event.source)
+            after = SourceView(
+                _whole(before.services, whole.services), _whole(before.workloads, whole.workloads)
+            )
+            services = (*before.services, *after.services)
+            workloads = (*before.workloads, *after.workloads)
+        sources = self.sources.set(event.source, after)
+        if isinstance(event, SourceGone):
+            sources = sources.delete(event.source)
+        return _settle(
+            replace(self, sources=sources),
+            services={key for key in services if before.services.get(key) != after.services.get(key)},
+            workloads={key for key in workloads if before.workloads.get(key) != after.workloads.get(key)},
+        )
+
+    def endpoints(self, service: Key, port: ServicePort) -> tuple[Endpoint, ...]:
+        """The endpoints of one port, by workload key. Critical ones are left out: they get no traffic at all."""
+        found = (endpoint(self.workloads[member], port.name) for member in self.members.get(service, ()))
+        return tuple(each for each in found if each is not None and each.health is not Health.CRITICAL)
+
+    def identities(self, service: Key) -> tuple[Identity, ...]:
+        """Whom a caller accepts as `service`; never empty."""
+        accounts = frozenset(
+            self.workloads[member].service_account for member in self.members.get(service, ())
+        )
+        return self.services[service].identities(self.trust_domain, accounts)
+
+    def conflicts(self) -> Iterator[str]:
+        """A line for each service or workload that a source declares and another, ranked before it, has already."""
+        for source, view in self.sources.items():
+            for key in view.services:
+                owner = self.owner(key)
+                if owner != source and not self.merging.covers(key):
+                    yield (
+                        f"service {key} of source {source} is left out: source {owner} declares it too. "
+                        "Rename one, or switch merging on for the service or its namespace"
+                    )
+            for key in view.workloads:
+                owner = self.workload_owner(key)
+                if owner != source:
+                    yield f"workload {key} of source {source} is left out: source {owner} declares it too. Rename one"
+
+    def _ranked(self) -> list[str]:
+        rank = {source: place for place, source in enumerate(self.order)}
+        return sorted(self.sources, key=lambda source: (rank.get(source, len(rank)), source))
+
+    def owner(self, service: Key) -> str | None:
+        return next((source for source in self._ranked() if service in self.sources[source].services), None)
+
+    def workload_owner(self, workload: Key) -> str | None:
+        return next((source for source in self._ranked() if workload in self.sources[source].workloads), None)
+
+    def effective_service(self, key: Key) -> Service | None:
+        owner = self.owner(key)
+        return None if owner is None else self.sources[owner].services[key]
+
+    def effective_workload(self, key: Key) -> Workload | None:
+        """The workload as its first source has it, less the services that belong to another source."""
+        source = self.workload_owner(key)
+        if source is None:
+            return None
+        workload = self.sources[source].workloads[key]
+        if len(self.sources) == 1:
+            return workload
+        served = tuple(
+            service
+            for service in workload.services
+            if self.owner(service) in {source, None} or self.merging.covers(service)
+        )
+        return workload if served == workload.services else replace(workload, services=served)
+
+
+def _settle(state: MeshState, services: set[Key], workloads: set[Key]) -> tuple[MeshState, Changes]:
+    """Bring the effective services and workloads of `state` up to date for the keys that a source spoke of."""
+    if not services and not workloads:
+        return state, Changes()
+    touched = workloads | _declared_members(state, services)
+    new_services, changed_services = state.services, set[Key]()
+    for key in services:
+        new_services = _moved(new_services, key, state.effective_service(key), changed_services)
+    new_workloads, changed_workloads = state.workloads, set[Key]()
+    for key in touched:
+        new_workloads = _moved(new_workloads, key, state.effective_workload(key), changed_workloads)
+    changed_endpoints = set(changed_services)
+    regrouped: dict[Key, set[Key]] = {}
+    for key in changed_workloads:
+        was, now = _served(state.workloads.get(key)), _served(new_workloads.get(key))
+        changed_endpoints |= was | now
+        for service in was ^ now:
+            regrouped.setdefault(service, set(state.members.get(service, ()))).symmetric_difference_update(
+                {key}
+            )
+    members = state.members
+    for service, group in regrouped.items():
+        members = members.set(service, tuple(sorted(group))) if group else members.delete(service)
+    new = replace(state, services=new_services, workloads=new_workloads, members=members)
+    for service in changed_endpoints:
+        # To its callers, a service that may be served by other identities is another service.
+        both = service in new_services and service in state.services
+        if both and new.identities(service) != state.identities(service):
+            changed_services.add(service)
+    return new, Changes(
+        services=frozenset(changed_services),
+        endpoints=frozenset(key for key in changed_endpoints if key in new_services),
+        workloads=frozenset(
+            key
+            for key in changed_workloads
+            if _own_view(state.workloads.get(key)) != _own_view(new_workloads.get(key))
+        ),
+        urgent=any(
+            _lost_traffic(state.workloads.get(key), new_workloads.get(key)) for key in changed_workloads
+        )
+        or any(key not in new_services for key in changed_services),
+    )
+
+
+def _declared_members(state: MeshState, services: set[Key]) -> set[Key]:
+    """The workloads that come or go with the owner of `services`: none where one source declares everything."""
+    if len(state.sources) < 2 or not services:
+        return set()
+    return {
+        key
+        for view in state.sources.values()
+        for key, workload in view.workloads.items()
+        if not services.isdisjoint(workload.services)
+    }
+
+
+def _served(workload: Workload | None) -> set[Key]:
+    return set(workload.services) if workload else set()
+
+
+def _whole(before: Map[Key, V], values: Iterable[V]) -> Map[Key, V]:
+    """A map of `values` alone, which keeps the objects of `before` that are equal."""
+    made: dict[Key, V] = {}
+    for each in values:
+        old = before.get(each.key)
+        made[each.key] = old if old is not None and old == each and old.origin == each.origin else each
+    return Map(made)
+
+
+def _updated(before: Map[Key, V], put: Iterable[V], removed: Iterable[Key]) -> Map[Key, V]:
+    draft = before.mutate()
+    for each in put:
+        draft[each.key] = each
+    for key in removed:
+        draft.pop(key, None)
+    return draft.finish()
+
+
+def _moved(current: Map[Key, V], key: Key, value: V | None, changed: set[Key]) -> Map[Key, V]:
+    """`current` with `key` at `value` (absent when None); `changed` gains the key if that is a change."""
+    old = current.get(key)
+    if old == value:
+        return current
+    changed.add(key)
+    return current.delete(key) if value is None else current.set(key, value)
+
+
+def _lost_traffic(old: Workload | None, new: Workload | None) -> bool:
+    """Whether callers must stop using what `old` offered: removed, critical, moved, or no longer of a service."""
+    if old is None or old.health is Health.CRITICAL or not old.services:
+        return False
+    if new is None or new.health is Health.CRITICAL:
+        return True
+    return (old.address, old.ports, old.meshed) != (new.address, new.ports, new.meshed) or not set(
+        old.services
+    ) <= set(new.services)
+
+
+def _own_view(workload: Workload | None) -> object:
+    """What of a workload decides its own sidecar's configuration, as opposed to that of its callers."""
+    return workload and (
+        workload.services,
+        workload.service_account,
+        workload.address,
+        workload.ports,
+        workload.meshed,
+        workload.uses,
+        workload.outbound_port,
+    )

@@ -1,0 +1,68 @@
+# What a contributor or CI runs. Each target does its own set-up; `make` alone lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+# Extra arguments for pytest: make test ARGS='tests/unit -k names'
+ARGS ?=
+
+.PHONY: help venv tools demo test check check-lint check-format check-types check-scripts check-imports format golden heavy soak compose-test bench clean distclean
+
+help: ## List the targets
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+venv: ## Make or refresh .venv (editable install, generated messages, development tools)
+	@scripts/install/venv.sh
+
+tools: venv ## Install what the tests need besides Python: Envoy, Consul, system packages
+	@scripts/install/system.sh curl openssl wrk
+	@scripts/install/envoy.sh > /dev/null
+	@scripts/install/consul.sh > /dev/null
+
+demo: venv ## Run a mesh of real Envoys on this machine; CHECK=1 sends requests once and exits 0 or 1
+	@scripts/install/envoy.sh > /dev/null
+	@exec $(BIN)/meshwright demo $(if $(CHECK),--check)
+
+test: tools ## Run the tests (long suites in their short form); ARGS=... for pytest
+	@$(BIN)/pytest -m 'not heavy' $(ARGS)
+
+check: venv ## Lint, format, types (strict, tests included) and import rules, side by side
+	@$(MAKE) --keep-going --jobs 5 --output-sync=target check-lint check-format check-types check-scripts check-imports
+check-lint:
+	@$(BIN)/ruff check --quiet .
+check-format:
+	@$(BIN)/ruff format --quiet --check . || { echo "run: make format" >&2; exit 1; }
+check-types:
+	@$(BIN)/mypy
+check-scripts:
+	@$(BIN)/mypy --cache-dir .mypy_cache/scripts hatch_build.py $$(git ls-files 'deploy/*.py' 'examples/*.py' 'scripts/*.py')
+check-imports:
+	@$(BIN)/lint-imports
+
+format: venv ## Format the Python and the Go
+	@$(BIN)/ruff check --quiet --fix-only .
+	@$(BIN)/ruff format .
+	@go=$$(scripts/install/go.sh) && "$$(dirname "$$go")/gofmt" -w bench
+
+golden: tools ## Rewrite the golden files from what the code renders now; then read the diff
+	@MESHWRIGHT_REWRITE_GOLDENS=1 $(BIN)/pytest tests/golden $(ARGS)
+	@git status --short tests/golden
+
+heavy: tools ## Run the long forms of the long suites
+	@$(BIN)/pytest -m heavy $(ARGS)
+soak: heavy ## The same as heavy
+
+compose-test: tools ## Run compose.yaml for real: containers, Consul, sidecars (root: installs docker if need be)
+	@$(BIN)/pytest tests/feature/test_compose.py $(ARGS)
+
+bench: venv ## Measure beside go-control-plane; SERVICES= ENDPOINTS= PROXIES= REPEATS=, or ARGS=... (see bench/README.md)
+	@$(BIN)/python -m bench.run $(if $(SERVICES),--services $(SERVICES)) $(if $(ENDPOINTS),--endpoints $(ENDPOINTS)) \
+	  $(if $(PROXIES),--proxies $(PROXIES)) $(if $(REPEATS),--repeats $(REPEATS)) $(ARGS)
+
+clean: ## Remove what tools and builds left behind
+	@rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+distclean: clean ## The same, and the virtual environment and the generated messages
+	@rm -rf .venv pb

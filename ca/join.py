@@ -1,0 +1,233 @@
+"""The join service: a proof and a CSR in, a certificate out; and the renewal of what was given.
+
+The protocol is `proto/meshwright/join/v1/join.proto`. Who the caller is comes from the proof alone (Join: the token; Renew:
+the certificate of the connection), never from the CSR, which carries a key and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import NoReturn, TypeAlias
+
+import grpc
+import grpc.aio
+from cryptography.hazmat.primitives import serialization
+
+from ca import control_plane
+from ca.authority import LEAF_LIFETIME, Authority, LeafRequest
+from ca.csr import SigningRequest, check_csr
+from ca.errors import AuthorityError, CsrRefused, TokenError, TokenForAnother, UnusablePeer
+from ca.peer import Proved, proved, workload_key
+from ca.rate_limit import AttemptLimit, peer_host
+from ca.times import Chance, Clock, renewal_time
+from ca.tokens import TokenClaims, TokenStore, key_id_of
+from mesh.errors import InvalidName
+from mesh.identity import Identity
+from mesh.names import Key
+from pb.meshwright.join.v1.join_pb2 import Certificate, JoinRequest, RenewRequest
+from pb.meshwright.join.v1.join_pb2_grpc import JoinServiceServicer
+
+ExpectedIdentity: TypeAlias = Callable[[Key], Identity | None]
+"""The identity that discovery gives a workload; None while it is not discovered."""
+
+
+class Outcome(StrEnum):
+    JOINED = "joined"
+    RENEWED = "renewed"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class JoinEvent:
+    """What came of an attempt, for logs and metrics. `reason` is safe to log: it never quotes a token or a key."""
+
+    outcome: Outcome
+    peer: str
+    workload: str
+    identity: str = ""
+    status: str = "OK"
+    reason: str = ""
+
+
+class _Refused(Exception):
+    """An attempt that ends with `status`; `args[0]` is said to the caller and logged."""
+
+    def __init__(self, status: grpc.StatusCode, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+JoinContext: TypeAlias = "grpc.aio.ServicerContext[JoinRequest, Awaitable[Certificate]]"
+RenewContext: TypeAlias = "grpc.aio.ServicerContext[RenewRequest, Awaitable[Certificate]]"
+
+
+class JoinService(JoinServiceServicer):
+    """Serve it on the join port (TLS) for Join, and on the ADS port (mutual TLS) for Renew.
+
+    `expected_identity` is asked for each workload; `on_event` is told of every outcome and must not block nor raise.
+    """
+
+    def __init__(
+        self,
+        authority: Authority,
+        tokens: TokenStore,
+        *,
+        clock: Clock,
+        chance: Chance,
+        limit: AttemptLimit,
+        expected_identity: ExpectedIdentity,
+        on_event: Callable[[JoinEvent], None],
+        lifetime: timedelta = LEAF_LIFETIME,
+    ) -> None:
+        self._authority = authority
+        self._tokens = tokens
+        self._clock = clock
+        self._chance = chance
+        self._limit = limit
+        self._expected_identity = expected_identity
+        self._on_event = on_event
+        self._lifetime = lifetime
+
+    async def Join(self, request: JoinRequest, context: JoinContext) -> Certificate:  # noqa: N802
+        peer = peer_host(context.peer())
+        name = f"{request.namespace[:64]}/{request.workload[:256]}"
+        try:
+            self._admit(peer)
+            certificate = await self._join(request)
+        except _Refused as refused:
+            await self._refuse(context, peer, name, refused)
+        self._limit.succeeded(peer)
+        self._on_event(JoinEvent(Outcome.JOINED, peer, name, certificate.identity))
+        return certificate
+
+    async def Renew(self, request: RenewRequest, context: RenewContext) -> Certificate:  # noqa: N802
+        peer = peer_host(context.peer())
+        name = ""
+        try:
+            holder = self._holder(context)
+            name = holder.node_id
+            self._admit(name)
+            csr = _checked(request.csr)
+            self._compare(holder.workload, holder.identity)
+            certificate = await self._issue(holder.identity, holder.workload, csr)
+        except _Refused as refused:
+            await self._refuse(context, peer, name, refused)
+        # Not given back to the limit: a proxy that renews in a loop is held to its rate.
+        self._on_event(JoinEvent(Outcome.RENEWED, peer, name, certificate.identity))
+        return certificate
+
+    def _admit(self, who: str) -> None:
+        if not self._limit.attempt(who):
+            raise _Refused(
+                grpc.StatusCode.RESOURCE_EXHAUSTED, f"too many attempts by {who}, or in all: try again later"
+            )
+
+    async def _join(self, request: JoinRequest) -> Certificate:
+        csr = _checked(request.csr)
+        try:
+            workload = workload_key(request.namespace, request.workload)
+        except InvalidName as error:
+            raise _Refused(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from error
+        if request.WhichOneof("proof") != "join_token":
+            raise _Refused(grpc.StatusCode.UNAUTHENTICATED, "no proof was shown: use a join token")
+        key_id = key_id_of(
+            csr.public_key.public_bytes(
+                serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+            )
+        )
+        shown = (request.join_token, workload.namespace, workload.name, self._clock(), key_id)
+        # What can be refused is refused before a use of the token is counted.
+        identity = self._identity(await self._proof(self._tokens.verify, shown))
+        self._compare(workload, identity)
+        identity = self._identity(await self._proof(self._tokens.redeem, shown))
+        return await self._issue(identity, workload, csr)
+
+    async def _proof(self, check: _Check, shown: _Shown) -> TokenClaims:
+        try:
+            return await asyncio.to_thread(check, *shown)
+        except TokenForAnother as error:
+            raise _Refused(grpc.StatusCode.PERMISSION_DENIED, str(error)) from error
+        except TokenError as error:
+            raise _Refused(grpc.StatusCode.UNAUTHENTICATED, str(error)) from error
+
+    def _identity(self, claims: TokenClaims) -> Identity:
+        trust_domain = self._authority.roots().trust_domain
+        identity = Identity(trust_domain, claims.workload.namespace, claims.service_account)
+        if control_plane.is_control_plane(identity):
+            raise _Refused(
+                grpc.StatusCode.PERMISSION_DENIED,
+                f"{identity} is the control plane's own: no workload has it",
+            )
+        return identity
+
+    def _compare(self, workload: Key, identity: Identity) -> None:
+        """Refuse an identity that is not the one discovery gives the workload. Not discovered yet: ADS will wait for it."""
+        expected = self._expected_identity(workload)
+        if expected is not None and expected != identity:
+            raise _Refused(
+                grpc.StatusCode.PERMISSION_DENIED,
+                f"workload {workload} has the service account {expected.service_account!r} where it is registered, "
+                f"and {identity.service_account!r} by this proof: change one of them",
+            )
+
+    def _holder(self, context: RenewContext) -> Proved:
+        """Whom the connection's client certificate was issued to. The handshake verified it against our roots."""
+        pems = context.auth_context().get("x509_pem_cert", ())
+        pem = next(iter(pems), None)
+        if pem is None:
+            raise _Refused(
+                grpc.StatusCode.UNAUTHENTICATED,
+                "no client certificate: renew over mutual TLS, or join by a token",
+            )
+        try:
+            holder = proved(pem)
+        except UnusablePeer as error:
+            raise _Refused(grpc.StatusCode.UNAUTHENTICATED, str(error)) from error
+        if holder.not_after <= self._clock():  # the handshake may be long ago
+            raise _Refused(
+                grpc.StatusCode.UNAUTHENTICATED,
+                f"the client certificate ended at {holder.not_after}: join again",
+            )
+        return holder
+
+    async def _issue(self, identity: Identity, workload: Key, csr: SigningRequest) -> Certificate:
+        try:
+            issued = await self._authority.issue(LeafRequest(identity, csr, workload, self._lifetime))
+        except AuthorityError as error:
+            # The reason names files of the server: it is logged, the caller need not know.
+            self._on_event(
+                JoinEvent(Outcome.REFUSED, "", str(workload), identity.uri, "UNAVAILABLE", str(error))
+            )
+            raise _Refused(
+                grpc.StatusCode.UNAVAILABLE,
+                "the authority cannot issue certificates now: see the server's log",
+            ) from error
+        return Certificate(
+            chain_pem=issued.chain_pem,
+            roots_pem=self._authority.roots().pem,
+            renew_at=int(renewal_time(issued.issued, issued.not_after, self._chance()).timestamp()),
+            identity=identity.uri,
+        )
+
+    async def _refuse(
+        self, context: JoinContext | RenewContext, peer: str, name: str, refused: _Refused
+    ) -> NoReturn:
+        reason = str(refused)
+        self._on_event(JoinEvent(Outcome.REFUSED, peer, name, "", refused.status.name, reason))
+        await context.abort(refused.status, reason)
+        raise AssertionError("abort() never returns")
+
+
+_Shown: TypeAlias = "tuple[str, str, str, datetime, str]"
+_Check: TypeAlias = "Callable[[str, str, str, datetime, str], TokenClaims]"
+
+
+def _checked(der: bytes) -> SigningRequest:
+    try:
+        return check_csr(der)
+    except CsrRefused as error:
+        raise _Refused(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from error

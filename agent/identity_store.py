@@ -1,0 +1,159 @@
+"""The agent's own key, certificate and trust bundle on disk.
+
+    <directory>/pending.key                    the key of a join that has no answer yet
+    <directory>/identity/<number>/key.pem      0600
+    <directory>/identity/<number>/chain.pem    leaf first
+    <directory>/identity/<number>/roots.pem
+    <directory>/identity/current -> <number>
+
+Envoy reads the files through `current` and watches `<directory>/identity`: its file-based SDS reads all of them again when
+something is moved into the watched directory (`watched_directory` in
+https://www.envoyproxy.io/docs/envoy/v1.40.0/api-v3/extensions/transport_sockets/tls/v3/common.proto). The link is replaced by one
+rename, so that neither Envoy nor a crash ever sees a key beside the certificate of another.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from agent.errors import DamagedIdentity
+from ca import files
+from ca.csr import key_pem, new_key
+from ca.errors import InsecureFile, UnusablePeer
+from ca.peer import proved
+from ca.profile import CLOCK_SKEW
+from mesh.identity import Identity
+from mesh.names import Key
+
+KEEP = 2
+"""The current generation and the one before, which Envoy may be reading."""
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityFiles:
+    """Paths for Envoy. They stay the same when the content is renewed; `watched` is the directory in which that shows."""
+
+    key: Path
+    chain: Path
+    roots: Path
+    watched: Path
+
+
+@dataclass(frozen=True, slots=True)
+class StoredIdentity:
+    """What the agent has proved to be. `key_pem` is secret and shown by no repr."""
+
+    identity: Identity
+    workload: Key
+    issued: datetime
+    not_after: datetime
+    chain_pem: bytes = field(repr=False)
+    roots_pem: bytes = field(repr=False)
+    key_pem: bytes = field(repr=False)
+
+
+class IdentityStore:
+    """The identity kept in `directory`, for one agent at a time. All methods but `paths` read or write files."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._generations = directory / "identity"
+        self._current = self._generations / "current"
+        self._pending = directory / "pending.key"
+
+    def paths(self) -> IdentityFiles:
+        return IdentityFiles(
+            key=self._current / "key.pem",
+            chain=self._current / "chain.pem",
+            roots=self._current / "roots.pem",
+            watched=self._generations,
+        )
+
+    def load(self) -> StoredIdentity | None:
+        """What is stored, expired or not; None if nothing is. DamagedIdentity if it cannot be used."""
+        paths = self.paths()
+        if not self._current.is_symlink():
+            return None
+        try:
+            return parse_identity(
+                files.read_private(paths.key), paths.chain.read_bytes(), paths.roots.read_bytes()
+            )
+        except (OSError, InsecureFile, DamagedIdentity) as error:
+            raise DamagedIdentity(
+                f"the identity in {self._generations} cannot be used ({error}): remove that directory and join by a new token"
+            ) from error
+
+    def save(self, identity: StoredIdentity) -> None:
+        """Make `identity` the current one, in one step. OSError leaves the one before."""
+        files.private_directory(self._directory)
+        files.private_directory(self._generations)
+        number = max(self._numbers(), default=0) + 1
+        generation = files.private_directory(self._generations / str(number))
+        files.write_atomically(generation / "key.pem", identity.key_pem)
+        files.write_atomically(generation / "chain.pem", identity.chain_pem)
+        files.write_atomically(generation / "roots.pem", identity.roots_pem)
+        files.sync_directory(self._generations)
+        link = self._generations / ".next"
+        link.unlink(missing_ok=True)
+        link.symlink_to(str(number))
+        link.replace(self._current)
+        files.sync_directory(self._generations)
+        for old in self._numbers():
+            if old <= number - KEEP:
+                shutil.rmtree(self._generations / str(old))
+        self._pending.unlink(missing_ok=True)
+
+    def pending_key(self) -> ec.EllipticCurvePrivateKey:
+        """The key to join with: the same until `save`, also over restarts.
+
+        A control plane counts a repeated join with the same key as the same use of the token, so an answer that was
+        lost on its way costs nothing.
+        """
+        files.private_directory(self._directory)
+        try:
+            key = serialization.load_pem_private_key(files.read_private(self._pending), None)
+        except (OSError, InsecureFile, ValueError, TypeError, UnsupportedAlgorithm):
+            pass  # none yet, or one that cannot be used: nothing depends on it before the join
+        else:
+            if isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP256R1):
+                return key
+        made = new_key()
+        files.write_atomically(self._pending, key_pem(made))
+        return made
+
+    def _numbers(self) -> list[int]:
+        return sorted(int(path.name) for path in self._generations.iterdir() if path.name.isdecimal())
+
+
+def parse_identity(pem: bytes, chain_pem: bytes, roots_pem: bytes) -> StoredIdentity:
+    """The identity that a key (PKCS #8 PEM), a chain and a bundle make; DamagedIdentity if they do not make one."""
+    try:
+        key = serialization.load_pem_private_key(pem, None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise DamagedIdentity("the private key cannot be read") from None  # the cause might quote it
+    try:
+        leaf = x509.load_pem_x509_certificates(chain_pem)[0]
+        if not x509.load_pem_x509_certificates(roots_pem):
+            raise DamagedIdentity("the trust bundle holds no certificate")
+        holder = proved(chain_pem)
+    except (ValueError, IndexError, UnusablePeer) as error:
+        raise DamagedIdentity(f"the certificates cannot be read: {error}") from error
+    if key.public_key() != leaf.public_key():
+        raise DamagedIdentity("the certificate is not for the private key")
+    return StoredIdentity(
+        identity=holder.identity,
+        workload=holder.workload,
+        issued=leaf.not_valid_before_utc + CLOCK_SKEW,
+        not_after=holder.not_after,
+        chain_pem=chain_pem,
+        roots_pem=roots_pem,
+        key_pem=pem,
+    )

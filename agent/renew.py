@@ -1,0 +1,218 @@
+"""Getting the agent's certificate, and keeping it: join, then renew at half of its life, for as long as the agent runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final, NoReturn
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from structlog.typing import FilteringBoundLogger
+
+from agent.backoff import Backoff
+from agent.errors import AgentError, DamagedIdentity, NeedsToken, NotOurControlPlane
+from agent.identity_store import IdentityStore, StoredIdentity, parse_identity
+from agent.join import ControlPlane, Unavailable, join, renew
+from ca.csr import key_pem, make_csr, new_key
+from ca.errors import InsecureFile
+from ca.files import read_private
+from ca.times import Chance, Clock, renewal_time
+from mesh.names import Key
+from pb.meshwright.join.v1.join_pb2 import Certificate
+
+LONGEST_SLEEP: Final = 60.0
+"""Seconds. Longer waits are cut into pieces: a clock that was set, or a host that slept, is noticed."""
+WARN_BELOW: Final = 0.25
+"""The part of a certificate's life that is left when failures to renew become warnings of an end that is near."""
+
+Sleep = Callable[[float], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSource:
+    """Where a join token is found when one is needed. The file is read each time, so that a new token may be put there."""
+
+    token: str | None = field(default=None, repr=False)
+    file: Path | None = None
+
+    def read(self) -> str | None:
+        """NeedsToken if the file cannot be read."""
+        if self.token:
+            return self.token
+        if self.file is None:
+            return None
+        try:
+            return read_private(self.file).decode().strip() or None
+        except FileNotFoundError:
+            return None
+        except (OSError, InsecureFile, UnicodeDecodeError) as error:
+            raise NeedsToken(f"the join token cannot be read: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """Whom to join, as whom, and by what."""
+
+    workload: Key
+    trust_domain: str
+    join_address: str
+    renew_address: str
+    bundle: Path
+    tokens: TokenSource
+
+
+class CertificateKeeper:
+    """Holds the agent's certificate valid: `obtain` it once, then `keep` it for as long as the agent lives."""
+
+    def __init__(
+        self,
+        membership: Membership,
+        store: IdentityStore,
+        *,
+        clock: Clock,
+        chance: Chance,
+        log: FilteringBoundLogger,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        self._membership = membership
+        self._store = store
+        self._clock = clock
+        self._chance = chance
+        self._log = log
+        self._sleep = sleep
+        self._held: StoredIdentity | None = None
+        self._renew_at = clock()
+
+    async def obtain(self) -> StoredIdentity:
+        """The stored identity while it is valid, which needs no control plane; else a new one by the token.
+
+        Waits for a control plane that is away. Errors: JoinRefused, NotOurControlPlane, NeedsToken, DamagedIdentity.
+        """
+        stored = await self._load()
+        if stored is not None and stored.not_after > self._clock():
+            self._renew_at = renewal_time(stored.issued, stored.not_after, self._chance())
+            self._hold("identity loaded", stored)
+            return stored
+        backoff = Backoff(self._chance)
+        while True:
+            try:
+                return await self._join(stored)
+            except Unavailable as error:
+                delay = backoff.next()
+                self._log.warning("joining has to wait", reason=str(error), retry_in=round(delay, 1))
+                await self._sleep(delay)
+
+    async def keep(self) -> NoReturn:
+        """Renew what `obtain` gave and what follows it, without end.
+
+        No failure ends it: the data plane goes on with what it has. Once the certificate has expired it takes a join
+        token, as at the first start: one is looked for at each try.
+        """
+        held = self._held or await self.obtain()
+        backoff = _renewal_backoff(held, self._chance)
+        while True:
+            await self._until(self._renew_at)
+            try:
+                held = await (self._join(held) if held.not_after <= self._clock() else self._renew(held))
+            except (AgentError, OSError) as error:
+                delay = backoff.next()
+                self._renew_at = self._clock() + timedelta(seconds=delay)
+                self._report(held, error, delay)
+            else:
+                backoff = _renewal_backoff(held, self._chance)
+
+    async def _until(self, time: datetime) -> None:
+        while (left := (time - self._clock()).total_seconds()) > 0:
+            await self._sleep(min(left, LONGEST_SLEEP))
+
+    async def _load(self) -> StoredIdentity | None:
+        membership = self._membership
+        try:
+            stored = await asyncio.to_thread(self._store.load)
+        except DamagedIdentity as error:
+            if await asyncio.to_thread(membership.tokens.read) is None:
+                raise
+            self._log.warning("the stored identity is not used", reason=str(error))
+            return None
+        if stored is not None:
+            self._check(stored, "the stored identity", "give each workload a directory of its own")
+        return stored
+
+    async def _join(self, expired: StoredIdentity | None) -> StoredIdentity:
+        membership = self._membership
+        token = await asyncio.to_thread(membership.tokens.read)
+        if token is None:
+            what = (
+                "this workload has no certificate yet"
+                if expired is None
+                else f"the certificate expired at {expired.not_after.isoformat()}"
+            )
+            raise NeedsToken(f"{what}: give a join token, made by `meshwright token create`")
+        key = await asyncio.to_thread(self._store.pending_key)
+        roots = await asyncio.to_thread(self._bundle)
+        server = ControlPlane(membership.join_address, membership.trust_domain, roots)
+        answer = await join(server, token, membership.workload, make_csr(key))
+        return await self._take("joined", key, answer)
+
+    async def _renew(self, held: StoredIdentity) -> StoredIdentity:
+        membership = self._membership
+        server = ControlPlane(membership.renew_address, membership.trust_domain, held.roots_pem)
+        key = new_key()
+        answer = await renew(server, held, make_csr(key))
+        return await self._take("certificate renewed", key, answer)
+
+    async def _take(self, event: str, key: ec.EllipticCurvePrivateKey, answer: Certificate) -> StoredIdentity:
+        """Check, store and hold what the control plane answered."""
+        granted = parse_identity(key_pem(key), answer.chain_pem, answer.roots_pem)
+        self._check(granted, "the control plane's answer", "see the control plane's log")
+        await asyncio.to_thread(self._store.save, granted)
+        self._renew_at = datetime.fromtimestamp(answer.renew_at, UTC)
+        self._hold(event, granted)
+        return granted
+
+    def _check(self, found: StoredIdentity, where: str, remedy: str) -> None:
+        membership = self._membership
+        if found.workload != membership.workload or found.identity.trust_domain != membership.trust_domain:
+            raise DamagedIdentity(
+                f"{where} is for {found.workload} in {found.identity.trust_domain!r}, not for "
+                f"{membership.workload} in {membership.trust_domain!r}: {remedy}"
+            )
+
+    def _hold(self, event: str, held: StoredIdentity) -> None:
+        self._held = held
+        self._log.info(
+            event,
+            identity=held.identity.uri,
+            not_after=held.not_after.isoformat(timespec="seconds"),
+            renew_at=self._renew_at.isoformat(timespec="seconds"),
+        )
+
+    def _report(self, held: StoredIdentity, error: Exception, delay: float) -> None:
+        left = held.not_after - self._clock()
+        told = {"reason": str(error), "not_after": held.not_after.isoformat(), "retry_in": round(delay, 1)}
+        if left <= timedelta(0):
+            self._log.error(
+                "the certificate has expired: a new connection to the control plane needs a join token",
+                **told,
+            )
+        elif left < WARN_BELOW * (held.not_after - held.issued):
+            self._log.error("the certificate ends soon and could not be renewed", **told)
+        else:
+            self._log.warning("the certificate could not be renewed yet", **told)
+
+    def _bundle(self) -> bytes:
+        try:
+            return self._membership.bundle.read_bytes()
+        except OSError as error:
+            raise NotOurControlPlane(
+                f"the trust bundle cannot be read ({error}): copy roots.pem from the control plane's data directory"
+            ) from error
+
+
+def _renewal_backoff(held: StoredIdentity, chance: Chance) -> Backoff:
+    """Delays fit for the life of `held`: from the middle of it to its end there is time for ten tries at least."""
+    maximum = min(300.0, (held.not_after - held.issued).total_seconds() / 20)
+    return Backoff(chance, first=min(1.0, maximum / 4), maximum=maximum)

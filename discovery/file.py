@@ -1,0 +1,113 @@
+"""Files as a source: what sets of documents say, as events."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from typing import TypeVar
+
+from discovery.source import (
+    SourceEvent,
+    SourceFailed,
+    SourceRecovered,
+    SourceReport,
+)
+from documents.parsing import Document
+from documents.sets import DocumentSet
+from mesh.events import SourceUpdate
+from mesh.names import Key
+from mesh.service import Service
+from mesh.workload import Workload
+
+V = TypeVar("V", Service, Workload)
+
+
+class FileSource:
+    """The services and workloads of a directory of documents.
+
+    `sets` yields the documents at first and after each change (`store.directory.Directory` is one). It is iterated
+    anew by each call of `events`, so it should be one that can be. `guarded`: a directory that is suddenly empty is
+    more often a mount that went away than somebody's wish.
+    """
+
+    def __init__(self, name: str, sets: AsyncIterable[DocumentSet], *, guarded: bool = True) -> None:
+        self._name = name
+        self._sets = sets
+        self._guarded = guarded
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def guarded(self) -> bool:
+        return self._guarded
+
+    async def events(self) -> AsyncGenerator[SourceEvent, None]:
+        told: DocumentSet | None = None
+        failing = ""
+        report = SourceReport(self._name)
+        async with _closing(aiter(self._sets)) as sets:
+            async for documents in sets:
+                if documents.failure:
+                    if documents.failure != failing:
+                        yield SourceFailed(self._name, documents.failure)
+                    failing = documents.failure
+                    continue
+                if failing:
+                    failing = ""
+                    yield SourceRecovered(self._name)
+                if told is None:
+                    yield documents.to_snapshot(self._name)
+                elif update := difference(self._name, told, documents):
+                    yield update
+                told = documents
+                new = _report(self._name, documents)
+                if new != report:
+                    report = new
+                    yield report
+
+
+def difference(source: str, old: DocumentSet, new: DocumentSet) -> SourceUpdate | None:
+    """What `new` has in force that `old` has not, and the reverse; None if there is nothing of the kind.
+
+    Looks only into files whose content in force is another one. A document that has merely moved is put again, for
+    its origin.
+    """
+    was: dict[tuple[str, Key], Document] = {}
+    now: dict[tuple[str, Key], Document] = {}
+    for file in {*old.files, *new.files}:
+        before, after = (each.files.get(file) for each in (old, new))
+        held = before.held if before else None, after.held if after else None
+        if held[0] is held[1]:
+            continue
+        for parsed, into in zip(held, (was, now), strict=True):
+            into.update({document.name: document for document in (parsed.documents if parsed else ())})
+    values = [
+        document.value
+        for name, document in now.items()
+        if name not in was or was[name].value != document.value or was[name].origin != document.origin
+    ]
+    removed = [document.value for name, document in was.items() if name not in now]
+    update = SourceUpdate(
+        source,
+        services=tuple(each for each in values if isinstance(each, Service)),
+        workloads=tuple(each for each in values if isinstance(each, Workload)),
+        removed_services=tuple(each.key for each in removed if isinstance(each, Service)),
+        removed_workloads=tuple(each.key for each in removed if isinstance(each, Workload)),
+    )
+    return None if update == SourceUpdate(source) else update
+
+
+def _report(source: str, documents: DocumentSet) -> SourceReport:
+    return SourceReport(source, tuple(map(str, documents.errors)), tuple(map(str, documents.warnings)))
+
+
+@contextlib.asynccontextmanager
+async def _closing(sets: AsyncIterator[DocumentSet]) -> AsyncIterator[AsyncIterator[DocumentSet]]:
+    """Close `sets` at the end if it can be closed: it may hold a watcher."""
+    try:
+        yield sets
+    finally:
+        if isinstance(sets, AsyncGenerator):
+            await sets.aclose()

@@ -1,0 +1,166 @@
+"""From the bytes of one file to its documents, or to all that is wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from pydantic import ValidationError
+
+from documents.envelope import Kind, Named, Problem
+from documents.errors import Conflict, DocumentError, Invalid, Malformed, Where
+from documents.explaining import explained
+from documents.kinds import KINDS
+from documents.reading import Piece, Refusal, Tree, nearest, pieces, show
+from mesh.names import DEFAULT_NAMESPACE, Key
+from mesh.service import Service
+from mesh.workload import Workload
+
+MAX_ERRORS = 100
+"""Errors told of one file; the rest is probably the same mistake."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document that is right by itself. Its place is provenance and no part of its value."""
+
+    kind: str
+    key: Key
+    value: Named
+    where: Where
+    created: datetime | None = None
+
+    @property
+    def name(self) -> tuple[str, Key]:
+        """What no two documents may share."""
+        return self.kind, self.key
+
+    @property
+    def origin(self) -> str:
+        """`<file>#<number> <kind> <namespace>/<name>`."""
+        return f"{self.where.file}#{self.where.document} {self.kind} {self.key}"
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedFile:
+    """What one file says. With errors, `documents` holds those that are right by themselves; none is in force."""
+
+    file: str
+    documents: tuple[Document, ...] = ()
+    errors: tuple[DocumentError, ...] = ()
+
+    def services(self) -> Iterator[Service]:
+        return (each.value for each in self.documents if isinstance(each.value, Service))
+
+    def workloads(self) -> Iterator[Workload]:
+        return (each.value for each in self.documents if isinstance(each.value, Workload))
+
+
+def parse(file: str, data: bytes, kinds: tuple[Kind, ...] = KINDS) -> ParsedFile:
+    """The documents of a file. Raises nothing: all that is wrong is in `errors`, at most MAX_ERRORS of them.
+
+    `file` is the name by which errors call it.
+    """
+    found: list[Document] = []
+    errors: list[DocumentError] = []
+    for number, piece in enumerate(pieces(file, data), start=1):
+        if isinstance(piece, DocumentError):
+            errors.append(piece)
+        else:
+            read = _document(file, number, piece, kinds)
+            if isinstance(read, Document):
+                found.append(read)
+            else:
+                errors.extend(read)
+        if len(errors) >= MAX_ERRORS:
+            break
+    errors.extend(_repeated(found))
+    return ParsedFile(file, tuple(found), tuple(errors[:MAX_ERRORS]))
+
+
+def _document(
+    file: str, number: int, piece: Piece, kinds: tuple[Kind, ...]
+) -> Document | list[DocumentError]:
+    """The document in `piece`, or all that is wrong with it."""
+    try:
+        tree = piece.tree()
+    except Refusal as refusal:
+        where = Where(file, number, path=show(refusal.path), line=refusal.line)
+        return [Malformed(where, refusal.reason, refusal.remedy)]
+
+    def invalid(problems: Iterable[Problem]) -> list[DocumentError]:
+        subject = _subject(tree)
+        return [
+            Invalid(
+                Where(file, number, subject, show(each.path), piece.line_of(each.path)),
+                each.reason,
+                each.remedy,
+            )
+            for each in problems
+        ]
+
+    kind = _kind(tree, kinds)
+    if isinstance(kind, Problem):
+        return invalid((kind,))
+    try:
+        envelope = kind.model.model_validate(tree)
+    except ValidationError as error:
+        return invalid(explained(error, kind.model))
+    problems = tuple(envelope.problems())
+    if problems:
+        return invalid(problems)
+    key = envelope.metadata.key
+    where = Where(file, number, f"{kind.name} {key}", line=piece.line)
+    origin = (f"{file}#{number} {kind.name} {key}",)
+    return Document(kind.name, key, envelope.value(origin), where, envelope.metadata.creation_timestamp)
+
+
+def _kind(tree: Tree, kinds: tuple[Kind, ...]) -> Kind | Problem:
+    known = ", ".join(str(kind) for kind in kinds)
+    if not isinstance(tree, dict):
+        return Problem(
+            (), "a document is a mapping of apiVersion, kind, metadata and spec", f"Known kinds: {known}"
+        )
+    for field in ("apiVersion", "kind"):
+        if not isinstance(tree.get(field), str):
+            given = "is missing" if field not in tree else "is not text"
+            return Problem((field,) if field in tree else (), f"{field} {given}", f"Known kinds: {known}")
+    name, api_version = str(tree["kind"]), str(tree["apiVersion"])
+    versions = [kind for kind in kinds if kind.name == name]
+    for kind in versions:
+        if kind.api_version == api_version:
+            return kind
+    if versions:
+        right = " or ".join(kind.api_version for kind in versions)
+        return Problem(("apiVersion",), f"there is no {name} of {api_version!r}", f"Use apiVersion: {right}")
+    guess = nearest(name, [kind.name for kind in kinds])
+    hint = f"Did you mean {guess}? " if guess else ""
+    return Problem(("kind",), f"there is no kind {name!r}", f"{hint}Known kinds: {known}")
+
+
+def _subject(tree: Tree) -> str:
+    """`Service default/api`, as far as a document that may be wrong anywhere tells."""
+    if not isinstance(tree, dict) or not isinstance(tree.get("kind"), str):
+        return ""
+    metadata = tree.get("metadata")
+    name = metadata.get("name") if isinstance(metadata, dict) else None
+    if not isinstance(metadata, dict) or not isinstance(name, str):
+        return f"{tree['kind']}"[:100]
+    return f"{tree['kind']} {metadata.get('namespace', DEFAULT_NAMESPACE)}/{name}"[:200]
+
+
+def _repeated(documents: list[Document]) -> Iterator[DocumentError]:
+    seen: dict[tuple[str, Key], Document] = {}
+    for each in documents:
+        first = seen.setdefault(each.name, each)
+        if first is not each:
+            yield duplicate(each, first)
+
+
+def duplicate(newcomer: Document, holder: Document) -> Conflict:
+    return Conflict(
+        newcomer.where,
+        f"{newcomer.kind} {newcomer.key} is declared already, by {holder.where}",
+        "Remove or rename one of the two",
+    )

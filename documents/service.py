@@ -1,0 +1,75 @@
+"""The kind Service: what callers name, and the ports on which it speaks."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from documents.envelope import Envelope, Part, Port, PortName, Problem, repeated, wrong
+from mesh.identity import SEGMENT
+from mesh.service import Protocol, Service, ServicePort, labels
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError as error:
+        raise wrong(f"{text!r} is not an IP address", "Use an IPv4 or IPv6 address, not a name") from error
+
+
+def _account(text: str) -> str:
+    if not SEGMENT.fullmatch(text) or text in {".", ".."}:
+        raise wrong(
+            f"service account {text!r} cannot be part of a SPIFFE id", "Use letters, digits, '.', '-' and '_'"
+        )
+    return text
+
+
+Address = Annotated[str, AfterValidator(_address)]
+ServiceAccount = Annotated[str, AfterValidator(_account)]
+
+
+class ServicePortSpec(Part):
+    name: PortName = Field(description="Pairs this port with the workloads' port of the same name.")
+    port: Port = Field(description="The number that callers use.")
+    protocol: Protocol = Field(
+        Protocol.TCP, strict=False, description="What is spoken here. Never guessed: undeclared means tcp."
+    )
+
+
+class ServiceSpec(Part):
+    ports: list[ServicePortSpec] = Field(min_length=1)
+    address: Address | None = Field(
+        None, description="Its virtual address; by default one in 240.0.0.0/4, derived from its name."
+    )
+    service_accounts: list[ServiceAccount] = Field(
+        [], description="Who may serve it; by default the accounts of its workloads."
+    )
+
+
+class ServiceDocument(Envelope):
+    """A service, as its owner declares it."""
+
+    api_version: Literal["meshwright.dev/v1alpha1"]
+    kind: Literal["Service"]
+    spec: ServiceSpec
+
+    def problems(self) -> Iterator[Problem]:
+        ports = ("spec", "ports")
+        yield from repeated(ports, "name", [port.name for port in self.spec.ports], "name")
+        yield from repeated(ports, "port", [port.port for port in self.spec.ports], "port")
+        yield from repeated(("spec", "serviceAccounts"), "", self.spec.service_accounts, "service account")
+
+    def value(self, origin: tuple[str, ...]) -> Service:
+        spec = self.spec
+        return Service(
+            key=self.metadata.key,
+            ports=tuple(ServicePort(port.name, port.port, port.protocol) for port in spec.ports),
+            address=spec.address,
+            service_accounts=tuple(sorted(spec.service_accounts)),
+            labels=labels(self.metadata.labels),
+            origin=origin,
+        )

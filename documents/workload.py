@@ -1,0 +1,143 @@
+"""The kind Workload: one instance, what it serves and what it calls."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from documents.envelope import (
+    Envelope,
+    Namespace,
+    Part,
+    Port,
+    PortName,
+    Problem,
+    ServiceName,
+    repeated,
+    wrong,
+)
+from documents.reading import Path, show
+from documents.service import Address, ServiceAccount
+from mesh.names import Key
+from mesh.service import labels
+from mesh.workload import OUTBOUND_PORT, Health, Locality, Use, Workload, WorkloadPort
+
+
+def _reachable(text: str) -> str:
+    address = ipaddress.ip_address(text)
+    if address.is_unspecified or address.is_multicast:
+        raise wrong(f"{text} is not the address of one instance", "Use the address at which others reach it")
+    return text
+
+
+class WorkloadPortSpec(Part):
+    name: PortName = Field(description="The name of the service port that is served here.")
+    app: Port = Field(description="Where the application listens.")
+    sidecar: Port | None = Field(
+        None, description="Where the sidecar takes mesh TLS; none where traffic is intercepted transparently."
+    )
+
+
+class LocalitySpec(Part):
+    region: str = ""
+    zone: str = ""
+    sub_zone: str = ""
+
+
+class UseSpec(Part):
+    service: ServiceName = Field(description="The service that is called.")
+    namespace: Namespace | None = Field(None, description="Its namespace; by default the workload's own.")
+    port: PortName | None = Field(
+        None, description="The name of its port; may be left out if it has one only."
+    )
+    local_port: Port | None = Field(None, description="A port on loopback that leads there.")
+
+
+def _use(given: object) -> object:
+    return {"service": given} if isinstance(given, str) else given
+
+
+class WorkloadSpec(Part):
+    services: list[ServiceName] = Field([], description="What it serves, all in its own namespace.")
+    service_account: ServiceAccount | None = Field(
+        None, description="Its identity; by default named after its first service, or else after itself."
+    )
+    address: Annotated[Address, AfterValidator(_reachable)] = Field(description="Where others reach it.")
+    ports: list[WorkloadPortSpec] = []
+    locality: LocalitySpec = LocalitySpec()
+    meshed: bool = Field(default=False, description="Whether it has a sidecar.")
+    uses: list[Annotated[UseSpec, BeforeValidator(_use, json_schema_input_type=str | UseSpec)]] | None = (
+        Field(None, description="What it calls, by name or in full; left out: it may call every service.")
+    )
+    health: Health = Field(Health.PASSING, strict=False, description="Critical ones get no traffic at all.")
+    weight: Annotated[int, Field(ge=1, le=65535)] = Field(
+        1, description="Relative to the others of a service."
+    )
+    network: str = Field("", description="Empty for the mesh's one flat network.")
+    outbound_port: Port = Field(OUTBOUND_PORT, description="Where its sidecar takes HTTP by host name.")
+
+
+class WorkloadDocument(Envelope):
+    """One instance. Consul and Kubernetes provide these by themselves."""
+
+    api_version: Literal["meshwright.dev/v1alpha1"]
+    kind: Literal["Workload"]
+    spec: WorkloadSpec
+
+    def problems(self) -> Iterator[Problem]:
+        spec, ports = self.spec, ("spec", "ports")
+        yield from repeated(("spec", "services"), "", spec.services, "service")
+        yield from repeated(ports, "name", [port.name for port in spec.ports], "name")
+        yield from repeated(ports, "sidecar", [port.sidecar for port in spec.ports], "sidecar port")
+        if spec.meshed:
+            yield from self._sidecar_problems()
+
+    def _sidecar_problems(self) -> Iterator[Problem]:
+        """Ports that its application and its sidecar, which share its address, would both listen on."""
+        taken = {port.app: f"spec.ports[{place}].app" for place, port in enumerate(self.spec.ports)}
+        listeners: list[tuple[Path, int | None]] = [
+            *(
+                (("spec", "ports", place, "sidecar"), port.sidecar)
+                for place, port in enumerate(self.spec.ports)
+            ),
+            (("spec", "outboundPort"), self.spec.outbound_port),
+            *(
+                (("spec", "uses", place, "localPort"), use.local_port)
+                for place, use in enumerate(self.spec.uses or ())
+            ),
+        ]
+        sidecars: dict[int, str] = {}
+        for path, number in listeners:
+            if number is None:
+                continue
+            owner = taken.get(number) or sidecars.get(number)
+            if owner is not None and not (path[1] == "ports" and owner.endswith(".sidecar")):
+                yield Problem(path, f"port {number} is already taken by {owner}", "Use another port")
+            sidecars.setdefault(number, show(path))
+
+    def value(self, origin: tuple[str, ...]) -> Workload:
+        spec, key = self.spec, self.metadata.key
+        uses = None if spec.uses is None else tuple(_used(use, key.namespace) for use in spec.uses)
+        return Workload(
+            key=key,
+            services=tuple(Key(key.namespace, service) for service in spec.services),
+            service_account=spec.service_account or (spec.services[0] if spec.services else key.name),
+            address=spec.address,
+            ports=tuple(WorkloadPort(port.name, port.app, port.sidecar) for port in spec.ports),
+            locality=Locality(spec.locality.region, spec.locality.zone, spec.locality.sub_zone),
+            labels=labels(self.metadata.labels),
+            meshed=spec.meshed,
+            uses=uses,
+            health=spec.health,
+            weight=spec.weight,
+            network=spec.network,
+            outbound_port=spec.outbound_port,
+            origin=origin,
+        )
+
+
+def _used(use: UseSpec, own_namespace: str) -> Use:
+    return Use(Key(use.namespace or own_namespace, use.service), use.port, use.local_port)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, get_args
+from typing import get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from documents.envelope import Problem
 from documents.reading import Path, nearest
@@ -27,14 +28,12 @@ def explained(error: ValidationError, model: type[BaseModel]) -> Iterator[Proble
     for each in error.errors(include_url=False):
         # A wrong key of a mapping is told of with a last step "[key]".
         path: Path = tuple(step for step in each["loc"] if step != "[key]")
-        yield Problem(
-            path, *_said(each["type"], each["msg"], each["input"], each.get("ctx", {}), path, model)
-        )
+        yield Problem(path, *_said(each, path, model))
 
 
-def _said(
-    kind: str, message: str, given: object, context: dict[str, Any], path: Path, model: type[BaseModel]
-) -> tuple[str, str]:
+def _said(error: ErrorDetails, path: Path, model: type[BaseModel]) -> tuple[str, str]:
+    """The reason and the remedy."""
+    kind, given, context = error["type"], error["input"], error.get("ctx", {})
     match kind:
         case "document":  # raised by a validator of ours
             return str(context["reason"]), str(context["remedy"])
@@ -59,7 +58,7 @@ def _said(
         case _ if kind in WANTED:
             return f"{_shown(given)} is {_named(given)}", f"Give {WANTED[kind]}"
         case _:
-            return f"{_shown(given)} is not right here", message
+            return f"{_shown(given)} is not right here", error["msg"]
 
 
 def _shown(given: object) -> str:

@@ -130,19 +130,21 @@ def too_large(size: int) -> tuple[str, str]:
 
 def _says_something(data: bytes) -> bool:
     """Whether there is more than blank lines and comments."""
-    if not data.startswith(b"---"):
-        lines = iter(data.splitlines())
-    else:
-        lines = iter(data[3:].splitlines())
-    return any(line and not line.startswith(b"#") for line in (each.strip() for each in lines))
+    lines = (line.strip() for line in data.removeprefix(b"---").splitlines())
+    return any(line and not line.startswith(b"#") for line in lines)
+
+
+def _line(mark: Any) -> int:
+    """The line of a mark of yaml's, from 0; libyaml leaves some marks out."""
+    return int(mark.line) if mark is not None else 0
 
 
 def _events(piece: Piece) -> Iterator[tuple[Any, int]]:
-    """libyaml's events with their lines, less those that only frame. Aliases, anchors and tags are refused."""
+    """The events of libyaml with their lines, less those that only frame. Aliases, anchors and tags are refused."""
     started = False
     try:
         for event in yaml.parse(piece.data, Loader=yaml.CSafeLoader):
-            line = piece.line + event.start_mark.line
+            line = piece.line + _line(event.start_mark)
             match event:
                 case yaml.ScalarEvent() | yaml.MappingStartEvent() | yaml.SequenceStartEvent():
                     if event.anchor is not None:
@@ -166,7 +168,7 @@ def _events(piece: Piece) -> Iterator[tuple[Any, int]]:
                     started = True
     except yaml.MarkedYAMLError as error:
         at = error.problem_mark or error.context_mark
-        line = piece.line + (at.line if at is not None else 0)
+        line = piece.line + _line(at)
         raise Refusal(
             f"not YAML: {error.problem or error}", "Correct the syntax on or before this line", line
         ) from error

@@ -214,9 +214,8 @@ class _Trial:
                 yield duplicate(document, holder)
             elif isinstance(document.value, Service):
                 address = document.value.virtual_address
-                other = own.setdefault(address, document)
-                if other is document:
-                    other = self._address_holder(address)
+                other = own.get(address) or self._address_holder(address)
+                own[address] = document
                 if other is not None:
                     yield _collision(document, other, address)
 

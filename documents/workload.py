@@ -66,8 +66,10 @@ class WorkloadSpec(Part):
         None, description="Its identity; by default named after its first service, or else after itself."
     )
     address: Annotated[Address, AfterValidator(_reachable)] = Field(description="Where others reach it.")
-    ports: list[WorkloadPortSpec] = []
-    locality: LocalitySpec = LocalitySpec()
+    ports: list[WorkloadPortSpec] = Field([], description="Where it serves them.")
+    locality: LocalitySpec = Field(
+        LocalitySpec(), description="Where it is, for those who prefer to call near."
+    )
     meshed: bool = Field(default=False, description="Whether it has a sidecar.")
     uses: list[Annotated[UseSpec, BeforeValidator(_use, json_schema_input_type=str | UseSpec)]] | None = (
         Field(None, description="What it calls, by name or in full; left out: it may call every service.")

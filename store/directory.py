@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import pathlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -120,7 +119,7 @@ class Directory:
 
 def _identity(root: pathlib.Path) -> tuple[int, int] | None:
     try:
-        status = os.stat(root)
+        status = root.stat()
     except OSError:
         return None
     return status.st_dev, status.st_ino

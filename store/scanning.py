@@ -123,7 +123,7 @@ def _files(root: pathlib.Path) -> Iterator[tuple[str, tuple[str, os.stat_result 
     while folders:
         folder, prefix = folders.pop()
         try:
-            status = os.stat(folder)
+            status = pathlib.Path(folder).stat()
             if (status.st_dev, status.st_ino) in visited:
                 continue
             visited.add((status.st_dev, status.st_ino))
@@ -168,7 +168,7 @@ def _content(path: str, stamp: Stamp | None) -> bytes:
     if stamp.size > MAX_FILE:
         raise Unreadable(Where(path), *too_large(stamp.size))
     try:
-        with open(path, "rb") as file:
+        with pathlib.Path(path).open("rb") as file:
             return file.read(MAX_FILE + 1)  # It may have grown since.
     except OSError as error:
         raise Unreadable(

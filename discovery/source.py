@@ -44,7 +44,15 @@ class SourceReport:
     warnings: tuple[str, ...] = ()
 
 
-SourceEvent = SourceSnapshot | SourceUpdate | SourceFailed | SourceRecovered | SourceReport
+@dataclass(frozen=True, slots=True)
+class SourceReset:
+    """The registry lost its history (an index that went backwards): what its next snapshot lacks is not believed."""
+
+    source: str
+    reason: str
+
+
+SourceEvent = SourceSnapshot | SourceUpdate | SourceFailed | SourceRecovered | SourceReset | SourceReport
 
 
 class Source(Protocol):

@@ -1,0 +1,291 @@
+"""Consul as a source.
+
+One strategy for one service and for thousands. Three long polls say that something has changed: `catalog/services`
+(any instance came, went or was changed), `catalog/nodes` (any node did) and `health/state/any` less what is passing
+(any check did). What the services are is read from `health/service/<name>` alone, which gives instances and checks
+of one moment together, so that an instance is never seen without its checks.
+
+Which services to read follows from the poll's answer where it says so: a name or its tags, a check's service, the
+services on a changed node. Since an answer may hide a second change behind the one it shows (a port, meta, or an
+instance without checks), each move of the services' index is also followed by a sweep, which compares the registered
+instances' ModifyIndex: one read for each node or for each service, whichever are fewer.
+
+So the number of connections is fixed and small, a critical check costs one read, and the long polls' number does not
+grow with the services (a poll for each would pass Consul's limit of 200 connections for one client).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from discovery.backoff import Backoff
+from discovery.consul_catalog import OWN_SERVICE, Catalog, changed_nodes
+from discovery.consul_client import Answer, ConsulClient
+from discovery.consul_model import Check, Node
+from discovery.consul_options import ConsulOptions
+from discovery.errors import ConsulIndexReset, ConsulNonsense, DiscoveryError
+from discovery.source import SourceEvent, SourceFailed, SourceRecovered, SourceReport, SourceReset
+
+T = TypeVar("T")
+
+READS_AT_ONCE = 32
+SWEEPS_AT_ONCE = 16
+
+
+@dataclass(slots=True)
+class _Seen:
+    """The highest index of each long poll, kept over sessions to notice a Consul that lost its history."""
+
+    services: int = 0
+    nodes: int = 0
+    checks: int = 0
+
+
+class ConsulSource:
+    """A `discovery.source.Source`. `random` yields floats in [0, 1) for the back-off."""
+
+    guarded = True
+
+    def __init__(self, options: ConsulOptions, *, name: str = "consul", random: Callable[[], float]) -> None:
+        self.name = name
+        self._options = options
+        self._random = random
+        self._seen = _Seen()
+
+    async def events(self) -> AsyncIterator[SourceEvent]:
+        queue: asyncio.Queue[SourceEvent | None] = asyncio.Queue()
+        # A task of its own: a generator is suspended in the middle of its reader, and must hold no task group.
+        pump = asyncio.create_task(self._sessions(queue.put_nowait), name=f"source {self.name}")
+        pump.add_done_callback(lambda _: queue.put_nowait(None))
+        try:
+            while (event := await queue.get()) is not None:
+                yield event
+            pump.result()
+        finally:
+            pump.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await pump
+
+    async def _sessions(self, emit: Callable[[SourceEvent], None]) -> None:
+        """Sessions one after the other, for ever. A session ends with the first thing that goes wrong."""
+        backoff = Backoff(self._random)
+        failed = False
+        while True:
+            started = False
+
+            def opened() -> None:
+                nonlocal failed, started
+                started = True
+                if failed:
+                    emit(SourceRecovered(self.name))
+                failed = False
+                backoff.reset()
+
+            try:
+                async with ConsulClient(self._options) as client:
+                    await _Session(self.name, client, self._options, self._seen, emit).run(opened)
+            except* ConsulIndexReset:
+                pass  # the next session sees it too, and says so before its snapshot
+            except* DiscoveryError as group:
+                failed = True
+                emit(SourceFailed(self.name, _first(group)))
+            await asyncio.sleep(backoff.next())
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> str:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return str(error)
+
+
+class _Session:
+    """From a first whole answer to the first error."""
+
+    def __init__(
+        self,
+        name: str,
+        client: ConsulClient,
+        options: ConsulOptions,
+        seen: _Seen,
+        emit: Callable[[SourceEvent], None],
+    ) -> None:
+        self._name = name
+        self._client = client
+        self._seen = seen
+        self._emit = emit
+        self._catalog = Catalog(name, options)
+        self._reported: tuple[str, ...] = ()
+        self._services: dict[str, list[str]] = {}
+        self._nodes: list[Node] = []
+        self._troubled: list[Check] = []
+        self._reading: dict[str, bool] = {}  # service → whether it must be read once more after this
+        self._reads = asyncio.Semaphore(READS_AT_ONCE)
+        self._sweep = asyncio.Event()
+        self._group = asyncio.TaskGroup()
+
+    async def run(self, opened: Callable[[], None]) -> None:
+        """Until something goes wrong, which is raised. `opened` is called when the first whole answer is there."""
+        async with asyncio.TaskGroup() as group:
+            all_services = group.create_task(self._client.services())
+            all_nodes = group.create_task(self._client.nodes())
+            all_troubled = group.create_task(self._client.troubled())
+        services, nodes, troubled = all_services.result(), all_nodes.result(), all_troubled.result()
+        self._services, self._nodes, self._troubled = services.value, nodes.value, troubled.value
+        _check_whole(services.value)
+        went_back = self._went_back(services.index, nodes.index, troubled.index)
+        # What changes during these reads moves an index that was taken before them, so it is not missed.
+        names = _names(services.value)
+        answers = await _gather(self._client.instances, names, READS_AT_ONCE)
+        for service, entries in zip(names, answers, strict=True):
+            self._catalog.put(service, entries)
+        opened()
+        if went_back:
+            self._emit(SourceReset(self._name, went_back))
+        self._emit(self._catalog.snapshot())
+        self._report()
+        async with self._group as group:
+            group.create_task(self._watch(self._client.services, services.index, self._on_services))
+            group.create_task(self._watch(self._client.nodes, nodes.index, self._on_nodes))
+            group.create_task(self._watch(self._client.troubled, troubled.index, self._on_troubled))
+            group.create_task(self._sweeps())
+
+    def _went_back(self, services: int, nodes: int, checks: int) -> str | None:
+        """Why the history of Consul is another one than before, if it is; remembers the indexes."""
+        seen = self._seen
+        old = (seen.services, seen.nodes, seen.checks)
+        new = (services, nodes, checks)
+        seen.services, seen.nodes, seen.checks = new
+        if all(now >= before for before, now in zip(old, new, strict=True)):
+            return None
+        return f"Consul's indexes went back from {old} to {new} (services, nodes, checks): was it restored or emptied?"
+
+    async def _watch(
+        self,
+        poll: Callable[[int | None], Awaitable[Answer[T]]],
+        index: int,
+        handle: Callable[[Answer[T]], None],
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            asked = loop.time()
+            answer = await poll(index)
+            answered = loop.time()
+            if answer.index < index:
+                raise ConsulIndexReset(
+                    f"an index of Consul went back from {index} to {answer.index}: was it restored or emptied?"
+                )
+            moved, index = answer.index != index, answer.index
+            if moved:
+                handle(answer)
+            elif answered - asked < 1:
+                # No long poll ends this soon without news: something between us and Consul ignores `index`.
+                await asyncio.sleep(1)
+            # Under a storm of changes, leave the loop at least as much time as the answers take.
+            await asyncio.sleep(loop.time() - answered if moved else 0)
+
+    def _on_services(self, answer: Answer[dict[str, list[str]]]) -> None:
+        self._seen.services = answer.index
+        old, self._services = self._services, answer.value
+        _check_whole(answer.value)
+        for name in old.keys() | answer.value.keys():
+            if old.get(name) != answer.value.get(name) and _in_mesh(name):
+                self._read(name)
+        self._sweep.set()
+
+    def _on_nodes(self, answer: Answer[list[Node]]) -> None:
+        self._seen.nodes = answer.index
+        old, self._nodes = self._nodes, answer.value
+        changed = changed_nodes(old, answer.value)
+        for name in self._catalog.on_nodes(changed):
+            self._read(name)
+        if changed:
+            self._sweep.set()
+
+    def _on_troubled(self, answer: Answer[list[Check]]) -> None:
+        self._seen.checks = answer.index
+        old, self._troubled = self._troubled, answer.value
+        for name in self._catalog.affected(old, answer.value):
+            if _in_mesh(name):
+                self._read(name)
+
+    def _read(self, name: str) -> None:
+        """Ask for `name` now, or once more if it is being asked for: that answer may be older than the change."""
+        if name in self._reading:
+            self._reading[name] = True
+            return
+        self._reading[name] = False
+        self._group.create_task(self._read_now(name), name=f"read {name}")
+
+    async def _read_now(self, name: str) -> None:
+        while True:
+            self._reading[name] = False
+            async with self._reads:
+                entries = await self._client.instances(name)
+            update = self._catalog.put(name, entries)
+            if update is not None:
+                self._emit(update)
+            self._report()
+            if not self._reading[name]:
+                break
+        del self._reading[name]
+
+    async def _sweeps(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._sweep.wait()
+            self._sweep.clear()
+            started = loop.time()
+            names = _names(self._services)
+            nodes = [node.name for node in self._nodes]
+            if len(nodes) < len(names):
+                swept = await _gather(self._client.node_services, nodes, SWEEPS_AT_ONCE)
+                found = ((node, each) for node, all_of in zip(nodes, swept, strict=True) for each in all_of)
+                doubtful = self._catalog.differing(found)
+            else:
+                doubtful = {*names, *self._catalog.names}
+            for name in doubtful:
+                if _in_mesh(name):
+                    self._read(name)
+            # However often the index moves, half of the time is free of sweeps.
+            await asyncio.sleep(loop.time() - started)
+
+    def _report(self) -> None:
+        warnings = self._catalog.warnings()
+        if warnings != self._reported:
+            self._reported = warnings
+            self._emit(SourceReport(self._name, warnings=warnings))
+
+
+def _in_mesh(name: str) -> bool:
+    return name != OWN_SERVICE
+
+
+def _names(services: Iterable[str]) -> list[str]:
+    return sorted(name for name in services if _in_mesh(name))
+
+
+def _check_whole(services: dict[str, list[str]]) -> None:
+    """ConsulNonsense for an answer without any service: Consul's servers always register `consul` itself."""
+    if not services:
+        raise ConsulNonsense(
+            "Consul answers that it has no service at all, not even its own 'consul': either its servers have only just "
+            "started, or the token may read nothing. Give the source a token that grants node:read and service:read"
+        )
+
+
+async def _gather(call: Callable[[str], Awaitable[T]], names: list[str], at_once: int) -> list[T]:
+    """`call` of each name, in their order, at most `at_once` at a time; the first error cancels the others."""
+    limit = asyncio.Semaphore(at_once)
+
+    async def one(name: str) -> T:
+        async with limit:
+            return await call(name)
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(one(name)) for name in names]
+    return [task.result() for task in tasks]

@@ -1,0 +1,337 @@
+"""Holds what a source takes away all at once. Sans I/O: `now` is an argument, in seconds of any steady clock.
+
+What is held: one answer that removes at least half and at least five of a service's endpoints; an answer that leaves
+nothing of all there was; and, where the source lost its history (`SourceReset`) or the state that a start found on disk
+had holds, what the next whole answer removes, if that is at least half of a service's endpoints, however few. Removed
+means gone, critical, or no longer of the service. Everything else that an answer says is honoured at once: individual
+removals, and what it adds, whatever it removes besides.
+
+A hold is of one service: the endpoints that went stay as they were. It ends when half have come back (as many live
+endpoints as there were less half of those that went, under whatever names, since a scheduler gives new ones), after
+`longest`, or by `release`. An endpoint held as critical and then deregistered by itself is let go at once.
+
+A source that fails says nothing, so nothing of it changes: that needs no hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from discovery.source import SourceReset
+from mesh.events import SourceSnapshot, SourceUpdate
+from mesh.names import Key
+from mesh.service import Service
+from mesh.workload import Health, Workload
+
+Said = SourceSnapshot | SourceUpdate
+V = TypeVar("V", Service, Workload)
+
+
+@dataclass(frozen=True, slots=True)
+class GuardSettings:
+    """`fewest` endpoints of a service must one answer remove, besides half of them, to be held for at most `longest`
+    seconds.
+    """
+
+    fewest: int = 5
+    longest: float = 600.0
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """For the operator. `since` and `ends` are of the clock that `now` is of."""
+
+    source: str
+    service: Key
+    endpoints: int
+    since: float
+    ends: float
+    why: str
+
+
+@dataclass(slots=True)
+class _Held:
+    """`workloads` are those that went, as they were; they shrink as they come back or are let go. `went` is how many
+    went in all, `stayed` how many live endpoints remained.
+    """
+
+    service: Service
+    since: float
+    ends: float
+    why: str
+    stayed: int
+    went: int
+    workloads: dict[Key, Workload] = field(default_factory=dict)
+
+    def over(self, live: int) -> bool:
+        return not self.workloads or 2 * (live - self.stayed) >= self.went
+
+
+@dataclass(slots=True)
+class _Touched:
+    """What an answer changed, as it was before."""
+
+    services: dict[Key, Service | None] = field(default_factory=dict)
+    workloads: dict[Key, Workload | None] = field(default_factory=dict)
+    live: dict[Key, frozenset[Key]] = field(default_factory=dict)
+
+
+class Guard:
+    """Of one source. `receive` takes what the source says and gives what the mesh may be told.
+
+    The work of an update grows with what it changes.
+    """
+
+    def __init__(self, source: str, settings: GuardSettings) -> None:
+        self._source = source
+        self._settings = settings
+        # As the source says; `_members` has the workloads of each service that are not critical.
+        self._services: dict[Key, Service] = {}
+        self._workloads: dict[Key, Workload] = {}
+        self._members: dict[Key, set[Key]] = {}
+        # As the mesh was told.
+        self._told_services: dict[Key, Service] = {}
+        self._told_workloads: dict[Key, Workload] = {}
+        self._holds: dict[Key, _Held] = {}
+        self._holders: dict[Key, set[Key]] = {}  # workload → the services that hold it
+        self._dirty_services: set[Key] = set()
+        self._dirty_workloads: set[Key] = set()
+        self._suspect: str | None = None
+        self._restored = False
+
+    def restore(self, snapshot: SourceSnapshot, *, held: bool) -> SourceSnapshot:
+        """Begin with the last good state, which is the event to apply. `held`: it was written while there were holds."""
+        self._take(snapshot)
+        self._tell()
+        self._restored = True
+        if held:
+            self._suspect = "the first answer after a start, and endpoints were held before it"
+        return snapshot
+
+    def distrust(self, reset: SourceReset) -> None:
+        """The next snapshot may lack what is still there."""
+        self._suspect = reset.reason
+
+    def receive(self, said: Said, now: float) -> Said | None:
+        """What is to be applied: a snapshot for a snapshot; None if nothing is."""
+        suspect = self._suspicion(said)
+        touched = self._take(said)
+        for service in touched.live:
+            self._judge(service, touched, suspect, now)
+        update = self._tell()
+        if isinstance(said, SourceSnapshot):
+            self._restored = False
+            return self.told() if self._holds else said
+        return update
+
+    def due(self, now: float) -> SourceUpdate | None:
+        """End the holds whose time has come. What is to be applied."""
+        return self._end([key for key, held in self._holds.items() if held.ends <= now])
+
+    def next_due(self) -> float | None:
+        """When `due` must be called next; None while nothing is held."""
+        return min((held.ends for held in self._holds.values()), default=None)
+
+    def release(self, service: Key | None) -> tuple[int, SourceUpdate | None]:
+        """End the hold of `service`, or every hold. How many ended, and what is to be applied."""
+        keys = [key for key in self._holds if service is None or key == service]
+        return len(keys), self._end(keys)
+
+    def holds(self) -> tuple[Hold, ...]:
+        return tuple(
+            Hold(self._source, key, len(held.workloads), held.since, held.ends, held.why)
+            for key, held in sorted(self._holds.items())
+        )
+
+    def told(self) -> SourceSnapshot:
+        """All that the mesh was told: what the source says, and what is held."""
+        return SourceSnapshot(
+            self._source, tuple(self._told_services.values()), tuple(self._told_workloads.values())
+        )
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many services and workloads the mesh was told of."""
+        return len(self._told_services), len(self._told_workloads)
+
+    def _suspicion(self, said: Said) -> str | None:
+        """Why a whole answer is not believed where it removes half of a service's endpoints, however few."""
+        if isinstance(said, SourceUpdate):
+            return None
+        suspect, self._suspect = self._suspect, None
+        # The one endpoint of a whole mesh may well be removed by itself, unless we have only just started.
+        many = len(self._workloads) > (0 if self._restored else 1)
+        if not said.workloads and many:
+            return suspect or "the catalog is empty"
+        return suspect
+
+    def _take(self, said: Said) -> _Touched:
+        """Make what the source says ours."""
+        services: dict[Key, Service | None] = {each.key: each for each in said.services}
+        workloads: dict[Key, Workload | None] = {each.key: each for each in said.workloads}
+        if isinstance(said, SourceSnapshot):
+            services |= dict.fromkeys(self._services.keys() - services.keys())
+            workloads |= dict.fromkeys(self._workloads.keys() - workloads.keys())
+        else:
+            services |= dict.fromkeys(said.removed_services)
+            workloads |= dict.fromkeys(said.removed_workloads)
+        touched = _Touched()
+        for key, service in services.items():
+            if self._services.get(key) == service:
+                continue
+            touched.services[key] = self._services.get(key)
+            touched.live[key] = self._live(key)
+        for key, workload in workloads.items():
+            old = self._workloads.get(key)
+            if old == workload:
+                continue
+            touched.workloads[key] = old
+            for each in (*_serves(old), *_serves(workload), *self._holders.get(key, ())):
+                if each not in touched.live:
+                    touched.live[each] = self._live(each)
+        for key in touched.services:
+            _put(self._services, key, services[key])
+        for key, old in touched.workloads.items():
+            new = workloads[key]
+            _put(self._workloads, key, new)
+            for each in _serves(old):
+                self._members[each].discard(key)
+            for each in _serves(new):
+                self._members.setdefault(each, set()).add(key)
+        for each in touched.live:
+            if not self._members.get(each, True):
+                del self._members[each]
+        self._dirty_services.update(touched.services)
+        self._dirty_workloads.update(touched.workloads)
+        return touched
+
+    def _live(self, service: Key) -> frozenset[Key]:
+        return frozenset(self._members.get(service, ())) if service in self._services else frozenset()
+
+    def _judge(self, service: Key, touched: _Touched, suspect: str | None, now: float) -> None:
+        """Begin, widen, narrow or end the hold of `service`."""
+        before, after = touched.live[service], self._live(service)
+        held = self._holds.get(service)
+        if held is not None:
+            for key in held.workloads.keys() & after:
+                self._let_go(service, held, key)
+            self._honour_deregistered(service, held, touched, suspect)
+        gone = before - after
+        if gone and self._sudden(len(gone), len(before), suspect):
+            if held is None:
+                was = touched.services.get(service) or self._services[service]
+                held = self._holds[service] = _Held(was, since=now, ends=0, why="", stayed=0, went=0)
+                self._dirty_services.add(service)
+            held.ends = now + self._settings.longest
+            held.why = suspect or f"one answer removed {len(gone)} of {len(before)} endpoints"
+            held.stayed = len(before) - len(gone)
+            held.went = len(held.workloads) + len(gone)
+            for key in gone:
+                was_workload = touched.workloads.get(key) or self._workloads[key]
+                held.workloads[key] = was_workload
+                self._holders.setdefault(key, set()).add(service)
+                self._dirty_workloads.add(key)
+        elif held is not None:
+            held.stayed = max(0, held.stayed - len(gone))
+        if held is not None and held.over(len(after)):
+            self._drop(service)
+
+    def _honour_deregistered(self, service: Key, held: _Held, touched: _Touched, suspect: str | None) -> None:
+        """Let go of those that were held as critical, and that the source has now removed by themselves."""
+        removed = [
+            key
+            for key in held.workloads
+            if touched.workloads.get(key) is not None
+            and key not in self._workloads
+            and key not in touched.live[service]
+        ]
+        if removed and not self._sudden(len(removed), len(held.workloads), suspect):
+            for key in removed:
+                self._let_go(service, held, key)
+                held.went -= 1
+
+    def _sudden(self, gone: int, of: int, suspect: str | None) -> bool:
+        return (
+            self._settings.enabled
+            and 2 * gone >= of
+            and (suspect is not None or gone >= self._settings.fewest)
+        )
+
+    def _let_go(self, service: Key, held: _Held, workload: Key) -> None:
+        del held.workloads[workload]
+        holders = self._holders[workload]
+        holders.discard(service)
+        if not holders:
+            del self._holders[workload]
+        self._dirty_workloads.add(workload)
+
+    def _drop(self, service: Key) -> None:
+        held = self._holds[service]
+        for key in list(held.workloads):
+            self._let_go(service, held, key)
+        del self._holds[service]
+        self._dirty_services.add(service)
+
+    def _end(self, services: Iterable[Key]) -> SourceUpdate | None:
+        for service in services:
+            self._drop(service)
+        return self._tell()
+
+    def _tell(self) -> SourceUpdate | None:
+        """Bring what the mesh was told up to date for everything that may have changed; the difference."""
+        services: list[Service] = []
+        workloads: list[Workload] = []
+        removed_services: list[Key] = []
+        removed_workloads: list[Key] = []
+        for key in sorted(self._dirty_services):
+            held = self._holds.get(key)
+            service = self._services.get(key) or (held.service if held else None)
+            if service is None:
+                if self._told_services.pop(key, None) is not None:
+                    removed_services.append(key)
+            elif self._told_services.get(key) != service:
+                self._told_services[key] = service
+                services.append(service)
+        for key in sorted(self._dirty_workloads):
+            workload = self._effective(key)
+            if workload is None:
+                if self._told_workloads.pop(key, None) is not None:
+                    removed_workloads.append(key)
+            elif self._told_workloads.get(key) != workload:
+                self._told_workloads[key] = workload
+                workloads.append(workload)
+        self._dirty_services.clear()
+        self._dirty_workloads.clear()
+        if not (services or workloads or removed_services or removed_workloads):
+            return None
+        return SourceUpdate(
+            self._source,
+            tuple(services),
+            tuple(workloads),
+            tuple(removed_services),
+            tuple(removed_workloads),
+        )
+
+    def _effective(self, key: Key) -> Workload | None:
+        """A workload as the source says; while services hold it, as it was, for these and for those it still serves."""
+        said, holders = self._workloads.get(key), self._holders.get(key)
+        if not holders:
+            return said
+        was = next(self._holds[service].workloads[key] for service in sorted(holders))
+        kept = tuple(service for service in was.services if service in holders)
+        others = tuple(service for service in _serves(said) if service not in holders)
+        return replace(was, services=kept + others)
+
+
+def _serves(workload: Workload | None) -> tuple[Key, ...]:
+    return workload.services if workload is not None and workload.health is not Health.CRITICAL else ()
+
+
+def _put(values: dict[Key, V], key: Key, value: V | None) -> None:
+    if value is None:
+        values.pop(key, None)
+    else:
+        values[key] = value

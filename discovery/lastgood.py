@@ -1,0 +1,115 @@
+"""The last good state of each source on disk, so that a start while a registry is down begins with what worked.
+
+A file is one header line, `meshwright-lastgood 1 <SHA-256 of the rest>`, and JSON. It is replaced as a whole (written
+aside, synced, renamed, folder synced) with mode 0600, and holds no secret. A file that is not one of ours, or not
+whole, is set aside as `<name>.corrupt` and reported: it never stops a start.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import pathlib
+import re
+import tempfile
+from dataclasses import dataclass
+
+from pydantic import TypeAdapter, ValidationError
+
+from mesh.events import SourceSnapshot
+
+MAGIC = b"meshwright-lastgood 1 "
+SUFFIX = ".lastgood"
+_UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """`held`: some of the endpoints were held when it was written, against what the source said."""
+
+    snapshot: SourceSnapshot
+    held: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """`warning` says why there is nothing although there was a file, or None."""
+
+    saved: Saved | None = None
+    warning: str | None = None
+
+
+_SAVED = TypeAdapter(Saved)
+
+
+class LastGood:
+    """A folder with a file for each source. Its methods block: call them in a thread, one at a time for a source."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self._folder = folder
+
+    def load(self, source: str) -> Loaded:
+        """What was saved last. Never raises: what can't be read is a warning."""
+        path = self._path(source)
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return Loaded()
+        except OSError as error:
+            return Loaded(
+                warning=f"the last good state {path} cannot be read: {error.strerror}: check its owner and mode"
+            )
+        try:
+            return Loaded(_decode(content, source))
+        except ValueError as error:
+            aside = path.with_name(path.name + ".corrupt")
+            warning = f"the last good state {path} is not used: {error}"
+            try:
+                path.replace(aside)
+            except OSError as failure:
+                return Loaded(warning=f"{warning}; nor can it be set aside: {failure.strerror}")
+            return Loaded(warning=f"{warning}; it is kept as {aside} and may be removed")
+
+    def save(self, source: str, saved: Saved) -> None:
+        """Replace what was saved. OSError if the disk does not take it; the file is then what it was."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = self._path(source)
+        body = _SAVED.dump_json(saved)
+        # mkstemp makes files of mode 0600.
+        descriptor, name = tempfile.mkstemp(prefix=path.name + ".", suffix=".tmp", dir=self._folder)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(MAGIC + hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+                file.flush()
+                os.fsync(file.fileno())
+            pathlib.Path(name).replace(path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                pathlib.Path(name).unlink()
+            raise
+        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def _path(self, source: str) -> pathlib.Path:
+        safe = _UNSAFE.sub(lambda found: f"%{ord(found.group()):02x}", source)
+        return self._folder / f"{safe}{SUFFIX}"
+
+
+def _decode(content: bytes, source: str) -> Saved:
+    """ValueError, saying why, if `content` is not what `save` wrote for `source`."""
+    header, newline, body = content.partition(b"\n")
+    if not newline or not header.startswith(MAGIC):
+        raise ValueError("it is not of this version of Meshwright")
+    if header[len(MAGIC) :] != hashlib.sha256(body).hexdigest().encode():
+        raise ValueError("its checksum does not match, so it is not whole")
+    try:
+        saved = _SAVED.validate_json(body)
+    except ValidationError as error:
+        raise ValueError(f"it does not hold a state: {error.errors(include_url=False)[0]['msg']}") from None
+    if saved.snapshot.source != source:
+        raise ValueError(f"it is the state of the source {saved.snapshot.source!r}")
+    return saved

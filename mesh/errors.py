@@ -2,6 +2,7 @@
 
 MeshError
 ├── InvalidName        a name, trust domain or SPIFFE id that cannot be one
+├── InvalidAttachment  a policy that cannot be attached where it asks to be
 └── AddressCollision   two services whose virtual addresses would be equal
 """
 
@@ -13,6 +14,10 @@ class MeshError(ValueError):
 
 
 class InvalidName(MeshError):
+    pass
+
+
+class InvalidAttachment(MeshError):
     pass
 
 

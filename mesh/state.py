@@ -80,8 +80,10 @@ class MeshState:
             sources = sources.delete(event.source)
         return _settle(
             replace(self, sources=sources),
-            services={key for key in services if before.services.get(key) != after.services.get(key)},
-            workloads={key for key in workloads if before.workloads.get(key) != after.workloads.get(key)},
+            services={key for key in services if _differs(before.services, after.services, key)},
+            workloads={key for key in workloads if _differs(before.workloads, after.workloads, key)},
+            # Also when one of two has just gone: what it declared may be another's now.
+            several=len(self.sources) > 1 or len(sources) > 1,
         )
 
     def endpoints(self, service: Key, port: ServicePort) -> tuple[Endpoint, ...]:
@@ -110,6 +112,13 @@ class MeshState:
                 owner = self.workload_owner(key)
                 if owner != source:
                     yield f"workload {key} of source {source} is left out: source {owner} declares it too. Rename one"
+                    continue
+                for service in view.workloads[key].services:
+                    if not self._serves(source, service):
+                        yield (
+                            f"workload {key} of source {source} does not serve {service}, which is that of source "
+                            f"{self.owner(service)}. Switch merging on for the service or its namespace"
+                        )
 
     def _ranked(self) -> list[str]:
         rank = {source: place for place, source in enumerate(self.order)}
@@ -133,19 +142,21 @@ class MeshState:
         workload = self.sources[source].workloads[key]
         if len(self.sources) == 1:
             return workload
-        served = tuple(
-            service
-            for service in workload.services
-            if self.owner(service) in {source, None} or self.merging.covers(service)
-        )
+        served = tuple(service for service in workload.services if self._serves(source, service))
         return workload if served == workload.services else replace(workload, services=served)
 
+    def _serves(self, source: str, service: Key) -> bool:
+        """Whether workloads of `source` may serve `service`."""
+        return self.owner(service) in {source, None} or self.merging.covers(service)
 
-def _settle(state: MeshState, services: set[Key], workloads: set[Key]) -> tuple[MeshState, Changes]:
+
+def _settle(
+    state: MeshState, services: set[Key], workloads: set[Key], *, several: bool
+) -> tuple[MeshState, Changes]:
     """Bring the effective services and workloads of `state` up to date for the keys that a source spoke of."""
     if not services and not workloads:
         return state, Changes()
-    touched = workloads | _declared_members(state, services)
+    touched = workloads | (_declared_members(state, services) if several and services else set())
     new_services, changed_services = state.services, set[Key]()
     for key in services:
         new_services = _moved(new_services, key, state.effective_service(key), changed_services)
@@ -186,9 +197,7 @@ def _settle(state: MeshState, services: set[Key], workloads: set[Key]) -> tuple[
 
 
 def _declared_members(state: MeshState, services: set[Key]) -> set[Key]:
-    """The workloads that come or go with the owner of `services`: none where one source declares everything."""
-    if len(state.sources) < 2 or not services:
-        return set()
+    """The workloads that come or go with the owner of `services`."""
     return {
         key
         for view in state.sources.values()
@@ -219,12 +228,22 @@ def _updated(before: Map[Key, V], put: Iterable[V], removed: Iterable[Key]) -> M
     return draft.finish()
 
 
+def _differs(before: Map[Key, V], after: Map[Key, V], key: Key) -> bool:
+    """In value or in origin."""
+    old, new = before.get(key), after.get(key)
+    return old != new or (old is not None and new is not None and old.origin != new.origin)
+
+
 def _moved(current: Map[Key, V], key: Key, value: V | None, changed: set[Key]) -> Map[Key, V]:
-    """`current` with `key` at `value` (absent when None); `changed` gains the key if that is a change."""
+    """`current` with `key` at `value` (absent when None); `changed` gains the key if that is a change.
+
+    A value that has another origin only is put in place, and is no change.
+    """
     old = current.get(key)
-    if old == value:
+    if old != value:
+        changed.add(key)
+    elif old is None or value is None or old.origin == value.origin:
         return current
-    changed.add(key)
     return current.delete(key) if value is None else current.set(key, value)
 
 

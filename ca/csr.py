@@ -54,7 +54,7 @@ def check_csr(der: bytes) -> SigningRequest:
     try:
         csr = x509.load_der_x509_csr(der)
         key = csr.public_key()
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise CsrRefused("the CSR is not PKCS #10 in DER with a key that can be read") from error
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         raise CsrRefused("the CSR's key is not ECDSA on the curve P-256: make one of that kind")

@@ -42,7 +42,7 @@ def proved(pem: bytes) -> Proved:
         certificate = x509.load_pem_x509_certificate(pem)
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         subject = certificate.subject.get_attributes_for_oid(NameOID.USER_ID)
-    except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension) as error:
+    except (ValueError, x509.InvalidVersion, x509.ExtensionNotFound, x509.DuplicateExtension) as error:
         raise UnusablePeer(f"the peer's certificate has no readable SPIFFE id: {_REMEDY}") from error
     uris = names.get_values_for_type(x509.UniformResourceIdentifier)
     if len(uris) != 1 or len(subject) != 1:

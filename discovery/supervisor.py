@@ -166,7 +166,7 @@ class Discovery:
                 reason = f"source {name} ended by itself; it is started again"
             except _ApplyFailed as failed:
                 raise failed.error from failed
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001
                 # Whatever one source does wrong must not end the others.
                 self._log.exception("source_broke", source=name)
                 reason = f"source {name} broke: {type(error).__name__}: {error}; it is started again"

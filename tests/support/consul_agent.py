@@ -1,0 +1,164 @@
+"""A real Consul agent in development mode (`consul agent -dev`) on free ports, with ACLs or TLS if wanted."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import pathlib
+import socket
+import subprocess
+import tempfile
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import aiohttp
+
+from tests.support import binaries
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports free for TCP and UDP on loopback at the moment of asking."""
+    held: list[socket.socket] = []
+    found: list[int] = []
+    try:
+        while len(found) < count:
+            tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+            tcp.bind(("127.0.0.1", 0))
+            held.append(tcp)
+            udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            held.append(udp)
+            try:
+                udp.bind(tcp.getsockname())
+            except OSError:
+                continue
+            found.append(tcp.getsockname()[1])
+    finally:
+        for each in held:
+            each.close()
+    return found
+
+
+@dataclass
+class ConsulAgent:
+    """`start()` returns once there is a leader; `stop()` may be followed by `start()` on the same ports, then empty."""
+
+    token: str = ""
+    tls: pathlib.Path | None = None
+    """A folder with ca.pem, server.pem and server.key; clients must then show a certificate of that CA."""
+    ports: list[int] = field(default_factory=lambda: free_ports(4))
+    _process: subprocess.Popen[bytes] | None = None
+    _log: Any = None
+    _session: aiohttp.ClientSession | None = None
+
+    @property
+    def address(self) -> str:
+        """Where clients reach it: https with TLS."""
+        return f"https://127.0.0.1:{self.ports[3]}" if self.tls else self.plain
+
+    @property
+    def plain(self) -> str:
+        return f"http://127.0.0.1:{self.ports[0]}"
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(headers={"X-Consul-Token": self.token} if self.token else {})
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.stop()
+        assert self._session is not None
+        await self._session.close()
+
+    async def start(self) -> None:
+        http, server, serf, https = self.ports
+        command = [
+            *(binaries.consul(), "agent", "-dev", "-bind=127.0.0.1", "-client=127.0.0.1", "-node=agent"),
+            *(f"-http-port={http}", f"-server-port={server}", f"-serf-lan-port={serf}"),
+            *("-serf-wan-port=-1", "-dns-port=-1", "-grpc-port=-1", "-log-level=warn"),
+        ]
+        if self.token:
+            tokens = f'{{master = "{self.token}", agent = "{self.token}"}}'
+            command += ["-hcl", f'acl = {{enabled = true, default_policy = "deny", tokens = {tokens}}}']
+        if self.tls:
+            command += ["-hcl", f"ports = {{https = {https}}}"]
+            command += ["-hcl", f'ca_file = "{self.tls}/ca.pem"\nverify_incoming_https = true']
+            command += ["-hcl", f'cert_file = "{self.tls}/server.pem"\nkey_file = "{self.tls}/server.key"']
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop()
+        self._process = subprocess.Popen(command, stdout=self._log, stderr=subprocess.STDOUT)
+        async with asyncio.timeout(20):
+            while not await self._settled():
+                if self._process.poll() is not None:
+                    self._log.seek(0)
+                    raise RuntimeError(f"consul ended: {self._log.read().decode()}")
+                await asyncio.sleep(0.05)
+
+    async def _settled(self) -> bool:
+        """There is a leader, and it has registered itself."""
+        with contextlib.suppress(aiohttp.ClientError, OSError):
+            nodes = await self.get("/v1/health/service/consul")
+            return bool(nodes) and all(node["Checks"] for node in nodes)
+        return False
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(20)
+            self._process = None
+            self._log.close()
+
+    async def get(self, path: str) -> Any:
+        assert self._session is not None
+        async with self._session.get(self.plain + path) as response:
+            response.raise_for_status()
+            return await response.json()
+
+    async def put(self, path: str, body: object = None) -> Any:
+        assert self._session is not None
+        async with self._session.put(self.plain + path, json=body) as response:
+            if response.status != 200:
+                raise RuntimeError(f"{path}: {response.status} {await response.text()}")
+            return await response.json(content_type=None)
+
+    async def register(
+        self,
+        name: str,
+        number: int = 1,
+        *,
+        port: int | None = None,
+        check: str | None = None,
+        **fields: object,
+    ) -> str:
+        """Register `<name>-<number>`; `check` is the status of a TTL check `<id>:ttl`. The instance's id."""
+        ident = f"{name}-{number}"
+        body = {
+            "Name": name,
+            "ID": ident,
+            "Port": port or 8000 + number,
+            "Address": f"127.0.0.{number}",
+        } | fields
+        if check is not None:
+            body["Checks"] = [{"CheckID": f"{ident}:ttl", "Name": "ttl", "TTL": "10m", "Status": check}]
+        await self.put("/v1/agent/service/register", body)
+        return ident
+
+    async def deregister(self, ident: str) -> None:
+        await self.put(f"/v1/agent/service/deregister/{ident}")
+
+    async def check(self, ident: str, status: str) -> None:
+        """Set the TTL check of an instance."""
+        await self.put(f"/v1/agent/check/update/{ident}:ttl", {"Status": status})
+
+    async def maintain(self, ident: str, *, enable: bool) -> None:
+        await self.put(f"/v1/agent/service/maintenance/{ident}?enable={str(enable).lower()}")
+
+    async def catalog(self, node: str, address: str, **fields: object) -> None:
+        """Register in the catalog, as an agent on another node would."""
+        await self.put("/v1/catalog/register", {"Node": node, "Address": address, **fields})
+
+
+@contextlib.asynccontextmanager
+async def consul_agent(*, acl: bool = False, tls: pathlib.Path | None = None) -> AsyncIterator[ConsulAgent]:
+    async with ConsulAgent(token=str(uuid.uuid4()) if acl else "", tls=tls) as agent:
+        yield agent

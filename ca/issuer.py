@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 from ca.authority import LEAF_LIFETIME, Authority, LeafRequest
 from ca.csr import key_pem, make_csr, new_key
 from ca.secrets import identity_secret, roots_secret
-from ca.times import Chance, renewal_time
+from ca.times import Chance, Clock, renewal_time
 from mesh.identity import Identity
 from mesh.names import Key
 
@@ -36,8 +36,11 @@ class WorkloadSecret:
 class SecretIssuer:
     """Issues the SDS secrets of workloads from `authority`."""
 
-    def __init__(self, authority: Authority, chance: Chance, lifetime: timedelta = LEAF_LIFETIME) -> None:
+    def __init__(
+        self, authority: Authority, clock: Clock, chance: Chance, lifetime: timedelta = LEAF_LIFETIME
+    ) -> None:
         self._authority = authority
+        self._clock = clock
         self._chance = chance
         self._lifetime = lifetime
 
@@ -57,6 +60,10 @@ class SecretIssuer:
     def roots(self) -> bytes:
         """The serialised SDS secret `roots`, the same for every proxy."""
         return roots_secret(self._authority.roots())
+
+    def now(self) -> datetime:
+        """By the clock that `renew_at` and `not_after` are told by."""
+        return self._clock()
 
 
 class RenewalSchedule(Generic[K]):

@@ -20,7 +20,7 @@ import grpc
 from ca import control_plane
 from ca.authority import LEAF_LIFETIME, Authority, LeafRequest
 from ca.csr import key_pem, make_csr, new_key
-from ca.times import Chance, renewal_time
+from ca.times import Chance, Clock, renewal_time
 
 MAXIMUM_JOIN_MESSAGE: Final = 65_536
 
@@ -70,12 +70,14 @@ class ServerCertificate:
         self,
         authority: Authority,
         names: ServerNames,
+        clock: Clock,
         chance: Chance,
         lifetime: timedelta = LEAF_LIFETIME,
     ) -> None:
         """Holds no certificate before the first `renew`."""
         self._authority = authority
         self._names = names
+        self._clock = clock
         self._chance = chance
         self._lifetime = lifetime
         self._current: _Current | None = None
@@ -88,6 +90,10 @@ class ServerCertificate:
     @property
     def renew_at(self) -> datetime:
         return self._held().renew_at
+
+    def due_in(self) -> float:
+        """Seconds until `renew_at`, zero when it has passed."""
+        return max(0.0, (self.renew_at - self._clock()).total_seconds())
 
     async def renew(self) -> None:
         """Take a new key and certificate: new connections see it, live ones stay. AuthorityError leaves the old one."""

@@ -164,7 +164,7 @@ async def a_join_server(
     authority = authority or an_authority(directory, clock)
     tokens = TokenStore(directory)
     certificate = ServerCertificate(
-        authority, ServerNames(addresses=(ipaddress.IPv4Address("127.0.0.9"),)), no_chance
+        authority, ServerNames(addresses=(ipaddress.IPv4Address("127.0.0.9"),)), clock, no_chance
     )
     await certificate.renew()
     events: list[JoinEvent] = []

@@ -13,12 +13,12 @@ from ca.issuer import RenewalSchedule, SecretIssuer
 from ca.peer import proved
 from ca.times import renewal_time
 from pb.envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
-from tests.support.ca_builders import API, API_1, START, HandClock, an_authority, certificates
+from tests.support.ca_builders import API, API_1, START, HandClock, an_authority, certificates, no_chance
 
 
 async def test_a_secret_is_the_workloads_key_and_chain(tmp_path: Path) -> None:
     authority = an_authority(tmp_path, HandClock())
-    made = await SecretIssuer(authority, lambda: 0.5).issue(API, API_1)
+    made = await SecretIssuer(authority, HandClock(), no_chance).issue(API, API_1)
     secret = Secret.FromString(made.resource)
     assert secret.name == "identity"
     chain = secret.tls_certificate.certificate_chain.inline_bytes
@@ -30,14 +30,14 @@ async def test_a_secret_is_the_workloads_key_and_chain(tmp_path: Path) -> None:
 
 
 async def test_each_secret_has_a_key_of_its_own(tmp_path: Path) -> None:
-    issuer = SecretIssuer(an_authority(tmp_path), lambda: 0.5)
+    issuer = SecretIssuer(an_authority(tmp_path), HandClock(), no_chance)
     one, two = await issuer.issue(API, API_1), await issuer.issue(API, API_1)
     assert one.serial != two.serial
     assert one.resource != two.resource
 
 
 async def test_no_repr_shows_the_key(tmp_path: Path) -> None:
-    made = await SecretIssuer(an_authority(tmp_path), lambda: 0.5).issue(API, API_1)
+    made = await SecretIssuer(an_authority(tmp_path), HandClock(), no_chance).issue(API, API_1)
     pem = Secret.FromString(made.resource).tls_certificate.private_key.inline_bytes.decode()
     body = re.findall(r"^[A-Za-z0-9+/=]{40,}$", pem, re.MULTILINE)
     assert body
@@ -47,7 +47,7 @@ async def test_no_repr_shows_the_key(tmp_path: Path) -> None:
 
 async def test_the_roots_are_the_bundle(tmp_path: Path) -> None:
     authority = an_authority(tmp_path)
-    secret = Secret.FromString(SecretIssuer(authority, lambda: 0.5).roots())
+    secret = Secret.FromString(SecretIssuer(authority, HandClock(), no_chance).roots())
     assert secret.name == "roots"
     assert secret.validation_context.trusted_ca.inline_bytes == authority.roots().pem
 

@@ -69,10 +69,13 @@ async def test_the_certificate_has_every_name(tmp_path: Path) -> None:
 
 async def test_it_says_when_to_renew(tmp_path: Path) -> None:
     clock = HandClock()
-    certificate = ServerCertificate(an_authority(tmp_path, clock), ServerNames(), no_chance)
+    certificate = ServerCertificate(an_authority(tmp_path, clock), ServerNames(), clock, no_chance)
     with pytest.raises(RuntimeError, match="renew"):
         certificate.credentials(require_client=False)
     await certificate.renew()
     assert certificate.renew_at == START + timedelta(hours=12)
+    assert certificate.due_in() == 12 * 3600
+    clock.move(timedelta(hours=13))
+    assert certificate.due_in() == 0
     assert certificate.not_after == START + timedelta(hours=24)
     assert "PRIVATE" not in repr(certificate._current)

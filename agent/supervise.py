@@ -1,0 +1,96 @@
+"""Keeps Envoy running: restarts it when it ends by itself, drains and stops it when asked to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from structlog.typing import FilteringBoundLogger
+
+from agent.backoff import Backoff
+from agent.errors import EnvoyFailed
+from agent.stopping import Stopping
+from ca.rate_limit import Monotonic
+
+
+class Sidecar(Protocol):
+    """A started Envoy."""
+
+    @property
+    def pid(self) -> int: ...
+
+    async def wait(self) -> int:
+        """Its exit code, once it has ended; negative is the signal that ended it."""
+        ...
+
+    async def drain(self) -> None:
+        """Returns when no connection is left, or the drain time is over."""
+        ...
+
+    async def stop(self) -> None:
+        """End it, if it has not ended. Returns when it is gone."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RestartLimit:
+    """More than `restarts` unexpected ends `within` so many seconds are not healed by one more."""
+
+    restarts: int = 5
+    within: float = 60.0
+
+
+async def supervise(
+    start: Callable[[], Awaitable[Sidecar]],
+    stopping: Stopping,
+    *,
+    log: FilteringBoundLogger,
+    backoff: Backoff,
+    monotonic: Monotonic,
+    limit: RestartLimit = RestartLimit(),
+) -> None:
+    """Start an Envoy and keep one running until `stopping`; then drain it, stop it and return.
+
+    EnvoyFailed if it ends by itself again and again. What `start` raises ends this as well. Cancelling stops Envoy at once.
+    """
+    ends: deque[float] = deque()
+    while not stopping.drain.is_set():
+        sidecar = await start()
+        try:
+            log.info("envoy started", pid=sidecar.pid)
+            code = await _first(sidecar.wait(), stopping.drain.wait())
+            if stopping.drain.is_set():
+                log.info("envoy drains", pid=sidecar.pid)
+                await _first(sidecar.drain(), stopping.now.wait(), sidecar.wait())
+                return
+        finally:
+            await sidecar.stop()
+            log.info("envoy stopped", pid=sidecar.pid)
+        now = monotonic()
+        ends.append(now)
+        while ends[0] < now - limit.within:
+            ends.popleft()
+        if len(ends) == 1:
+            backoff.reset()
+        if len(ends) > limit.restarts:
+            raise EnvoyFailed(
+                f"envoy ended by itself {len(ends)} times within {limit.within:g} s, at last with code {code}: see its log"
+            )
+        delay = backoff.next()
+        log.error("envoy ended by itself and is started again", code=code, retry_in=round(delay, 1))
+        await _first(asyncio.sleep(delay), stopping.drain.wait())
+
+
+async def _first(*coroutines: Coroutine[Any, Any, object]) -> object:
+    """The result, or the exception, of the one that is done first; the others are cancelled and awaited."""
+    tasks = [asyncio.ensure_future(each) for each in coroutines]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        return done.pop().result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

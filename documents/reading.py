@@ -84,7 +84,7 @@ def pieces(file: str, data: bytes) -> Iterator[Piece | DocumentError]:
             if len(piece.data) > MAX_DOCUMENT:
                 yield Malformed(
                     Where(file, number, line=line),
-                    f"the document has {len(piece.data):,} bytes; at most {MAX_DOCUMENT:,} are read",
+                    f"the document has {len(piece.data):,} bytes; at most 1 MiB is read",
                     "Split it, or move what is not configuration elsewhere",
                 )
             else:
@@ -125,7 +125,10 @@ def _unreadable(data: bytes) -> tuple[str, str] | None:
 
 def too_large(size: int) -> tuple[str, str]:
     """The reason and the remedy for a file of `size` bytes."""
-    return f"the file has {size:,} bytes; at most {MAX_FILE:,} are read", "Split it into several files"
+    return (
+        f"the file has {size:,} bytes; at most {MAX_FILE >> 20} MiB are read, and 1 MiB of one document",
+        "Split it, or move what is not configuration elsewhere",
+    )
 
 
 def _says_something(data: bytes) -> bool:

@@ -112,7 +112,7 @@ class Directory:
                         break  # Another directory of that name: watch this one.
             except FileNotFoundError:
                 pass  # The next look reports it.
-            except OSError as error:  # For instance the limit of inotify watches.
+            except (OSError, RuntimeError) as error:  # For instance the limit of inotify watches.
                 log.warning("directory is not watched, only looked at now and then", error=str(error))
             await asyncio.sleep(self._rescan)
 

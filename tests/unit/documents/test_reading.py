@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from documents.errors import DocumentError, Malformed, Unreadable
-from documents.reading import MAX_DOCUMENT, MAX_FILE, Path, Piece, Refusal, Tree, pieces, show
+from documents.reading import MAX_DOCUMENT, Path, Piece, Refusal, Tree, pieces, show
 
 
 def only(text: str | bytes) -> Piece:
@@ -127,7 +127,8 @@ def test_ten_megabytes_of_nonsense_are_refused_at_once() -> None:
     error = error_of(b"lorem: [ipsum\n" * 750_000)
     assert isinstance(error, Unreadable)
     assert str(error) == (
-        f"a.yaml: the file has 10,500,000 bytes; at most {MAX_FILE:,} are read. Split it into several files"
+        "a.yaml: the file has 10,500,000 bytes; at most 8 MiB are read, and 1 MiB of one document. "
+        "Split it, or move what is not configuration elsewhere"
     )
     assert time.process_time() - start < 0.5
 
@@ -136,7 +137,7 @@ def test_a_document_has_a_limit_of_its_own() -> None:
     large = b"a: " + b"x" * MAX_DOCUMENT + b"\n"
     found = list(pieces("a.yaml", b"b: 1\n---\n" + large + b"---\nc: 1\n"))
     assert isinstance(found[1], Malformed)
-    assert "document 2: the document has 1,048,584 bytes; at most 1,048,576 are read" in str(found[1])
+    assert "document 2: the document has 1,048,584 bytes; at most 1 MiB is read" in str(found[1])
     assert isinstance(found[2], Piece)
 
 

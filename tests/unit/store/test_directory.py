@@ -175,7 +175,7 @@ async def test_what_is_wrong_stays_out_and_all_else_goes_on(tmp_path: Path) -> N
         await reader.until_names("api", "web")
         (tmp_path / "nonsense.yaml").write_bytes(b"lorem: [ipsum\n" * 750_000)
         large = await reader.until(lambda documents: len(documents.errors) == 2)
-        assert "at most 8,388,608 are read" in str(large.errors[1])
+        assert "at most 8 MiB are read" in str(large.errors[1])
         (tmp_path / "api.yaml").write_text(service_document("api"))
         (tmp_path / "nonsense.yaml").unlink()
         healed = await reader.until(lambda documents: not documents.errors)

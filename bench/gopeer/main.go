@@ -39,6 +39,7 @@ var (
 	services  = flag.Int("services", 1000, "services")
 	endpoints = flag.Int("endpoints", 10, "endpoints of each service")
 	shape     = flag.String("shape", "plain", "plain or scoped")
+	meshed    = flag.Bool("meshed", false, "endpoints carry the metadata by which clusters choose mTLS")
 	certFile  = flag.String("cert", "", "server certificate: use TLS")
 	keyFile   = flag.String("key", "", "its key")
 	clientCA  = flag.String("client-ca", "", "require client certificates of this CA")
@@ -77,7 +78,9 @@ func (p *publisher) change(apply func(endpoint string)) http.HandlerFunc {
 		apply(r.URL.Query().Get("endpoint"))
 		if err := p.publish(); err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
 		}
+		fmt.Fprintln(w, `{"published": true}`)
 	}
 }
 
@@ -108,7 +111,7 @@ func main() {
 	if *shape != "plain" && *shape != "scoped" {
 		log.Fatalf("-shape %q: use plain or scoped", *shape)
 	}
-	p := &publisher{cache: cache.NewSnapshotCache(true, everyone{}, nil), mesh: newMesh(*shape == "scoped", *endpoints), topology: 1}
+	p := &publisher{cache: cache.NewSnapshotCache(true, everyone{}, nil), mesh: newMesh(*shape == "scoped", *meshed, *endpoints), topology: 1}
 	for range *services {
 		p.mesh.add("")
 	}

@@ -27,6 +27,7 @@ import (
 // mesh is the synthetic mesh as Envoy resources.
 type mesh struct {
 	scoped      bool
+	meshed      bool
 	endpoints   int
 	clusters    []types.Resource
 	assignments []types.Resource
@@ -36,8 +37,8 @@ type mesh struct {
 	hosts       []*route.VirtualHost // plain: all of them, in one route configuration
 }
 
-func newMesh(scoped bool, endpoints int) mesh {
-	m := mesh{scoped: scoped, endpoints: endpoints}
+func newMesh(scoped, meshed bool, endpoints int) mesh {
+	m := mesh{scoped: scoped, meshed: meshed, endpoints: endpoints}
 	manager := &hcm.HttpConnectionManager{StatPrefix: "out", HttpFilters: []*hcm.HttpFilter{{
 		Name: "envoy.filters.http.router", ConfigType: &hcm.HttpFilter_TypedConfig{TypedConfig: pack(&router.Router{})}}}}
 	if scoped {
@@ -116,8 +117,13 @@ func (m *mesh) assignment(i int, first string) *endpoint.ClusterLoadAssignment {
 			ip = h
 			port, _ = strconv.Atoi(p)
 		}
-		l.LbEndpoints = append(l.LbEndpoints, &endpoint.LbEndpoint{HostIdentifier: &endpoint.LbEndpoint_Endpoint{
-			Endpoint: &endpoint.Endpoint{Address: address(ip, uint32(port))}}})
+		one := &endpoint.LbEndpoint{HostIdentifier: &endpoint.LbEndpoint_Endpoint{
+			Endpoint: &endpoint.Endpoint{Address: address(ip, uint32(port))}}}
+		if m.meshed {
+			one.Metadata = &core.Metadata{FilterMetadata: map[string]*structpb.Struct{
+				"envoy.transport_socket_match": {Fields: map[string]*structpb.Value{"mtls": structpb.NewBoolValue(true)}}}}
+		}
+		l.LbEndpoints = append(l.LbEndpoints, one)
 	}
 	return &endpoint.ClusterLoadAssignment{ClusterName: m.clusterName(i), Endpoints: []*endpoint.LocalityLbEndpoints{l}}
 }

@@ -1,0 +1,1 @@
+"""Meshwright's speed beside its peers: `make bench`. See README.md."""

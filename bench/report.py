@@ -1,0 +1,194 @@
+"""From runs to rows: medians, ratios, the table and build/bench.json."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.measure import Run
+
+OURS, PLAIN, SCOPED = "meshwright", "go-control-plane-plain", "go-control-plane-scoped"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One comparison. `ratio` is meshwright / peer, and good up to `limit`. `extra` holds what is reported beside it."""
+
+    name: str
+    what: str
+    unit: str
+    meshwright: float
+    peer: float
+    limit: float
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def ratio(self) -> float:
+        return self.meshwright / self.peer if self.peer else float("inf")
+
+    @property
+    def good(self) -> bool:
+        return self.ratio <= self.limit
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "what": self.what,
+            "unit": self.unit,
+            "meshwright": round(self.meshwright, 3),
+            "peer": round(self.peer, 3),
+            "ratio": round(self.ratio, 6),
+            "limit": self.limit,
+            **self.extra,
+        }
+
+
+Figure = Callable[[Run], Sequence[float]]
+
+COLD: Figure = lambda run: (run.cold_start,)  # noqa: E731
+REPLACED: Figure = lambda run: run.endpoint_replaced  # noqa: E731
+ADDED: Figure = lambda run: run.service_added  # noqa: E731
+ROUTED: Figure = lambda run: run.service_routed  # noqa: E731
+PSS: Figure = lambda run: (run.memory.pss / 1e6,)  # noqa: E731
+PEAK: Figure = lambda run: (run.memory.peak / 1e6,)  # noqa: E731
+COLD_BYTES: Figure = lambda run: (float(run.cold_start_bytes),)  # noqa: E731
+COLD_CPU: Figure = lambda run: (run.cold_start_cpu,)  # noqa: E731
+UPDATE_BYTES: Figure = lambda run: (float(run.update_bytes),)  # noqa: E731
+RECONNECT: Figure = lambda run: (float(run.reconnect_bytes),)  # noqa: E731
+RECONNECT_SENT: Figure = lambda run: (float(run.reconnect_sent_bytes),)  # noqa: E731
+
+
+class Results:
+    """All runs, by side and mode."""
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        self._runs = runs
+
+    def samples(self, side: str, mode: str, figure: Figure) -> list[float]:
+        return [value for run in self._runs if (run.side, run.mode) == (side, mode) for value in figure(run)]
+
+    def median(self, side: str, mode: str, figure: Figure) -> float | None:
+        found = self.samples(side, mode, figure)
+        return statistics.median(found) if found else None
+
+    def rows(self) -> list[Row]:
+        delta, sotw = "delta", "sotw"
+        rows = [
+            self._row("cold_start", "cold start, last proxy has everything", "ms", COLD, delta, 0.8,
+                      bytes=COLD_BYTES, server_cpu_seconds=COLD_CPU),
+            self._row("endpoint_replaced_delta", "one endpoint replaced, last proxy has it, delta", "ms", REPLACED, delta, 0.5,
+                      bytes=UPDATE_BYTES),
+            self._row("endpoint_replaced_sotw", "one endpoint replaced, last proxy has it, SotW", "ms", REPLACED, sotw, 0.05,
+                      bytes=UPDATE_BYTES),
+            self._row("service_added", "a service added, last proxy has its endpoints", "ms", ADDED, delta, 0.3,
+                      routed_too=ROUTED),
+            self._row("memory", "memory of the server after the cold start (PSS)", "MB", PSS, delta, 0.4, peak_rss=PEAK),
+            self._reconnect(),
+        ]  # fmt: skip
+        return [row for row in rows if row is not None]
+
+    def _row(
+        self, name: str, what: str, unit: str, figure: Figure, mode: str, limit: float, **beside: Figure
+    ) -> Row | None:
+        """Meshwright beside the peer's leanest shape; the peer in our shape, TLS, the other mode and further figures as extras."""
+        ours, peer = self.median(OURS, mode, figure), self.median(PLAIN, mode, figure)
+        if ours is None or peer is None:
+            return None
+        extra: dict[str, Any] = {"mode": mode, "samples": self._all(mode, self.samples, figure)}
+        scoped = self.median(SCOPED, mode, figure)
+        if scoped:
+            extra |= {"peer_scoped": round(scoped, 3), "ratio_scoped": round(ours / scoped, 6)}
+        tls, peer_tls = self.median(OURS + "-tls", mode, figure), self.median(PLAIN + "-tls", mode, figure)
+        if tls and peer_tls:
+            extra["tls"] = {
+                "meshwright": round(tls, 3),
+                "peer": round(peer_tls, 3),
+                "ratio": round(tls / peer_tls, 6),
+            }
+        other = "sotw" if mode == "delta" else "delta"
+        if not name.endswith(("_delta", "_sotw")) and self.median(OURS, other, figure) is not None:
+            extra[other] = self._all(other, self.median, figure)
+        for label, each in beside.items():
+            extra[label] = self._all(mode, self.median, each)
+        return Row(name, what, unit, ours, peer, limit, extra)
+
+    def _all(self, mode: str, take: Callable[[str, str, Figure], Any], figure: Figure) -> dict[str, Any]:
+        named = (("meshwright", OURS), ("peer", PLAIN), ("peer_scoped", SCOPED))
+        return {label: found for label, side in named if (found := take(side, mode, figure))}
+
+    def _reconnect(self) -> Row | None:
+        """All streams broken at once: what that moves, as a share of what the cold start moved on the same side."""
+        moved, cold = self.median(OURS, "delta", RECONNECT), self.median(OURS, "delta", COLD_BYTES)
+        if moved is None or cold is None:
+            return None
+        extra: dict[str, Any] = {
+            "mode": "delta",
+            "note": "peer is Meshwright's own cold start; ratio is the share of it that a reconnect of all streams moves",
+            "bytes_to_server": self._all("delta", self.median, RECONNECT_SENT),
+        }
+        for label, side in (("go_control_plane", PLAIN), ("go_control_plane_scoped", SCOPED)):
+            theirs, their_cold = self.median(side, "delta", RECONNECT), self.median(side, "delta", COLD_BYTES)
+            if theirs is not None and their_cold:
+                extra[label] = {
+                    "reconnect": theirs,
+                    "cold_start": their_cold,
+                    "share": round(theirs / their_cold, 6),
+                }
+        return Row(
+            "reconnect_bytes",
+            "all streams broken: bytes, beside the cold start's",
+            "bytes",
+            moved,
+            cold,
+            0.001,
+            extra,
+        )
+
+
+def write(rows: Sequence[Row], path: pathlib.Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps([row.document() for row in rows], indent=2) + "\n")
+
+
+def show(rows: Sequence[Row], console: Console) -> None:
+    table = Table(title="Meshwright beside go-control-plane: medians", title_justify="left")
+    for name in (
+        "",
+        "unit",
+        "Meshwright",
+        "peer",
+        "ratio",
+        "limit",
+        "peer, our shape",
+        "ratio",
+        "TLS",
+        "peer, TLS",
+        "ratio",
+    ):
+        table.add_column(name, justify="left" if name in {"", "unit"} else "right")
+    for row in rows:
+        tls = row.extra.get("tls", {})
+        table.add_row(
+            row.what, row.unit, _number(row.meshwright), _number(row.peer),
+            f"[{'green' if row.good else 'red'}]{_ratio(row.ratio)}[/]", f"≤ {row.limit:g}",
+            _number(row.extra.get("peer_scoped")), _ratio(row.extra.get("ratio_scoped")),
+            _number(tls.get("meshwright")), _number(tls.get("peer")), _ratio(tls.get("ratio")),
+        )  # fmt: skip
+    console.print(table)
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
+
+
+def _ratio(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}" if value >= 0.01 else f"{value:.5f}"

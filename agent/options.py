@@ -1,0 +1,62 @@
+"""What the agent is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agent.renew import Membership, TokenSource
+from mesh.names import Key
+from mesh.workload import Locality
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyOptions:
+    """One proxy: whose sidecar it is, which control plane it follows, and where its files are.
+
+    Addresses are `host:port`. `control_plane` is the ADS port, where certificates are renewed too; `join` the port of
+    the first certificate. Without `join` the proxy is not a member: it follows a control plane on loopback in plaintext and
+    has no identity, which that control plane must have been told to allow. `directory` belongs to this one workload.
+    `cluster` is Envoy's name for the workload's own service (default: the workload's name). `admin_port` 0 takes a free
+    one. `drain_time` is in seconds.
+    """
+
+    workload: Key
+    trust_domain: str
+    control_plane: str
+    directory: Path
+    join: str | None = None
+    bundle: Path | None = None
+    token: TokenSource = field(default_factory=TokenSource)
+    cluster: str = ""
+    locality: Locality = Locality()
+    admin_port: int = 0
+    drain_time: int = 45
+    envoy: Path | None = None
+    envoy_log: Path | None = None
+    envoy_log_level: str = "warning"
+    concurrency: int | None = None
+
+    def membership(self) -> Membership | None:
+        """None for a proxy that is not a member."""
+        if self.join is None:
+            return None
+        if self.bundle is None:
+            raise ValueError("a proxy that joins needs the mesh's trust bundle: give --bundle")
+        return Membership(
+            workload=self.workload,
+            trust_domain=self.trust_domain,
+            join_address=self.join,
+            renew_address=self.control_plane,
+            bundle=self.bundle,
+            tokens=self.token,
+        )
+
+
+def host_and_port(address: str) -> tuple[str, int]:
+    """`host:port` or `[IPv6]:port` in two; ValueError if it is not that."""
+    host, _, port = address.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise ValueError(f"{address!r} is not host:port")
+    return host, int(port)

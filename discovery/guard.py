@@ -225,6 +225,7 @@ class Guard:
                 was = touched.services.get(service) or self._services[service]
                 held = self._holds[service] = _Held(was, since=now, ends=0, why="", stayed=0, went=0)
                 self._dirty_services.add(service)
+            held.service = touched.services.get(service) or self._services.get(service) or held.service
             held.ends = now + self._settings.longest
             held.why = suspect or f"one answer removed {len(gone)} of {len(before)} endpoints"
             held.stayed = len(before) - len(gone)
@@ -248,7 +249,7 @@ class Guard:
             and key not in self._workloads
             and key not in touched.live[service]
         ]
-        if removed and not self._sudden(len(removed), len(held.workloads), suspect):
+        if suspect is None and not self._sudden(len(removed), len(held.workloads), None):
             for key in removed:
                 self._let_go(service, held, key)
                 held.went -= 1
@@ -320,8 +321,11 @@ class Guard:
         said, holders = self._workloads.get(key), self._holders.get(key)
         if not holders:
             return said
-        was = next(self._holds[service].workloads[key] for service in sorted(holders))
+        latest = max(holders, key=lambda service: (self._holds[service].ends, service))
+        was = self._holds[latest].workloads[key]
         kept = tuple(service for service in was.services if service in holders)
+        # Held for one service at a time at which it served it, and for another at another time.
+        kept += tuple(sorted(holders.difference(kept)))
         others = tuple(service for service in _serves(said) if service not in holders)
         return replace(was, services=kept + others)
 

@@ -57,7 +57,7 @@ async def test_a_node_that_dies_is_held_while_single_instances_are_not() -> None
             await agent.put("/v1/catalog/deregister", {"Node": "far", "ServiceID": "api-8"})
             await told.until(lambda: len(told.endpoints("api")) == 6)
             # What comes is applied.
-            await agent.register("api", 9)
+            await agent.add("api", 9)
             await told.until(lambda: len(told.endpoints("api")) == 7)
 
             assert told.discovery.release(API) == 1
@@ -68,7 +68,7 @@ async def test_a_node_that_dies_is_held_while_single_instances_are_not() -> None
 async def test_a_hold_ends_when_the_node_is_back_or_by_time() -> None:
     async with consul_agent() as agent:
         for number in range(1, 7):
-            await agent.register("api", number)
+            await agent.add("api", number)
         check = {"Name": "disk", "ID": "disk", "TTL": "10m", "Status": "passing"}
         await agent.put("/v1/agent/check/register", check)
         async with told_by(source_of(agent), settings=GuardSettings(longest=1.0)) as told:
@@ -87,10 +87,10 @@ async def test_a_hold_ends_when_the_node_is_back_or_by_time() -> None:
 
 async def test_stopped_and_restarted_empty() -> None:
     async with consul_agent() as agent:
-        await agent.register("api", 1)
+        await agent.add("api", 1)
         for number in (1, 2):
-            await agent.register("store", number)
-        await agent.register("web", 1)
+            await agent.add("store", number)
+        await agent.add("web", 1)
         async with told_by(source_of(agent)) as told:
             before = told.state
             agent.stop()
@@ -105,12 +105,12 @@ async def test_stopped_and_restarted_empty() -> None:
             assert (told.state.services, told.state.workloads) == (before.services, before.workloads)
 
             # It comes back, some of it elsewhere: changes flow again, service by service.
-            await agent.register("api", 2)
+            await agent.add("api", 2)
             await told.until(lambda: [each.address for each in told.endpoints("api")] == ["127.0.0.2"])
             assert len(told.endpoints("store")) == 2
-            await agent.register("store", 1)
+            await agent.add("store", 1)
             await told.until(lambda: len(told.endpoints("store")) == 1)
-            await agent.register("web", 1)
+            await agent.add("web", 1)
             await told.until(lambda: not told.status().holds)
             assert len(told.endpoints("web")) == 1
 
@@ -118,7 +118,7 @@ async def test_stopped_and_restarted_empty() -> None:
 async def test_a_start_while_consul_is_down_and_then_empty(tmp_path: pathlib.Path) -> None:
     async with consul_agent() as agent:
         for number in range(1, 4):
-            await agent.register("api", number)
+            await agent.add("api", number)
         async with told_by(source_of(agent), lastgood=LastGood(tmp_path)) as told:
             before = told.state
         assert [path.stat().st_mode & 0o777 for path in tmp_path.iterdir()] == [0o600]
@@ -133,14 +133,14 @@ async def test_a_start_while_consul_is_down_and_then_empty(tmp_path: pathlib.Pat
         async with told_by(source_of(agent), lastgood=LastGood(tmp_path), patience=60) as told:
             assert told.status().state is SourceState.LIVE
             assert len(told.endpoints("api")) == 3
-            await agent.register("api", 1)
-            await agent.register("api", 2)
+            await agent.add("api", 1)
+            await agent.add("api", 2)
             await told.until(lambda: len(told.endpoints("api")) == 2)
 
 
 async def test_the_token_decides(caplog: pytest.LogCaptureFixture) -> None:
     async with consul_agent(acl=True) as agent:
-        await agent.register("api", 1)
+        await agent.add("api", 1)
         wrong = "8cf0aa4c-9c79-4f86-9d8e-8b1a2f1f5d9f"
         for token, said in ((wrong, "refused: ACL not found"), ("", "token may read nothing")):
             async with told_by(source_of(agent, token=token), ready=False) as told:
@@ -157,7 +157,7 @@ async def test_the_token_decides(caplog: pytest.LogCaptureFixture) -> None:
         made = await agent.put("/v1/acl/token", {"Policies": [{"Name": "reader"}]})
         async with told_by(source_of(agent, token=made["SecretID"], wait=1.0)) as told:
             assert len(told.endpoints("api")) == 1
-            async with agent._session.delete(f"{agent.plain}/v1/acl/token/{made['AccessorID']}") as response:  # type: ignore[union-attr]
+            async with agent._session.delete(f"{agent.url}/v1/acl/token/{made['AccessorID']}") as response:  # type: ignore[union-attr]
                 assert response.status == 200
             await told.until(lambda: told.status().state is SourceState.FAILED)
             assert len(told.endpoints("api")) == 1
@@ -231,7 +231,7 @@ async def test_tls_with_both_sides_verified(tmp_path: pathlib.Path) -> None:
         "key_file": str(tmp_path / "client.key"),
     }
     async with consul_agent(tls=tmp_path) as agent:
-        await agent.register("api", 1)
+        await agent.add("api", 1)
         for options in (files, {**files, "server_name": "server.dc1.consul"}):
             async with told_by(source_of(agent, **options)) as told:
                 assert len(told.endpoints("api")) == 1
@@ -248,13 +248,13 @@ async def test_tls_with_both_sides_verified(tmp_path: pathlib.Path) -> None:
 
 async def test_two_consuls_make_one_mesh_and_one_may_fail() -> None:
     async with consul_agent() as east, consul_agent() as west:
-        await east.register("api", 1)
-        await west.register("store", 1)
+        await east.add("api", 1)
+        await west.add("store", 1)
         async with told_by(source_of(east, "east"), source_of(west, "west")) as told:
             assert len(told.state.services) == 2
             west.stop()
             await told.until(lambda: told.status("west").state is SourceState.FAILED)
-            await east.register("api", 2)
+            await east.add("api", 2)
             await told.until(lambda: len(told.endpoints("api")) == 2)
             assert len(told.endpoints("store")) == 1
 

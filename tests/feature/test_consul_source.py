@@ -36,7 +36,7 @@ async def told(agent: ConsulAgent) -> AsyncIterator[Told]:
 
 async def test_an_instance_comes_changes_and_goes(agent: ConsulAgent, told: Told) -> None:
     assert not told.state.services  # Consul's own service is none of ours
-    await agent.register("api", 1, Meta={"protocol": "http", "version": "v1"}, Tags=["canary", "team=red"])
+    await agent.add("api", 1, Meta={"protocol": "http", "version": "v1"}, Tags=["canary", "team=red"])
     await told.until(lambda: told.workload("agent.api-1"))
     service = told.state.services[Key("default", "api")]
     assert [(port.name, port.port, port.protocol) for port in service.ports] == [("http", 80, "http")]
@@ -48,7 +48,7 @@ async def test_an_instance_comes_changes_and_goes(agent: ConsulAgent, told: Told
     assert workload.service_account == "api"
 
     # A change that the answer to catalog/services does not show.
-    await agent.register(
+    await agent.add(
         "api",
         1,
         port=15001,
@@ -66,18 +66,18 @@ async def test_an_instance_comes_changes_and_goes(agent: ConsulAgent, told: Told
 
 async def test_health_is_the_worst_of_service_and_node_checks(agent: ConsulAgent, told: Told) -> None:
     weights = {"Passing": 10, "Warning": 2}
-    await agent.register("api", 1, check="passing", Weights=weights)
+    await agent.add("api", 1, check="passing", Weights=weights)
     await told.until(lambda: told.endpoints("api"))
     assert told.endpoints("api")[0].weight == 10
 
-    await agent.check("api-1", "warning")
+    await agent.set_check("api-1", "warning")
     await told.until(lambda: told.endpoints("api")[0].health is Health.WARNING)
     assert told.endpoints("api")[0].weight == 2
 
-    await agent.check("api-1", "critical")
+    await agent.set_check("api-1", "critical")
     await told.until(lambda: not told.endpoints("api"))
     assert told.changes[-1].urgent
-    await agent.check("api-1", "passing")
+    await agent.set_check("api-1", "passing")
     await told.until(lambda: told.endpoints("api"))
 
     await agent.maintain("api-1", enable=True)
@@ -96,7 +96,7 @@ async def test_an_instance_that_begins_critical_is_never_seen_without_its_check(
     agent: ConsulAgent, told: Told
 ) -> None:
     for number in range(1, 21):
-        await agent.register("api", number, check="critical")
+        await agent.add("api", number, check="critical")
     await told.until(lambda: len(told.state.workloads) == 20)
     seen = [workload for _, event in told.events for workload in getattr(event, "workloads", ())]
     assert {workload.health for workload in seen} == {Health.CRITICAL}
@@ -120,23 +120,23 @@ async def test_nodes_give_address_and_locality(agent: ConsulAgent, told: Told) -
 
 
 async def test_bad_instances_are_left_out_one_by_one(agent: ConsulAgent, told: Told) -> None:
-    await agent.register("api", 1)
-    await agent.register("api", 2, Address="api.example")
-    await agent.register("api", 3, Meta={"protocol": "htpp"})
-    await agent.register("My_Service", 1)
+    await agent.add("api", 1)
+    await agent.add("api", 2, Address="api.example")
+    await agent.add("api", 3, Meta={"protocol": "htpp"})
+    await agent.add("My_Service", 1)
     await told.until(lambda: len(told.status().warnings) == 3)
     assert [endpoint.address for endpoint in told.endpoints("api")] == ["127.0.0.1"]
     lines = "\n".join(told.status().warnings)
     assert "instance api-2 of Consul service api on node agent is left out: address 'api.example'" in lines
     assert "meta protocol 'htpp' is unknown: use http, http2, grpc, tcp, tls" in lines
     assert "Consul service My_Service is left out" in lines
-    await agent.register("api", 2)
+    await agent.add("api", 2)
     await told.until(lambda: len(told.status().warnings) == 2)
 
 
 async def test_three_hundred_services_over_few_connections(agent: ConsulAgent) -> None:
     for number in range(300):
-        await agent.register(f"s{number}", 1, check="passing", Meta={"protocol": "http"})
+        await agent.add(f"s{number}", 1, check="passing", Meta={"protocol": "http"})
     # Long polls that time out and are asked again, as they do all day.
     async with told_by(source_of(agent, wait=1.0)) as told:
         assert len(told.state.services) == 300
@@ -144,12 +144,12 @@ async def test_three_hundred_services_over_few_connections(agent: ConsulAgent) -
         for number in range(0, 300, 10):
             ident = f"s{number}-1"
             began = time.monotonic()
-            await agent.check(ident, "critical")
+            await agent.set_check(ident, "critical")
             done = await told.until(lambda s=f"s{number}": not told.endpoints(s))  # type: ignore[misc]
             taken.append(done - began)
             # No check of its own: only the sweep finds it.
             began = time.monotonic()
-            await agent.register(f"s{number}", 2)
+            await agent.add(f"s{number}", 2)
             done = await told.until(lambda s=f"s{number}": told.endpoints(s))  # type: ignore[misc]
             taken.append(done - began)
         taken.sort()

@@ -8,8 +8,9 @@ import pathlib
 import socket
 import subprocess
 import tempfile
+import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -47,6 +48,7 @@ class ConsulAgent:
     token: str = ""
     tls: pathlib.Path | None = None
     """A folder with ca.pem, server.pem and server.key; clients must then show a certificate of that CA."""
+    log: pathlib.Path | None = None
     ports: list[int] = field(default_factory=lambda: free_ports(4))
     _process: subprocess.Popen[bytes] | None = None
     _log: Any = None
@@ -55,10 +57,11 @@ class ConsulAgent:
     @property
     def address(self) -> str:
         """Where clients reach it: https with TLS."""
-        return f"https://127.0.0.1:{self.ports[3]}" if self.tls else self.plain
+        return f"https://127.0.0.1:{self.ports[3]}" if self.tls else self.url
 
     @property
-    def plain(self) -> str:
+    def url(self) -> str:
+        """Where it answers without TLS."""
         return f"http://127.0.0.1:{self.ports[0]}"
 
     async def __aenter__(self) -> Self:
@@ -85,7 +88,7 @@ class ConsulAgent:
             command += ["-hcl", f"ports = {{https = {https}}}"]
             command += ["-hcl", f'ca_file = "{self.tls}/ca.pem"\nverify_incoming_https = true']
             command += ["-hcl", f'cert_file = "{self.tls}/server.pem"\nkey_file = "{self.tls}/server.key"']
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop()
+        self._log = self.log.open("a+b") if self.log else tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop()
         self._process = subprocess.Popen(command, stdout=self._log, stderr=subprocess.STDOUT)
         async with asyncio.timeout(20):
             while not await self._settled():
@@ -110,18 +113,22 @@ class ConsulAgent:
 
     async def get(self, path: str) -> Any:
         assert self._session is not None
-        async with self._session.get(self.plain + path) as response:
+        async with self._session.get(self.url + path) as response:
             response.raise_for_status()
             return await response.json()
 
     async def put(self, path: str, body: object = None) -> Any:
         assert self._session is not None
-        async with self._session.put(self.plain + path, json=body) as response:
+        async with self._session.put(self.url + path, json=body) as response:
             if response.status != 200:
                 raise RuntimeError(f"{path}: {response.status} {await response.text()}")
             return await response.json(content_type=None)
 
-    async def register(
+    async def register(self, service: Mapping[str, object]) -> None:
+        """By a whole definition, as https://developer.hashicorp.com/consul/api-docs/agent/service has it."""
+        await self.put("/v1/agent/service/register", service)
+
+    async def add(
         self,
         name: str,
         number: int = 1,
@@ -130,7 +137,7 @@ class ConsulAgent:
         check: str | None = None,
         **fields: object,
     ) -> str:
-        """Register `<name>-<number>`; `check` is the status of a TTL check `<id>:ttl`. The instance's id."""
+        """Register `<name>-<number>`; `check` is the status of a check of its own. The instance's id."""
         ident = f"{name}-{number}"
         body = {
             "Name": name,
@@ -140,15 +147,34 @@ class ConsulAgent:
         } | fields
         if check is not None:
             body["Checks"] = [{"CheckID": f"{ident}:ttl", "Name": "ttl", "TTL": "10m", "Status": check}]
-        await self.put("/v1/agent/service/register", body)
+        await self.register(body)
         return ident
 
     async def deregister(self, ident: str) -> None:
         await self.put(f"/v1/agent/service/deregister/{ident}")
 
-    async def check(self, ident: str, status: str) -> None:
-        """Set the TTL check of an instance."""
-        await self.put(f"/v1/agent/check/update/{ident}:ttl", {"Status": status})
+    async def set_check(self, ident: str, status: str) -> None:
+        """Set the check of an instance, which gets one if it has none."""
+        check = f"{ident}:ttl"
+        if check in await self.get("/v1/agent/checks"):
+            await self.put(f"/v1/agent/check/update/{check}", {"Status": status})
+        else:
+            body = {"ID": check, "Name": "ttl", "ServiceID": ident, "TTL": "10m", "Status": status}
+            await self.put("/v1/agent/check/register", body)
+
+    async def answer_that_changes(self, service: str) -> float:
+        """When Consul next answers that the instances or checks of `service` have changed, by the monotonic clock."""
+        assert self._session is not None
+        address, index = f"{self.url}/v1/health/service/{service}", ""
+        while True:
+            async with self._session.get(
+                address, params={"index": index, "wait": "60s"} if index else {}
+            ) as response:
+                await response.read()
+                answered = time.monotonic()
+                if index and response.headers["X-Consul-Index"] != index:
+                    return answered
+                index = response.headers["X-Consul-Index"]
 
     async def maintain(self, ident: str, *, enable: bool) -> None:
         await self.put(f"/v1/agent/service/maintenance/{ident}?enable={str(enable).lower()}")
@@ -159,6 +185,10 @@ class ConsulAgent:
 
 
 @contextlib.asynccontextmanager
-async def consul_agent(*, acl: bool = False, tls: pathlib.Path | None = None) -> AsyncIterator[ConsulAgent]:
-    async with ConsulAgent(token=str(uuid.uuid4()) if acl else "", tls=tls) as agent:
+async def consul_agent(
+    folder: pathlib.Path | None = None, *, acl: bool = False, tls: pathlib.Path | None = None
+) -> AsyncIterator[ConsulAgent]:
+    """`folder`: where its log is kept, if anywhere."""
+    log = folder / "consul.log" if folder else None
+    async with ConsulAgent(token=str(uuid.uuid4()) if acl else "", tls=tls, log=log) as agent:
         yield agent

@@ -54,6 +54,7 @@ class Plan:
     shape: Shape
     replacements: int
     additions: int
+    parse: str = "each"
 
 
 def measure(side: Side, mode: str, plan: Plan, xdsload: pathlib.Path) -> Run:
@@ -62,7 +63,7 @@ def measure(side: Side, mode: str, plan: Plan, xdsload: pathlib.Path) -> Run:
         folder = pathlib.Path(name)
         with side.serving(folder, plan.shape) as server:
             idle = cpu_seconds(server.process.pid)
-            with _fleet(folder, server, mode, plan.shape, xdsload) as fleet:
+            with _fleet(folder, server, mode, plan, xdsload) as fleet:
                 return _measured(side, mode, plan, fleet, idle)
 
 
@@ -92,7 +93,7 @@ class Fleet:
 
 @contextlib.contextmanager
 def _fleet(
-    folder: pathlib.Path, server: Server, mode: str, shape: Shape, xdsload: pathlib.Path
+    folder: pathlib.Path, server: Server, mode: str, plan: Plan, xdsload: pathlib.Path
 ) -> Iterator[Fleet]:
     (port,) = free_ports(1)
     command = [
@@ -100,11 +101,12 @@ def _fleet(
         "-addr",
         f"{LOOPBACK}:{server.xds_port}",
         "-n",
-        str(shape.proxies),
+        str(plan.shape.proxies),
         "-mode",
         mode,
     ]
     command += ["-node", server.node, "-http", f"{LOOPBACK}:{port}"]
+    command += ["-parse", plan.parse]
     if server.tls:
         command += ["-ca", str(server.tls.bundle), "-server-name", server.tls.server_name]
         command += ["-cert", server.tls.client[0], "-key", server.tls.client[1]]

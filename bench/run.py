@@ -40,6 +40,7 @@ def main() -> int:
                     shape,
                     options.replacements if mode == "delta" else min(options.replacements, 3),
                     options.additions,
+                    options.parse,
                 )
                 run = measure(side, mode, plan, xdsload)
                 runs.append(run)
@@ -47,7 +48,7 @@ def main() -> int:
     except BenchError as error:
         console.print(f"bench: {error}", markup=False)
         return 1
-    rows = report.Results(runs).rows()
+    rows = report.Results(runs, f"go-control-plane-{options.beside}").rows()
     report.show(rows, console)
     report.write(rows, options.output)
     console.print(f"written: {options.output}")
@@ -58,9 +59,10 @@ def main() -> int:
 
 
 def _turns(peer: Path, options: argparse.Namespace) -> list[tuple[Side, str]]:
-    sides: list[Side] = [Meshwright(), GoControlPlane(peer, "plain")]
+    sides: list[Side] = [Meshwright(), GoControlPlane(peer, options.beside)]
     if not options.lean:
-        sides.append(GoControlPlane(peer, "scoped"))
+        other = {"plain": "scoped", "scoped": "plain"}[options.beside]
+        sides.append(GoControlPlane(peer, other))
     turns = [(side, mode) for mode in ("delta", "sotw") for side in sides]
     if not options.lean:
         turns += [(Meshwright(tls=True), "delta"), (GoControlPlane(peer, "plain", tls=True), "delta")]
@@ -91,6 +93,18 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--additions", type=int, default=3, help="services added in each run")
     parser.add_argument(
         "--meshed", action="store_true", help="endpoints with the metadata for mTLS, on both sides"
+    )
+    parser.add_argument(
+        "--parse",
+        choices=("each", "once"),
+        default="each",
+        help="whether simulated proxies share parsed bodies",
+    )
+    parser.add_argument(
+        "--beside",
+        choices=("plain", "scoped"),
+        default="plain",
+        help="the peer's shape that rows compare with",
     )
     parser.add_argument("--lean", action="store_true", help="leave out TLS and the peer in our shape")
     parser.add_argument("--check", action="store_true", help="exit with 1 if a ratio is above its limit")

@@ -3,8 +3,9 @@
 //
 // Every simulated proxy subscribes to CDS and LDS with a wildcard, then to the
 // EDS, scoped route and RDS resources which those name, and acknowledges every
-// response. Bodies that many proxies receive are parsed once for all of them, so
-// that on a small machine the generator's own work doesn't hide the server's.
+// response. With -parse each, every proxy parses what it receives, as sidecars do;
+// with -parse once, equal bodies are parsed once for all proxies, so that on a small
+// machine the generator's own work hides less of the server's.
 //
 //	xdsload -addr 127.0.0.1:18000 -n 1000 -http 127.0.0.1:9900
 //
@@ -46,6 +47,7 @@ var (
 	keyFile  = flag.String("key", "", "client key; %d is replaced")
 	server   = flag.String("server-name", "", "name that the server's certificate must hold, if not that of addr")
 	header   = flag.String("header", "", "gRPC metadata as name=value; %d is replaced")
+	parse    = flag.String("parse", "each", "each: every proxy parses what it receives; once: equal bodies are parsed once for all")
 	rate     = flag.Int("rate", 0, "streams opened a second; 0: all at once")
 	perConn  = flag.Int("per-conn", 1, "streams on one connection")
 	patience = flag.Duration("patience", 120*time.Second, "longest wait for any one thing")
@@ -55,6 +57,9 @@ func main() {
 	flag.Parse()
 	if *mode != "sotw" && *mode != "delta" {
 		log.Fatalf("-mode %q: use sotw or delta", *mode)
+	}
+	if *parse != "each" && *parse != "once" {
+		log.Fatalf("-parse %q: use each or once", *parse)
 	}
 	// Fewer collections of garbage: the cores belong to the server under test.
 	debug.SetGCPercent(400)

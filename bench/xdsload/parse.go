@@ -14,7 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// parsed is what a simulated proxy needs to know of one resource's body. It is shared by all proxies that receive that body.
+// parsed is what a simulated proxy needs to know of one resource's body. With -parse once it is shared by all proxies that receive that body.
 type parsed struct {
 	name    string
 	next    []reference     // what it refers to, to be subscribed to
@@ -24,7 +24,7 @@ type parsed struct {
 
 type reference struct{ typeURL, name string }
 
-// parser remembers each distinct body.
+// parser remembers each distinct body, with -parse once.
 type parser struct {
 	mu    sync.RWMutex
 	known map[string]map[string]*parsed // type URL -> body -> what it says
@@ -50,6 +50,9 @@ func (p *parser) intern(s string) string {
 }
 
 func (p *parser) parse(typeURL string, body []byte) *parsed {
+	if *parse == "each" {
+		return read(typeURL, body)
+	}
 	p.mu.RLock()
 	found := p.known[typeURL][string(body)]
 	p.mu.RUnlock()

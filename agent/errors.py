@@ -5,6 +5,8 @@ AgentError
 ├── NotOurControlPlane   the server is not the control plane of our trust domain
 ├── NeedsToken           there is no valid certificate, and no token to get one with
 ├── DamagedIdentity      the stored identity cannot be used
+├── DirectoryInUse       another agent works in the same directory
+├── Unavailable          the control plane cannot be reached or is busy: tried again, ends nothing
 └── EnvoyFailed          Envoy does not stay up
 """
 
@@ -37,3 +39,11 @@ class DamagedIdentity(AgentError):
 
 class EnvoyFailed(AgentError):
     exit_code = 7
+
+
+class DirectoryInUse(AgentError):
+    exit_code = 8
+
+
+class Unavailable(AgentError):
+    pass

@@ -93,7 +93,7 @@ class IdentityStore:
 
     def save(self, identity: StoredIdentity) -> None:
         """Make `identity` the current one, in one step. OSError leaves the one before."""
-        files.private_directory(self._directory)
+        files.own_directory(self._directory)
         files.private_directory(self._generations)
         number = max(self._numbers(), default=0) + 1
         generation = files.private_directory(self._generations / str(number))
@@ -117,7 +117,7 @@ class IdentityStore:
         A control plane counts a repeated join with the same key as the same use of the token, so an answer that was
         lost on its way costs nothing.
         """
-        files.private_directory(self._directory)
+        files.own_directory(self._directory)
         try:
             key = serialization.load_pem_private_key(files.read_private(self._pending), None)
         except (OSError, InsecureFile, ValueError, TypeError, UnsupportedAlgorithm):

@@ -8,7 +8,7 @@ from typing import Final
 import grpc
 import grpc.aio
 
-from agent.errors import AgentError, JoinRefused, NotOurControlPlane
+from agent.errors import AgentError, JoinRefused, NotOurControlPlane, Unavailable
 from agent.identity_store import StoredIdentity
 from ca import control_plane
 from ca.csr import SigningRequest
@@ -33,10 +33,6 @@ _NOT_TRUSTED: Final = (
     "is not in peer certificate",
     "Hostname Verification Check failed",
 )
-
-
-class Unavailable(AgentError):
-    """The control plane could not be reached, or is too busy: try again later."""
 
 
 @dataclass(frozen=True, slots=True)

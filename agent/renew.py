@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from structlog.typing import FilteringBoundLogger
 
 from agent.backoff import Backoff
-from agent.errors import AgentError, DamagedIdentity, NeedsToken, NotOurControlPlane
+from agent.errors import AgentError, DamagedIdentity, NeedsToken, NotOurControlPlane, Unavailable
 from agent.identity_store import IdentityStore, StoredIdentity, parse_identity
-from agent.join import ControlPlane, Unavailable, join, renew
+from agent.join import ControlPlane, join, renew
 from ca.csr import key_pem, make_csr, new_key
 from ca.errors import InsecureFile
 from ca.files import read_private

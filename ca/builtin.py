@@ -103,7 +103,7 @@ class BuiltinAuthority:
 
         Errors: WrongTrustDomain, DamagedAuthority, InsecureFile, AuthorityExpired; OSError if the directory cannot be used.
         """
-        files.private_directory(data_dir)
+        files.own_directory(data_dir)
         directory = files.private_directory(data_dir / "ca")
         with files.locked(directory):
             files.remove_leftovers(directory)

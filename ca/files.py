@@ -24,6 +24,12 @@ def private_directory(path: Path) -> Path:
     return path
 
 
+def own_directory(path: Path) -> Path:
+    """`path`, made for its owner alone (0700) if it is missing; one that is there is the user's and keeps its mode."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path
+
+
 def write_atomically(path: Path, content: bytes, mode: int = PRIVATE) -> None:
     """Replace `path` by `content`. After a crash at any moment it holds the old or the new content, never a part.
 

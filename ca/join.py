@@ -20,7 +20,16 @@ from cryptography.hazmat.primitives import serialization
 from ca import control_plane
 from ca.authority import LEAF_LIFETIME, Authority, LeafRequest
 from ca.csr import SigningRequest, check_csr
-from ca.errors import AuthorityError, CsrRefused, TokenError, TokenForAnother, UnusablePeer
+from ca.errors import (
+    AuthorityError,
+    CaError,
+    CsrRefused,
+    ExpiredToken,
+    TokenForAnother,
+    UnknownToken,
+    UnusablePeer,
+    UsedUpToken,
+)
 from ca.peer import Proved, proved, workload_key
 from ca.rate_limit import AttemptLimit, peer_host
 from ca.times import Chance, Clock, renewal_time
@@ -110,7 +119,7 @@ class JoinService(JoinServiceServicer):
         try:
             holder = self._holder(context)
             name = holder.node_id
-            self._admit(name)
+            self._admit(name, in_all=False)
             csr = _checked(request.csr)
             self._compare(holder.workload, holder.identity)
             certificate = await self._issue(holder.identity, holder.workload, csr)
@@ -120,8 +129,8 @@ class JoinService(JoinServiceServicer):
         self._on_event(JoinEvent(Outcome.RENEWED, peer, name, certificate.identity))
         return certificate
 
-    def _admit(self, who: str) -> None:
-        if not self._limit.attempt(who):
+    def _admit(self, who: str, *, in_all: bool = True) -> None:
+        if not self._limit.attempt(who, in_all=in_all):
             raise _Refused(
                 grpc.StatusCode.RESOURCE_EXHAUSTED, f"too many attempts by {who}, or in all: try again later"
             )
@@ -139,20 +148,27 @@ class JoinService(JoinServiceServicer):
                 serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
             )
         )
-        shown = (request.join_token, workload.namespace, workload.name, self._clock(), key_id)
         # What can be refused is refused before a use of the token is counted.
-        identity = self._identity(await self._proof(self._tokens.verify, shown))
+        identity = self._identity(
+            await self._proof(self._tokens.verify, request.join_token, workload, key_id)
+        )
         self._compare(workload, identity)
-        identity = self._identity(await self._proof(self._tokens.redeem, shown))
+        identity = self._identity(
+            await self._proof(self._tokens.redeem, request.join_token, workload, key_id)
+        )
         return await self._issue(identity, workload, csr)
 
-    async def _proof(self, check: _Check, shown: _Shown) -> TokenClaims:
+    async def _proof(self, check: _Check, token: str, workload: Key, key_id: str) -> TokenClaims:
         try:
-            return await asyncio.to_thread(check, *shown)
+            return await asyncio.to_thread(
+                check, token, workload.namespace, workload.name, self._clock(), key_id
+            )
         except TokenForAnother as error:
             raise _Refused(grpc.StatusCode.PERMISSION_DENIED, str(error)) from error
-        except TokenError as error:
+        except (UnknownToken, ExpiredToken, UsedUpToken) as error:
             raise _Refused(grpc.StatusCode.UNAUTHENTICATED, str(error)) from error
+        except (CaError, OSError) as error:
+            raise self._unable(str(workload), "check join tokens", error) from error
 
     def _identity(self, claims: TokenClaims) -> Identity:
         trust_domain = self._authority.roots().trust_domain
@@ -197,21 +213,20 @@ class JoinService(JoinServiceServicer):
     async def _issue(self, identity: Identity, workload: Key, csr: SigningRequest) -> Certificate:
         try:
             issued = await self._authority.issue(LeafRequest(identity, csr, workload, self._lifetime))
-        except AuthorityError as error:
-            # The reason names files of the server: it is logged, the caller need not know.
-            self._on_event(
-                JoinEvent(Outcome.REFUSED, "", str(workload), identity.uri, "UNAVAILABLE", str(error))
-            )
-            raise _Refused(
-                grpc.StatusCode.UNAVAILABLE,
-                "the authority cannot issue certificates now: see the server's log",
-            ) from error
+        except (AuthorityError, OSError) as error:
+            raise self._unable(str(workload), "issue certificates", error) from error
         return Certificate(
             chain_pem=issued.chain_pem,
             roots_pem=self._authority.roots().pem,
             renew_at=int(renewal_time(issued.issued, issued.not_after, self._chance()).timestamp()),
             identity=identity.uri,
         )
+
+    def _unable(self, workload: str, what: str, error: Exception) -> _Refused:
+        """The server's own trouble: its reason names the server's files, so it is logged, and the caller is not told."""
+        status = grpc.StatusCode.UNAVAILABLE
+        self._on_event(JoinEvent(Outcome.REFUSED, "", workload, "", status.name, f"cannot {what}: {error}"))
+        return _Refused(status, f"the control plane cannot {what} now: see its log")
 
     async def _refuse(
         self, context: JoinContext | RenewContext, peer: str, name: str, refused: _Refused
@@ -222,7 +237,6 @@ class JoinService(JoinServiceServicer):
         raise AssertionError("abort() never returns")
 
 
-_Shown: TypeAlias = "tuple[str, str, str, datetime, str]"
 _Check: TypeAlias = "Callable[[str, str, str, datetime, str], TokenClaims]"
 
 

@@ -58,17 +58,21 @@ class AttemptLimit:
         self._remembered_peers = remembered_peers
         self._all = Bucket(in_all, monotonic())
 
-    def attempt(self, peer: str) -> bool:
-        """Whether `peer` may try now; if so, the attempt is counted."""
+    def attempt(self, peer: str, *, in_all: bool = True) -> bool:
+        """Whether `peer` may try now; if so, the attempt is counted.
+
+        Without `in_all` only the peer's own rate counts, so that strangers cannot keep out those that we know.
+        """
         now = self._monotonic()
         bucket = self._peers.pop(peer, None) or Bucket(self._per_peer, now)
         self._peers[peer] = bucket  # the most recent stands last
         if len(self._peers) > self._remembered_peers:
             self._peers.popitem(last=False)
-        if bucket.left(now) < 1 or self._all.left(now) < 1:
+        if bucket.left(now) < 1 or (in_all and self._all.left(now) < 1):
             return False
         bucket.take()
-        self._all.take()
+        if in_all:
+            self._all.take()
         return True
 
     def succeeded(self, peer: str) -> None:

@@ -117,7 +117,8 @@ class TokenStore:
             expires=now + ttl,
             uses=uses,
         )
-        with files.locked(files.private_directory(self._directory)):
+        with files.locked(self._opened()):
+            files.remove_leftovers(self._directory)
             self._write(record)
         return f"{PREFIX}{token_id}.{secret}"
 
@@ -138,7 +139,7 @@ class TokenStore:
         `key_id` is `key_id_of` the public key that the certificate will be for. Errors as `verify`; OSError if the use
         cannot be written.
         """
-        with files.locked(files.private_directory(self._directory)):
+        with files.locked(self._opened()):
             record, claims = self._verified(token, namespace, workload, now, key_id)
             use = _use(claims.workload, key_id)
             if use not in record.keys:
@@ -148,13 +149,13 @@ class TokenStore:
 
     def list(self) -> tuple[TokenRecord, ...]:
         """All tokens, oldest first; the expired and used up ones as well, until they are revoked."""
-        with files.locked(files.private_directory(self._directory)):
+        with files.locked(self._opened()):
             records = [_read(path) for path in sorted(self._directory.glob("*.json"))]
         return tuple(sorted(records, key=lambda record: (record.created, record.token_id)))
 
     def revoke(self, token_id: str) -> None:
         """Remove a token: nobody joins by it any more. Certificates that it gave stay valid. UnknownToken if there is none."""
-        with files.locked(files.private_directory(self._directory)):
+        with files.locked(self._opened()):
             if not _ID.fullmatch(token_id) or not self._path(token_id).exists():
                 raise UnknownToken(f"there is no join token with the id {token_id[:40]!r}")
             self._path(token_id).unlink()
@@ -191,6 +192,10 @@ class TokenStore:
                 f"the join token {token_id} has been used {record.used} of {record.uses} times: make a new one"
             )
         return record, TokenClaims(token_id, key, record.service_account)
+
+    def _opened(self) -> Path:
+        files.own_directory(self._directory.parent)
+        return files.private_directory(self._directory)
 
     def _path(self, token_id: str) -> Path:
         return self._directory / f"{token_id}.json"

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-import structlog
-from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
 from agent.errors import DamagedIdentity, JoinRefused, NeedsToken, NotOurControlPlane
 from agent.identity_store import IdentityStore, StoredIdentity
@@ -30,34 +27,9 @@ from tests.support.ca_builders import (
     an_authority,
     no_chance,
 )
+from tests.support.ca_logs import Recorded
 
 DEADLINE = 20
-
-
-class Recorded:
-    """What was logged: (level, event, fields)."""
-
-    def __init__(self) -> None:
-        self.entries: list[tuple[str, str, EventDict]] = []
-        self._changed = asyncio.Event()
-
-    def __call__(self, _: WrappedLogger, level: str, event: EventDict) -> EventDict:
-        self.entries.append((level, str(event["event"]), event))
-        self._changed.set()
-        raise structlog.DropEvent
-
-    async def changed(self) -> None:
-        """Returns when something was logged since the last call."""
-        await self._changed.wait()
-        self._changed.clear()
-
-    def logger(self) -> FilteringBoundLogger:
-        wrapper = structlog.make_filtering_bound_logger(logging.DEBUG)
-        logger: FilteringBoundLogger = structlog.wrap_logger(None, processors=[self], wrapper_class=wrapper)
-        return logger
-
-    def events(self) -> list[str]:
-        return [f"{level}: {event}" for level, event, _ in self.entries]
 
 
 class Sleeps:

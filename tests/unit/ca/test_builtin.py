@@ -63,6 +63,12 @@ async def test_a_leaf_is_verified_by_the_roots(tmp_path: Path) -> None:
     assert status.intermediate_not_after == START + timedelta(days=365)
 
 
+def test_a_directory_of_the_users_keeps_its_mode(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    an_authority(tmp_path)
+    assert (mode(tmp_path), mode(tmp_path / "ca")) == (0o755, 0o700)
+
+
 def test_another_trust_domain_is_refused(tmp_path: Path) -> None:
     an_authority(tmp_path)
     with pytest.raises(WrongTrustDomain, match=r"'example\.org', not of 'other\.org'"):

@@ -176,6 +176,30 @@ async def test_the_authoritys_failure_is_unavailable_and_tells_the_caller_nothin
         assert [event for event in server.events if str(tmp_path) in event.reason]
 
 
+async def test_a_damaged_token_file_is_the_servers_trouble(tmp_path: Path) -> None:
+    async with a_join_server(tmp_path) as server:
+        token = a_token(server)
+        (path,) = (tmp_path / "tokens").glob("*.json")
+        path.write_text("{")
+        code, details = await refused(server, a_request(token))
+        assert code is grpc.StatusCode.UNAVAILABLE
+        assert str(tmp_path) not in details
+        assert [event for event in server.events if str(path) in event.reason]
+
+
+async def test_strangers_cannot_keep_members_from_renewing(tmp_path: Path) -> None:
+    limit = AttemptLimit(lambda: 0.0, per_peer=Rate(3, 0), in_all=Rate(2, 0))
+    async with a_join_server(tmp_path, limit=limit) as server:
+        client = await Credentials.issue(server.authority)
+        codes = [(await refused(server, a_request("wrong")))[0] for _ in range(3)]
+        assert codes[-1] is grpc.StatusCode.RESOURCE_EXHAUSTED
+        for _ in range(3):
+            await renewed(server, client)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:  # a loop of its own is held to its rate
+            await renewed(server, client)
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
 async def test_a_certificate_renews_itself(tmp_path: Path) -> None:
     async with a_join_server(tmp_path) as server:
         client = await Credentials.issue(server.authority)

@@ -8,7 +8,8 @@ of one moment together, so that an instance is never seen without its checks.
 Which services to read follows from the poll's answer where it says so: a name or its tags, a check's service, the
 services on a changed node. Since an answer may hide a second change behind the one it shows (a port, meta, or an
 instance without checks), each move of the services' index is also followed by a sweep, which compares the registered
-instances' ModifyIndex: one read for each node or for each service, whichever are fewer.
+instances' ModifyIndex: one read for each node or for each service, whichever are fewer. Where that is many, one read of
+all checks before it finds the instances with checks that came or went, which are nearly all.
 
 So the number of connections is fixed and small, a critical check costs one read, and the long polls' number does not
 grow with the services (a poll for each would pass Consul's limit of 200 connections for one client).
@@ -34,6 +35,9 @@ T = TypeVar("T")
 
 READS_AT_ONCE = 32
 SWEEPS_AT_ONCE = 16
+LONG_SWEEPS_AT_ONCE = 4
+LONG_SWEEP = 16
+"""Reads of a sweep above which it is worth a look at all checks first."""
 
 
 @dataclass(slots=True)
@@ -126,6 +130,7 @@ class _Session:
         self._reading: dict[str, bool] = {}  # service → whether it must be read once more after this
         self._reads = asyncio.Semaphore(READS_AT_ONCE)
         self._sweep = asyncio.Event()
+        self._look = asyncio.Event()
         self._group = asyncio.TaskGroup()
 
     async def run(self, opened: Callable[[], None]) -> None:
@@ -152,6 +157,7 @@ class _Session:
             group.create_task(self._watch(self._client.services, services.index, self._on_services))
             group.create_task(self._watch(self._client.nodes, nodes.index, self._on_nodes))
             group.create_task(self._watch(self._client.troubled, troubled.index, self._on_troubled))
+            group.create_task(self._looks())
             group.create_task(self._sweeps())
 
     def _went_back(self, services: int, nodes: int, checks: int) -> str | None:
@@ -192,25 +198,27 @@ class _Session:
         self._seen.services = answer.index
         old, self._services = self._services, answer.value
         _check_whole(answer.value)
-        for name in old.keys() | answer.value.keys():
-            if old.get(name) != answer.value.get(name) and _in_mesh(name):
-                self._read(name)
+        names = old.keys() | answer.value.keys()
+        self._read_all(name for name in names if old.get(name) != answer.value.get(name))
+        self._look.set()
         self._sweep.set()
 
     def _on_nodes(self, answer: Answer[list[Node]]) -> None:
         self._seen.nodes = answer.index
         old, self._nodes = self._nodes, answer.value
         changed = changed_nodes(old, answer.value)
-        for name in self._catalog.on_nodes(changed):
-            self._read(name)
+        self._read_all(self._catalog.on_nodes(changed))
         if changed:
             self._sweep.set()
 
     def _on_troubled(self, answer: Answer[list[Check]]) -> None:
         self._seen.checks = answer.index
         old, self._troubled = self._troubled, answer.value
-        for name in self._catalog.affected(old, answer.value):
-            if _in_mesh(name):
+        self._read_all(self._catalog.affected(old, answer.value))
+
+    def _read_all(self, names: Iterable[str]) -> None:
+        for name in names:
+            if name != OWN_SERVICE:
                 self._read(name)
 
     def _read(self, name: str) -> None:
@@ -234,25 +242,37 @@ class _Session:
                 break
         del self._reading[name]
 
+    async def _looks(self) -> None:
+        """A look at all checks for each move of the services' index, where a sweep takes long."""
+        while True:
+            await self._look.wait()
+            self._look.clear()
+            if self._sweep_reads() > LONG_SWEEP:
+                async with _half_the_time():
+                    self._read_all(self._catalog.differing_checks(await self._client.checks()))
+
     async def _sweeps(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             await self._sweep.wait()
             self._sweep.clear()
-            started = loop.time()
-            names = _names(self._services)
-            nodes = [node.name for node in self._nodes]
-            if len(nodes) < len(names):
-                swept = await _gather(self._client.node_services, nodes, SWEEPS_AT_ONCE)
-                found = ((node, each) for node, all_of in zip(nodes, swept, strict=True) for each in all_of)
-                doubtful = self._catalog.differing(found)
-            else:
-                doubtful = {*names, *self._catalog.names}
-            for name in doubtful:
-                if _in_mesh(name):
-                    self._read(name)
-            # However often the index moves, half of the time is free of sweeps.
-            await asyncio.sleep(loop.time() - started)
+            async with _half_the_time():
+                self._read_all(await self._swept())
+
+    def _sweep_reads(self) -> int:
+        return min(len(self._nodes), len(self._services))
+
+    async def _swept(self) -> set[str]:
+        """The services that a sweep finds changed, or all of them where asking for each is no more work."""
+        names = _names(self._services)
+        nodes = [node.name for node in self._nodes]
+        if len(nodes) >= len(names):
+            return {*names, *self._catalog.names}
+        # A long sweep stands back behind the reads that something is known to need.
+        at_once = LONG_SWEEPS_AT_ONCE if len(nodes) > LONG_SWEEP else SWEEPS_AT_ONCE
+        swept = await _gather(self._client.node_services, nodes, at_once)
+        return self._catalog.differing(
+            (node, each) for node, all_of in zip(nodes, swept, strict=True) for each in all_of
+        )
 
     def _report(self) -> None:
         warnings = self._catalog.warnings()
@@ -261,12 +281,8 @@ class _Session:
             self._emit(SourceReport(self._name, warnings=warnings))
 
 
-def _in_mesh(name: str) -> bool:
-    return name != OWN_SERVICE
-
-
 def _names(services: Iterable[str]) -> list[str]:
-    return sorted(name for name in services if _in_mesh(name))
+    return sorted(name for name in services if name != OWN_SERVICE)
 
 
 def _check_whole(services: dict[str, list[str]]) -> None:
@@ -276,6 +292,15 @@ def _check_whole(services: dict[str, list[str]]) -> None:
             "Consul answers that it has no service at all, not even its own 'consul': either its servers have only just "
             "started, or the token may read nothing. Give the source a token that grants node:read and service:read"
         )
+
+
+@contextlib.asynccontextmanager
+async def _half_the_time() -> AsyncIterator[None]:
+    """Afterwards, a pause as long as the body took: however often it is wanted, half of the time is free of it."""
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    yield
+    await asyncio.sleep(loop.time() - started)
 
 
 async def _gather(call: Callable[[str], Awaitable[T]], names: list[str], at_once: int) -> list[T]:

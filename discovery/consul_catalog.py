@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from discovery import consul_mapping
 from discovery.consul_mapping import Mapped
-from discovery.consul_model import Check, Entry, Instance, Node
+from discovery.consul_model import Check, Entry, Node, Registration
 from discovery.consul_options import ConsulOptions
 from mesh.events import SourceSnapshot, SourceUpdate
 from mesh.names import Key
@@ -18,6 +18,8 @@ OWN_SERVICE = "consul"
 
 Registered = dict[tuple[str, str], int]
 """The instances of a service: (node, id) → ModifyIndex."""
+Checks = frozenset[tuple[str, str, str]]
+"""The checks of a service's instances: node, id and status."""
 _Claim = tuple[int, str, Workload]
 """CreateIndex, Consul service and workload: the lowest has the workload's name."""
 
@@ -29,6 +31,7 @@ class Catalog:
         self._source = source
         self._options = options
         self._registered: dict[str, Registered] = {}
+        self._checks: dict[str, Checks] = {}
         self._mapped: dict[str, Mapped] = {}
         self._warnings: dict[str, tuple[str, ...]] = {}
         self._claims: dict[Key, list[_Claim]] = {}
@@ -46,8 +49,15 @@ class Catalog:
         mapped = consul_mapping.map_service(self._source, name, read, self._options)
         if registered:
             self._registered[name] = registered
+            self._checks[name] = frozenset(
+                (check.node, check.id, check.status)
+                for entry in read
+                for check in entry.checks
+                if check.service
+            )
         else:
             self._registered.pop(name, None)
+            self._checks.pop(name, None)
         old = self._mapped.get(name, Mapped())
         self._mapped[name] = mapped
         if not mapped.services:
@@ -110,7 +120,7 @@ class Catalog:
             )
         return tuple(lines)
 
-    def differing(self, instances: Iterable[tuple[str, Instance]]) -> set[str]:
+    def differing(self, instances: Iterable[tuple[str, Registration]]) -> set[str]:
         """The services whose registered instances are not those of a whole sweep of (node, instance)."""
         swept: dict[str, Registered] = {}
         for node, instance in instances:
@@ -119,6 +129,15 @@ class Catalog:
         return {
             name for name in swept.keys() | self._registered if swept.get(name) != self._registered.get(name)
         }
+
+    def differing_checks(self, checks: Iterable[Check]) -> set[str]:
+        """The services whose instances' checks are not those among all `checks`: most of what a sweep would find."""
+        seen: dict[str, set[tuple[str, str, str]]] = {name: set() for name in self._checks}
+        for check in checks:
+            if check.service:
+                seen.setdefault(check.service, set()).add((check.node, check.id, check.status))
+        seen.pop(OWN_SERVICE, None)
+        return {name for name, found in seen.items() if self._checks.get(name) != frozenset(found)}
 
     def on_nodes(self, nodes: Iterable[str]) -> set[str]:
         """The services with instances on any of `nodes`."""

@@ -152,11 +152,18 @@ class ConsulClient:
 
         The answer is small however large the catalog; its index moves whenever any check does.
         """
+        return await self._checks([("filter", 'Status != "passing"')], index)
+
+    async def checks(self) -> list[model.Check]:
+        """All checks of all services and nodes."""
+        return (await self._checks([], None)).value
+
+    async def _checks(self, params: Params, index: int | None) -> Answer[list[model.Check]]:
         # py-consul's health.state() takes no filter.
-        params: Params = [("dc", self._options.datacenter)] if self._options.datacenter else []
-        params.append(("filter", 'Status != "passing"'))
+        if self._options.datacenter:
+            params = [*params, ("dc", self._options.datacenter)]
         if index is not None:
-            params += [("index", index), ("wait", self._wait)]
+            params = [*params, ("index", index), ("wait", self._wait)]
         call = self._consul.http.get(
             CB.json(index=True),
             "/v1/health/state/any",
@@ -172,7 +179,7 @@ class ConsulClient:
         )
         return answer.value
 
-    async def node_services(self, node: str) -> list[model.Instance]:
+    async def node_services(self, node: str) -> list[model.Registration]:
         """What is registered on `node`; empty if it is not there."""
         call = self._consul.catalog.node(node, consistency=self._fresh)
         answer = await self._ask(f"catalog/node/{node}", call, model.NODE_SERVICES)

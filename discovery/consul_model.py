@@ -76,10 +76,20 @@ class Entry(_Answer):
     checks: Annotated[list[Check], BeforeValidator(_or_empty_list)] = Field([], alias="Checks")
 
 
+class Registration(_Answer):
+    """As much of an instance as tells whether it has changed."""
+
+    id: str = Field(alias="ID")
+    service: str = Field(alias="Service")
+    modify_index: int = Field(0, alias="ModifyIndex")
+
+
 class NodeServices(_Answer):
     """`catalog/node/<node>`."""
 
-    instances: Annotated[dict[str, Instance], BeforeValidator(_or_empty_map)] = Field({}, alias="Services")
+    instances: Annotated[dict[str, Registration], BeforeValidator(_or_empty_map)] = Field(
+        {}, alias="Services"
+    )
 
 
 SERVICES: TypeAdapter[dict[str, Tags]] = TypeAdapter(dict[str, Tags])

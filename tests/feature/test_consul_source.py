@@ -158,3 +158,34 @@ async def test_three_hundred_services_over_few_connections(agent: ConsulAgent) -
         assert told.status().state == "live"
         assert told.status().last_error is None
         assert len(told.state.services) == 300
+
+
+async def test_many_nodes(agent: ConsulAgent) -> None:
+    """Enough of them that a sweep is long, and all checks are looked at before it."""
+
+    async def register(number: int, port: int, *checks: str, service: int | None = None) -> None:
+        name, node = f"s{number if service is None else service}", f"n{number % 30}"
+        ident = f"s{number}"
+        await agent.catalog(
+            node,
+            f"10.0.0.{number % 30 + 1}",
+            Service={"ID": ident, "Service": name, "Port": port},
+            Checks=[
+                {"Node": node, "CheckID": f"c-{ident}", "Name": "c", "Status": status, "ServiceID": ident}
+                for status in checks
+            ],
+        )
+
+    for number in range(60):
+        await register(number, 80, "passing")
+    async with told_by(source_of(agent)) as told:
+        assert len(told.state.workloads) == 60
+        await register(100, 80, "passing", service=7)  # the look finds it
+        await told.until(lambda: len(told.endpoints("s7")) == 2)
+        await register(5, 81)  # only the sweep does
+        await told.until(lambda: told.endpoints("s5")[0].port == 81)
+        await register(101, 80, service=8)  # nor has this one a check
+        await told.until(lambda: len(told.endpoints("s8")) == 2)
+        await agent.put("/v1/catalog/deregister", {"Node": "n11", "ServiceID": "s101"})
+        await told.until(lambda: len(told.endpoints("s8")) == 1)
+        assert told.status().last_error is None

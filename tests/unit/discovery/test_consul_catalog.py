@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from discovery.consul_catalog import Catalog, changed_nodes
-from discovery.consul_model import Check, Instance, Node
+from discovery.consul_model import Check, Node, Registration
 from discovery.consul_options import ConsulOptions
 from mesh.events import SourceUpdate
 from mesh.names import Key
@@ -78,13 +78,28 @@ def test_which_services_a_poll_concerns() -> None:
     assert changed_nodes(before, after) == {"n1", "n2", "n3"}
 
 
+def test_the_checks_tell_of_most_that_came_or_went() -> None:
+    catalog = a_catalog()
+    for name in ("same", "worse", "gone"):
+        catalog.put(name, [an_entry(f"{name}-1", name)])
+    catalog.put("bare", [an_entry("bare-1", "bare", checks=())])
+    checks = [
+        a_check("c0", "passing", service="same"),
+        a_check("c0", "critical", service="worse"),
+        a_check("c0", "passing", service="new"),
+        a_check("c0", "passing", service="consul"),
+        a_check("serfHealth", "critical"),
+    ]
+    assert catalog.differing_checks(checks) == {"worse", "gone", "new"}
+
+
 def test_a_sweep_finds_what_came_went_and_changed() -> None:
     catalog = a_catalog()
     for name in ("same", "moved", "gone"):
         catalog.put(name, [an_entry(f"{name}-1", name)])
 
-    def swept(name: str, index: int) -> tuple[str, Instance]:
-        return "n1", Instance.model_validate({"ID": f"{name}-1", "Service": name, "ModifyIndex": index})
+    def swept(name: str, index: int) -> tuple[str, Registration]:
+        return "n1", Registration.model_validate({"ID": f"{name}-1", "Service": name, "ModifyIndex": index})
 
     found = [swept("same", 10), swept("moved", 11), swept("new", 12), swept("consul", 1)]
     assert catalog.differing(found) == {"moved", "gone", "new"}

@@ -1,0 +1,111 @@
+"""Clusters: a service's ports as its callers see them, and the application behind a sidecar.
+
+https://www.envoyproxy.io/docs/envoy/v1.40.0/api-v3/config/cluster/v3/cluster.proto
+"""
+
+from __future__ import annotations
+
+from envoy import names, tls
+from envoy.packing import from_ads, listen_on, pack
+from mesh.names import sni
+from mesh.service import Protocol, ServicePort
+from mesh.views import ServiceView
+from pb.envoy.config.cluster.v3.circuit_breaker_pb2 import CircuitBreakers
+from pb.envoy.config.cluster.v3.cluster_pb2 import Cluster
+from pb.envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
+
+HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+CONNECT_TIMEOUT = 5
+"""Seconds, mesh TLS included: time for two more SYNs (after 1 s and 3 s) before another endpoint is tried."""
+
+MAX_CONNECTION_AGE = 3600
+"""Seconds. A pooled connection outlives the certificates and the roots it was made with, so it must not live for ever.
+Envoy drains it then: requests on it end normally. HTTP only: a TCP connection is the application's own."""
+
+UNLIMITED = 2**32 - 1
+MTLS = "mtls"
+"""The key in an endpoint's metadata `envoy.transport_socket_match` that says that it takes mesh TLS."""
+
+
+def outbound(view: ServiceView, port: ServicePort) -> Cluster:
+    """One port of a service: mesh TLS to endpoints with a sidecar, plain TCP to those without."""
+    cluster = Cluster(name=names.cluster(view.key, port.port), type=Cluster.EDS)
+    cluster.lb_policy = Cluster.LEAST_REQUEST
+    cluster.connect_timeout.seconds = CONNECT_TIMEOUT
+    from_ads(cluster.eds_cluster_config.eds_config)
+    meshed = cluster.transport_socket_matches.add()
+    meshed.name = MTLS
+    meshed.match[MTLS] = True
+    tls.upstream(
+        meshed.transport_socket,
+        sni=sni(view.key, port.port, view.trust_domain),
+        identities=view.identities,
+        alpn=_alpn(port.protocol),
+    )
+    plain = cluster.transport_socket_matches.add()
+    plain.name = "plaintext"
+    plain.match.SetInParent()  # an empty match takes every other endpoint
+    tls.raw(plain.transport_socket)
+    _no_hidden_limits(cluster)
+    keepalive = cluster.upstream_connection_options.tcp_keepalive
+    keepalive.keepalive_time.value = 60
+    keepalive.keepalive_interval.value = 10
+    keepalive.keepalive_probes.value = 3
+    _protocol(cluster, port.protocol, max_age=MAX_CONNECTION_AGE)
+    return cluster
+
+
+def inbound(app_port: int, protocol: Protocol) -> Cluster:
+    """The application, on the sidecar's own loopback."""
+    name = names.inbound_cluster(app_port, protocol)
+    cluster = Cluster(name=name, type=Cluster.STATIC)
+    cluster.connect_timeout.seconds = CONNECT_TIMEOUT
+    cluster.load_assignment.cluster_name = name
+    listen_on(
+        cluster.load_assignment.endpoints.add().lb_endpoints.add().endpoint.address, "127.0.0.1", app_port
+    )
+    _no_hidden_limits(cluster)
+    _protocol(cluster, protocol)
+    return cluster
+
+
+def proxyless(view: ServiceView, port: ServicePort) -> Cluster:
+    """The same port for gRPC clients that speak xDS themselves.
+
+    They refuse `transport_socket_matches` and take ROUND_ROBIN and RING_HASH for granted, no more (gRFC A27, A29, A42).
+    """
+    cluster = Cluster(name=names.cluster(view.key, port.port), type=Cluster.EDS)
+    cluster.lb_policy = Cluster.ROUND_ROBIN
+    cluster.connect_timeout.seconds = CONNECT_TIMEOUT
+    from_ads(cluster.eds_cluster_config.eds_config)
+    return cluster
+
+
+def _alpn(protocol: Protocol) -> tuple[str, ...]:
+    return {"http": ("http/1.1",), "http2": ("h2",), "tcp": ()}[names.spoken(protocol)]
+
+
+def _no_hidden_limits(cluster: Cluster) -> None:
+    """Envoy's defaults answer 503 beyond 1,024 requests at once, and retry 3 at once: limits are for policies to set."""
+    limits = cluster.circuit_breakers.thresholds.add()
+    _unlimited(limits)
+
+
+def _unlimited(limits: CircuitBreakers.Thresholds) -> None:
+    limits.max_connections.value = UNLIMITED
+    limits.max_pending_requests.value = UNLIMITED
+    limits.max_requests.value = UNLIMITED
+    limits.max_retries.value = UNLIMITED
+
+
+def _protocol(cluster: Cluster, protocol: Protocol, max_age: int | None = None) -> None:
+    if not protocol.is_http:
+        return
+    options = HttpProtocolOptions()
+    if max_age is not None:
+        options.common_http_protocol_options.max_connection_duration.seconds = max_age
+    if protocol is Protocol.HTTP:
+        options.explicit_http_config.http_protocol_options.SetInParent()
+    else:
+        options.explicit_http_config.http2_protocol_options.SetInParent()
+    pack(cluster.typed_extension_protocol_options[HTTP_OPTIONS], options)

@@ -1,0 +1,99 @@
+"""Listeners: where a sidecar takes its workload's calls, and the calls to its workload.
+
+The fields of a listener itself are constant for its port: a change of one drains every connection of the listener, a change of
+its filter chains only those of the chains that changed.
+https://www.envoyproxy.io/docs/envoy/v1.40.0/api-v3/config/listener/v3/listener.proto
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from envoy import connection, names, routes, tls
+from envoy.packing import listen_on, pack
+from envoy.seams import HttpFilter
+from mesh.names import authorities, sni
+from mesh.views import InboundPort, InboundView, LocalListener, OutboundListenersView, Served, ServiceView
+from pb.envoy.config.core.v3.base_pb2 import TrafficDirection
+from pb.envoy.config.listener.v3.listener_components_pb2 import FilterChain
+from pb.envoy.config.listener.v3.listener_pb2 import Listener
+from pb.envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2 import TlsInspector
+
+TLS_INSPECTOR = "envoy.filters.listener.tls_inspector"
+
+
+def outbound(view: OutboundListenersView, filters: tuple[HttpFilter, ...]) -> Iterator[Listener]:
+    """HTTP to every service by host name on one port, and one listener for each explicit local port."""
+    by_name = _listener(names.OUTBOUND, view.bind, view.http_port, TrafficDirection.OUTBOUND)
+    connection.http_chain(by_name.filter_chains.add(), connection.by_host_name(filters))
+    yield by_name
+    for local in view.local:
+        yield _local(view.bind, local, filters)
+
+
+def inbound(view: InboundView, filters: tuple[HttpFilter, ...]) -> Iterator[Listener]:
+    """One listener for each port on which the sidecar takes mesh TLS.
+
+    What is not mesh TLS for a service behind the port, plaintext and other server names, matches no filter chain: the
+    connection is closed.
+    """
+    for port in view.ports:
+        if port.served:
+            yield _inbound(view, port, filters)
+
+
+def api(view: ServiceView, caller_namespace: str) -> Iterator[Listener]:
+    """Listeners for gRPC clients that speak xDS themselves: named by what follows `xds:///` (gRFC A27)."""
+    for port in view.ports:
+        if not port.protocol.is_http:
+            continue
+        for authority in authorities(view.key, port.port, caller_namespace):
+            made = Listener(name=authority)
+            manager = connection.api_listener(names.port_route(view.key, port.port))
+            pack(made.api_listener.api_listener, manager)
+            yield made
+
+
+def _local(bind: str, local: LocalListener, filters: tuple[HttpFilter, ...]) -> Listener:
+    name = names.outbound_local(local.local_port)
+    made = _listener(name, bind, local.local_port, TrafficDirection.OUTBOUND)
+    chain = made.filter_chains.add()
+    if local.port.protocol.is_http:
+        route = names.port_route(local.service, local.port.port)
+        connection.http_chain(chain, connection.to_route(name, route, filters))
+    else:
+        cluster = names.cluster(local.service, local.port.port)
+        connection.tcp_chain(chain, connection.tcp_to(name, cluster))
+    return made
+
+
+def _inbound(view: InboundView, port: InboundPort, filters: tuple[HttpFilter, ...]) -> Listener:
+    made = _listener(names.inbound(port.sidecar_port), view.bind, port.sidecar_port, TrafficDirection.INBOUND)
+    inspector = made.listener_filters.add()
+    inspector.name = TLS_INSPECTOR
+    pack(inspector.typed_config, TlsInspector())
+    for served in port.served:
+        _chain(made.filter_chains.add(), view.trust_domain, served, filters)
+    return made
+
+
+def _chain(chain: FilterChain, trust_domain: str, served: Served, filters: tuple[HttpFilter, ...]) -> None:
+    chain.name = names.inbound_chain(served.service, served.port)
+    chain.filter_chain_match.transport_protocol = "tls"
+    chain.filter_chain_match.server_names.append(sni(served.service, served.port.port, trust_domain))
+    # A caller that opens a connection and never finishes its handshake holds nothing for ever.
+    chain.transport_socket_connect_timeout.seconds = 15
+    cluster = names.inbound_cluster(served.app_port, served.port.protocol)
+    if served.port.protocol.is_http:
+        tls.downstream(chain.transport_socket, trust_domain=trust_domain, alpn=("h2", "http/1.1"))
+        manager = connection.to_application(cluster, routes.inbound(served.port, cluster), filters)
+        connection.http_chain(chain, manager)
+    else:
+        tls.downstream(chain.transport_socket, trust_domain=trust_domain)
+        connection.tcp_chain(chain, connection.tcp_to(cluster, cluster))
+
+
+def _listener(name: str, bind: str, port: int, direction: TrafficDirection.ValueType) -> Listener:
+    made = Listener(name=name, traffic_direction=direction)
+    listen_on(made.address, bind, port)
+    return made

@@ -1,0 +1,79 @@
+"""The name of every resource, in one place.
+
+A listener is named after the port it takes, not after what lies behind it: Envoy refuses two listeners on one
+address, so what moves to another service must be a change of one listener, never a new one beside an old one.
+"""
+
+from __future__ import annotations
+
+from mesh.names import Key, hostnames
+from mesh.service import Protocol, ServicePort
+
+IDENTITY = "identity"
+"""The secret with a proxy's own certificate and key. Constant, so that clusters are the same bytes for all."""
+
+ROOTS = "roots"
+"""The secret with the certificates of the mesh's authorities."""
+
+OUTBOUND = "outbound"
+"""The listener for HTTP by host name, its stat prefix, and its set of scoped routes."""
+
+CONTROL_PLANE = "control-plane"
+"""The bootstrap's cluster of the control plane."""
+
+LOCAL_CLUSTER = "local"
+"""The bootstrap's cluster of the proxy's own service, for zone-aware routing."""
+
+
+def cluster(service: Key, port: int) -> str:
+    """Also the name of its ClusterLoadAssignment."""
+    return f"{service}:{port}"
+
+
+def route(service: Key) -> str:
+    """The route configuration of all HTTP ports of a service, told apart by authority."""
+    return str(service)
+
+
+def port_route(service: Key, port: int) -> str:
+    """The route configuration of one HTTP port for listeners that lead nowhere else, whatever the authority."""
+    return f"{service}:{port}"
+
+
+def scopes(service: Key, caller_namespace: str) -> tuple[tuple[str, str], ...]:
+    """Pairs of a scope's name and its key, which is a host name.
+
+    A name that means the same to every caller is its own scope's name; a short one stands behind the caller's namespace.
+    """
+    everywhere = hostnames(service, "")
+    return tuple(
+        (host if host in everywhere else f"{caller_namespace}/{host}", host)
+        for host in hostnames(service, caller_namespace)
+    )
+
+
+def outbound_local(local_port: int) -> str:
+    """The listener on an explicit local port."""
+    return f"{OUTBOUND}/{local_port}"
+
+
+def inbound(sidecar_port: int) -> str:
+    """The listener on which a sidecar takes mesh TLS."""
+    return f"inbound/{sidecar_port}"
+
+
+def inbound_cluster(app_port: int, protocol: Protocol) -> str:
+    """The cluster of an application's own port. One port may be served as HTTP under one service and as TCP under another."""
+    return f"inbound/{app_port}/{spoken(protocol)}"
+
+
+def inbound_chain(service: Key, port: ServicePort) -> str:
+    """The filter chain for one port of one service."""
+    return f"{service}:{port.port}"
+
+
+def spoken(protocol: Protocol) -> str:
+    """What Envoy speaks on such a port: `http`, `http2` or `tcp`."""
+    if protocol is Protocol.HTTP:
+        return "http"
+    return "http2" if protocol.is_http else "tcp"

@@ -1,0 +1,211 @@
+"""From the views of the mesh to encoded resources: each whole input is rendered, checked and encoded once."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+from google.protobuf.message import Message
+
+from envoy import clusters, listeners, packing, routes, scopes
+from envoy.check import check
+from envoy.endpoints import load_assignment, reachable_without_sidecar
+from envoy.errors import EnvoyError
+from envoy.seams import NO_POLICIES, ExtraResource, Seams
+from mesh.views import EndpointsView, InboundView, OutboundListenersView, ScopeView, ServiceView
+
+CACHE_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A resource, encoded: `body` is the serialised message, the same bytes for equal inputs.
+
+    `problem`, if any, says why Envoy would refuse it: it is not to be sent. `origin` is provenance, no part of the value.
+    """
+
+    type_url: str
+    name: str
+    body: bytes
+    problem: str | None = None
+    origin: tuple[str, ...] = field(default=(), compare=False)
+
+
+class Renderer:
+    """Renders, and remembers what it rendered by the whole input, up to `cache_bytes` of resources, least recently used
+    ones leaving first.
+
+    `renderings` counts the calls that found nothing remembered, by method. Safe to use from several threads.
+    """
+
+    def __init__(self, cache_bytes: int = CACHE_BYTES) -> None:
+        self.renderings: Counter[str] = Counter()
+        self._cache_bytes = cache_bytes
+        self._held = 0
+        self._made: OrderedDict[Hashable, _Made] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def service(self, view: ServiceView, seams: Seams = NO_POLICIES) -> tuple[Rendered, ...]:
+        """A service as callers see it: a cluster for each port, and its route configurations."""
+        return self._once("service", (view, seams), view.origin, lambda: _service(view, seams))
+
+    def endpoints(self, view: EndpointsView) -> Rendered:
+        """The ClusterLoadAssignment of one port. Its constraints are not checked: this is the fast lane."""
+        return self._once(
+            "endpoints", view, view.origin, lambda: (_encoded(load_assignment(view), view.origin),)
+        )[0]
+
+    def scopes(self, view: ScopeView) -> tuple[Rendered, ...]:
+        """The scoped routes by which callers of one namespace reach a service."""
+        return self._once(
+            "scopes", view, view.origin, lambda: _checked(scopes.scoped_routes(view), view.origin)
+        )
+
+    def outbound_listeners(
+        self, view: OutboundListenersView, seams: Seams = NO_POLICIES
+    ) -> tuple[Rendered, ...]:
+        """The listeners for a workload's own calls."""
+        return self._once(
+            "outbound_listeners",
+            (view, seams),
+            view.origin,
+            lambda: (
+                *_checked(listeners.outbound(view, seams.http_filters), view.origin),
+                *_extra(seams.resources),
+            ),
+        )
+
+    def inbound(self, view: InboundView, seams: Seams = NO_POLICIES) -> tuple[Rendered, ...]:
+        """The listeners for calls to a workload, and the clusters of its application."""
+        return self._once("inbound", (view, seams), view.origin, lambda: _inbound(view, seams))
+
+    def proxyless_service(self, view: ServiceView, caller_namespace: str) -> tuple[Rendered, ...]:
+        """`service` for gRPC clients that speak xDS themselves: API listeners, routes and clusters that they take."""
+        return self._once(
+            "proxyless_service",
+            (view, caller_namespace),
+            view.origin,
+            lambda: _checked(_proxyless(view, caller_namespace), view.origin),
+        )
+
+    def proxyless_endpoints(self, view: EndpointsView) -> Rendered:
+        """`endpoints` for such clients: those that can be reached without mesh TLS."""
+        return self._once(
+            "proxyless_endpoints",
+            view,
+            view.origin,
+            lambda: (_encoded(reachable_without_sidecar(view), view.origin),),
+        )[0]
+
+    def _once(
+        self, kind: str, value: Hashable, origin: tuple[str, ...], make: Callable[[], tuple[Rendered, ...]]
+    ) -> tuple[Rendered, ...]:
+        key = (kind, value)
+        with self._lock:
+            made = self._made.get(key)
+            if made is not None:
+                self._made.move_to_end(key)
+        if made is None:
+            made = _Made(origin, make())
+            self._remember(kind, key, made)
+        return made.seen_from(origin)
+
+    def _remember(self, kind: str, key: Hashable, made: _Made) -> None:
+        with self._lock:
+            self.renderings[kind] += 1
+            if key not in self._made:
+                self._made[key] = made
+                self._held += made.size
+            while self._held > self._cache_bytes:
+                _, oldest = self._made.popitem(last=False)
+                self._held -= oldest.size
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What was rendered, for an input whose provenance was `origin` then."""
+
+    origin: tuple[str, ...]
+    resources: tuple[Rendered, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes, roughly: the resources, and as much again for the input they are remembered by."""
+        return 256 + sum(2 * len(each.body) + 256 for each in self.resources)
+
+    def seen_from(self, origin: tuple[str, ...]) -> tuple[Rendered, ...]:
+        """The same resources; where they came from may have changed since, for it is no part of the input's value."""
+        if origin == self.origin:
+            return self.resources
+        return tuple(
+            replace(each, origin=origin) if each.origin == self.origin else each for each in self.resources
+        )
+
+
+def _service(view: ServiceView, seams: Seams) -> tuple[Rendered, ...]:
+    def messages() -> Iterator[Message]:
+        for port in view.ports:
+            yield clusters.outbound(view, port)
+        named = routes.by_authority(view, seams.route)
+        if named is not None:
+            yield named
+        yield from routes.by_port(view, seams.route)
+
+    return (*_checked(messages(), view.origin), *_extra(seams.resources))
+
+
+def _inbound(view: InboundView, seams: Seams) -> tuple[Rendered, ...]:
+    applications = {
+        (served.app_port, served.port.protocol): None for port in view.ports for served in port.served
+    }
+    made = {
+        cluster.name: cluster
+        for cluster in (clusters.inbound(app_port, protocol) for app_port, protocol in applications)
+    }
+    return (
+        *_checked(made.values(), view.origin),
+        *_checked(listeners.inbound(view, seams.http_filters), view.origin),
+        *_extra(seams.resources),
+    )
+
+
+def _proxyless(view: ServiceView, caller_namespace: str) -> Iterator[Message]:
+    for port in view.ports:
+        if port.protocol.is_http:
+            yield clusters.proxyless(view, port)
+    yield from routes.by_port(view, NO_POLICIES.route)
+    yield from listeners.api(view, caller_namespace)
+
+
+def _extra(resources: Iterable[ExtraResource]) -> Iterator[Rendered]:
+    for each in resources:
+        yield Rendered(each.type_url, each.name, each.body, origin=each.origin)
+
+
+def _checked(messages: Iterable[Message], origin: tuple[str, ...]) -> tuple[Rendered, ...]:
+    made = []
+    for message in messages:
+        encoded = _encoded(message, origin)
+        try:
+            check(message)
+        except EnvoyError as error:
+            encoded = replace(encoded, problem=str(error))
+        made.append(encoded)
+    return tuple(made)
+
+
+def _encoded(message: Message, origin: tuple[str, ...]) -> Rendered:
+    return Rendered(
+        packing.PREFIX + message.DESCRIPTOR.full_name,
+        _name(message),
+        message.SerializeToString(deterministic=True),
+        origin=origin,
+    )
+
+
+def _name(message: Message) -> str:
+    """A ClusterLoadAssignment is named by its cluster, everything else by its name."""
+    field_name = "cluster_name" if "cluster_name" in message.DESCRIPTOR.fields_by_name else "name"
+    return str(getattr(message, field_name))

@@ -1,0 +1,79 @@
+"""Transport sockets: mesh TLS towards endpoints and from callers, and none.
+
+https://www.envoyproxy.io/docs/envoy/v1.40.0/api-v3/extensions/transport_sockets/tls/v3/tls.proto
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from envoy import names
+from envoy.errors import EmptyIdentities
+from envoy.packing import from_ads, pack
+from pb.envoy.config.core.v3.base_pb2 import TransportSocket
+from pb.envoy.extensions.transport_sockets.raw_buffer.v3.raw_buffer_pb2 import RawBuffer
+from pb.envoy.extensions.transport_sockets.tls.v3.common_pb2 import SubjectAltNameMatcher, TlsParameters
+from pb.envoy.extensions.transport_sockets.tls.v3.tls_pb2 import (
+    CommonTlsContext,
+    DownstreamTlsContext,
+    UpstreamTlsContext,
+)
+
+TLS = "envoy.transport_sockets.tls"
+RAW = "envoy.transport_sockets.raw_buffer"
+
+
+def raw(socket: TransportSocket) -> None:
+    """Plain TCP: for endpoints without a sidecar."""
+    socket.name = RAW
+    pack(socket.typed_config, RawBuffer())
+
+
+def upstream(
+    socket: TransportSocket, *, sni: str, identities: Sequence[str], alpn: Sequence[str] = ()
+) -> None:
+    """Mesh TLS to a callee that must prove to be one of `identities` (SPIFFE ids); EmptyIdentities if there is none."""
+    if not identities:
+        raise EmptyIdentities(
+            f"no identity may serve {sni}, and an empty list would accept anyone: give the service a service account"
+        )
+    context = UpstreamTlsContext(sni=sni)
+    common = context.common_tls_context
+    _mesh(common, alpn)
+    for identity in identities:
+        matcher = (
+            common.combined_validation_context.default_validation_context.match_typed_subject_alt_names.add()
+        )
+        matcher.san_type = SubjectAltNameMatcher.URI
+        matcher.matcher.exact = identity
+    socket.name = TLS
+    pack(socket.typed_config, context)
+
+
+def downstream(socket: TransportSocket, *, trust_domain: str, alpn: Sequence[str] = ()) -> None:
+    """Mesh TLS from callers, who must prove to be somebody of `trust_domain`. Who of them may do what is policy."""
+    context = DownstreamTlsContext()
+    context.require_client_certificate.value = True
+    common = context.common_tls_context
+    _mesh(common, alpn)
+    matcher = (
+        common.combined_validation_context.default_validation_context.match_typed_subject_alt_names.add()
+    )
+    matcher.san_type = SubjectAltNameMatcher.URI
+    # The slash ends the trust domain: `spiffe://mesh.local` alone would admit `spiffe://mesh.local.evil`.
+    matcher.matcher.prefix = f"spiffe://{trust_domain}/"
+    socket.name = TLS
+    pack(socket.typed_config, context)
+
+
+def _mesh(common: CommonTlsContext, alpn: Sequence[str]) -> None:
+    # Both ends are proxies of this mesh, so nothing older is needed.
+    common.tls_params.tls_minimum_protocol_version = TlsParameters.TLSv1_3
+    common.tls_params.tls_maximum_protocol_version = TlsParameters.TLSv1_3
+    common.alpn_protocols.extend(alpn)
+    certificate = common.tls_certificate_sds_secret_configs.add()
+    certificate.name = names.IDENTITY
+    from_ads(certificate.sds_config)
+    roots = common.combined_validation_context.validation_context_sds_secret_config
+    roots.name = names.ROOTS
+    from_ads(roots.sds_config)

@@ -158,12 +158,13 @@ class Guard:
         return len(self._told_services), len(self._told_workloads)
 
     def _suspicion(self, said: Said) -> str | None:
-        """Why a whole answer is not believed where it removes half of a service's endpoints, however few."""
-        if isinstance(said, SourceUpdate):
-            return None
-        suspect, self._suspect = self._suspect, None
-        # The one endpoint of a whole mesh may well be removed by itself, unless we have only just started.
+        """Why an answer is not believed where it removes half of a service's endpoints, however few."""
+        # The one workload of a whole mesh may well be removed by itself, unless we have only just started.
         many = len(self._workloads) > (0 if self._restored else 1)
+        if isinstance(said, SourceUpdate):
+            emptied = not said.workloads and self._workloads.keys() <= set(said.removed_workloads)
+            return "the catalog is empty" if many and emptied else None
+        suspect, self._suspect = self._suspect, None
         if not said.workloads and many:
             return suspect or "the catalog is empty"
         return suspect

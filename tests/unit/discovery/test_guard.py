@@ -181,9 +181,13 @@ def test_an_empty_catalog_is_held_but_not_the_removal_of_the_only_one() -> None:
     mesh.say(snapshot(services=()))
     assert mesh.live() == names(2)
     assert mesh.guard.holds()[0].why == "the catalog is empty"
-    mesh = Mesh(*instances(1))
-    mesh.say(snapshot(services=()))
-    assert not mesh.live()
+    mesh = Mesh(*instances(2))
+    mesh.say(removing("api-0", "api-1"))
+    assert mesh.live() == names(2)
+    for nothing in (snapshot(services=()), removing("api-0")):
+        mesh = Mesh(*instances(1))
+        mesh.say(nothing)
+        assert not mesh.live()
 
 
 def test_after_a_reset_half_of_however_few_are_held_once() -> None:

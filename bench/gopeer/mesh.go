@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"log"
+	"math"
 	"net"
 	"strconv"
 	"time"
@@ -14,14 +15,17 @@ import (
 	route "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	router "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcm "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	previous "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/previous_hosts/v3"
 	raw "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	upstreams "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	matcher "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/cache/types"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
 // mesh is the synthetic mesh as Envoy resources.
@@ -78,7 +82,7 @@ func (m *mesh) add(first string) {
 		m.hosts = append(m.hosts, virtualHost(c.Name, service, service, service+".mesh"))
 		return
 	}
-	c.TransportSocketMatches = socketMatches(service)
+	dress(c, service)
 	names := []string{service + ".default.mesh", service + ".default", service + ".mesh", service}
 	var domains []string
 	for _, name := range names {
@@ -87,8 +91,10 @@ func (m *mesh) add(first string) {
 			Key: &route.ScopedRouteConfiguration_Key{Fragments: []*route.ScopedRouteConfiguration_Key_Fragment{{
 				Type: &route.ScopedRouteConfiguration_Key_Fragment_StringKey{StringKey: name}}}}})
 	}
-	m.own = append(m.own, &route.RouteConfiguration{Name: "default/" + service,
-		VirtualHosts: []*route.VirtualHost{virtualHost(c.Name, service+":80", domains...)}})
+	host := virtualHost(c.Name, c.Name, domains...)
+	retry(host.Routes[0].GetRoute())
+	m.own = append(m.own, &route.RouteConfiguration{Name: "default/" + service, ValidateClusters: wrapperspb.Bool(false),
+		VirtualHosts: []*route.VirtualHost{host}})
 }
 
 // replace puts another endpoint in the place of the first one of service i.
@@ -119,6 +125,9 @@ func (m *mesh) assignment(i int, first string) *endpoint.ClusterLoadAssignment {
 		}
 		one := &endpoint.LbEndpoint{HostIdentifier: &endpoint.LbEndpoint_Endpoint{
 			Endpoint: &endpoint.Endpoint{Address: address(ip, uint32(port))}}}
+		if m.scoped {
+			one.HealthStatus, one.LoadBalancingWeight = core.HealthStatus_HEALTHY, wrapperspb.UInt32(1)
+		}
 		if m.meshed {
 			one.Metadata = &core.Metadata{FilterMetadata: map[string]*structpb.Struct{
 				"envoy.transport_socket_match": {Fields: map[string]*structpb.Value{"mtls": structpb.NewBoolValue(true)}}}}
@@ -135,12 +144,40 @@ func virtualHost(clusterName, name string, domains ...string) *route.VirtualHost
 			ClusterSpecifier: &route.RouteAction_Cluster{Cluster: clusterName}}}}}}
 }
 
+// dress gives a cluster what Meshwright's has besides its endpoints.
+func dress(c *cluster.Cluster, service string) {
+	c.LbPolicy = cluster.Cluster_LEAST_REQUEST
+	c.TransportSocketMatches = socketMatches(service)
+	unlimited := wrapperspb.UInt32(math.MaxUint32)
+	c.CircuitBreakers = &cluster.CircuitBreakers{Thresholds: []*cluster.CircuitBreakers_Thresholds{{
+		MaxConnections: unlimited, MaxPendingRequests: unlimited, MaxRequests: unlimited, MaxRetries: unlimited}}}
+	c.UpstreamConnectionOptions = &cluster.UpstreamConnectionOptions{TcpKeepalive: &core.TcpKeepalive{
+		KeepaliveTime: wrapperspb.UInt32(60), KeepaliveInterval: wrapperspb.UInt32(10), KeepaliveProbes: wrapperspb.UInt32(3)}}
+	c.TypedExtensionProtocolOptions = map[string]*anypb.Any{"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": pack(&upstreams.HttpProtocolOptions{
+		CommonHttpProtocolOptions: &core.HttpProtocolOptions{MaxConnectionDuration: durationpb.New(time.Hour)},
+		UpstreamProtocolOptions: &upstreams.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: &upstreams.HttpProtocolOptions_ExplicitHttpConfig{
+			ProtocolConfig: &upstreams.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{HttpProtocolOptions: &core.Http1ProtocolOptions{}}}}})}
+}
+
+// retry gives a route what Meshwright's has: no time limit of its own, and safe retries on another host.
+func retry(action *route.RouteAction) {
+	action.Timeout = durationpb.New(0)
+	action.MaxStreamDuration = &route.RouteAction_MaxStreamDuration{GrpcTimeoutHeaderMax: durationpb.New(0)}
+	action.RetryPolicy = &route.RetryPolicy{RetryOn: "connect-failure,refused-stream,reset-before-request", NumRetries: wrapperspb.UInt32(2),
+		HostSelectionRetryMaxAttempts: 5, RetryHostPredicate: []*route.RetryPolicy_RetryHostPredicate{{
+			Name: "envoy.retry_host_predicates.previous_hosts",
+			ConfigType: &route.RetryPolicy_RetryHostPredicate_TypedConfig{
+				TypedConfig: pack(&previous.PreviousHostsPredicate{})}}}}
+}
+
 // socketMatches is the choice between mTLS and plaintext for each endpoint, with the size that Meshwright's has.
 func socketMatches(service string) []*cluster.Cluster_TransportSocketMatch {
 	secret := func(name string) *tlsv3.SdsSecretConfig { return &tlsv3.SdsSecretConfig{Name: name, SdsConfig: ads()} }
 	mesh := &tlsv3.UpstreamTlsContext{Sni: "80." + service + ".default.mesh.local", CommonTlsContext: &tlsv3.CommonTlsContext{
 		TlsCertificateSdsSecretConfigs: []*tlsv3.SdsSecretConfig{secret("identity")},
 		AlpnProtocols:                  []string{"http/1.1"},
+		TlsParams: &tlsv3.TlsParameters{TlsMinimumProtocolVersion: tlsv3.TlsParameters_TLSv1_3,
+			TlsMaximumProtocolVersion: tlsv3.TlsParameters_TLSv1_3},
 		ValidationContextType: &tlsv3.CommonTlsContext_CombinedValidationContext{CombinedValidationContext: &tlsv3.CommonTlsContext_CombinedCertificateValidationContext{
 			ValidationContextSdsSecretConfig: secret("roots"),
 			DefaultValidationContext: &tlsv3.CertificateValidationContext{MatchTypedSubjectAltNames: []*tlsv3.SubjectAltNameMatcher{{

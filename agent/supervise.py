@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, NoReturn, Protocol
 
 from structlog.typing import FilteringBoundLogger
 
@@ -14,6 +14,10 @@ from agent.backoff import Backoff
 from agent.errors import EnvoyFailed
 from agent.stopping import Stopping
 from ca.rate_limit import Monotonic
+from envoy.errors import EnvoyNotReady
+
+READY_WARNING: Final = 30.0
+"""Seconds after which it is told that Envoy still waits for its configuration."""
 
 
 class Sidecar(Protocol):
@@ -24,6 +28,10 @@ class Sidecar(Protocol):
 
     async def wait(self) -> int:
         """Its exit code, once it has ended; negative is the signal that ended it."""
+        ...
+
+    async def wait_ready(self, timeout: float = ...) -> None:  # noqa: ASYNC109 - the signature of EnvoyProcess
+        """Returns when it has its configuration. EnvoyNotReady if it has not after `timeout` seconds, or has ended."""
         ...
 
     async def drain(self) -> None:
@@ -61,7 +69,7 @@ async def supervise(
         sidecar = await start()
         try:
             log.info("envoy started", pid=sidecar.pid)
-            code = await _first(sidecar.wait(), stopping.drain.wait())
+            code = await _first(sidecar.wait(), stopping.drain.wait(), _tell_ready(sidecar, log))
             if stopping.drain.is_set():
                 log.info("envoy drains", pid=sidecar.pid)
                 await _first(sidecar.drain(), stopping.now.wait(), sidecar.wait())
@@ -82,6 +90,19 @@ async def supervise(
         delay = backoff.next()
         log.error("envoy ended by itself and is started again", code=code, retry_in=round(delay, 1))
         await _first(asyncio.sleep(delay), stopping.drain.wait())
+
+
+async def _tell_ready(sidecar: Sidecar, log: FilteringBoundLogger) -> NoReturn:
+    """Log that Envoy is ready, or what it waits for: a workload that is not discovered yet waits, that is no failure."""
+    while True:
+        try:
+            await sidecar.wait_ready(READY_WARNING)
+        except EnvoyNotReady as error:
+            log.warning("envoy is not ready", reason=str(error).partition("\n")[0])
+            await asyncio.sleep(1.0)  # it may have ended: whoever waits for that is told first
+        else:
+            log.info("envoy is ready", pid=sidecar.pid)
+            await asyncio.Event().wait()
 
 
 async def _first(*coroutines: Coroutine[Any, Any, object]) -> object:

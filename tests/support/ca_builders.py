@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -159,8 +159,10 @@ async def a_join_server(
     lifetime: timedelta = timedelta(hours=24),
     authority: BuiltinAuthority | None = None,
     ports: tuple[int, int] = (0, 0),
+    also: Callable[[grpc.aio.Server], None] | None = None,
+    options: tuple[tuple[str, int], ...] = (),
 ) -> AsyncIterator[JoinServer]:
-    """`ports` are those of an earlier server that this one follows."""
+    """`ports` are those of an earlier server that this one follows; `also` adds services to the port of mutual TLS."""
     authority = authority or an_authority(directory, clock)
     tokens = TokenStore(directory)
     certificate = ServerCertificate(
@@ -180,7 +182,9 @@ async def a_join_server(
         lifetime=lifetime,
     )
     joining = grpc.aio.server(options=JOIN_SERVER_OPTIONS)
-    renewing = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
+    renewing = grpc.aio.server(options=(("grpc.so_reuseport", 0), *options))
+    if also is not None:
+        also(renewing)
     for server in (joining, renewing):
         add_JoinServiceServicer_to_server(service, server)
     join_port = joining.add_secure_port(

@@ -31,6 +31,9 @@ class Shell:
     async def wait(self) -> int:
         return await self._process.wait()
 
+    async def wait_ready(self, timeout: float = 0.0) -> None:  # noqa: ASYNC109
+        await asyncio.Event().wait()
+
     async def drain(self) -> None:
         await self._drains.wait()
 

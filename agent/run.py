@@ -1,0 +1,152 @@
+"""The agent: join, start Envoy, keep both the certificate and Envoy going, and end in peace."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import structlog
+from structlog.typing import FilteringBoundLogger
+
+from agent import sidecar
+from agent.backoff import Backoff
+from agent.errors import AgentError, DirectoryInUse
+from agent.identity_store import IdentityStore
+from agent.options import ProxyOptions
+from agent.renew import CertificateKeeper
+from agent.stopping import Stopping, by_signals
+from agent.supervise import Sidecar, supervise
+from ca import files
+from ca.rate_limit import Monotonic
+from ca.times import Chance, Clock, system_clock
+from envoy.errors import EnvoyError
+
+FAILED = 1
+"""The exit code where no AgentError has a better one."""
+
+
+async def run(
+    options: ProxyOptions,
+    *,
+    stopping: Stopping | None = None,
+    clock: Clock = system_clock,
+    monotonic: Monotonic = time.monotonic,
+    chance: Chance = random.random,
+    log: FilteringBoundLogger | None = None,
+) -> int:
+    """Be the sidecar of `options.workload` until SIGTERM, SIGINT or `stopping`; the exit code.
+
+    Without `stopping` it takes the signals itself, which needs the main thread. 0 after a requested stop; an AgentError's
+    `exit_code` after one of those, which is logged with its way out.
+    """
+    told: FilteringBoundLogger = log if log is not None else structlog.get_logger("agent")
+    told = told.bind(workload=str(options.workload))
+    code = 0
+    with contextlib.ExitStack() as stack:
+        if stopping is None:
+            stopping = Stopping()
+            stack.enter_context(by_signals(stopping))
+        try:
+            files.own_directory(options.directory)
+            stack.enter_context(_alone(options.directory))
+            agent = _Agent(options, stopping, clock=clock, monotonic=monotonic, chance=chance, log=told)
+            await agent.run()
+        except* (AgentError, EnvoyError, OSError) as group:
+            code = _end(told, group)
+    return code
+
+
+class _Agent:
+    def __init__(
+        self,
+        options: ProxyOptions,
+        stopping: Stopping,
+        *,
+        clock: Clock,
+        monotonic: Monotonic,
+        chance: Chance,
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._options = options
+        self._stopping = stopping
+        self._clock = clock
+        self._monotonic = monotonic
+        self._chance = chance
+        self._log = log
+
+    async def run(self) -> None:
+        membership = self._options.membership()
+        if membership is None:
+            self._log.warning("this proxy is not a member of the mesh: plaintext, no identity")
+            await self._supervise()
+            return
+        keeper = CertificateKeeper(
+            membership,
+            IdentityStore(self._options.directory),
+            clock=self._clock,
+            chance=self._chance,
+            log=self._log,
+        )
+        async with asyncio.TaskGroup() as group:
+            obtaining = group.create_task(keeper.obtain())
+            ending = group.create_task(self._stopping.drain.wait())
+            await asyncio.wait({obtaining, ending}, return_when=asyncio.FIRST_COMPLETED)
+            obtaining.cancel()  # nothing to cancel if it is done
+            ending.cancel()
+        if self._stopping.drain.is_set():
+            return
+        async with asyncio.TaskGroup() as group:
+            keeping = group.create_task(keeper.keep())
+            await self._supervise()
+            keeping.cancel()
+
+    async def _supervise(self) -> None:
+        await supervise(
+            self._start,
+            self._stopping,
+            log=self._log,
+            backoff=Backoff(self._chance, first=0.2, maximum=10.0),
+            monotonic=self._monotonic,
+        )
+
+    async def _start(self) -> Sidecar:
+        return await sidecar.start(self._options)
+
+
+@contextlib.contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """DirectoryInUse if another agent works in `directory`."""
+    descriptor = os.open(directory / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, files.PRIVATE)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DirectoryInUse(
+                f"another agent works in {directory}: end it, or give each proxy a directory of its own"
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _end(log: FilteringBoundLogger, group: BaseExceptionGroup[Exception]) -> int:
+    """Tell every cause; the exit code of the first."""
+    causes = list(_leaves(group))
+    for cause in causes:
+        log.error("the agent ends", reason=str(cause), kind=type(cause).__name__)
+    first = causes[0]
+    return first.exit_code if isinstance(first, AgentError) else FAILED
+
+
+def _leaves(group: BaseExceptionGroup[Exception]) -> Iterator[Exception]:
+    for each in group.exceptions:
+        if isinstance(each, BaseExceptionGroup):
+            yield from _leaves(each)
+        else:
+            yield each

@@ -1,0 +1,74 @@
+"""From the agent's options to a started Envoy: the bootstrap and what it refers to, written, and the process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+from agent.identity_store import IdentityStore
+from agent.options import ProxyOptions, host_and_port
+from ca import control_plane, files
+from envoy.bootstrap import BootstrapInput, ConnectionFiles, render, secret_files
+from envoy.launcher import EnvoyProcess, LaunchOptions, require_envoy
+
+BOOTSTRAP = "bootstrap.json"
+
+
+def connection_files(options: ProxyOptions) -> ConnectionFiles | None:
+    """What Envoy's ADS connection is secured with: the agent's own identity. None for a proxy that is not a member."""
+    if options.join is None:
+        return None
+    directory = options.directory.resolve()
+    paths = IdentityStore(directory).paths()
+    return ConnectionFiles(
+        key=paths.key,
+        chain=paths.chain,
+        roots=paths.roots,
+        watched=paths.watched,
+        directory=directory,
+        server_name=control_plane.server_name(options.trust_domain),
+    )
+
+
+def bootstrap_input(options: ProxyOptions) -> BootstrapInput:
+    """ValueError if an option cannot be."""
+    host, port = host_and_port(options.control_plane)
+    return BootstrapInput(
+        node_id=str(options.workload),
+        cluster=options.cluster or str(options.workload),
+        control_plane_host=host,
+        control_plane_port=port,
+        connection=connection_files(options),
+        locality=options.locality,
+        admin_port=options.admin_port,
+        local_service=options.local_service,
+    )
+
+
+def write_bootstrap(options: ProxyOptions) -> Path:
+    """Write the bootstrap and the files beside it. Returns the bootstrap's path. OSError if they cannot be written."""
+    given = bootstrap_input(options)
+    directory = files.own_directory(options.directory).resolve()
+    if given.connection is not None:
+        for name, text in secret_files(given.connection).items():
+            files.write_atomically(directory / name, text.encode())
+    path = directory / BOOTSTRAP
+    files.write_atomically(path, render(given).encode())
+    return path
+
+
+async def start(options: ProxyOptions) -> EnvoyProcess:
+    """Write the bootstrap and start Envoy by it. Errors: EnvoyNotFound, OSError."""
+    binary = await asyncio.to_thread(require_envoy, options.envoy, os.environ)
+    bootstrap = await asyncio.to_thread(write_bootstrap, options)
+    return await EnvoyProcess.start(
+        LaunchOptions(
+            binary=binary,
+            bootstrap=bootstrap,
+            log=options.envoy_log,
+            log_level=options.envoy_log_level,
+            drain_time=options.drain_time,
+            concurrency=options.concurrency,
+        )
+    )

@@ -1,0 +1,122 @@
+"""Real Envoys on configurations that `validate.assemble` made: no control plane, the very resources a proxy is given."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from aiohttp import web
+from google.protobuf.json_format import MessageToJson
+
+from envoy.launcher import EnvoyProcess, LaunchOptions
+from envoy.packing import listen_on
+from envoy.render import Rendered, Renderer
+from envoy.validate import assemble
+from mesh.names import Key
+from mesh.state import MeshState
+from mesh.views import (
+    OutboundScope,
+    endpoints_views,
+    inbound_view,
+    outbound_listeners_view,
+    outbound_scope,
+    scope_view,
+    service_view,
+)
+from pb.envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
+from tests.support import binaries
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on now, no two the same."""
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def rendered(state: MeshState, workload: str, renderer: Renderer | None = None) -> tuple[Rendered, ...]:
+    """Everything that the sidecar of `workload` is given, but its secrets."""
+    renderer = renderer or Renderer()
+    caller = state.workloads[Key.parse(workload)]
+    return (
+        *_outbound(state, outbound_scope(caller), renderer),
+        *renderer.outbound_listeners(outbound_listeners_view(state, caller)),
+        *renderer.inbound(inbound_view(state, caller)),
+    )
+
+
+def _outbound(state: MeshState, scope: OutboundScope, renderer: Renderer) -> Iterator[Rendered]:
+    for key in sorted(state.services):
+        if not scope.admits(key):
+            continue
+        yield from renderer.service(service_view(state, key))
+        yield from (renderer.endpoints(view) for view in endpoints_views(state, key))
+        names = scope_view(state, key, scope.namespace)
+        if names is not None:
+            yield from renderer.scopes(names)
+
+
+@contextlib.asynccontextmanager
+async def envoy(
+    folder: Path, name: str, resources: Iterable[Rendered], secrets: Sequence[Secret]
+) -> AsyncIterator[EnvoyProcess]:
+    """A live Envoy that holds `resources`."""
+    bootstrap = assemble(resources, secrets)
+    bootstrap.node.id = bootstrap.node.cluster = name
+    listen_on(bootstrap.admin.address, "127.0.0.1", 0)
+    path = folder / f"{name}.json"
+    path.touch(mode=0o600)
+    path.write_text(MessageToJson(bootstrap))
+    options = LaunchOptions(
+        Path(binaries.envoy()), path, log=folder / f"{name}.log", concurrency=1, drain_time=2
+    )
+    process = await EnvoyProcess.start(options)
+    try:
+        await process.wait_ready(30)
+        yield process
+    finally:
+        await process.stop()
+
+
+@contextlib.asynccontextmanager
+async def application(port: int, name: str = "app") -> AsyncIterator[list[web.Request]]:
+    """An HTTP application that answers its name, and what it was asked so far."""
+    seen: list[web.Request] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        seen.append(request)
+        return web.json_response(
+            {"name": name, "host": request.host, "xfcc": request.headers.get("x-forwarded-client-cert")},
+            headers={"server": "the-app"},
+        )
+
+    server = web.Application()
+    server.router.add_route("*", "/{tail:.*}", answer)
+    runner = web.AppRunner(server, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    try:
+        yield seen
+    finally:
+        await runner.cleanup()
+
+
+@contextlib.asynccontextmanager
+async def echo(port: int) -> AsyncIterator[None]:
+    """A TCP application that sends back what it gets."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", port)
+    async with server:
+        yield

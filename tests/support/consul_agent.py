@@ -41,6 +41,10 @@ def free_ports(count: int) -> list[int]:
     return found
 
 
+class PortTaken(RuntimeError):
+    pass
+
+
 @dataclass
 class ConsulAgent:
     """`start()` returns once there is a leader; `stop()` may be followed by `start()` on the same ports, then empty."""
@@ -66,8 +70,22 @@ class ConsulAgent:
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(headers={"X-Consul-Token": self.token} if self.token else {})
-        await self.start()
+        try:
+            await self._first_start()
+        except BaseException:
+            await self.__aexit__()
+            raise
         return self
+
+    async def _first_start(self) -> None:
+        """On other ports if somebody took one of ours since they were found free."""
+        for _ in range(3):
+            try:
+                return await self.start()
+            except PortTaken:
+                self.stop()
+                self.ports = free_ports(4)
+        return await self.start()
 
     async def __aexit__(self, *_: object) -> None:
         self.stop()
@@ -94,7 +112,9 @@ class ConsulAgent:
             while not await self._settled():
                 if self._process.poll() is not None:
                     self._log.seek(0)
-                    raise RuntimeError(f"consul ended: {self._log.read().decode()}")
+                    said = self._log.read().decode()
+                    taken = "address already in use" in said
+                    raise (PortTaken if taken else RuntimeError)(f"consul ended: {said}")
                 await asyncio.sleep(0.05)
 
     async def _settled(self) -> bool:

@@ -1,6 +1,7 @@
 """What can end the agent, and the exit code that says so.
 
 AgentError
+├── BadOption            an option that cannot be
 ├── JoinRefused          the control plane answered no: another try of the same is useless
 ├── NotOurControlPlane   the server is not the control plane of our trust domain
 ├── NeedsToken           there is no valid certificate, and no token to get one with
@@ -19,6 +20,10 @@ class AgentError(Exception):
     """Base of the errors of this room. `str()` says what happened and the way out; it never holds a key or a token."""
 
     exit_code: ClassVar[int] = 1
+
+
+class BadOption(AgentError, ValueError):
+    exit_code = 2
 
 
 class JoinRefused(AgentError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from agent.errors import BadOption
 from agent.renew import Membership, TokenSource
 from mesh.names import Key
 from mesh.workload import Locality
@@ -40,11 +41,13 @@ class ProxyOptions:
     concurrency: int | None = None
 
     def membership(self) -> Membership | None:
-        """None for a proxy that is not a member."""
+        """None for a proxy that is not a member; BadOption if something is missing or cannot be."""
         if self.join is None:
             return None
         if self.bundle is None:
-            raise ValueError("a proxy that joins needs the mesh's trust bundle: give --bundle")
+            raise BadOption("a proxy that joins needs the mesh's trust bundle: give --bundle")
+        for address in (self.join, self.control_plane):
+            host_and_port(address)
         return Membership(
             workload=self.workload,
             trust_domain=self.trust_domain,
@@ -56,9 +59,9 @@ class ProxyOptions:
 
 
 def host_and_port(address: str) -> tuple[str, int]:
-    """`host:port` or `[IPv6]:port` in two; ValueError if it is not that."""
+    """`host:port` or `[IPv6]:port` in two; BadOption if it is not that."""
     host, _, port = address.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise ValueError(f"{address!r} is not host:port")
+        raise BadOption(f"{address!r} is not host:port")
     return host, int(port)

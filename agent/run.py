@@ -82,6 +82,7 @@ class _Agent:
 
     async def run(self) -> None:
         membership = self._options.membership()
+        await asyncio.to_thread(sidecar.check, self._options)
         if membership is None:
             self._log.warning("this proxy is not a member of the mesh: plaintext, no identity")
             await self._supervise()

@@ -32,7 +32,7 @@ def connection_files(options: ProxyOptions) -> ConnectionFiles | None:
 
 
 def bootstrap_input(options: ProxyOptions) -> BootstrapInput:
-    """ValueError if an option cannot be."""
+    """BadOption if an option cannot be."""
     host, port = host_and_port(options.control_plane)
     return BootstrapInput(
         node_id=str(options.workload),
@@ -56,6 +56,12 @@ def write_bootstrap(options: ProxyOptions) -> Path:
     path = directory / BOOTSTRAP
     files.write_atomically(path, render(given).encode())
     return path
+
+
+def check(options: ProxyOptions) -> None:
+    """Find out what cannot work before a token is spent on it. Errors: BadOption, EnvoyNotFound."""
+    bootstrap_input(options)
+    require_envoy(options.envoy, os.environ)
 
 
 async def start(options: ProxyOptions) -> EnvoyProcess:

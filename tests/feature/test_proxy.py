@@ -46,7 +46,8 @@ class Agent:
             async with asyncio.timeout(DEADLINE):
                 ready = asyncio.create_task(self.log.until("info: envoy is ready"))
                 await asyncio.wait({ready, task}, return_when=asyncio.FIRST_COMPLETED)
-                assert ready.done(), self.log.entries
+                ready.cancel()  # nothing to cancel if it is done
+                assert not task.done(), self.log.entries
                 yield task
         finally:
             self.stopping.request()
@@ -125,8 +126,9 @@ async def test_envoy_connects_anew_with_the_renewed_certificate(tmp_path: Path) 
             first = await ads.until(1)
             while ads.streams[-1].serial == first.serial:
                 await ads.until(len(ads.streams) + 1)
-            held = (tmp_path / "agent" / "identity" / "current" / "chain.pem").read_bytes()
-            assert ads.streams[-1].serial == x509.load_pem_x509_certificate(held).serial_number
+            chains = [path.read_bytes() for path in (tmp_path / "agent" / "identity").glob("*/chain.pem")]
+            renewed = {x509.load_pem_x509_certificate(chain).serial_number for chain in chains}
+            assert ads.streams[-1].serial in renewed - {first.serial}
             assert len(agent.pids()) == 1
 
 
@@ -162,6 +164,11 @@ async def test_what_cannot_go_on_ends_with_its_code_and_reason(tmp_path: Path) -
         )
         assert await missing.run() == 1
         assert "/nonexistent/envoy" in missing.reason()
+        nowhere = Agent(replace(options, token=TokenSource(a_token(server)), control_plane="nowhere"))
+        assert await nowhere.run() == 2
+        assert not [
+            token for token in server.tokens.list() if token.used
+        ]  # none was spent on what cannot work
 
 
 async def test_one_agent_works_in_a_directory(tmp_path: Path) -> None:
@@ -183,6 +190,18 @@ async def test_a_stop_ends_the_wait_for_a_control_plane(tmp_path: Path) -> None:
         await agent.log.until("warning: joining has to wait")
         agent.stopping.request()
         assert await task == 0
+
+
+async def test_sigterm_ends_it_in_peace(tmp_path: Path) -> None:
+    ads, log = EmptyAds(), Recorded()
+    async with a_join_server(tmp_path / "control-plane", also=ads.add_to) as server:
+        options = await options_for(server, tmp_path / "agent", a_token(server))
+        task = asyncio.create_task(run(options, log=log.logger()))
+        async with asyncio.timeout(DEADLINE):
+            await log.until("info: envoy is ready")
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert await task == 0
+    assert log.events()[-2:] == ["info: envoy drains", "info: envoy stopped"]
 
 
 async def test_a_proxy_on_loopback_may_be_told_to_go_without_an_identity(tmp_path: Path) -> None:

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+
+from agent.options import ProxyOptions, host_and_port
+from agent.sidecar import bootstrap_input, write_bootstrap
+from mesh.workload import Locality
+from tests.support.ca_builders import API_1, TRUST_DOMAIN
+
+
+def options(directory: Path) -> ProxyOptions:
+    return ProxyOptions(
+        workload=API_1,
+        trust_domain=TRUST_DOMAIN,
+        control_plane="mesh.example.org:15010",
+        join="mesh.example.org:15011",
+        bundle=directory / "roots.pem",
+        directory=directory / "agent",
+        locality=Locality("eu", "a"),
+    )
+
+
+def test_the_bootstrap_names_the_workload_and_its_files(tmp_path: Path) -> None:
+    path = write_bootstrap(options(tmp_path))
+    made = json.loads(path.read_text())
+    assert made["node"]["id"] == "default/api-1"
+    assert made["node"]["locality"] == {"region": "eu", "zone": "a"}
+    assert made["admin"]["address"]["socket_address"]["address"] == "127.0.0.1"
+    assert "control-plane.meshwright.example.org" in path.read_text()
+    secret = json.loads((path.parent / "ads-identity.json").read_text())["resources"][0]
+    identity = str(tmp_path / "agent" / "identity")
+    assert secret["tls_certificate"]["private_key"]["filename"] == f"{identity}/current/key.pem"
+    assert secret["tls_certificate"]["watched_directory"]["path"] == identity
+    for each in path.parent.iterdir():
+        assert stat.S_IMODE(each.stat().st_mode) == 0o600
+
+
+def test_written_again_it_is_the_same(tmp_path: Path) -> None:
+    path = write_bootstrap(options(tmp_path))
+    before = path.read_bytes()
+    assert write_bootstrap(options(tmp_path)).read_bytes() == before
+
+
+def test_a_member_needs_the_bundle(tmp_path: Path) -> None:
+    given = options(tmp_path)
+    assert given.membership() is not None
+    with pytest.raises(ValueError, match="--bundle"):
+        ProxyOptions(API_1, TRUST_DOMAIN, "a:1", tmp_path, join="a:2").membership()
+    plain = ProxyOptions(API_1, TRUST_DOMAIN, "127.0.0.1:15013", tmp_path)
+    assert plain.membership() is None
+    assert bootstrap_input(plain).connection is None
+
+
+@pytest.mark.parametrize(
+    ("address", "parts"),
+    [("a.b:1", ("a.b", 1)), ("127.0.0.1:65535", ("127.0.0.1", 65535)), ("[::1]:15010", ("::1", 15010))],
+)
+def test_addresses(address: str, parts: tuple[str, int]) -> None:
+    assert host_and_port(address) == parts
+
+
+@pytest.mark.parametrize("address", ["", "a", "a:", ":1", "a:0", "a:65536", "a:x"])
+def test_what_is_no_address(address: str) -> None:
+    with pytest.raises(ValueError, match="host:port"):
+        host_and_port(address)

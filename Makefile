@@ -36,9 +36,10 @@ check-format:
 check-types:
 	@$(BIN)/mypy
 check-scripts:
-	@$(BIN)/mypy --cache-dir .mypy_cache/scripts hatch_build.py $$(git ls-files 'deploy/*.py' 'examples/*.py' 'scripts/*.py')
+	@# hatchling is there only while a build runs: its classes are Any here.
+	@$(BIN)/mypy --cache-dir .mypy_cache/scripts --ignore-missing-imports --allow-subclassing-any hatch_build.py $$(git ls-files 'deploy/*.py' 'examples/*.py' 'scripts/*.py')
 check-imports:
-	@$(BIN)/lint-imports
+	@said=$$($(BIN)/lint-imports) && tail -1 <<< "$$(grep . <<< "$$said")" || { echo "$$said"; exit 1; }
 
 format: venv ## Format the Python and the Go
 	@$(BIN)/ruff check --quiet --fix-only .

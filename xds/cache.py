@@ -1,0 +1,320 @@
+"""Resources by scope, and who has to be told when they change. Sans-I/O: sessions are marked, not written to.
+
+A scope maps a type to a persistent map of name to resource. A session looks through its scopes in order. What
+sessions hold is kept as references to these maps, so 500 clients that hold the same share one of them.
+
+`publish` does not visit the clients of a scope: sessions are grouped by what they subscribe to, which equal clients share, and a
+group is asked once whether a name is its concern.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+from weakref import WeakValueDictionary
+
+from immutables import Map
+
+from xds import wire
+from xds.resource import Name, Resource
+
+V = TypeVar("V")
+Resources = Map[str, Resource]
+Maps = tuple[Resources, ...]
+"""The resources of one type in each scope of a session, in the session's order of scopes."""
+
+NOTHING: Resources = Map()
+CHUNK = 1024 * 1024
+"""Bytes of resources in one response, about: gRPC clients take 4 MiB unless told otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeChange:
+    """`put` and `removed` (type URL and name) change a scope; with `replace`, `put` is all that it holds; `drop` ends it."""
+
+    scope: Hashable
+    put: tuple[Resource, ...] = ()
+    removed: tuple[Name, ...] = ()
+    replace: bool = False
+    drop: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class Subscription:
+    """What a stream wants of a type: everything (`wildcard`), and `names`. Equal ones are one object: see `ResourceCache.subscription`."""
+
+    wildcard: bool
+    names: frozenset[str]
+
+    def wants(self, name: str) -> bool:
+        return self.wildcard or name in self.names
+
+
+class Subscriber(Protocol):
+    """A session, as the cache sees it."""
+
+    def mark(self, type_url: str, names: Iterable[str], generation: Generation | None) -> None:
+        """`names`, which it subscribes to, may have changed."""
+
+
+@dataclass(slots=True, eq=False)
+class Generation:
+    """A publication, until all whom it concerned have acknowledged it. `changed_at` is of the caller's clock, in seconds."""
+
+    number: int
+    changed_at: float
+    waiting: set[int] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    names: tuple[str, ...]
+    resources: bytes
+
+
+@dataclass(slots=True)
+class _Scope:
+    maps: dict[str, Resources] = field(default_factory=dict)
+    groups: dict[str, dict[Subscription, set[Subscriber]]] = field(default_factory=dict)
+    ready: bool = False
+    waiting: set[Callable[[], None]] = field(default_factory=set)
+
+
+class ResourceCache:
+    """Use it from one thread. It answers nobody until `open` is called."""
+
+    def __init__(self, remembered: int = 64) -> None:
+        """`remembered`: how many joined first responses and type versions are kept for the next client that needs the same."""
+        self.is_open = False
+        self._scopes: dict[Hashable, _Scope] = {}
+        self._generation = 0
+        self._subscriptions: WeakValueDictionary[tuple[bool, frozenset[str]], Subscription] = (
+            WeakValueDictionary()
+        )
+        self._plans: _Recent[tuple[Chunk, ...]] = _Recent(remembered)
+        self._versions: _Recent[str] = _Recent(remembered)
+
+    # For those who have resources
+
+    def open(self) -> None:
+        """From now on, streams are answered."""
+        self.is_open = True
+        for scope in self._scopes.values():
+            if scope.ready:
+                _call_all(scope.waiting)
+
+    def publish(self, changes: Iterable[ScopeChange], *, changed_at: float | None = None) -> Generation:
+        """Make `changes`, all at once, and mark the sessions that they concern. A resource of equal version changes nothing."""
+        self._generation += 1
+        generation = Generation(self._generation, changed_at if changed_at is not None else 0.0)
+        counted = generation if changed_at is not None else None
+        touched: list[tuple[_Scope, str, list[str]]] = []
+        woken: list[_Scope] = []
+        for change in changes:
+            if change.drop:
+                dropped = self._scopes.get(change.scope)
+                if dropped is not None:
+                    touched.extend((dropped, kind, list(held)) for kind, held in dropped.maps.items())
+                    dropped.maps, dropped.ready = {}, False
+                    self._discard(change.scope)
+                continue
+            scope = self._scopes.setdefault(change.scope, _Scope())
+            touched.extend((scope, kind, names) for kind, names in _applied(scope, change).items())
+            if not scope.ready:
+                scope.ready = True
+                woken.append(scope)
+        for scope, kind, names in touched:
+            for subscription, subscribers in scope.groups.get(kind, {}).items():
+                wanted = (
+                    names if subscription.wildcard else [name for name in names if name in subscription.names]
+                )
+                if wanted:
+                    for subscriber in subscribers:
+                        subscriber.mark(kind, wanted, counted)
+        if self.is_open:
+            for scope in woken:
+                _call_all(scope.waiting)
+        return generation
+
+    def contents(self, scope: Hashable) -> Iterator[Resource]:
+        """Everything in a scope, for dumps."""
+        found = self._scopes.get(scope)
+        for resources in found.maps.values() if found else ():
+            yield from resources.values()
+
+    # For sessions
+
+    def ready(self, scopes: Iterable[Hashable]) -> bool:
+        """Whether streams with these scopes may be answered: the cache is open and every scope was published."""
+        return self.is_open and all(
+            (found := self._scopes.get(each)) is not None and found.ready for each in scopes
+        )
+
+    def when_ready(self, scopes: Iterable[Hashable], call: Callable[[], None]) -> None:
+        """Call `call`, perhaps more than once, when one of the scopes that is not ready becomes so."""
+        for each in scopes:
+            self._scopes.setdefault(each, _Scope()).waiting.add(call)
+
+    def forget(self, scopes: Iterable[Hashable], call: Callable[[], None]) -> None:
+        for each in scopes:
+            found = self._scopes.get(each)
+            if found is not None:
+                found.waiting.discard(call)
+                self._discard(each)
+
+    def maps(self, scopes: tuple[Hashable, ...], type_url: str) -> Maps:
+        return tuple(
+            found.maps.get(type_url, NOTHING) if (found := self._scopes.get(each)) else NOTHING
+            for each in scopes
+        )
+
+    def subscription(self, *, wildcard: bool, names: Iterable[str]) -> Subscription:
+        """The one object that stands for this subscription, so that equal clients share its memory."""
+        wanted = frozenset(names)
+        found = self._subscriptions.get((wildcard, wanted))
+        if found is None:
+            found = Subscription(wildcard, wanted)
+            self._subscriptions[wildcard, wanted] = found
+        return found
+
+    def subscribe(
+        self, subscriber: Subscriber, scopes: Iterable[Hashable], type_url: str, to: Subscription
+    ) -> None:
+        for each in scopes:
+            groups = self._scopes.setdefault(each, _Scope()).groups.setdefault(type_url, {})
+            groups.setdefault(to, set()).add(subscriber)
+
+    def unsubscribe(
+        self, subscriber: Subscriber, scopes: Iterable[Hashable], type_url: str, was: Subscription
+    ) -> None:
+        for each in scopes:
+            found = self._scopes.get(each)
+            subscribers = found.groups.get(type_url, {}).get(was) if found else None
+            if found is None or subscribers is None:
+                continue
+            subscribers.discard(subscriber)
+            if not subscribers:
+                del found.groups[type_url][was]
+                if not found.groups[type_url]:
+                    del found.groups[type_url]
+            self._discard(each)
+
+    def plan(self, maps: Maps, type_url: str, to: Subscription, *, delta: bool) -> tuple[Chunk, ...]:
+        """All that `to` wants, in pieces of bounded size, joined once for all clients that want the same."""
+
+        def make() -> tuple[Chunk, ...]:
+            chunks, names, parts, size = list[Chunk](), list[str](), list[bytes](), 0
+            for name, resource in wanted(maps, to):
+                entry = resource.delta if delta else resource.sotw
+                if names and delta and size + len(entry) > CHUNK:
+                    chunks.append(Chunk(tuple(names), b"".join(parts)))
+                    names, parts, size = [], [], 0
+                names.append(name)
+                parts.append(entry)
+                size += len(entry)
+            chunks.append(Chunk(tuple(names), b"".join(parts)))
+            return tuple(chunks)
+
+        return self._plans.get((maps, type_url, to, delta), make)
+
+    def version(self, maps: Maps, to: Subscription) -> str:
+        """A version of everything that `to` wants: the same whenever and wherever that is the same."""
+
+        def make() -> str:
+            mark = 0
+            for _, resource in wanted(maps, to):
+                mark ^= resource.mark
+            return f"{mark:016x}"
+
+        return self._versions.get((maps, "", to, False), make)
+
+    def _discard(self, scope: Hashable) -> None:
+        """Forget a scope that holds nothing and that nobody waits for or subscribes to."""
+        found = self._scopes.get(scope)
+        if found is not None and not found.ready and not found.groups and not found.waiting:
+            del self._scopes[scope]
+
+
+def wanted(maps: Maps, to: Subscription) -> Iterator[tuple[str, Resource]]:
+    """Every resource that `to` wants, by name; where two scopes have a name, the first scope's."""
+    if to.wildcard:
+        for place, resources in enumerate(maps):
+            for name, resource in resources.items():
+                if not any(name in before for before in maps[:place]):
+                    yield name, resource
+        return
+    for name in to.names:
+        found = lookup(maps, name)
+        if found is not None:
+            yield name, found
+
+
+def lookup(maps: Maps, name: str) -> Resource | None:
+    for resources in maps:
+        found = resources.get(name)
+        if found is not None:
+            return found
+    return None
+
+
+def removed_entries(names: Iterable[str]) -> bytes:
+    return b"".join(map(wire.removed_entry, names))
+
+
+def _applied(scope: _Scope, change: ScopeChange) -> dict[str, list[str]]:
+    """Change the maps of `scope`; the names whose version changed, by type."""
+    by_type: dict[str, dict[str, Resource | None]] = {}
+    for resource in change.put:
+        by_type.setdefault(resource.type_url, {})[resource.name] = resource
+    for type_url, name in change.removed:
+        by_type.setdefault(type_url, {})[name] = None
+    if change.replace:
+        for type_url, resources in scope.maps.items():
+            new = by_type.setdefault(type_url, {})
+            for name in resources:
+                new.setdefault(name, None)
+    changed: dict[str, list[str]] = {}
+    for type_url, entries in by_type.items():
+        draft = scope.maps.get(type_url, NOTHING).mutate()
+        names = changed.setdefault(type_url, [])
+        for name, new_one in entries.items():
+            old = draft.get(name)
+            if new_one is None:
+                if old is not None:
+                    del draft[name]
+                    names.append(name)
+                continue
+            draft[name] = new_one
+            if old is None or old.version != new_one.version:
+                names.append(name)
+        scope.maps[type_url] = draft.finish()
+    return changed
+
+
+def _call_all(calls: set[Callable[[], None]]) -> None:
+    for call in tuple(calls):
+        call()
+
+
+class _Recent(Generic[V]):
+    """The last few results for equal arguments. Maps are told apart by identity: they are persistent and never change."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        # The maps are kept beside the result, so that an id is not taken by another map meanwhile.
+        self._results: OrderedDict[Hashable, tuple[Maps, V]] = OrderedDict()
+
+    def get(self, key: tuple[Maps, str, Subscription, bool], make: Callable[[], V]) -> V:
+        maps, *rest = key
+        by = (tuple(map(id, maps)), *rest)
+        found = self._results.get(by)
+        if found is not None:
+            self._results.move_to_end(by)
+            return found[1]
+        result = make()
+        self._results[by] = (maps, result)
+        if len(self._results) > self._size:
+            self._results.popitem(last=False)
+        return result

@@ -1,0 +1,250 @@
+"""The thin shell around a session: one gRPC stream. Nothing is decided here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Hashable
+from typing import TYPE_CHECKING
+
+import grpc
+import grpc.aio
+from google.protobuf.message import DecodeError
+
+from pb.envoy.config.core.v3.base_pb2 import Node
+from pb.envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DiscoveryRequest
+from xds.client import Client, Peer, peer_of
+from xds.delta import DeltaSession
+from xds.errors import ProtocolViolation, Refused
+from xds.session import Session
+from xds.sotw import SotwSession
+from xds.state import Refusal, TypeState
+from xds.status import ClientStatus, TypeStatus
+
+if TYPE_CHECKING:
+    from xds.server import XdsServer
+
+Context = grpc.aio.ServicerContext[bytes, bytes]
+NODE_SIZE = 256 * 1024
+"""Bytes of a Node that are taken: real ones have some 60 KB, for Envoy lists its extensions."""
+
+
+async def serve_stream(server: XdsServer, context: Context, only_type: str | None, *, delta: bool) -> None:
+    """Serve one stream from its first request to its end."""
+    stream: Stream | None = None
+    node_id, peer = "", peer_of(context)
+    try:
+        first = await _read(context, delta=delta)
+        if first is None:
+            return
+        node_id = first.node.id
+        _check_node(first.node)
+        client = await server.identify(first.node, peer)
+        stream = Stream(server, context, client, first.node, peer, only_type, delta=delta)
+        server.add(stream)
+        await stream.run(first)
+    except Refused as refused:
+        server.observer.refused(peer.address, node_id, refused.status, refused.reason)
+        await context.abort(refused.status, refused.reason)
+    except ProtocolViolation as violation:
+        server.observer.refused(peer.address, node_id, grpc.StatusCode.INVALID_ARGUMENT, str(violation))
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(violation))
+    finally:
+        if stream is not None:
+            stream.close()
+
+
+class Stream:
+    """A stream that has been identified."""
+
+    def __init__(
+        self,
+        server: XdsServer,
+        context: Context,
+        client: Client,
+        node: Node,
+        peer: Peer,
+        only_type: str | None,
+        *,
+        delta: bool,
+    ) -> None:
+        self.client = client.id
+        self.peer = peer
+        self.protocol = "delta" if delta else "sotw"
+        self.connected_at = server.clock()
+        self.node_id = node.id
+        self.agent = _summary(node)
+        self._server = server
+        self._context = context
+        self._delta = delta
+        self._woken = asyncio.Event()
+        self._wake = self._woken.set  # one object: the cache tells callers apart by it
+        self._writing = self._again = False
+        self._had_turn = self._has_turn = False
+        self._turn_ends: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._ending: str | None = None
+        kind = DeltaSession if delta else SotwSession
+        self.session: Session = kind(
+            server.cache,
+            client.scopes,
+            only_type=only_type,
+            limits=server.settings.limits,
+            on_marked=self._wake,
+            on_acknowledged=lambda type_url: server.observer.acknowledged(client.id, type_url),
+            on_refused=self._on_refused,
+            on_converged=server.converged,
+        )
+        server.cache.when_ready(client.scopes, self._wake)
+
+    async def run(self, first: DiscoveryRequest | DeltaDiscoveryRequest) -> None:
+        """Until the client ends the stream, or `end` is called: then Refused, with the reason."""
+        self._task = asyncio.current_task()
+        writer = asyncio.create_task(self._write_when_woken(), name=f"xds writer {self.client}")
+        request: DiscoveryRequest | DeltaDiscoveryRequest | None = first
+        try:
+            while request is not None:
+                self._receive(request)
+                await self._write()
+                request = await _read(self._context, delta=self._delta)
+        except asyncio.CancelledError:
+            if self._ending is None:
+                raise
+            raise Refused(grpc.StatusCode.UNAVAILABLE, self._ending) from None
+        finally:
+            writer.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await writer
+
+    def rescope(self, scopes: tuple[Hashable, ...]) -> None:
+        self._server.cache.forget(self.session.scopes, self._wake)
+        self.session.rescope(scopes)
+        self._server.cache.when_ready(scopes, self._wake)
+        self._woken.set()
+
+    def end(self, reason: str) -> None:
+        self._ending = reason
+        if self._task is not None:
+            self._task.cancel()
+
+    def close(self) -> None:
+        """The stream has ended, however it did."""
+        self._end_turn()
+        self._server.cache.forget(self.session.scopes, self._wake)
+        self.session.close()
+        self._server.remove(self)
+
+    def status(self, now: float) -> ClientStatus:
+        return ClientStatus(
+            id=self.client,
+            peer=self.peer.address,
+            agent=self.agent,
+            protocol=self.protocol,
+            connected_at=self.connected_at,
+            waiting=not self._server.cache.ready(self.session.scopes),
+            types=tuple(self._type_status(state, now) for state in self.session.states.values()),
+        )
+
+    def _type_status(self, state: TypeState, now: float) -> TypeStatus:
+        flight, late = state.in_flight, self._server.settings.ack_timeout
+        return TypeStatus(
+            type_url=state.type_url,
+            subscribed=None if state.subscription.wildcard else len(state.subscription.names),
+            responses=state.responses,
+            acknowledged=state.acknowledged,
+            version=state.version,
+            acknowledged_version=state.acknowledged_version,
+            in_sync=state.idle and not state.quarantine,
+            pending=state.pending(),
+            held_back=tuple(sorted(state.quarantine)),
+            late=flight is not None and now - flight.sent_at > late,
+            refusal=state.refusal,
+        )
+
+    def _receive(self, request: DiscoveryRequest | DeltaDiscoveryRequest) -> None:
+        if request.HasField("node") and request.node.id and request.node.id != self.node_id:
+            raise ProtocolViolation(f"node.id changed from {self.node_id!r} on an open stream")
+        now = self._server.clock()
+        if isinstance(self.session, DeltaSession):
+            assert isinstance(request, DeltaDiscoveryRequest)  # noqa: S101 (read so)
+            self.session.receive(request, now)
+        else:
+            assert isinstance(self.session, SotwSession)  # noqa: S101 (there are two)
+            assert isinstance(request, DiscoveryRequest)  # noqa: S101 (read so)
+            self.session.receive(request, now)
+
+    async def _write_when_woken(self) -> None:
+        while True:
+            await self._woken.wait()
+            self._woken.clear()
+            await self._write()
+
+    async def _write(self) -> None:
+        """Send what there is to send. One at a time: a second caller leaves its work to the first."""
+        if self._writing:
+            self._again = True
+            return
+        self._writing = True
+        try:
+            while True:
+                self._again = False
+                response = self.session.poll(self._server.clock())
+                if response is None:
+                    if self._again:
+                        continue
+                    break
+                await self._take_turn()
+                type_url, resources, body = response
+                await self._context.write(body)
+                self._server.observer.sent(self.client, type_url, resources, len(body))
+        finally:
+            self._writing = False
+        if self._has_turn and self.session.settled:
+            self._end_turn()
+
+    async def _take_turn(self) -> None:
+        """First configurations are large: only so many are on their way at the same time."""
+        if self._had_turn:
+            return
+        await self._server.first_turns.acquire()
+        self._had_turn = self._has_turn = True
+        loop = asyncio.get_running_loop()
+        self._turn_ends = loop.call_later(self._server.settings.first_configuration_time, self._end_turn)
+
+    def _end_turn(self) -> None:
+        if self._has_turn:
+            self._has_turn = False
+            self._server.first_turns.release()
+        if self._turn_ends is not None:
+            self._turn_ends.cancel()
+            self._turn_ends = None
+
+    def _on_refused(self, type_url: str, refusal: Refusal) -> None:
+        self._server.observer.rejected(self.client, type_url, refusal)
+
+
+async def _read(context: Context, *, delta: bool) -> DiscoveryRequest | DeltaDiscoveryRequest | None:
+    """The next request; None at the end of the stream."""
+    data: object = await context.read()
+    if not isinstance(data, bytes):  # grpc.aio.EOF
+        return None
+    try:
+        return DeltaDiscoveryRequest.FromString(data) if delta else DiscoveryRequest.FromString(data)
+    except DecodeError as error:
+        raise ProtocolViolation("a message that is no discovery request of this method") from error
+
+
+def _check_node(node: Node) -> None:
+    if node.ByteSize() > NODE_SIZE:
+        raise ProtocolViolation(f"a node of more than {NODE_SIZE} bytes")
+
+
+def _summary(node: Node) -> str:
+    """What the client is, in a few words."""
+    version = node.user_agent_build_version.version
+    number = (
+        f"{version.major_number}.{version.minor_number}.{version.patch}"
+        if node.HasField("user_agent_build_version")
+        else node.user_agent_version
+    )
+    return f"{node.user_agent_name} {number}".strip()[:100]

@@ -108,13 +108,19 @@ def _inline_routes(chain: FilterChain, parts: _Parts) -> None:
 def _inline_scopes(manager: HttpConnectionManager, parts: _Parts) -> None:
     scoped = manager.scoped_routes
     scoped.ClearField("rds_config_source")
-    scoped.scoped_route_configurations_list.SetInParent()
-    for scope in parts.scopes:
+    for scope in parts.scopes or [_no_scope()]:
         added = scoped.scoped_route_configurations_list.scoped_route_configurations.add()
         added.CopyFrom(scope)
         name = scope.route_configuration_name
         added.ClearField("route_configuration_name")
         added.route_configuration.CopyFrom(parts.routes.get(name, RouteConfiguration(name=name)))
+
+
+def _no_scope() -> ScopedRouteConfiguration:
+    """Envoy takes no empty list inline, though by SRDS it does: a scope that no host name leads to."""
+    made = ScopedRouteConfiguration(name="none", route_configuration_name="none")
+    made.key.fragments.add().string_key = "\0"
+    return made
 
 
 def _inline_secrets(socket: TransportSocket) -> None:

@@ -1,1 +1,1 @@
-""""""
+"""The program: settings, the composition root, the pipeline from events to resources, and the command line."""

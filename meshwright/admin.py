@@ -1,0 +1,120 @@
+"""HTTP for those who watch and operate: two doors.
+
+- TCP (`admin_address`): `/metrics`, `/healthz` and `/readyz`, nothing that tells a secret or changes anything;
+- a Unix socket in the data directory, 0600: status, config dumps and commands, for whoever owns the directory.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from mesh.names import Key
+from meshwright.metrics import Metrics
+from meshwright.status import Status
+
+SOCKET = "admin.sock"
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What the doors can tell and do. `config_dump` is None for a proxy that is not connected."""
+
+    ready: Callable[[], str | None]
+    status: Callable[[], Status]
+    config_dump: Callable[[Key], str | None]
+    release: Callable[[Key | None], int]
+    refresh_metrics: Callable[[], None]
+
+
+class Admin:
+    def __init__(self, answers: Answers, metrics: Metrics, data_dir: Path) -> None:
+        self._answers = answers
+        self._metrics = metrics
+        self._socket = data_dir / SOCKET
+        self._runners: list[web.AppRunner] = []
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; the TCP port, which is a free one if `port` is 0."""
+        public = web.Application()
+        public.add_routes(
+            [
+                web.get("/metrics", self._show_metrics),
+                web.get("/healthz", self._healthz),
+                web.get("/readyz", self._readyz),
+            ]
+        )
+        runner = await self._run(public)
+        await web.TCPSite(runner, host, port).start()
+        taken: int = runner.addresses[0][1]
+        private = web.Application()
+        private.add_routes(
+            [
+                web.get("/status", self._status),
+                web.get("/config-dump/{namespace}/{workload}", self._config_dump),
+                web.post("/holds/release", self._release),
+                web.post("/holds/release/{namespace}/{service}", self._release),
+            ]
+        )
+        self._remove_socket()
+        runner = await self._run(private)
+        # The directory is 0700, so nobody can get at the socket between its making and the chmod.
+        await web.UnixSite(runner, str(self._socket)).start()
+        self._socket.chmod(stat.S_IRUSR | stat.S_IWUSR)
+        return taken
+
+    async def stop(self) -> None:
+        for runner in self._runners:
+            await runner.cleanup()
+        self._remove_socket()
+
+    async def _run(self, app: web.Application) -> web.AppRunner:
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        await runner.setup()
+        self._runners.append(runner)
+        return runner
+
+    def _remove_socket(self) -> None:
+        """One that a killed control plane left behind would be in the way."""
+        if self._socket.is_socket():
+            self._socket.unlink()
+
+    async def _show_metrics(self, _: web.Request) -> web.Response:
+        self._answers.refresh_metrics()
+        return web.Response(
+            body=generate_latest(self._metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
+        )
+
+    async def _healthz(self, _: web.Request) -> web.Response:
+        """That the event loop answers: a part that broke beyond repair ends the program."""
+        return web.Response(text="ok\n")
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        waiting_for = self._answers.ready()
+        if waiting_for is None:
+            return web.Response(text="ready\n")
+        return web.Response(text=f"not ready: {waiting_for}\n", status=503)
+
+    async def _status(self, _: web.Request) -> web.Response:
+        return web.json_response(text=self._answers.status().model_dump_json())
+
+    async def _config_dump(self, request: web.Request) -> web.Response:
+        workload = Key(request.match_info["namespace"], request.match_info["workload"])
+        dump = self._answers.config_dump(workload)
+        if dump is None:
+            return web.Response(
+                status=404, text=f"no proxy {workload} is connected: `meshwright status` lists those that are"
+            )
+        return web.json_response(text=dump)
+
+    async def _release(self, request: web.Request) -> web.Response:
+        service = None
+        if "service" in request.match_info:
+            service = Key(request.match_info["namespace"], request.match_info["service"])
+        released = self._answers.release(service)
+        return web.Response(text=f"{released} hold{'' if released == 1 else 's'}")

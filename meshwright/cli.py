@@ -1,0 +1,321 @@
+"""The `meshwright` command."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from meshwright.errors import MeshwrightError
+
+app = typer.Typer(
+    name="meshwright",
+    help="Meshwright, a service mesh control plane: Consul, Kubernetes and files in, Envoy over xDS out.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+)
+envoy_app = typer.Typer(help="The Envoy binary.", no_args_is_help=True)
+token_app = typer.Typer(help="Join tokens: what a proxy shows to join the mesh.", no_args_is_help=True)
+hold_app = typer.Typer(help="Holds: mass removals that were not believed.", no_args_is_help=True)
+app.add_typer(envoy_app, name="envoy")
+app.add_typer(token_app, name="token")
+app.add_typer(hold_app, name="hold")
+
+C = TypeVar("C", bound=str)
+DataDir = Annotated[
+    Path,
+    typer.Option("--data-dir", envvar="MESHWRIGHT_DATA_DIR", help="The control plane's data directory."),
+]
+DEFAULT_DATA_DIR = Path("meshwright-data")
+
+
+@app.command()
+def serve(
+    config: Annotated[
+        Path | None,
+        typer.Option(help="A YAML file of settings; see docs/settings.md.", exists=True, dir_okay=False),
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Where keys, tokens and the last good state are kept.")
+    ] = None,
+    trust_domain: Annotated[str | None, typer.Option(help="The trust domain of every SPIFFE id.")] = None,
+    documents: Annotated[Path | None, typer.Option(help="A directory of YAML documents.")] = None,
+    consul_url: Annotated[str | None, typer.Option(help="Where Consul's HTTP API answers.")] = None,
+    consul_datacenter: Annotated[str | None, typer.Option(help="Consul's datacenter.")] = None,
+    consul_token_file: Annotated[Path | None, typer.Option(help="A file that holds the ACL token.")] = None,
+    consul_ca_file: Annotated[
+        Path | None, typer.Option(help="The CA bundle for Consul's certificate.")
+    ] = None,
+    xds_address: Annotated[str | None, typer.Option(help="Where proxies connect: mutual TLS.")] = None,
+    join_address: Annotated[str | None, typer.Option(help="Where proxies join.")] = None,
+    plaintext_address: Annotated[
+        str | None, typer.Option(help="xDS without TLS, on loopback only. Off unless set.")
+    ] = None,
+    admin_address: Annotated[
+        str | None, typer.Option(help="HTTP for /metrics, /healthz and /readyz.")
+    ] = None,
+    server_name: Annotated[
+        list[str] | None, typer.Option(help="A DNS name or IP address of this server; repeatable.")
+    ] = None,
+    certificate_lifetime: Annotated[
+        str | None, typer.Option(help="Life of workload certificates, for example 24h.")
+    ] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+    log_format: Annotated[str | None, typer.Option(help="json or console.")] = None,
+) -> None:
+    """Run the control plane until it is told to stop (SIGTERM or SIGINT)."""
+    from meshwright.control_plane import run
+    from meshwright.settings import load
+
+    consul = _given(
+        url=consul_url, datacenter=consul_datacenter, token_file=consul_token_file, ca_file=consul_ca_file
+    )
+    options = _given(
+        data_dir=data_dir,
+        trust_domain=trust_domain,
+        documents=documents,
+        consul=consul or None,
+        xds_address=xds_address,
+        join_address=join_address,
+        plaintext_address=plaintext_address,
+        admin_address=admin_address,
+        server_names=tuple(server_name) if server_name else None,
+        certificate_lifetime=_duration(certificate_lifetime) if certificate_lifetime else None,
+        log_level=log_level,
+        log_format=log_format,
+    )
+    asyncio.run(run(load(config, options)))
+
+
+@app.command()
+def proxy(
+    workload: Annotated[
+        str, typer.Option(envvar="MESHWRIGHT_WORKLOAD", help="Whose sidecar this is: <namespace>/<workload>.")
+    ],
+    data_dir: Annotated[
+        Path,
+        typer.Option(
+            envvar="MESHWRIGHT_PROXY_DATA_DIR",
+            help="This proxy's own directory: its key, certificate and bootstrap.",
+        ),
+    ],
+    control_plane: Annotated[
+        str, typer.Option(envvar="MESHWRIGHT_CONTROL_PLANE", help="The control plane's xDS address.")
+    ] = "127.0.0.1:15010",
+    join: Annotated[
+        str, typer.Option(envvar="MESHWRIGHT_JOIN", help="The control plane's join address.")
+    ] = "127.0.0.1:15011",
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="MESHWRIGHT_BUNDLE",
+            help="The mesh's trust bundle: roots.pem of the control plane's data directory.",
+        ),
+    ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            envvar="MESHWRIGHT_TOKEN", help="A join token. Others may see your options: prefer --token-file."
+        ),
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(envvar="MESHWRIGHT_TOKEN_FILE", help="A file that holds the join token. Needed once."),
+    ] = None,
+    trust_domain: Annotated[
+        str, typer.Option(envvar="MESHWRIGHT_TRUST_DOMAIN", help="The mesh's trust domain.")
+    ] = "mesh.local",
+    plaintext: Annotated[
+        bool, typer.Option("--plaintext", help="No identity: follow a plaintext xDS address on loopback.")
+    ] = False,
+    admin_port: Annotated[
+        int,
+        typer.Option(
+            envvar="MESHWRIGHT_PROXY_ADMIN_PORT",
+            help="Envoy's admin port on loopback; 0 takes a free one.",
+            min=0,
+            max=65535,
+        ),
+    ] = 0,
+    drain_time: Annotated[
+        str, typer.Option(envvar="MESHWRIGHT_DRAIN_TIME", help="How long open connections get at the end.")
+    ] = "45s",
+    region: Annotated[str, typer.Option(help="Where this proxy is, for locality-aware balancing.")] = "",
+    zone: Annotated[str, typer.Option(help="The zone in that region.")] = "",
+    envoy: Annotated[
+        Path | None, typer.Option(envvar="ENVOY_BIN", help="Envoy's binary; found or installed if unset.")
+    ] = None,
+    envoy_log: Annotated[Path | None, typer.Option(help="Where Envoy logs; standard error if unset.")] = None,
+    envoy_log_level: Annotated[
+        str, typer.Option(help="trace, debug, info, warning, error, critical or off.")
+    ] = "warning",
+    concurrency: Annotated[
+        int | None, typer.Option(help="Envoy's worker threads; one a core if unset.", min=1)
+    ] = None,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    log_format: Annotated[str, typer.Option(help="json or console.")] = "json",
+) -> None:
+    """Run the sidecar of a workload: join the mesh, start Envoy, renew the certificate; drain and stop on SIGTERM."""
+    from agent.options import ProxyOptions
+    from agent.renew import TokenSource
+    from agent.run import run
+    from mesh.names import Key
+    from mesh.workload import Locality
+    from meshwright import logs
+
+    if bundle is None and not plaintext:
+        raise typer.BadParameter(
+            "give --bundle (roots.pem of the control plane's data directory), or --plaintext"
+        )
+    logs.configure(_choice(log_level, logs.LEVELS), _choice(log_format, logs.FORMATS))
+    options = ProxyOptions(
+        workload=Key.parse(workload),
+        trust_domain=trust_domain,
+        control_plane=control_plane,
+        directory=data_dir,
+        join=None if plaintext else join,
+        bundle=bundle,
+        token=TokenSource(token=token, file=token_file),
+        locality=Locality(region, zone),
+        admin_port=admin_port,
+        drain_time=int(_duration(drain_time).total_seconds()),
+        envoy=envoy,
+        envoy_log=envoy_log,
+        envoy_log_level=envoy_log_level,
+        concurrency=concurrency,
+    )
+    raise typer.Exit(asyncio.run(run(options)))
+
+
+@token_app.command("create")
+def token_create(
+    service_account: Annotated[str, typer.Option(help="The identity that the token is bound to.")],
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    namespace: Annotated[str, typer.Option(help="The namespace of the identity.")] = "default",
+    workload: Annotated[
+        str | None, typer.Option(help="The one workload that may use it; any of that identity if unset.")
+    ] = None,
+    ttl: Annotated[str, typer.Option(help="How long it can be used, for example 30m or 24h.")] = "1h",
+    uses: Annotated[int, typer.Option(help="How many proxies may join with it.", min=1)] = 1,
+) -> None:
+    """Make a join token and print it. It is shown this once and stored as a hash."""
+    from ca.times import system_clock
+    from ca.tokens import TokenStore
+
+    token = TokenStore(data_dir).create(
+        namespace, service_account, now=system_clock(), workload=workload, ttl=_duration(ttl), uses=uses
+    )
+    typer.echo(token)
+
+
+@token_app.command("list")
+def token_list(data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
+    """List the join tokens: their ids, what they are bound to, and what is left of them. Secrets are not shown."""
+    from ca.tokens import TokenStore
+    from meshwright.tables import tokens
+
+    tokens(TokenStore(data_dir).list())
+
+
+@token_app.command("revoke")
+def token_revoke(token_id: str, data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
+    """Make a join token useless from now on. Proxies that joined with it keep their certificates."""
+    from ca.tokens import TokenStore
+
+    TokenStore(data_dir).revoke(token_id)
+
+
+@app.command()
+def status(
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    output: Annotated[str, typer.Option("--output", "-o", help="table or json.")] = "table",
+) -> None:
+    """Show each proxy: connected, what it acknowledged, what it refused and why; each source; what is held."""
+    from meshwright.client import get_status
+    from meshwright.tables import show_status
+
+    found = asyncio.run(get_status(data_dir))
+    if output == "json":
+        typer.echo(found.model_dump_json(indent=2))
+    else:
+        show_status(found)
+
+
+@app.command("config-dump")
+def config_dump(
+    proxy: Annotated[str, typer.Argument(help="The proxy: <namespace>/<workload>.")],
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+) -> None:
+    """Print what the control plane gives a proxy, as JSON, with where each resource comes from. Keys are never shown."""
+    from meshwright.client import get_config_dump
+
+    typer.echo(asyncio.run(get_config_dump(data_dir, proxy)))
+
+
+@hold_app.command("release")
+def hold_release(
+    service: Annotated[
+        str | None, typer.Argument(help="The service, <namespace>/<name>; all if left out.")
+    ] = None,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+) -> None:
+    """Believe the registry: let the removals that are held take effect now."""
+    from meshwright.client import release_holds
+
+    typer.echo(f"released {asyncio.run(release_holds(data_dir, service))}")
+
+
+@envoy_app.command("install")
+def envoy_install(version: Annotated[str | None, typer.Option(help="Envoy's version.")] = None) -> None:
+    """Install the Envoy that Meshwright is tested with into the user's cache, and print its path."""
+    from envoy import install
+
+    typer.echo(install.install(version) if version else install.install())
+
+
+@app.command()
+def demo(
+    check: Annotated[bool, typer.Option("--check", help="Send requests once and exit 0 or 1.")] = False,
+) -> None:
+    """Run a whole mesh on this machine: three services, real Envoys, mutual TLS, nothing but loopback."""
+    from meshwright.demo.run import run_demo
+
+    raise typer.Exit(asyncio.run(run_demo(check=check)))
+
+
+def _choice(text: str, among: tuple[C, ...]) -> C:
+    for each in among:
+        if each == text:
+            return each
+    raise typer.BadParameter(f"{text!r} is none of {', '.join(among)}")
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _duration(text: str) -> timedelta:
+    """From `90s`, `30m`, `24h` or `7d`."""
+    units = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+    number, unit = text[:-1], text[-1:]
+    if unit not in units or not number.isdigit():
+        raise typer.BadParameter(f"{text!r} is not a duration: use for example 90s, 30m, 24h or 7d")
+    return timedelta(**{units[unit]: int(number)})
+
+
+def main() -> None:
+    """Entry point: an error of ours is one message and exit code 1, anything else a traceback."""
+    from ca.errors import CaError
+    from envoy.errors import EnvoyError
+    from mesh.errors import MeshError
+
+    try:
+        app()
+    except (MeshwrightError, CaError, EnvoyError, MeshError) as error:
+        typer.echo(f"meshwright: {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,48 @@
+"""The command line's side of the admin socket."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import aiohttp
+
+from meshwright.admin import SOCKET
+from meshwright.errors import UnreachableError
+from meshwright.status import Status
+
+
+async def get_status(data_dir: Path) -> Status:
+    return Status.model_validate_json(await _ask(data_dir, "GET", "/status"))
+
+
+async def get_config_dump(data_dir: Path, proxy: str) -> str:
+    return await _ask(data_dir, "GET", f"/config-dump/{proxy}")
+
+
+async def release_holds(data_dir: Path, service: str | None) -> str:
+    return await _ask(data_dir, "POST", f"/holds/release/{service}" if service else "/holds/release")
+
+
+async def _ask(data_dir: Path, method: str, path: str) -> str:
+    """The answer's text. UnreachableError with the way out, or with what the control plane said."""
+    socket = data_dir / SOCKET
+    if not socket.exists():
+        raise UnreachableError(
+            f"no control plane runs with the data directory {data_dir}: start `meshwright serve` there, "
+            "or name its directory with --data-dir"
+        )
+    try:
+        async with (
+            aiohttp.ClientSession(
+                connector=aiohttp.UnixConnector(str(socket)), timeout=aiohttp.ClientTimeout(total=30)
+            ) as session,
+            session.request(method, f"http://meshwright{path}") as answer,
+        ):
+            text = await answer.text()
+            if answer.status != 200:
+                raise UnreachableError(text)
+            return text
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise UnreachableError(
+            f"the control plane does not answer on {socket} ({error}): is it running, and are you its user?"
+        ) from error

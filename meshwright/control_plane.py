@@ -1,0 +1,325 @@
+"""The composition root: every part is made here, is given its clock and its neighbours, and runs in one task group.
+
+Last known good (invariant 7): the cache is opened, and streams are answered, once each source has given a whole
+answer or its last good state was read from disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import random
+import signal
+import time
+from collections.abc import Coroutine, Iterator
+from typing import Any, Self
+
+import grpc.aio
+import structlog
+from prometheus_client import CollectorRegistry
+
+from ca.builtin import BuiltinAuthority
+from ca.errors import CaError
+from ca.issuer import SecretIssuer
+from ca.join import JoinEvent, JoinService, Outcome
+from ca.rate_limit import AttemptLimit
+from ca.server_tls import JOIN_SERVER_OPTIONS, ServerCertificate, ServerNames
+from ca.times import system_clock
+from ca.tokens import TokenStore
+from discovery.consul import ConsulSource
+from discovery.consul_options import ConsulOptions
+from discovery.file import FileSource
+from discovery.guard import GuardSettings
+from discovery.lastgood import LastGood
+from discovery.source import Source
+from discovery.supervisor import Discovery
+from envoy.render import Renderer
+from mesh.events import Event
+from mesh.names import Key
+from mesh.state import Merging, MeshState
+from meshwright import logs
+from meshwright.admin import Admin, Answers
+from meshwright.doors import Doors
+from meshwright.errors import SettingsError
+from meshwright.keeper import SecretKeeper
+from meshwright.metrics import Metrics, watch_loop_lag
+from meshwright.observer import StreamObserver
+from meshwright.pipeline import Pace, Pipeline
+from meshwright.publisher import Publisher
+from meshwright.reports import Reports
+from meshwright.scopes import Scope, Secrets
+from meshwright.settings import Settings
+from pb.meshwright.join.v1.join_pb2_grpc import add_JoinServiceServicer_to_server
+from store.directory import Directory
+from xds.cache import ResourceCache
+from xds.server import XdsServer, XdsSettings, server_options
+
+DRAIN = 1.0
+"""Seconds that open calls get at the end. Proxies keep what they have, and connect again to whoever answers."""
+
+RETRY = 10.0
+"""Seconds after a certificate could not be renewed."""
+
+FILES = "files"
+"""The name of the file source."""
+
+log = structlog.get_logger(__name__)
+
+
+async def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    logs.configure(settings.log_level, settings.log_format)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with ControlPlane(settings) as control_plane:
+        log.info("serving", **control_plane.addresses)
+        await stop.wait()
+        log.info("stopping")
+
+
+class ControlPlane:
+    """All of it. As an async context manager, it serves within its block; a part that breaks beyond repair ends the block."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.addresses: dict[str, str] = {}
+        self._stack = contextlib.AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._stack.aclose()
+
+    async def _start(self) -> None:
+        settings, data_dir = self.settings, self.settings.data_dir
+        await asyncio.to_thread(data_dir.mkdir, mode=0o700, parents=True, exist_ok=True)
+        authority = await asyncio.to_thread(
+            BuiltinAuthority.open, data_dir, settings.trust_domain, system_clock
+        )
+        names, life = ServerNames.parse(settings.server_names), settings.certificate_lifetime
+        certificate = ServerCertificate(authority, names, system_clock, random.random)
+        await certificate.renew()
+
+        metrics = Metrics(CollectorRegistry())
+        cache = ResourceCache()
+        renderer = Renderer()
+        state = MeshState(settings.trust_domain, order=self._order(), merging=_merging(settings))
+        publisher = Publisher(state, renderer)
+        pipeline = Pipeline(
+            state, publisher, cache, pace=Pace(settings.quiet, settings.quiet_max), clock=time.monotonic
+        )
+        keeper = SecretKeeper(SecretIssuer(authority, system_clock, random.random, life), cache, metrics)
+        doors = Doors(settings.trust_domain, pipeline, keeper)
+        observer = StreamObserver(metrics, pipeline.detach)
+        xds_settings = XdsSettings(
+            ack_timeout=settings.ack_timeout, first_configurations=settings.first_configurations
+        )
+        xds = XdsServer(cache, doors.identify, xds_settings, observer)
+        pipeline.rescope = xds.rescope
+        discovery = Discovery(
+            tuple(self._sources()),
+            lastgood=LastGood(data_dir / "last-good"),
+            clock=time.monotonic,
+            random=random.random,
+            guard_settings=GuardSettings(longest=settings.hold),
+        )
+        reports = Reports(
+            settings.trust_domain,
+            pipeline,
+            publisher,
+            xds,
+            discovery,
+            keeper,
+            authority,
+            certificate,
+            renderer,
+            metrics,
+        )
+        joins = JoinService(
+            authority,
+            TokenStore(data_dir),
+            clock=system_clock,
+            chance=random.random,
+            limit=AttemptLimit(time.monotonic),
+            expected_identity=doors.expected_identity,
+            on_event=lambda event: _joined(event, metrics),
+            lifetime=life,
+        )
+        await self._listen(xds, joins, certificate, xds_settings)
+        admin = Admin(
+            Answers(
+                ready=reports.not_ready,
+                status=reports.status,
+                config_dump=reports.config_dump,
+                release=discovery.release,
+                refresh_metrics=reports.refresh_metrics,
+            ),
+            metrics,
+            data_dir,
+        )
+        self._stack.push_async_callback(admin.stop)
+        host, port = _host_and_port(settings.admin_address)
+        self.addresses["admin"] = f"{host}:{await admin.start(host, port)}"
+
+        def receive(event: Event) -> None:
+            metrics.events.labels(event.source).inc()
+            pipeline.receive(event)
+
+        async def open_when_ready() -> None:
+            await discovery.ready.wait()
+            await pipeline.settled()
+            # What is here now stays for good: the collector need not look at it again.
+            gc.collect()
+            gc.freeze()
+            cache.open()
+            log.info("ready", services=len(pipeline.state.services), workloads=len(pipeline.state.workloads))
+
+        def forget(scope: Scope) -> None:
+            if isinstance(scope, Secrets):
+                keeper.forget(scope.workload)
+
+        group = await self._stack.enter_async_context(_Tasks())
+        for name, work in (
+            ("pipeline", pipeline.run()),
+            ("discovery", discovery.run(receive)),
+            ("readiness", open_when_ready()),
+            ("secrets", keeper.run()),
+            ("sweep", pipeline.sweep(forget)),
+            ("own certificate", _renew(certificate)),
+            ("loop lag", watch_loop_lag(metrics, time.monotonic)),
+        ):
+            group.start(name, work)
+
+    async def _listen(
+        self, xds: XdsServer, joins: JoinService, certificate: ServerCertificate, settings: XdsSettings
+    ) -> None:
+        """Two servers with TLS, so that nothing of one can be reached through the other; and plaintext, if asked for."""
+        secure = grpc.aio.server(options=server_options(settings))
+        xds.add_to(secure)
+        add_JoinServiceServicer_to_server(joins, secure)
+        await self._serve(
+            "xds", secure, self.settings.xds_address, certificate.credentials(require_client=True)
+        )
+        door = grpc.aio.server(options=JOIN_SERVER_OPTIONS)
+        add_JoinServiceServicer_to_server(joins, door)
+        await self._serve(
+            "join", door, self.settings.join_address, certificate.credentials(require_client=False)
+        )
+        if self.settings.plaintext_address is not None:
+            plain = grpc.aio.server(options=server_options(settings))
+            xds.add_to(plain)
+            await self._serve("plaintext", plain, self.settings.plaintext_address, None)
+
+    async def _serve(
+        self, name: str, server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None
+    ) -> None:
+        try:
+            if credentials is None:
+                port = server.add_insecure_port(address)
+            else:
+                port = server.add_secure_port(address, credentials)
+        except RuntimeError as error:
+            raise SettingsError(
+                f"cannot listen on {name}_address {address}: is another program on that port? ({error})"
+            ) from error
+        await server.start()
+        self._stack.push_async_callback(server.stop, DRAIN)
+        self.addresses[name] = f"{address.rpartition(':')[0]}:{port}"
+
+    def _sources(self) -> Iterator[Source]:
+        """In the order of their rank: where two declare a service, the first has it."""
+        settings = self.settings
+        if settings.documents is not None:
+            yield FileSource(FILES, Directory(settings.documents))
+        if settings.consul is not None:
+            consul = settings.consul
+            options = ConsulOptions(
+                address=consul.url,
+                token=consul.acl_token() or "",
+                datacenter=consul.datacenter or "",
+                ca_file=str(consul.ca_file) if consul.ca_file else None,
+                cert_file=str(consul.cert_file) if consul.cert_file else None,
+                key_file=str(consul.key_file) if consul.key_file else None,
+            )
+            yield ConsulSource(options, name=consul.name, random=random.random)
+
+    def _order(self) -> tuple[str, ...]:
+        return tuple(source.name for source in self._sources())
+
+
+class _Tasks:
+    """The long-lived tasks. One that breaks ends the program: a supervisor restarts what may break (see `discovery.supervisor`)."""
+
+    def __init__(self) -> None:
+        self._tasks: list[asyncio.Task[None]] = []
+        self._owner = asyncio.current_task()
+
+    def start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, name=name)
+        task.add_done_callback(self._ended)
+        self._tasks.append(task)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None and self._owner is not None:
+            self._owner.cancel()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        ended = await asyncio.gather(*self._tasks, return_exceptions=True)
+        for each in ended:
+            if isinstance(each, Exception):
+                raise each
+
+
+async def _renew(certificate: ServerCertificate) -> None:
+    """Renew the control plane's own certificate in time, until cancelled."""
+    while True:
+        wait = (certificate.renew_at - system_clock()).total_seconds()
+        # An hour at most: the machine's clock may be set meanwhile.
+        await asyncio.sleep(min(max(wait, 0.0), 3600.0))
+        if system_clock() < certificate.renew_at:
+            continue
+        try:
+            await certificate.renew()
+        except CaError as error:
+            log.warning("own certificate not renewed", expires=str(certificate.not_after), reason=str(error))
+            await asyncio.sleep(RETRY)
+
+
+def _joined(event: JoinEvent, metrics: Metrics) -> None:
+    metrics.joined(event)
+    tell = log.warning if event.outcome is Outcome.REFUSED else log.info
+    tell(
+        "join",
+        outcome=event.outcome.value,
+        peer=event.peer,
+        workload=event.workload,
+        identity=event.identity,
+        status=event.status,
+        reason=event.reason,
+    )
+
+
+def _merging(settings: Settings) -> Merging:
+    return Merging(
+        services=frozenset(map(Key.parse, settings.merge_services)),
+        namespaces=frozenset(settings.merge_namespaces),
+    )
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)

@@ -1,0 +1,1 @@
+"""The demo: a whole mesh on loopback, from one command."""

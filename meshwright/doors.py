@@ -1,0 +1,86 @@
+"""Who may open a stream, and what it is given: invariant 9, identity first."""
+
+from __future__ import annotations
+
+import grpc
+
+from ca import control_plane
+from ca.errors import CaError, UnusablePeer
+from ca.peer import parse_node_id, proved
+from mesh.errors import InvalidName
+from mesh.identity import Identity
+from mesh.names import Key
+from meshwright.keeper import SecretKeeper
+from meshwright.pipeline import Pipeline
+from meshwright.publisher import client_id
+from pb.envoy.config.core.v3.base_pb2 import Node
+from xds.server import Client, Peer, Refused
+
+CERTIFICATE = "x509_pem_cert"
+"""The entry of gRPC's auth context that holds the peer's verified leaf."""
+
+
+class Doors:
+    """Answers for the xDS server who a stream is.
+
+    Over mutual TLS, the certificate says which workload the proxy is, and `node.id` must say the same. In plaintext, which is
+    served on loopback alone and only when asked for, `node.id` is taken at its word and no keys are given. A
+    workload that no source has named yet waits; it is not refused.
+    """
+
+    def __init__(self, trust_domain: str, pipeline: Pipeline, keeper: SecretKeeper) -> None:
+        self._trust_domain = trust_domain
+        self._pipeline = pipeline
+        self._keeper = keeper
+
+    async def identify(self, node: Node, peer: Peer) -> Client:
+        """The client and its scopes. Refused, with the reason, if it may not have what it asks for."""
+        try:
+            workload = parse_node_id(node.id)
+        except InvalidName as error:
+            raise Refused(
+                grpc.StatusCode.INVALID_ARGUMENT, f"node.id is not <namespace>/<workload>: {error}"
+            ) from error
+        identity = self._proved(workload, peer)
+        if identity is not None:
+            try:
+                await self._keeper.give(identity, workload)
+            except CaError as error:
+                raise Refused(grpc.StatusCode.UNAVAILABLE, str(error)) from error
+        proxyless = node.user_agent_name.startswith("gRPC")
+        scopes = self._pipeline.attach(workload, proved=identity is not None, proxyless=proxyless)
+        return Client(client_id(workload), scopes)
+
+    def expected_identity(self, workload: Key) -> Identity | None:
+        """The identity that discovery gives `workload`; None while it is not discovered."""
+        found = self._pipeline.state.workloads.get(workload)
+        return found.identity(self._trust_domain) if found else None
+
+    def _proved(self, workload: Key, peer: Peer) -> Identity | None:
+        """The identity that the connection proved; None on a plaintext connection."""
+        pem = peer.auth.get(CERTIFICATE)
+        if not pem:
+            return None
+        try:
+            holder = proved(pem[0])
+        except UnusablePeer as error:
+            raise Refused(grpc.StatusCode.UNAUTHENTICATED, str(error)) from error
+        if (
+            control_plane.is_control_plane(holder.identity)
+            or holder.identity.trust_domain != self._trust_domain
+        ):
+            raise Refused(
+                grpc.StatusCode.PERMISSION_DENIED, f"{holder.identity} is no workload of {self._trust_domain}"
+            )
+        if holder.workload != workload:
+            raise Refused(
+                grpc.StatusCode.PERMISSION_DENIED,
+                f"node.id says {workload}, but the certificate was issued to {holder.workload}: join as {workload}",
+            )
+        expected = self.expected_identity(workload)
+        if expected is not None and expected != holder.identity:
+            raise Refused(
+                grpc.StatusCode.PERMISSION_DENIED,
+                f"workload {workload} is {expected} by now, but its certificate says {holder.identity}: join again",
+            )
+        return holder.identity

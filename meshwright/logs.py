@@ -1,0 +1,35 @@
+"""Structured logs: one line an event, on standard error, as JSON or for a terminal. Secrets are never passed in."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Literal, get_args
+
+import structlog
+
+Level = Literal["debug", "info", "warning", "error"]
+Format = Literal["json", "console"]
+LEVELS: tuple[Level, ...] = get_args(Level)
+FORMATS: tuple[Format, ...] = get_args(Format)
+
+
+def configure(level: Level, form: Format) -> None:
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    last: list[structlog.typing.Processor] = (
+        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        if form == "json"
+        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    )
+    structlog.configure(
+        processors=[*shared, *last],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(level=level.upper() if level != "info" else "WARNING", stream=sys.stderr)

@@ -1,0 +1,108 @@
+"""The control plane's own metrics, for Prometheus. Labels are of bounded number: types and sources, never proxies."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from ca.join import JoinEvent
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+class Metrics:
+    """All of them, on a registry of their own."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self.streams = Gauge("meshwright_xds_streams", "Open xDS streams.", ["protocol"], registry=registry)
+        self.streams_refused = Counter(
+            "meshwright_xds_streams_refused_total",
+            "Streams that were refused.",
+            ["status"],
+            registry=registry,
+        )
+        self.pushes = Counter("meshwright_xds_pushes_total", "Responses sent.", ["type"], registry=registry)
+        self.push_bytes = Counter(
+            "meshwright_xds_push_bytes_total", "Bytes of responses sent.", ["type"], registry=registry
+        )
+        self.push_resources = Counter(
+            "meshwright_xds_push_resources_total", "Resources sent.", ["type"], registry=registry
+        )
+        self.acks = Counter(
+            "meshwright_xds_acks_total", "Responses acknowledged.", ["type"], registry=registry
+        )
+        self.nacks = Counter(
+            "meshwright_xds_nacks_total", "Responses refused by a proxy.", ["type"], registry=registry
+        )
+        self.converged = Histogram(
+            "meshwright_xds_convergence_seconds",
+            "From a change to the last ACK of all proxies that it concerned.",
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.events = Counter(
+            "meshwright_source_events_total", "Events of a source.", ["source"], registry=registry
+        )
+        self.source_up = Gauge(
+            "meshwright_source_up", "1 while the source answers.", ["source"], registry=registry
+        )
+        self.source_held = Gauge(
+            "meshwright_source_held_endpoints",
+            "Endpoints of the source that are held after a suspicious mass removal.",
+            ["source"],
+            registry=registry,
+        )
+        self.source_errors = Gauge(
+            "meshwright_source_errors",
+            "Documents or instances of the source that were refused.",
+            ["source"],
+            registry=registry,
+        )
+        self.services = Gauge("meshwright_services", "Services in the mesh.", registry=registry)
+        self.workloads = Gauge("meshwright_workloads", "Workloads in the mesh.", registry=registry)
+        self.scopes = Gauge(
+            "meshwright_scopes", "Different views of the mesh that proxies have.", registry=registry
+        )
+        self.renderings = Gauge(
+            "meshwright_renderings", "Renderings made since the start.", registry=registry
+        )
+        self.certificates = Counter(
+            "meshwright_certificates_issued_total",
+            "Certificates issued, by what for.",
+            ["purpose"],
+            registry=registry,
+        )
+        self.joins = Counter(
+            "meshwright_joins_total", "Attempts to join or renew.", ["outcome", "status"], registry=registry
+        )
+        self.expiry = Gauge(
+            "meshwright_certificate_expiry_timestamp_seconds",
+            "When the first certificate of its kind ends.",
+            ["kind"],
+            registry=registry,
+        )
+        self.loop_lag = Histogram(
+            "meshwright_event_loop_lag_seconds",
+            "How late the event loop runs what is due.",
+            buckets=(0.001, *SECONDS),
+            registry=registry,
+        )
+
+    def joined(self, event: JoinEvent) -> None:
+        self.joins.labels(event.outcome.value, event.status).inc()
+
+    def expires(self, kind: str, when: datetime | None) -> None:
+        if when is not None:
+            self.expiry.labels(kind).set(when.timestamp())
+
+
+async def watch_loop_lag(metrics: Metrics, clock: Callable[[], float], every: float = 0.5) -> None:
+    """Measure how late a timer fires, until cancelled."""
+    while True:
+        due = clock() + every
+        await asyncio.sleep(every)
+        metrics.loop_lag.observe(max(0.0, clock() - due))

@@ -1,0 +1,68 @@
+"""What the xDS server tells of itself, as metrics and log lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import grpc
+import structlog
+
+from meshwright.metrics import Metrics
+from xds.cache import Generation
+from xds.state import Refusal
+from xds.types import ALL_TYPES, short_name
+
+log = structlog.get_logger(__name__)
+
+
+class StreamObserver:
+    """An `xds.server.Observer`."""
+
+    def __init__(self, metrics: Metrics, closed: Callable[[str], None]) -> None:
+        """`closed` is told of each stream that ends."""
+        self._metrics = metrics
+        self._closed = closed
+
+    def opened(self, client: str, protocol: str) -> None:
+        self._metrics.streams.labels(protocol).inc()
+        log.info("proxy connected", proxy=client, protocol=protocol)
+
+    def closed(self, client: str, protocol: str) -> None:
+        self._metrics.streams.labels(protocol).dec()
+        log.info("proxy disconnected", proxy=client, protocol=protocol)
+        self._closed(client)
+
+    def refused(self, peer: str, node: str, status: grpc.StatusCode, reason: str) -> None:
+        self._metrics.streams_refused.labels(status.name).inc()
+        log.warning("stream refused", peer=peer, node=node[:300], status=status.name, reason=reason)
+
+    def sent(self, client: str, type_url: str, resources: int, size: int) -> None:
+        del client
+        kind = label(type_url)
+        self._metrics.pushes.labels(kind).inc()
+        self._metrics.push_bytes.labels(kind).inc(size)
+        self._metrics.push_resources.labels(kind).inc(resources)
+
+    def acknowledged(self, client: str, type_url: str) -> None:
+        del client
+        self._metrics.acks.labels(label(type_url)).inc()
+
+    def rejected(self, client: str, type_url: str, refusal: Refusal) -> None:
+        self._metrics.nacks.labels(label(type_url)).inc()
+        log.warning(
+            "proxy refused resources",
+            proxy=client,
+            type=short_name(type_url),
+            names=refusal.names[:10],
+            message=refusal.message[:1000],
+            origin=refusal.origin[:10],
+        )
+
+    def converged(self, generation: Generation, seconds: float) -> None:
+        del generation
+        self._metrics.converged.observe(seconds)
+
+
+def label(type_url: str) -> str:
+    """A label of bounded number: a client may ask for any type that it can think of."""
+    return short_name(type_url) if type_url in ALL_TYPES else "other"

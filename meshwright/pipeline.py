@@ -1,0 +1,133 @@
+"""The one consumer of events: state, a short quiet time, then publishing.
+
+Invariant 5: a change that takes somebody out of service is published at once; others wait until nothing has come
+for `quiet` seconds, `quiet_max` at most. Everything runs on one event loop; what would hold it for long is cut
+into pieces.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mesh.events import Changes, Event
+from mesh.names import Key
+from mesh.state import MeshState
+from meshwright.publisher import Publisher, Update
+from meshwright.scopes import Scope
+from xds.cache import ResourceCache, ScopeChange
+
+PIECE = 100
+"""Services that are rendered before other work of the loop gets its turn: some 5 ms."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Seconds: how long a change waits for further ones, and how long at most."""
+
+    quiet: float
+    quiet_max: float
+
+
+class Pipeline:
+    def __init__(
+        self,
+        state: MeshState,
+        publisher: Publisher,
+        cache: ResourceCache,
+        *,
+        pace: Pace,
+        clock: Callable[[], float],
+    ) -> None:
+        """`rescope` has to be set before streams come: it moves a client to other scopes."""
+        self.state = state
+        self._publisher = publisher
+        self._cache = cache
+        self._pace = pace
+        self._clock = clock
+        self.rescope: Callable[[str, tuple[Scope, ...]], None] = lambda *_: None
+        self._pending = Changes()
+        self._first_at = 0.0
+        self._last_at = 0.0
+        self._woken = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def receive(self, event: Event) -> None:
+        """Take an event of a source. What it changes is published by `run`."""
+        self.state, changes = self.state.apply(event)
+        if not changes:
+            return
+        now = self._clock()
+        if not self._pending:
+            self._first_at = now
+        self._last_at = now
+        self._pending |= changes
+        self._idle.clear()
+        self._woken.set()
+
+    def attach(self, workload: Key, *, proved: bool, proxyless: bool) -> tuple[Scope, ...]:
+        """The scopes for a new stream of `workload`, published before this returns."""
+        scopes, update = self._publisher.attach(workload, proved=proved, proxyless=proxyless)
+        self._publish(update, None)
+        return scopes
+
+    def detach(self, client: str) -> None:
+        self._publisher.detach(client, self._clock())
+
+    async def run(self) -> None:
+        """Publish until cancelled."""
+        while True:
+            await self._woken.wait()
+            self._woken.clear()
+            while self._pending and not self._pending.urgent:
+                now = self._clock()
+                due = min(self._last_at + self._pace.quiet, self._first_at + self._pace.quiet_max)
+                if due <= now:
+                    break
+                try:
+                    await asyncio.wait_for(self._woken.wait(), due - now)
+                    self._woken.clear()
+                except TimeoutError:
+                    break
+            await self._flush()
+            if not self._pending:
+                self._idle.set()
+
+    async def settled(self) -> None:
+        """Return when everything received so far is published."""
+        await self._idle.wait()
+
+    async def sweep(self, forget: Callable[[Scope], None], every: float = 30.0) -> None:
+        """Drop, from time to time, the scopes that nobody has used for a while; until cancelled."""
+        while True:
+            await asyncio.sleep(every)
+            dropped = self._publisher.sweep(self._clock())
+            self._cache.publish([ScopeChange(scope, drop=True) for scope in dropped])
+            for scope in dropped:
+                forget(scope)
+
+    async def _flush(self) -> None:
+        state, changes, changed_at = self.state, self._pending, self._first_at
+        self._pending = Changes()
+        services = sorted(changes.services | changes.endpoints)
+        if len(services) <= PIECE:
+            self._publish(self._publisher.apply(state, changes), changed_at)
+            return
+        for start in range(0, len(services), PIECE):
+            piece = frozenset(services[start : start + PIECE])
+            last = start + PIECE >= len(services)
+            part = Changes(
+                services=changes.services & piece,
+                endpoints=changes.endpoints & piece,
+                workloads=changes.workloads if last else frozenset(),
+            )
+            self._publish(self._publisher.apply(state, part), changed_at)
+            await asyncio.sleep(0)
+
+    def _publish(self, update: Update, changed_at: float | None) -> None:
+        if update.changes:
+            self._cache.publish(update.changes, changed_at=changed_at)
+        for client, scopes in update.rescoped.items():
+            self.rescope(client, scopes)

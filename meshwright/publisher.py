@@ -1,0 +1,289 @@
+"""From the state of the mesh to the scopes that streams are given.
+
+Only scopes that a stream has are kept up to date, and of each only what changed: the work of a change is the
+rendering of what it touches, once, and one entry in each scope that holds it. No I/O, no clock: the pipeline
+calls it, and passes the time where it matters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from weakref import WeakValueDictionary
+
+from envoy.render import Rendered, Renderer
+from mesh.events import Changes
+from mesh.names import Key
+from mesh.state import MeshState
+from mesh.views import (
+    endpoints_views,
+    inbound_view,
+    outbound_listeners_view,
+    outbound_scope,
+    scope_view,
+    service_view,
+)
+from mesh.workload import Workload
+from meshwright.scopes import Local, Outbound, Proxyless, Scope, Secrets, Undiscovered
+from xds.cache import ScopeChange
+from xds.resource import Resource, encode
+
+Name = tuple[str, str]
+"""The type URL and the name of a resource."""
+
+
+@dataclass(slots=True)
+class Attached:
+    """A workload with open streams. `scopes` is what they are given now; `watched`, the services that decide it."""
+
+    workload: Key
+    proved: bool
+    proxyless: bool
+    scopes: tuple[Scope, ...] = ()
+    watched: frozenset[Key] = frozenset()
+    streams: int = 1
+
+
+@dataclass(slots=True)
+class Update:
+    """What the xDS server has to do: publish `changes` at once, then move clients to other scopes."""
+
+    changes: list[ScopeChange] = field(default_factory=list)
+    rescoped: dict[str, tuple[Scope, ...]] = field(default_factory=dict)
+
+
+class Publisher:
+    """Holds which scopes are in use and what each contains.
+
+    `problems` says, for each service or workload whose rendering Envoy would refuse, why: its last good resources
+    stay in force.
+    """
+
+    def __init__(self, state: MeshState, renderer: Renderer) -> None:
+        self.state = state
+        self.problems: dict[str, str] = {}
+        self._renderer = renderer
+        self._attached: dict[str, Attached] = {}
+        self._watchers: dict[Key, set[str]] = {}
+        self._contents: dict[Scope, dict[Key, dict[Name, Resource]]] = {}
+        self._users: dict[Scope, int] = {}
+        self._idle_since: dict[Scope, float] = {}
+        # As long as a scope holds the resource, equal renderings share it.
+        self._encoded: WeakValueDictionary[Rendered, Resource] = WeakValueDictionary()
+
+    # What the pipeline says
+
+    def apply(self, state: MeshState, changes: Changes) -> Update:
+        """Take `state`, which differs from the last by `changes`."""
+        self.state = state
+        update = Update()
+        for scope, contents in self._contents.items():
+            if isinstance(scope, Outbound | Proxyless):
+                touched = changes.services | changes.endpoints
+                if scope.view.services is not None:
+                    touched = touched.intersection(scope.view.services)
+                change = self._refresh(scope, contents, touched, changes)
+                if change is not None:
+                    update.changes.append(change)
+        clients: set[str] = set()
+        for service in changes.services:
+            clients |= self._watchers.get(service, set())
+        clients.update(client_id(key) for key in changes.workloads if client_id(key) in self._attached)
+        for client in sorted(clients):
+            self._rescope(client, update)
+        return update
+
+    def attach(self, workload: Key, *, proved: bool, proxyless: bool) -> tuple[tuple[Scope, ...], Update]:
+        """A stream of `workload` has come: the scopes to give it, and what to publish first."""
+        client, update = client_id(workload), Update()
+        attached = self._attached.get(client)
+        if attached is None or (attached.proved, attached.proxyless) != (proved, proxyless):
+            streams = attached.streams + 1 if attached else 1
+            self._let_go(attached)
+            attached = Attached(workload, proved, proxyless, streams=streams)
+            self._attached[client] = attached
+            self._rescope(client, update)
+            update.rescoped.pop(client, None)
+        else:
+            attached.streams += 1
+        return attached.scopes, update
+
+    def detach(self, client: str, now: float) -> None:
+        """A stream has gone. Its scopes stay for a while: a proxy that lost its connection comes back at once."""
+        attached = self._attached.get(client)
+        if attached is None:
+            return
+        attached.streams -= 1
+        if attached.streams <= 0:
+            del self._attached[client]
+            self._let_go(attached, now)
+
+    def sweep(self, now: float, after: float = 60.0) -> list[Scope]:
+        """Forget the scopes that nobody has used for `after` seconds; the caller drops them from the cache."""
+        gone = [scope for scope, since in self._idle_since.items() if now - since >= after]
+        for scope in gone:
+            del self._idle_since[scope]
+            self._contents.pop(scope, None)
+        return gone
+
+    def scopes_in_use(self) -> int:
+        return len(self._contents)
+
+    # Which scopes a workload has
+
+    def _rescope(self, client: str, update: Update) -> None:
+        attached = self._attached[client]
+        workload = self.state.workloads.get(attached.workload)
+        if workload is None and attached.scopes and not isinstance(attached.scopes[0], Undiscovered):
+            # It was deregistered with its proxy still running: what it has serves while it drains.
+            return
+        scopes = self._scopes_of(attached, workload)
+        self._watch(client, attached, workload)
+        if scopes == attached.scopes:
+            return
+        opened = [
+            change
+            for scope in scopes
+            if scope not in self._contents
+            for change in self._open(scope, attached.workload)
+        ]
+        if attached.scopes and any(
+            isinstance(scope, Local) and scope not in self._contents for scope in scopes
+        ):
+            return  # Envoy would refuse the new listeners: the old ones stay, and `problems` says why
+        update.changes.extend(opened)
+        for scope in scopes:
+            self._users[scope] = self._users.get(scope, 0) + 1
+            self._idle_since.pop(scope, None)
+        self._release(attached.scopes)
+        attached.scopes = scopes
+        update.rescoped[client] = scopes
+
+    def _scopes_of(self, attached: Attached, workload: Workload | None) -> tuple[Scope, ...]:
+        if workload is None:
+            return (Undiscovered(attached.workload),)
+        if attached.proxyless:
+            return (Proxyless(outbound_scope(workload)),)
+        local = Local(outbound_listeners_view(self.state, workload), inbound_view(self.state, workload))
+        scopes: tuple[Scope, ...] = (Outbound(outbound_scope(workload)), local)
+        return (*scopes, Secrets(workload.key)) if attached.proved else scopes
+
+    def _watch(self, client: str, attached: Attached, workload: Workload | None) -> None:
+        """Remember which services decide the listeners of this client."""
+        watched = frozenset[Key]()
+        if workload is not None:
+            local = (use.service for use in workload.uses or () if use.local_port is not None)
+            watched = frozenset((*workload.services, *local))
+        for service in attached.watched - watched:
+            self._watchers[service].discard(client)
+        for service in watched - attached.watched:
+            self._watchers.setdefault(service, set()).add(client)
+        attached.watched = watched
+
+    def _let_go(self, attached: Attached | None, now: float | None = None) -> None:
+        if attached is None:
+            return
+        self._watch(client_id(attached.workload), attached, None)
+        self._release(attached.scopes, now)
+        attached.scopes = ()
+
+    def _release(self, scopes: Iterable[Scope], now: float | None = None) -> None:
+        for scope in scopes:
+            self._users[scope] -= 1
+            if not self._users[scope]:
+                del self._users[scope]
+                self._idle_since[scope] = now if now is not None else 0.0
+
+    # What a scope contains
+
+    def _open(self, scope: Scope, workload: Key) -> Iterator[ScopeChange]:
+        match scope:
+            case Outbound(view) | Proxyless(view):
+                contents: dict[Key, dict[Name, Resource]] = {}
+                self._contents[scope] = contents
+                services = self.state.services if view.services is None else view.services
+                every = frozenset(key for key in services if key in self.state.services)
+                self._refresh(scope, contents, every, Changes(services=every, endpoints=every))
+                put = tuple(each for of in contents.values() for each in of.values())
+                yield ScopeChange(scope, put=put, replace=True)
+            case Local(listeners, inbound):
+                rendered = (*self._renderer.outbound_listeners(listeners), *self._renderer.inbound(inbound))
+                made = self._checked(f"workload {workload}", rendered)
+                if made is not None:
+                    self._contents[scope] = {workload: made}
+                    yield ScopeChange(scope, put=tuple(made.values()), replace=True)
+            case Secrets() | Undiscovered():
+                return
+
+    def _refresh(
+        self,
+        scope: Outbound | Proxyless,
+        contents: dict[Key, dict[Name, Resource]],
+        touched: Iterable[Key],
+        changes: Changes,
+    ) -> ScopeChange | None:
+        """Bring the entries of the services in `touched` up to date; None where nothing of this scope changed."""
+        put: list[Resource] = []
+        removed: list[Name] = []
+        for key in touched:
+            before = contents.get(key, {})
+            if key not in self.state.services:
+                after: dict[Name, Resource] | None = {}
+                self.problems.pop(f"service {key}", None)
+            elif key in changes.services or key not in contents:
+                after = self._service(scope, key)
+            else:
+                after = before | self._endpoints(scope, key)
+            if after is None:
+                continue
+            put.extend(each for name, each in after.items() if before.get(name) != each)
+            removed.extend(name for name in before if name not in after)
+            if after:
+                contents[key] = after
+            else:
+                contents.pop(key, None)
+        return ScopeChange(scope, put=tuple(put), removed=tuple(removed)) if put or removed else None
+
+    def _service(self, scope: Outbound | Proxyless, key: Key) -> dict[Name, Resource] | None:
+        view = service_view(self.state, key)
+        if isinstance(scope, Proxyless):
+            rendered = self._renderer.proxyless_service(view, scope.view.namespace)
+        else:
+            rendered = self._renderer.service(view)
+            names = scope_view(self.state, key, scope.view.namespace)
+            if names is not None:
+                rendered = (*rendered, *self._renderer.scopes(names))
+        made = self._checked(f"service {key}", rendered)
+        return None if made is None else made | self._endpoints(scope, key)
+
+    def _endpoints(self, scope: Outbound | Proxyless, key: Key) -> dict[Name, Resource]:
+        """The fast lane: no constraint of an endpoint is checked here, for `documents` and `discovery` did."""
+        render = (
+            self._renderer.proxyless_endpoints if isinstance(scope, Proxyless) else self._renderer.endpoints
+        )
+        made = (self._resource(render(view), view.origin) for view in endpoints_views(self.state, key))
+        return {(each.type_url, each.name): each for each in made}
+
+    def _checked(self, subject: str, rendered: Iterable[Rendered]) -> dict[Name, Resource] | None:
+        """The resources, or None, with the reason in `problems`, if Envoy would refuse one of them."""
+        made: dict[Name, Resource] = {}
+        for each in rendered:
+            if each.problem is not None:
+                self.problems[subject] = each.problem
+                return None
+            made[each.type_url, each.name] = self._resource(each, each.origin)
+        self.problems.pop(subject, None)
+        return made
+
+    def _resource(self, rendered: Rendered, origin: tuple[str, ...]) -> Resource:
+        """Encoded once; the provenance of an equal rendering may have moved meanwhile."""
+        found = self._encoded.get(rendered)
+        if found is None:
+            found = encode(rendered.type_url, rendered.name, rendered.body, origin)
+            self._encoded[rendered] = found
+        return found if found.origin == origin else replace(found, origin=origin)
+
+
+def client_id(workload: Key) -> str:
+    """The id of a workload's streams, which is its `node.id`."""
+    return str(workload)

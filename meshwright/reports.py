@@ -1,0 +1,188 @@
+"""Answers to operators: status, config dumps and what is measured on request."""
+
+from __future__ import annotations
+
+import base64
+import importlib.metadata
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from google.protobuf import json_format, symbol_database
+from google.protobuf.message import Message
+
+from ca.builtin import BuiltinAuthority
+from ca.server_tls import ServerCertificate
+from discovery.supervisor import Discovery
+from discovery.supervisor import SourceState as Supervised
+from envoy.render import Renderer
+from mesh.names import Key
+from meshwright.keeper import SecretKeeper
+from meshwright.metrics import Metrics
+from meshwright.pipeline import Pipeline
+from meshwright.publisher import Publisher, client_id
+from meshwright.status import HoldStatus, ProxyStatus, Refusal, SourceState, Status, TypeStatus
+from xds.resource import Resource
+from xds.server import XdsServer
+from xds.status import ClientStatus
+from xds.types import SECRET, short_name
+
+REDACTED = "redacted"
+
+
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """Everything that is asked about, in one place. No method changes anything but metrics."""
+
+    trust_domain: str
+    pipeline: Pipeline
+    publisher: Publisher
+    xds: XdsServer
+    discovery: Discovery
+    keeper: SecretKeeper
+    authority: BuiltinAuthority
+    certificate: ServerCertificate
+    renderer: Renderer
+    metrics: Metrics
+
+    def not_ready(self) -> str | None:
+        """What is waited for; None when proxies are answered."""
+        if self.xds.cache.is_open:
+            return None
+        waiting = [each.name for each in self.discovery.status() if each.state is Supervised.STARTING]
+        return (
+            f"no answer yet from source {', '.join(waiting)}"
+            if waiting
+            else "the first configuration is being made"
+        )
+
+    def status(self) -> Status:
+        now, state = time.monotonic(), self.pipeline.state
+        sources = self.discovery.status()
+        return Status(
+            version=version(),
+            trust_domain=self.trust_domain,
+            ready=self.xds.cache.is_open,
+            services=len(state.services),
+            workloads=len(state.workloads),
+            proxies=tuple(_proxy(each, now) for each in self.xds.clients()),
+            sources=tuple(
+                SourceState(
+                    source=each.name,
+                    state=each.state.value,
+                    since=now - each.since,
+                    services=each.services,
+                    workloads=each.workloads,
+                    error=each.last_error if each.state is Supervised.FAILED else None,
+                    errors=each.errors,
+                    warnings=each.warnings,
+                )
+                for each in sources
+            ),
+            holds=tuple(
+                HoldStatus(
+                    service=str(hold.service),
+                    source=hold.source,
+                    endpoints=hold.endpoints,
+                    reason=hold.why,
+                    held_for=now - hold.since,
+                    ends_in=max(0.0, hold.ends - now),
+                )
+                for each in sources
+                for hold in each.holds
+            ),
+            problems=dict(self.publisher.problems),
+            conflicts=tuple(state.conflicts()),
+            certificates={kind: when.isoformat(timespec="seconds") for kind, when in self._expiries()},
+        )
+
+    def config_dump(self, workload: Key) -> str | None:
+        """All that a proxy is given, as JSON, with versions and provenance; None if it is not connected."""
+        streams = [stream for stream in self.xds.streams() if stream.client == client_id(workload)]
+        if not streams:
+            return None
+        resources: dict[tuple[str, str], Resource] = {}
+        for scope in streams[0].session.scopes:
+            for each in self.xds.cache.contents(scope):
+                resources.setdefault((each.type_url, each.name), each)
+        dump = [_shown(each) for _, each in sorted(resources.items())]
+        return json.dumps({"proxy": str(workload), "resources": dump}, indent=2)
+
+    def refresh_metrics(self) -> None:
+        """Bring the gauges up to date that are read off, not counted."""
+        state = self.pipeline.state
+        self.metrics.services.set(len(state.services))
+        self.metrics.workloads.set(len(state.workloads))
+        self.metrics.scopes.set(self.publisher.scopes_in_use())
+        self.metrics.renderings.set(self.renderer.renderings.total())
+        for each in self.discovery.status():
+            self.metrics.source_up.labels(each.name).set(each.state is Supervised.LIVE)
+            self.metrics.source_held.labels(each.name).set(sum(hold.endpoints for hold in each.holds))
+            self.metrics.source_errors.labels(each.name).set(len(each.errors))
+        for kind, when in self._expiries():
+            self.metrics.expiry.labels(kind).set(when.timestamp())
+
+    def _expiries(self) -> Iterator[tuple[str, datetime]]:
+        signing = self.authority.status()
+        yield "root", signing.root_not_after
+        yield "intermediate", signing.intermediate_not_after
+        yield "control plane", self.certificate.not_after
+        first = self.keeper.first_expiry()
+        if first is not None:
+            yield "workload", first
+
+
+def version() -> str:
+    return importlib.metadata.version("meshwright")
+
+
+def _proxy(client: ClientStatus, now: float) -> ProxyStatus:
+    return ProxyStatus(
+        proxy=client.id,
+        state="waiting" if client.waiting else "connected",
+        peer=client.peer,
+        agent=client.agent,
+        protocol=client.protocol,
+        connected_for=now - client.connected_at,
+        types=tuple(
+            TypeStatus(
+                type=short_name(each.type_url),
+                subscribed="everything" if each.subscribed is None else str(each.subscribed),
+                sent=each.responses,
+                acknowledged=each.acknowledged,
+                in_sync=each.in_sync,
+                late=each.late,
+                pending=each.pending,
+                held_back=each.held_back,
+                refused=None
+                if each.refusal is None
+                else Refusal(
+                    names=each.refusal.names,
+                    message=each.refusal.message,
+                    version=each.refusal.version,
+                    age=now - each.refusal.at,
+                    origin=each.refusal.origin,
+                ),
+            )
+            for each in client.types
+        ),
+    )
+
+
+def _shown(resource: Resource) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "type": short_name(resource.type_url),
+        "name": resource.name,
+        "version": resource.version,
+        "origin": list(resource.origin),
+    }
+    if resource.type_url == SECRET:
+        return {**shown, "resource": REDACTED}
+    kind: type[Message] = symbol_database.Default().GetSymbol(resource.type_url.rpartition("/")[2])
+    try:
+        return {**shown, "resource": json_format.MessageToDict(kind.FromString(resource.body))}
+    except (TypeError, KeyError):  # an extension whose message is not loaded
+        return {**shown, "resource": {"base64": base64.b64encode(resource.body).decode()}}

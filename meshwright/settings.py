@@ -1,0 +1,238 @@
+"""The settings of `meshwright serve`: from options, the environment (MESHWRIGHT_…) and a file, in that order.
+
+One model is the only list of settings: the options of the command line and docs/settings.md are made from it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from mesh.identity import TRUST_DOMAIN
+from meshwright.errors import SettingsError
+
+ENV_PREFIX = "MESHWRIGHT_"
+
+
+def _address(text: str) -> str:
+    """`HOST:PORT`; an IPv6 host stands in brackets."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isdigit() or not 0 <= int(port) <= 65535:
+        raise ValueError("is not HOST:PORT, for example 0.0.0.0:15010 or [::]:15010")
+    return text
+
+
+def _loopback(text: str) -> str:
+    host = _address(text).rpartition(":")[0].strip("[]")
+    try:
+        loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = host == "localhost"
+    if not loopback:
+        raise ValueError("must be a loopback address: it is served without TLS")
+    return text
+
+
+def _split(value: object) -> object:
+    """A list, or text with commas, as the environment has it."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Address = Annotated[str, AfterValidator(_address)]
+LoopbackAddress = Annotated[str, AfterValidator(_loopback)]
+
+
+class ConsulSettings(BaseModel):
+    """A Consul datacenter to discover services in."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: Annotated[
+        str, Field(description="Where Consul's HTTP API answers.", examples=["http://127.0.0.1:8500"])
+    ]
+    name: Annotated[str, Field(description="What the source is called in status, metrics and logs.")] = (
+        "consul"
+    )
+    datacenter: Annotated[str | None, Field(description="The datacenter; the agent's own when unset.")] = None
+    token: Annotated[SecretStr | None, Field(description="An ACL token with service:read and node:read.")] = (
+        None
+    )
+    token_file: Annotated[Path | None, Field(description="A file that holds the ACL token.")] = None
+    ca_file: Annotated[
+        Path | None, Field(description="The CA bundle that Consul's certificate is verified with.")
+    ] = None
+    cert_file: Annotated[Path | None, Field(description="A client certificate for Consul.")] = None
+    key_file: Annotated[Path | None, Field(description="The client certificate's key.")] = None
+
+    @model_validator(mode="after")
+    def _one_token(self) -> ConsulSettings:
+        if self.token is not None and self.token_file is not None:
+            raise ValueError("set token or token_file, not both")
+        return self
+
+    def acl_token(self) -> str | None:
+        """The token, read from its file if it has one."""
+        if self.token_file is not None:
+            return self.token_file.read_text().strip()
+        return self.token.get_secret_value() if self.token else None
+
+
+class Settings(BaseSettings):
+    """Everything that `meshwright serve` can be told."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, env_ignore_empty=True
+    )
+
+    data_dir: Annotated[
+        Path,
+        Field(description="Where the authority's keys, join tokens and the last good state are kept (0700)."),
+    ] = Path("meshwright-data")
+    trust_domain: Annotated[
+        str, Field(description="The trust domain of every SPIFFE id.", pattern=f"^{TRUST_DOMAIN.pattern}$")
+    ] = "mesh.local"
+    documents: Annotated[
+        Path | None, Field(description="A directory of YAML documents, read recursively and watched.")
+    ] = None
+    consul: Annotated[
+        ConsulSettings | None, Field(description="A Consul datacenter to discover services in.")
+    ] = None
+    merge_services: Annotated[
+        Names,
+        Field(description="Services (namespace/name) that are one although several sources declare them."),
+    ] = ()
+    merge_namespaces: Annotated[
+        Names, Field(description="Namespaces whose services are merged over sources.")
+    ] = ()
+    xds_address: Annotated[
+        Address, Field(description="Where proxies connect for xDS and renew certificates: mutual TLS.")
+    ] = "127.0.0.1:15010"
+    join_address: Annotated[
+        Address, Field(description="Where proxies join with a proof: server-side TLS.")
+    ] = "127.0.0.1:15011"
+    plaintext_address: Annotated[
+        LoopbackAddress | None,
+        Field(description="xDS without TLS, on loopback only. Off unless set; its clients get no keys."),
+    ] = None
+    admin_address: Annotated[
+        Address, Field(description="HTTP for /metrics, /healthz and /readyz. It answers nothing else.")
+    ] = "127.0.0.1:15012"
+    server_names: Annotated[
+        Names,
+        Field(
+            description="DNS names and IP addresses of this server, for its certificate; localhost is always in."
+        ),
+    ] = ()
+    certificate_lifetime: Annotated[
+        timedelta,
+        Field(
+            description="Life of a workload's certificate; renewed at half of it, with jitter.",
+            gt=timedelta(0),
+        ),
+    ] = timedelta(hours=24)
+    quiet: Annotated[
+        float,
+        Field(
+            description="Seconds without a further change before a change is sent; removals never wait.", ge=0
+        ),
+    ] = 0.01
+    quiet_max: Annotated[
+        float, Field(description="Seconds that a change waits at most while others keep coming.", ge=0)
+    ] = 0.1
+    hold: Annotated[
+        float, Field(description="Seconds that a suspicious mass removal is held at most.", ge=0)
+    ] = 600.0
+    ack_timeout: Annotated[
+        float,
+        Field(description="Seconds that an update waits for a proxy's ACK of the step before it.", gt=0),
+    ] = 20.0
+    first_configurations: Annotated[
+        int,
+        Field(description="How many proxies may receive their first configuration at the same time.", ge=1),
+    ] = 32
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Field(description="What is logged.")
+    ] = "info"
+    log_format: Annotated[Literal["json", "console"], Field(description="How it is logged.")] = "json"
+
+    @model_validator(mode="after")
+    def _has_a_source(self) -> Settings:
+        if self.documents is None and self.consul is None:
+            raise ValueError("no source of services: set documents (a directory) or consul.url, or both")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what `load` has put together: it reads the environment itself, between the file and the options."""
+        del settings_cls, env_settings, dotenv_settings, file_secret_settings
+        return (init_settings,)
+
+
+def load(file: Path | None, options: dict[str, Any]) -> Settings:
+    """The settings: `options` (None left out) over the environment over `file`; SettingsError names what is wrong."""
+    from_file: dict[str, Any] = {}
+    if file is not None:
+        try:
+            read = yaml.safe_load(file.read_text())
+        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+            raise SettingsError(f"cannot read settings from {file}: {error}") from error
+        if not isinstance(read, dict | None):
+            raise SettingsError(f"{file}: settings are a mapping, not a {type(read).__name__}")
+        from_file = read or {}
+    given = {name: value for name, value in options.items() if value is not None}
+    try:
+        return Settings.model_validate(_merged(_merged(from_file, EnvSettingsSource(Settings)()), given))
+    except ValidationError as error:
+        raise SettingsError(_explained(error)) from error
+
+
+def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`over` laid on `under`, mapping by mapping."""
+    result = dict(under)
+    for name, value in over.items():
+        below = result.get(name)
+        result[name] = _merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return result
+
+
+def _explained(error: ValidationError) -> str:
+    lines = []
+    for each in error.errors(include_url=False, include_input=False):
+        name = ".".join(str(part) for part in each["loc"])
+        message = each["msg"].removeprefix("Value error, ")
+        if not name:
+            lines.append(message)
+            continue
+        option = "--" + name.replace("_", "-").replace(".", "-")
+        variable = ENV_PREFIX + name.upper().replace(".", "__")
+        lines.append(f"setting {name} (option {option}, {variable}): {message}")
+    return "\n".join(lines)

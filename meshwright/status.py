@@ -1,0 +1,83 @@
+"""What `meshwright status` shows: the shape of its JSON. Times are ISO 8601 in UTC; ages and delays are seconds."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Shape(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Refusal(Shape):
+    """A NACK: what a proxy refused, why in Envoy's words, and which documents or sources made it."""
+
+    names: tuple[str, ...]
+    message: str
+    version: str
+    age: float
+    origin: tuple[str, ...]
+
+
+class TypeStatus(Shape):
+    """One type of resource at one proxy. `pending`: some of the names that are not acknowledged yet, `late` if for too long; `held_back`:
+    names that it refused, until their content changes.
+    """
+
+    type: str
+    subscribed: str
+    sent: int
+    acknowledged: int
+    in_sync: bool
+    late: bool
+    pending: tuple[str, ...]
+    held_back: tuple[str, ...]
+    refused: Refusal | None
+
+
+class ProxyStatus(Shape):
+    """A proxy. `state`: connected, or waiting (no source has named its workload yet)."""
+
+    proxy: str
+    state: str
+    peer: str
+    agent: str
+    protocol: str
+    connected_for: float
+    types: tuple[TypeStatus, ...]
+
+
+class HoldStatus(Shape):
+    service: str
+    source: str
+    endpoints: int
+    reason: str
+    held_for: float
+    ends_in: float
+
+
+class SourceState(Shape):
+    """`state`: starting, live, failed or restored."""
+
+    source: str
+    state: str
+    since: float
+    services: int
+    workloads: int
+    error: str | None
+    errors: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+class Status(Shape):
+    version: str
+    trust_domain: str
+    ready: bool
+    services: int
+    workloads: int
+    proxies: tuple[ProxyStatus, ...]
+    sources: tuple[SourceState, ...]
+    holds: tuple[HoldStatus, ...]
+    problems: dict[str, str]
+    conflicts: tuple[str, ...]
+    certificates: dict[str, str]

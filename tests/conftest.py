@@ -1,0 +1,30 @@
+"""What every test of a running mesh needs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.mesh import Instance, Mesh
+
+
+@pytest.fixture
+async def mesh(tmp_path: Path) -> AsyncIterator[Mesh]:
+    """A mesh on files, not yet serving."""
+    async with Mesh(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+async def chain(mesh: Mesh) -> tuple[Instance, Instance, Instance]:
+    """web → api → store, one instance each, serving and connected."""
+    web = Instance("web", "web-1", uses=("api",), calls="api")
+    api = Instance("api", "api-1", uses=("store",), calls="store")
+    store = Instance("store", "store-1")
+    for each in (web, api, store):
+        mesh.write_service(each.service, each)
+    await mesh.serve()
+    await mesh.up(web, api, store)
+    return web, api, store

@@ -1,0 +1,66 @@
+"""Certificates that a mesh should refuse, and good ones to compare them with."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from ca.authority import Authority, LeafRequest
+from ca.csr import key_pem, make_csr, new_key
+from mesh.identity import Identity
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    certificate: Path
+    key: Path
+
+
+def foreign_ca(folder: Path, name: str) -> Callable[[str], Foreign]:
+    """A CA of its own, not ours, that signs whatever SPIFFE id it is asked to."""
+    ca_key = ec.generate_private_key(ec.SECP256R1())
+    issuer = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, name)])
+    now = dt.datetime.now(dt.UTC)
+
+    def sign(uri: str) -> Foreign:
+        key = ec.generate_private_key(ec.SECP256R1())
+        made = (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name([]))
+            .issuer_name(issuer)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - dt.timedelta(minutes=5))
+            .not_valid_after(now + dt.timedelta(hours=1))
+            .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri)]), critical=True)
+            .add_extension(
+                x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]),
+                critical=False,
+            )
+            .sign(ca_key, hashes.SHA256())
+        )
+        return _files(folder, f"foreign-{name}", made.public_bytes(serialization.Encoding.PEM), key)
+
+    return sign
+
+
+async def workload_files(folder: Path, authority: Authority, uri: str) -> Foreign:
+    """A certificate of our own authority for `uri`."""
+    key = new_key()
+    issued = await authority.issue(LeafRequest(Identity.parse(uri), make_csr(key)))
+    return _files(folder, "ours", issued.chain_pem, key)
+
+
+def _files(folder: Path, name: str, chain: bytes, key: ec.EllipticCurvePrivateKey) -> Foreign:
+    certificate, private = folder / f"{name}.pem", folder / f"{name}.key"
+    certificate.write_bytes(chain)
+    private.touch(mode=0o600)
+    private.write_bytes(key_pem(key))
+    return Foreign(certificate, private)

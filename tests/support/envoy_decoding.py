@@ -11,7 +11,6 @@ from datetime import timedelta
 from typing import Any
 
 from google.protobuf.any_pb2 import Any as AnyMessage
-from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
@@ -47,7 +46,7 @@ def _messages(path: str, ours: Message, theirs: Any) -> Iterator[str]:
         yield from _field(f"{path}.{field.name}", field, ours, theirs)
 
 
-def _field(path: str, field: FieldDescriptor, ours: Message, theirs: Any) -> Iterator[str]:
+def _field(path: str, field: Any, ours: Message, theirs: Any) -> Iterator[str]:
     mine = getattr(ours, field.name)
     # A name that Python reserves has an underscore behind it.
     other = getattr(theirs, field.name if hasattr(theirs, field.name) else f"{field.name}_")

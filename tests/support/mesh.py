@@ -35,6 +35,7 @@ class Instance:
     calls: str | None = None
     account: str | None = None
     address: str = LOOPBACK
+    health: str = "passing"
     app_port: int = field(default_factory=free_port)
     sidecar_port: int = field(default_factory=free_port)
     outbound_port: int = field(default_factory=free_port)
@@ -54,6 +55,7 @@ class Instance:
             "ports": [{"name": "http", "app": self.app_port, "sidecar": self.sidecar_port}],
             "outboundPort": self.outbound_port,
             "meshed": True,
+            "health": self.health,
         }
         if self.uses is not None:
             spec["uses"] = list(self.uses)

@@ -25,8 +25,6 @@ from bench.processes import (
 from bench.shape import Shape
 from bench.sides import Server, Side, settle
 
-SETTLE = 1.0
-
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -49,12 +47,13 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How often each change is made in one run."""
+    """How often each change is made in one run, and the seconds that a server gets to calm down before it is weighed."""
 
     shape: Shape
     replacements: int
     additions: int
     parse: str = "each"
+    settle: float = 1.0
 
 
 def measure(side: Side, mode: str, plan: Plan, xdsload: pathlib.Path) -> Run:
@@ -121,7 +120,7 @@ def _measured(side: Side, mode: str, plan: Plan, fleet: Fleet, idle_cpu: float) 
     cold_start = fleet.all_of(fleet.ask("GET", "/ready"))
     cpu = cpu_seconds(pid) - idle_cpu
     cold_bytes = fleet.received()
-    settle(SETTLE)
+    settle(plan.settle)
     weight = memory(pid)
     fresh = (f"10.250.{number // 250}.{number % 250 + 1}:8080" for number in range(10_000))
 
@@ -141,8 +140,8 @@ def _measured(side: Side, mode: str, plan: Plan, fleet: Fleet, idle_cpu: float) 
         added.append(fleet.all_of(answer))
         routed.append(fleet.all_of(answer["routed"]))
 
-    settle(SETTLE)
-    again = fleet.ask("POST", "/reconnect")
+    settle(plan.settle)
+    again = fleet.ask("POST", f"/reconnect?quiet={2 * plan.settle}s")
     if again["reopened"] < plan.shape.proxies:
         raise BenchError(f"{side.name}: {again['reopened']} streams came back; {server.process.tail()}")
     endpoint = next(fresh)  # that it arrives everywhere shows that all proxies are served again

@@ -41,6 +41,7 @@ def main() -> int:
                     options.replacements if mode == "delta" else min(options.replacements, 3),
                     options.additions,
                     options.parse,
+                    options.settle,
                 )
                 run = measure(side, mode, plan, xdsload)
                 runs.append(run)
@@ -91,6 +92,7 @@ def _options() -> argparse.Namespace:
         "--replacements", type=int, default=5, help="endpoints replaced in each run; at most 3 in SotW"
     )
     parser.add_argument("--additions", type=int, default=3, help="services added in each run")
+    parser.add_argument("--settle", type=float, default=1.0, help="seconds of calm before memory is read")
     parser.add_argument(
         "--meshed", action="store_true", help="endpoints with the metadata for mTLS, on both sides"
     )

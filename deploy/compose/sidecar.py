@@ -2,7 +2,7 @@
 
 It registers the instance with its meta (discovery/consul_mapping.py says what they mean), and again if Consul has forgotten it; runs
 `meshwright proxy` until it is told to stop; and deregisters before the proxy drains, so that no new request comes.
-From the environment: CONSUL, SERVICE, WORKLOAD, USES (comma separated), APP_PORT. Standard library only.
+From the environment: CONSUL, SERVICE, WORKLOAD, USES (comma separated), APP_PORT; the rest is read by `meshwright proxy`.
 """
 
 from __future__ import annotations
@@ -93,18 +93,23 @@ def end_with(proxy: subprocess.Popen[bytes], stopping: threading.Event) -> None:
 
 def main() -> int:
     environ = os.environ
+    workload = environ["WORKLOAD"]
     registration = Registration(
-        environ["CONSUL"],
-        environ["SERVICE"],
-        environ["WORKLOAD"],
-        environ.get("USES", ""),
-        environ["APP_PORT"],
+        environ["CONSUL"], environ["SERVICE"], workload, environ.get("USES", ""), environ["APP_PORT"]
     )
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     # In a process group of its own: a signal to ours must not reach it before the service is deregistered.
-    proxy = subprocess.Popen(["meshwright", "proxy", *sys.argv[1:]], start_new_session=True)
+    command = [
+        "meshwright",
+        "proxy",
+        "--workload",
+        f"default/{workload}",
+        "--token-file",
+        f"/join/{workload}.token",
+    ]
+    proxy = subprocess.Popen([*command, *sys.argv[1:]], start_new_session=True)
     keeper = threading.Thread(target=keep_registered, args=(registration, stopping))
     keeper.start()
     threading.Thread(target=end_with, args=(proxy, stopping), daemon=True).start()

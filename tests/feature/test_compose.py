@@ -162,12 +162,12 @@ def test_an_inbound_port_refuses_plaintext(compose: Compose) -> None:
 
 def test_status_shows_every_proxy_in_sync(compose: Compose) -> None:
     def in_sync() -> bool:
-        status = json.loads(
-            compose("exec", "-T", "control-plane", "meshwright", "status", "--output", "json")
-        )
-        return len(status["proxies"]) == 5
+        told = compose("exec", "-T", "control-plane", "meshwright", "status", "--output", "json")
+        proxies = json.loads(told)["proxies"]
+        waiting = [each for proxy in proxies for each in proxy["types"] if each["pending"] or each["refused"]]
+        return len(proxies) == 5 and not waiting
 
-    compose.eventually(in_sync, "the status lists five proxies")
+    compose.eventually(in_sync, "the status lists five proxies, none behind")
 
 
 def test_no_request_fails_while_an_instance_is_stopped(compose: Compose) -> None:

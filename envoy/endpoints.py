@@ -27,8 +27,18 @@ def load_assignment(view: EndpointsView) -> ClusterLoadAssignment:
 
 
 def reachable_without_sidecar(view: EndpointsView) -> ClusterLoadAssignment:
-    """The endpoints for clients that speak no mesh TLS: those without a sidecar, for the others would refuse them."""
-    return _assignment(view, (each for each in view.endpoints if not each.meshed))
+    """The endpoints for gRPC clients that speak xDS themselves, and no mesh TLS: those without a sidecar, for the others
+    would refuse them.
+
+    Such a client divides its traffic among localities by weight, and ignores one without (gRFC A27); ours weigh what their
+    endpoints do.
+    """
+    made = _assignment(view, (each for each in view.endpoints if not each.meshed))
+    for group in made.endpoints:
+        group.load_balancing_weight.value = sum(
+            each.load_balancing_weight.value for each in group.lb_endpoints
+        )
+    return made
 
 
 def _assignment(view: EndpointsView, endpoints: Iterable[Endpoint]) -> ClusterLoadAssignment:

@@ -63,7 +63,7 @@ def _outbound(state: MeshState, scope: OutboundScope, renderer: Renderer) -> Ite
 
 @contextlib.asynccontextmanager
 async def envoy(
-    folder: Path, name: str, resources: Iterable[Rendered], secrets: Sequence[Secret]
+    folder: Path, name: str, resources: Iterable[Rendered], secrets: Sequence[Secret], drain_time: int = 2
 ) -> AsyncIterator[EnvoyProcess]:
     """A live Envoy that holds `resources`."""
     bootstrap = assemble(resources, secrets)
@@ -73,7 +73,7 @@ async def envoy(
     path.touch(mode=0o600)
     path.write_text(MessageToJson(bootstrap))
     options = LaunchOptions(
-        Path(binaries.envoy()), path, log=folder / f"{name}.log", concurrency=1, drain_time=2
+        Path(binaries.envoy()), path, log=folder / f"{name}.log", concurrency=1, drain_time=drain_time
     )
     process = await EnvoyProcess.start(options)
     try:

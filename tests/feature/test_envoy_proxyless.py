@@ -31,7 +31,7 @@ async def greeter(name: str) -> AsyncIterator[int]:
         return name.encode()
 
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-    method = grpc.unary_unary_rpc_method_handler(hello)  # type: ignore[arg-type]
+    method: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(hello)
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler("test.Greeter", {"Hello": method}),)
     )

@@ -13,7 +13,7 @@ import grpc
 
 def main() -> None:
     with grpc.insecure_channel(sys.argv[1]) as channel:
-        call = channel.unary_unary("/test.Greeter/Hello")
+        call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/test.Greeter/Hello")
         while True:
             try:
                 print(call(b"", timeout=5).decode(), flush=True)

@@ -5,9 +5,10 @@ https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/status/v3/csds.proto.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
+import grpc
 import grpc.aio
 from google.protobuf import any_pb2
 
@@ -25,6 +26,7 @@ from pb.envoy.service.status.v3.csds_pb2_grpc import (
     ClientStatusDiscoveryServiceServicer,
     add_ClientStatusDiscoveryServiceServicer_to_server,
 )
+from pb.envoy.type.matcher.v3.string_pb2 import StringMatcher
 from xds.cache import wanted
 from xds.client import peer_of
 from xds.state import TypeState
@@ -37,6 +39,14 @@ if TYPE_CHECKING:
 IDENTITY = "x509_subject_alternative_name"
 """The entry of gRPC's auth context that says who a peer is; absent in plaintext."""
 
+TEXTS: dict[str, Callable[[str, str], bool]] = {
+    "exact": str.__eq__,
+    "prefix": str.startswith,
+    "suffix": str.endswith,
+    "contains": str.__contains__,
+}
+"""How a StringMatcher compares a text with its pattern."""
+
 
 class Csds(ClientStatusDiscoveryServiceServicer):
     """Answers about the streams of the caller's own identity alone; in plaintext, about those in plaintext."""
@@ -48,22 +58,51 @@ class Csds(ClientStatusDiscoveryServiceServicer):
         self, request_iterator: AsyncIterator[ClientStatusRequest], context: Any
     ) -> AsyncIterator[ClientStatusResponse]:
         async for request in request_iterator:
+            await _check(request, context)
             yield self._answer(request, context)
 
     async def FetchClientStatus(  # noqa: N802 (gRPC's name)
         self, request: ClientStatusRequest, context: Any
     ) -> ClientStatusResponse:
+        await _check(request, context)
         return self._answer(request, context)
 
     def _answer(self, request: ClientStatusRequest, context: Any) -> ClientStatusResponse:
         caller = peer_of(context).auth.get(IDENTITY)
         response = ClientStatusResponse()
         for stream in self._server.streams():
-            if stream.peer.auth.get(IDENTITY) == caller:
+            if stream.peer.auth.get(IDENTITY) == caller and _asked_for(stream, request):
                 describe(
                     stream, self._server, response.config.add(), bodies=not request.exclude_resource_contents
                 )
         return response
+
+
+async def _check(request: ClientStatusRequest, context: Any) -> None:
+    """Nodes are chosen by their id as text: a regular expression of a client's making could stop the server."""
+    for matcher in request.node_matchers:
+        if matcher.node_metadatas or matcher.node_id.WhichOneof("match_pattern") not in {None, *TEXTS}:
+            await context.abort(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                f"node_matchers take node_id alone, by one of: {', '.join(TEXTS)}",
+            )
+
+
+def _asked_for(stream: Stream, request: ClientStatusRequest) -> bool:
+    """Any of the matchers is enough; no matcher is every node."""
+    return not request.node_matchers or any(
+        _matches(matcher.node_id, stream.node_id) for matcher in request.node_matchers
+    )
+
+
+def _matches(matcher: StringMatcher, text: str) -> bool:
+    kind = matcher.WhichOneof("match_pattern")
+    if kind is None:
+        return True
+    pattern = str(getattr(matcher, kind))
+    if matcher.ignore_case:
+        pattern, text = pattern.lower(), text.lower()
+    return TEXTS[kind](text, pattern)
 
 
 def add_csds(server: XdsServer, to: grpc.aio.Server) -> None:

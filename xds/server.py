@@ -79,13 +79,14 @@ class NullObserver:
 
 @dataclass(frozen=True, slots=True)
 class XdsSettings:
-    """Seconds and bytes. `first_configurations`: how many clients receive their first configuration at the same time, each for
-    `first_configuration_time` at most; `ack_timeout`: after which a client that has not answered counts as out of sync.
+    """Seconds and bytes. `first_configurations`: how many clients receive their first configuration at the same time; one that leaves
+    a response unanswered for `first_configuration_silence` goes on beside them. `ack_timeout`: after which a client that has not
+    answered counts as out of sync.
     """
 
     ack_timeout: float = 20.0
     first_configurations: int = 32
-    first_configuration_time: float = 15.0
+    first_configuration_silence: float = 1.0
     request_size: int = 8 * 1024 * 1024
     keepalive: float = 30.0
     keepalive_timeout: float = 15.0

@@ -79,8 +79,7 @@ class Stream:
         self._delta = delta
         self._woken = asyncio.Event()
         self._wake = self._woken.set  # one object: the cache tells callers apart by it
-        self._writing = self._again = False
-        self._had_turn = self._has_turn = False
+        self._took_turn = self._has_turn = False
         self._turn_ends: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._ending: str | None = None
@@ -101,11 +100,12 @@ class Stream:
         """Until the client ends the stream, or `end` is called: then Refused, with the reason."""
         self._task = asyncio.current_task()
         writer = asyncio.create_task(self._write_when_woken(), name=f"xds writer {self.client}")
+        writer.add_done_callback(self._writer_ended)
         request: DiscoveryRequest | DeltaDiscoveryRequest | None = first
         try:
             while request is not None:
                 self._receive(request)
-                await self._write()
+                self._woken.set()
                 request = await _read(self._context, delta=self._delta)
         except asyncio.CancelledError:
             if self._ending is None:
@@ -114,7 +114,7 @@ class Stream:
         finally:
             writer.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await writer
+                await writer  # raises what broke it, if something did
 
     def rescope(self, scopes: tuple[Hashable, ...]) -> None:
         self._server.cache.forget(self.session.scopes, self._wake)
@@ -173,43 +173,56 @@ class Stream:
             assert isinstance(request, DiscoveryRequest)  # noqa: S101 (read so)
             self.session.receive(request, now)
 
+    def _writer_ended(self, writer: asyncio.Task[None]) -> None:
+        """A stream without its writer would never again be told of a change: it ends, and the client comes back."""
+        if not writer.cancelled() and writer.exception() is not None and self._task is not None:
+            self._task.cancel()
+
     async def _write_when_woken(self) -> None:
+        """Apart from reading: a client that takes nothing may still speak, and end its stream."""
         while True:
             await self._woken.wait()
             self._woken.clear()
-            await self._write()
+            try:
+                await self._write()
+            except grpc.aio.InternalError:
+                return  # the client is gone, and reading ends as well
 
     async def _write(self) -> None:
-        """Send what there is to send. One at a time: a second caller leaves its work to the first."""
-        if self._writing:
-            self._again = True
-            return
-        self._writing = True
-        try:
-            while True:
-                self._again = False
-                response = self.session.poll(self._server.clock())
-                if response is None:
-                    if self._again:
-                        continue
-                    break
-                await self._take_turn()
-                type_url, resources, body = response
-                await self._context.write(body)
-                self._server.observer.sent(self.client, type_url, resources, len(body))
-        finally:
-            self._writing = False
-        if self._has_turn and self.session.settled:
+        """Send what there is to send."""
+        while True:
+            await self._take_turn()
+            response = self.session.poll(self._server.clock())
+            if response is None:
+                break
+            self._took_turn = True
+            type_url, resources, body = response
+            await self._context.write(body)
+            self._server.observer.sent(self.client, type_url, resources, len(body))
+            self._limit_turn()
+        if self.session.settled or not self._took_turn:
             self._end_turn()
 
     async def _take_turn(self) -> None:
-        """First configurations are large: only so many are on their way at the same time."""
-        if self._had_turn:
+        """First configurations are large: only so many are on their way at the same time.
+
+        A response is made when it is the client's turn, not before: those who wait hold no bytes.
+        """
+        if self._took_turn or self._has_turn or not self._server.cache.ready(self.session.scopes):
             return
         await self._server.first_turns.acquire()
-        self._had_turn = self._has_turn = True
-        loop = asyncio.get_running_loop()
-        self._turn_ends = loop.call_later(self._server.settings.first_configuration_time, self._end_turn)
+        self._has_turn = True
+        self._limit_turn()
+
+    def _limit_turn(self) -> None:
+        """A client that says nothing, or takes nothing, for too long does not keep the others waiting."""
+        if not self._has_turn:
+            return
+        if self._turn_ends is not None:
+            self._turn_ends.cancel()
+        self._turn_ends = asyncio.get_running_loop().call_later(
+            self._server.settings.first_configuration_silence, self._end_turn
+        )
 
     def _end_turn(self) -> None:
         if self._has_turn:

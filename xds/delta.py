@@ -89,8 +89,9 @@ class DeltaSession(Session):
         plan = self._cache.plan(maps, state.type_url, asked, delta=True)
         # Everything of nothing is an answer too: without it a client would wait for its time limit.
         state.queue.extend((maps, chunk) for chunk in plan if chunk.names or asked.wildcard)
-        missing = [name for name in asked.names if lookup(maps, name) is None]
-        for name in missing:
+        if not asked.wildcard and sum(len(chunk.names) for chunk in plan) == len(asked.names):
+            return  # all of them are there, as they nearly always are
+        for name in [name for name in asked.names if lookup(maps, name) is None]:
             state.overlay[name] = UNKNOWN
             state.dirty.add(name)
 

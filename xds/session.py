@@ -312,9 +312,8 @@ class Session(ABC):
         return state
 
     def _check_names(self, names: Iterable[str]) -> None:
-        for name in names:
-            if len(name) > self._limits.name_length:
-                raise ProtocolViolation(f"a resource name of more than {self._limits.name_length} characters")
+        if max(map(len, names), default=0) > self._limits.name_length:
+            raise ProtocolViolation(f"a resource name of more than {self._limits.name_length} characters")
 
     def _in_order(self) -> None:
         """States in the order in which types are sent, whatever order they were asked for in."""

@@ -2,6 +2,7 @@
 # daemon.sh start|stop - run dockerd by hand, for machines without systemd.
 # A daemon that already answers is used as it is, and never stopped. Images and containers lie under $DOCKER_HOME/data.
 set -euo pipefail
+# shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/common.sh"
 PIDFILE=$DOCKER_HOME/dockerd.pid
 CONTAINERD=/var/run/docker/containerd/containerd.pid
@@ -16,11 +17,11 @@ ours() { running dockerd "$PIDFILE"; }
 answers() { docker version --format '{{.Server.Version}}' 2> /dev/null; }
 
 start() {
-  local v p i mtu
+  local v p mtu
   if v=$(answers); then echo "dockerd $v answers already"; return; fi
   if p=$(ours); then echo "dockerd runs as $p but does not answer: see $LOG" >&2; exit 1; fi
   # After a crash of dockerd its containerd dies too; dockerd would wait in vain for one that is only in the pid file.
-  for i in $(seq 15); do running containerd "$CONTAINERD" > /dev/null || break; sleep 0.2; done
+  for _ in $(seq 15); do running containerd "$CONTAINERD" > /dev/null || break; sleep 0.2; done
   running containerd "$CONTAINERD" > /dev/null || rm -f "$CONTAINERD"
   rm -f "$PIDFILE"
   # dockerd sets the FORWARD policy to DROP when it turns forwarding on itself, which would cut off other network
@@ -30,7 +31,7 @@ start() {
   mtu=$(cat "/sys/class/net/$(ip route show default | sed -n 's/.* dev \([^ ]*\).*/\1/p' | head -1)/mtu" 2> /dev/null || echo 1500)
   setsid dockerd --data-root "$DOCKER_HOME/data" --pidfile "$PIDFILE" --mtu "$mtu" > "$LOG" 2>&1 < /dev/null &
   p=$!
-  for i in $(seq 150); do
+  for _ in $(seq 150); do
     if v=$(answers); then echo "dockerd $v ready, pid $(ours)"; return; fi
     kill -0 "$p" 2> /dev/null || break
     sleep 0.2

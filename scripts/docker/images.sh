@@ -3,6 +3,7 @@
 # names, from Debian and PyPI packages. Idempotent: once this file has changed, all are made again.
 # Needs a running daemon (daemon.sh start).
 set -euo pipefail
+# shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/common.sh"
 
 # name:tag                        recipe      argument         what is really in it

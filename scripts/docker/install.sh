@@ -3,6 +3,7 @@
 # buildx. Idempotent; starts no daemon. Debian 12's own docker-compose is 1.29.2, which is no longer developed: the plugins
 # are Debian 13's packages, unpacked into the cache; they are Go binaries that need libc alone, and run on Debian 12's.
 set -euo pipefail
+# shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/common.sh"
 SUITE=trixie
 "$SCRIPTS/install/system.sh" dockerd:docker.io docker:docker.io iptables:iptables ip:iproute2 debootstrap:debootstrap \

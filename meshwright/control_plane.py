@@ -119,7 +119,12 @@ class ControlPlane:
         )
         keeper = SecretKeeper(SecretIssuer(authority, system_clock, random.random, life), cache, metrics)
         doors = Doors(settings.trust_domain, pipeline, keeper)
-        observer = StreamObserver(metrics, pipeline.detach)
+
+        def stream_closed(client: str) -> None:
+            if pipeline.detach(client):
+                doors.left(client)
+
+        observer = StreamObserver(metrics, stream_closed)
         xds_settings = XdsSettings(
             ack_timeout=settings.ack_timeout, first_configurations=settings.first_configurations
         )
@@ -195,6 +200,7 @@ class ControlPlane:
             ("secrets", keeper.run()),
             ("sweep", pipeline.sweep(forget)),
             ("own certificate", _renew(certificate)),
+            ("stale proofs", _end_stale(doors, xds)),
             ("loop lag", watch_loop_lag(metrics, time.monotonic)),
         ):
             group.start(name, work)
@@ -297,6 +303,15 @@ async def _renew(certificate: ServerCertificate) -> None:
         except CaError as error:
             log.warning("own certificate not renewed", expires=str(certificate.not_after), reason=str(error))
             await asyncio.sleep(RETRY)
+
+
+async def _end_stale(doors: Doors, xds: XdsServer, every: float = 5.0) -> None:
+    """End the streams whose proof no longer holds, until cancelled."""
+    while True:
+        await asyncio.sleep(every)
+        for client, reason in tuple(doors.stale(system_clock())):
+            log.info("proof no longer holds", proxy=client, reason=reason)
+            xds.disconnect(client, reason)
 
 
 def _joined(event: JoinEvent, metrics: Metrics) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import datetime
+
 import grpc
 
 from ca import control_plane
 from ca.errors import CaError, UnusablePeer
-from ca.peer import parse_node_id, proved
+from ca.peer import Proved, parse_node_id, proved
 from mesh.errors import InvalidName
 from mesh.identity import Identity
 from mesh.names import Key
@@ -32,6 +35,7 @@ class Doors:
         self._trust_domain = trust_domain
         self._pipeline = pipeline
         self._keeper = keeper
+        self._proved_by: dict[str, Proved] = {}
 
     async def identify(self, node: Node, peer: Peer) -> Client:
         """The client and its scopes. Refused, with the reason, if it may not have what it asks for."""
@@ -41,14 +45,15 @@ class Doors:
             raise Refused(
                 grpc.StatusCode.INVALID_ARGUMENT, f"node.id is not <namespace>/<workload>: {error}"
             ) from error
-        identity = self._proved(workload, peer)
-        if identity is not None:
+        holder = self._proved(workload, peer)
+        if holder is not None:
             try:
-                await self._keeper.give(identity, workload)
+                await self._keeper.give(holder.identity, workload)
             except CaError as error:
                 raise Refused(grpc.StatusCode.UNAVAILABLE, str(error)) from error
+            self._proved_by[client_id(workload)] = holder
         proxyless = node.user_agent_name.startswith("gRPC")
-        scopes = self._pipeline.attach(workload, proved=identity is not None, proxyless=proxyless)
+        scopes = self._pipeline.attach(workload, proved=holder is not None, proxyless=proxyless)
         return Client(client_id(workload), scopes)
 
     def expected_identity(self, workload: Key) -> Identity | None:
@@ -56,8 +61,24 @@ class Doors:
         found = self._pipeline.state.workloads.get(workload)
         return found.identity(self._trust_domain) if found else None
 
-    def _proved(self, workload: Key, peer: Peer) -> Identity | None:
-        """The identity that the connection proved; None on a plaintext connection."""
+    def stale(self, now: datetime) -> Iterator[tuple[str, str]]:
+        """The clients whose proof no longer holds, and why. A stream outlives the certificate it was opened with."""
+        for client, holder in self._proved_by.items():
+            expected = self.expected_identity(holder.workload)
+            if holder.not_after <= now:
+                yield (
+                    client,
+                    "the certificate of this connection has ended: connect again with the renewed one",
+                )
+            elif expected is not None and expected != holder.identity:
+                yield client, f"this workload is {expected} by now: join again"
+
+    def left(self, client: str) -> None:
+        """No stream of `client` is open any more."""
+        self._proved_by.pop(client, None)
+
+    def _proved(self, workload: Key, peer: Peer) -> Proved | None:
+        """What the connection proved; None on a plaintext connection."""
         pem = peer.auth.get(CERTIFICATE)
         if not pem:
             return None
@@ -83,4 +104,4 @@ class Doors:
                 grpc.StatusCode.PERMISSION_DENIED,
                 f"workload {workload} is {expected} by now, but its certificate says {holder.identity}: join again",
             )
-        return holder.identity
+        return holder

@@ -44,7 +44,7 @@ class Pipeline:
         self.state = state
         self._publisher = publisher
         self._cache = cache
-        self._pace = pace
+        self.pace = pace
         self._clock = clock
         self.rescope: Callable[[str, tuple[Scope, ...]], None] = lambda *_: None
         self._pending = Changes()
@@ -73,8 +73,9 @@ class Pipeline:
         self._publish(update, None)
         return scopes
 
-    def detach(self, client: str) -> None:
-        self._publisher.detach(client, self._clock())
+    def detach(self, client: str) -> bool:
+        """A stream of `client` has gone; whether it was the last."""
+        return self._publisher.detach(client, self._clock())
 
     async def run(self) -> None:
         """Publish until cancelled."""
@@ -83,7 +84,7 @@ class Pipeline:
             self._woken.clear()
             while self._pending and not self._pending.urgent:
                 now = self._clock()
-                due = min(self._last_at + self._pace.quiet, self._first_at + self._pace.quiet_max)
+                due = min(self._last_at + self.pace.quiet, self._first_at + self.pace.quiet_max)
                 if due <= now:
                     break
                 try:

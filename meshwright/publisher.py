@@ -26,10 +26,8 @@ from mesh.views import (
 from mesh.workload import Workload
 from meshwright.scopes import Local, Outbound, Proxyless, Scope, Secrets, Undiscovered
 from xds.cache import ScopeChange
-from xds.resource import Resource, encode
-
-Name = tuple[str, str]
-"""The type URL and the name of a resource."""
+from xds.resource import Name, Resource, encode
+from xds.types import CLUSTER, LISTENER, ROUTE
 
 
 @dataclass(slots=True)
@@ -108,15 +106,19 @@ class Publisher:
             attached.streams += 1
         return attached.scopes, update
 
-    def detach(self, client: str, now: float) -> None:
-        """A stream has gone. Its scopes stay for a while: a proxy that lost its connection comes back at once."""
+    def detach(self, client: str, now: float) -> bool:
+        """A stream has gone; whether it was the client's last. Its scopes stay for a while: a proxy that lost its connection
+        comes back at once.
+        """
         attached = self._attached.get(client)
         if attached is None:
-            return
+            return True
         attached.streams -= 1
-        if attached.streams <= 0:
-            del self._attached[client]
-            self._let_go(attached, now)
+        if attached.streams > 0:
+            return False
+        del self._attached[client]
+        self._let_go(attached, now)
+        return True
 
     def sweep(self, now: float, after: float = 60.0) -> list[Scope]:
         """Forget the scopes that nobody has used for `after` seconds; the caller drops them from the cache."""
@@ -266,20 +268,25 @@ class Publisher:
 
     def _checked(self, subject: str, rendered: Iterable[Rendered]) -> dict[Name, Resource] | None:
         """The resources, or None, with the reason in `problems`, if Envoy would refuse one of them."""
+        rendered = tuple(rendered)
         made: dict[Name, Resource] = {}
+        clusters = tuple((CLUSTER, each.name) for each in rendered if each.type_url == CLUSTER)
         for each in rendered:
             if each.problem is not None:
                 self.problems[subject] = each.problem
                 return None
-            made[each.type_url, each.name] = self._resource(each, each.origin)
+            needs = clusters if each.type_url in {ROUTE, LISTENER} else ()
+            made[each.type_url, each.name] = self._resource(each, each.origin, needs)
         self.problems.pop(subject, None)
         return made
 
-    def _resource(self, rendered: Rendered, origin: tuple[str, ...]) -> Resource:
+    def _resource(
+        self, rendered: Rendered, origin: tuple[str, ...], needs: tuple[Name, ...] = ()
+    ) -> Resource:
         """Encoded once; the provenance of an equal rendering may have moved meanwhile."""
         found = self._encoded.get(rendered)
         if found is None:
-            found = encode(rendered.type_url, rendered.name, rendered.body, origin)
+            found = encode(rendered.type_url, rendered.name, rendered.body, origin, needs)
             self._encoded[rendered] = found
         return found if found.origin == origin else replace(found, origin=origin)
 

@@ -1,0 +1,89 @@
+"""When changes are published: removals at once, others after a short quiet time with a maximum."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+
+from envoy.render import Renderer
+from mesh.events import SourceUpdate
+from mesh.names import Key
+from meshwright.pipeline import Pace, Pipeline
+from meshwright.publisher import Publisher
+from meshwright.scopes import Outbound
+from tests.support.builders import a_service, a_snapshot, a_state, a_workload
+from xds.cache import ResourceCache
+from xds.types import ENDPOINT
+
+NEVER = 3600.0
+
+
+class Running:
+    def __init__(self, pace: Pace) -> None:
+        self.cache = ResourceCache()
+        state = a_state()
+        self.pipeline = Pipeline(
+            state, Publisher(state, Renderer()), self.cache, pace=pace, clock=asyncio.get_running_loop().time
+        )
+        self.pipeline.receive(
+            a_snapshot(a_service("api"), a_service("web"), a_workload("api-1"), a_workload("web-1"))
+        )
+
+    def endpoints(self) -> str:
+        """The version of api's endpoints, as web-1 is given them."""
+        scope = next(scope for scope in self.scopes if isinstance(scope, Outbound))
+        (found,) = [
+            each.version
+            for each in self.cache.contents(scope)
+            if (each.type_url, each.name) == (ENDPOINT, "default/api:80")
+        ]
+        return found
+
+
+@contextlib.asynccontextmanager
+async def running(pace: Pace) -> AsyncIterator[Running]:
+    made = Running(Pace(0.0, 0.0))
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(made.pipeline.run())
+        await made.pipeline.settled()
+        made.scopes = made.pipeline.attach(Key("default", "web-1"), proved=False, proxyless=False)
+        made.pipeline.pace = pace
+        yield made
+        task.cancel()
+
+
+async def test_a_removal_does_not_wait() -> None:
+    async with running(Pace(NEVER, NEVER)) as made:
+        before = made.endpoints()
+        made.pipeline.receive(SourceUpdate("test", removed_workloads=(Key("default", "api-1"),)))
+        await asyncio.wait_for(made.pipeline.settled(), 5)
+        assert made.endpoints() != before
+
+
+async def test_an_addition_waits_for_quiet_but_a_removal_takes_it_along() -> None:
+    async with running(Pace(NEVER, NEVER)) as made:
+        before = made.endpoints()
+        made.pipeline.receive(SourceUpdate("test", workloads=(a_workload("api-2", app=9002),)))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(made.pipeline.settled(), 0.05)
+        assert made.endpoints() == before
+        made.pipeline.receive(SourceUpdate("test", removed_workloads=(Key("default", "api-1"),)))
+        await asyncio.wait_for(made.pipeline.settled(), 5)
+        assert made.endpoints() != before
+
+
+async def test_what_keeps_changing_is_sent_after_the_maximum() -> None:
+    async with running(Pace(NEVER, 0.05)) as made:
+        before = made.endpoints()
+        made.pipeline.receive(SourceUpdate("test", workloads=(a_workload("api-2", app=9002),)))
+        await asyncio.wait_for(made.pipeline.settled(), 5)
+        assert made.endpoints() != before
+
+
+async def test_what_changes_nothing_publishes_nothing() -> None:
+    async with running(Pace(NEVER, NEVER)) as made:
+        made.pipeline.receive(SourceUpdate("test", workloads=(a_workload("api-1"),)))
+        await asyncio.wait_for(made.pipeline.settled(), 0.5)

@@ -10,8 +10,9 @@ https://github.com/bufbuild/protoc-gen-validate#constraint-rules
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from google.protobuf import any_pb2, duration_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -23,7 +24,6 @@ from envoy.check_scalars import Fault, Test, at, enum_test, scalar_tests
 from envoy.errors import ConstraintViolation
 from pb.validate import validate_pb2
 
-FieldTest: TypeAlias = Callable[[Message], Fault | None]
 ANY = any_pb2.Any.DESCRIPTOR.full_name
 DURATION = duration_pb2.Duration.DESCRIPTOR.full_name
 
@@ -35,77 +35,87 @@ def check(message: Message) -> None:
         raise ConstraintViolation(message.DESCRIPTOR.name, *fault)
 
 
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """The compiled rules of a message type. What is not set costs nothing: most fields of most messages are not.
+
+    `tests`: by field number, the field's name and the tests of its value where it is set. `needed`: by field number, what is
+    wrong where it is not set. `one_of`: names of oneofs of which one member must be.
+    """
+
+    tests: Mapping[int, tuple[str, tuple[Test, ...]]]
+    needed: Mapping[int, Fault]
+    one_of: tuple[str, ...]
+
+    def fault(self, message: Message) -> Fault | None:
+        fields = message.ListFields()
+        for descriptor, value in fields:
+            found = self.tests.get(descriptor.number)
+            if found is not None:
+                fault = first(found[1], value, found[0])
+                if fault is not None:
+                    return fault
+        if self.needed:
+            missing = self.needed.keys() - {descriptor.number for descriptor, _ in fields}
+            if missing:
+                return self.needed[min(missing)]
+        for name in self.one_of:
+            if message.WhichOneof(name) is None:
+                return name, "one of its fields must be set"
+        return None
+
+
 def _fault(message: Message) -> Fault | None:
-    for test in _tests(message.DESCRIPTOR):
-        fault = test(message)
-        if fault is not None:
-            return fault
-    return None
+    return _rules(message.DESCRIPTOR).fault(message)
 
 
 @functools.cache
-def _tests(descriptor: Descriptor) -> tuple[FieldTest, ...]:
-    """The tests of a message type, compiled once: a pure memo of what never changes."""
+def _rules(descriptor: Descriptor) -> _Rules:
+    """The rules of a message type, compiled once: a pure memo of what never changes."""
     options = descriptor.GetOptions()
     if options.Extensions[validate_pb2.disabled] or options.Extensions[validate_pb2.ignored]:
-        return ()
-    if descriptor.full_name == ANY:
-        return (_inside_any,)
-    if descriptor.full_name.startswith("google.protobuf."):
-        return ()
-    tests = [test for each in descriptor.fields for test in _field_tests(each)]
-    tests.extend(
-        _one_of(each.name)
-        for each in descriptor.oneofs
-        if each.GetOptions().Extensions[validate_pb2.required]
+        return _Rules({}, {}, ())
+    tests: dict[int, tuple[str, tuple[Test, ...]]] = {}
+    needed: dict[int, Fault] = {}
+    for each in descriptor.fields:
+        of_field = _field_tests(each)
+        if of_field:
+            tests[each.number] = each.name, of_field
+        missing = _missing(each, of_field)
+        if missing is not None:
+            needed[each.number] = missing
+    one_of = tuple(
+        each.name for each in descriptor.oneofs if each.GetOptions().Extensions[validate_pb2.required]
     )
-    return tuple(tests)
+    return _Rules(tests, needed, one_of)
 
 
-def _one_of(name: str) -> FieldTest:
-    def test(message: Message) -> Fault | None:
-        return None if message.WhichOneof(name) else (name, "one of its fields must be set")
-
-    return test
-
-
-def _field_tests(each: FieldDescriptor) -> Iterable[FieldTest]:
+def _field_tests(each: FieldDescriptor) -> tuple[Test, ...]:
     rules = each.GetOptions().Extensions[validate_pb2.rules]
-    if each.message_type is not None and each.message_type.GetOptions().map_entry:
-        tests = _map_tests(each, rules.map)
-    elif each.is_repeated:
-        tests = _repeated_tests(each, rules.repeated)
-    else:
-        tests = _value_tests(each, rules)
-        # A member of a `oneof` is only required where it is the one chosen, and then it is set.
-        if each.containing_oneof is None and _required(rules):
-            yield _set(each.name)
-    if tests:
-        yield _field_test(each, tests)
+    if _is_map(each):
+        return _map_tests(each, rules.map)
+    if each.is_repeated:
+        return _repeated_tests(each, rules.repeated)
+    return _value_tests(each, rules)
 
 
-def _required(rules: validate_pb2.FieldRules) -> bool:
-    return rules.message.required or rules.any.required or rules.duration.required or rules.timestamp.required
+def _is_map(each: FieldDescriptor) -> bool:
+    return each.message_type is not None and each.message_type.GetOptions().map_entry
 
 
-def _set(name: str) -> FieldTest:
-    def test(message: Message) -> Fault | None:
-        return None if message.HasField(name) else (name, "it must be set")
-
-    return test
-
-
-def _field_test(each: FieldDescriptor, tests: tuple[Test, ...]) -> FieldTest:
-    name = each.name
-    # A field without presence is checked as it is, zero or not, as protoc-gen-validate does.
-    optional = each.has_presence and not each.is_repeated
-
-    def test(message: Message) -> Fault | None:
-        if optional and not message.HasField(name):
-            return None
-        return first(tests, getattr(message, name), name)
-
-    return test
+def _missing(each: FieldDescriptor, tests: tuple[Test, ...]) -> Fault | None:
+    """What is wrong where this field is not set."""
+    if each.is_repeated:
+        return first(tests, {} if _is_map(each) else (), each.name)
+    if not each.has_presence:
+        # Zero is a value as any other, as in protoc-gen-validate.
+        return first(tests, each.default_value, each.name)
+    rules = each.GetOptions().Extensions[validate_pb2.rules]
+    required = (
+        rules.message.required or rules.any.required or rules.duration.required or rules.timestamp.required
+    )
+    # A member of a `oneof` is only required where it is the one chosen, and then it is set.
+    return (each.name, "it must be set") if required and each.containing_oneof is None else None
 
 
 def first(tests: Iterable[Test], value: Any, path: str) -> Fault | None:
@@ -129,11 +139,11 @@ def _value_tests(each: FieldDescriptor, rules: validate_pb2.FieldRules) -> tuple
     name = each.message_type.full_name
     if name == DURATION:
         return _duration_tests(rules.duration) if kind == "duration" else ()
-    if kind == "any":
-        return (_any_test(rules.any), _fault)
+    if name == ANY:
+        return (_any_test(rules.any), _inside_any) if kind == "any" else (_inside_any,)
     if scalars:  # a wrapper, as UInt32Value: the rules are those of what it wraps
         return tuple(_unwrapped(test) for test in scalars)
-    return (_fault,)
+    return () if name.startswith("google.protobuf.") else (_fault,)
 
 
 def _unwrapped(test: Test) -> Test:
@@ -219,14 +229,20 @@ def _any_test(rules: validate_pb2.AnyRules) -> Test:
     return test
 
 
-def _inside_any(message: Any) -> Fault | None:
+def _inside_any(holder: Any) -> Fault | None:
+    return _inside(holder.type_url, holder.value)
+
+
+@functools.lru_cache(maxsize=1024)
+def _inside(type_url: str, value: bytes) -> Fault | None:
+    """A pure memo: most resources hold the same few filters."""
     try:
-        descriptor = message_type(message.type_url)
+        descriptor = message_type(type_url)
     except KeyError:
         return None
     inner = GetMessageClass(descriptor)()
     try:
-        inner.ParseFromString(message.value)
+        inner.ParseFromString(value)
     except DecodeError:
         return "value", f"it is no {descriptor.full_name}"
     return _fault(inner)

@@ -80,6 +80,9 @@ def enum_test(enum: EnumDescriptor, rules: validate_pb2.EnumRules) -> Test:
 
 
 def _all(tests: list[Test]) -> Test:
+    if len(tests) == 1:
+        return tests[0]
+
     def test(value: Any) -> Fault | None:
         return next((fault for each in tests if (fault := each(value)) is not None), None)
 

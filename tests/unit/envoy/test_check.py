@@ -184,7 +184,6 @@ def test_the_rules_of_every_message_of_envoys_api_can_be_compiled() -> None:
         module = importlib.import_module(".".join(("pb", *path.relative_to(root).with_suffix("").parts)))
         for name in module.DESCRIPTOR.message_types_by_name:
             message = getattr(module, name)()
-            for test in checking._tests(message.DESCRIPTOR):
-                test(message)
+            checking._rules(message.DESCRIPTOR).fault(message)
             compiled += 1
     assert compiled > 700

@@ -7,7 +7,7 @@ BIN := .venv/bin
 # Extra arguments for pytest: make test ARGS='tests/unit -k names'
 ARGS ?=
 
-.PHONY: help venv tools demo test check check-lint check-format check-types check-scripts check-imports format golden heavy soak compose-test bench clean distclean
+.PHONY: help venv tools demo test check check-lint check-format check-types check-scripts check-imports format settings-doc golden heavy soak compose-test bench clean distclean
 
 help: ## List the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -45,6 +45,9 @@ format: venv ## Format the Python and the Go
 	@$(BIN)/ruff check --quiet --fix-only .
 	@$(BIN)/ruff format .
 	@go=$$(scripts/install/go.sh) && "$$(dirname "$$go")/gofmt" -w bench
+
+settings-doc: venv ## Write docs/settings.md from the one list of settings
+	@$(BIN)/python -m meshwright.settings_doc docs/settings.md
 
 golden: tools ## Rewrite the golden files from what the code renders now; then read the diff
 	@MESHWRIGHT_REWRITE_GOLDENS=1 $(BIN)/pytest tests/golden $(ARGS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Hashable
 from typing import TYPE_CHECKING
 
@@ -27,6 +26,9 @@ if TYPE_CHECKING:
 Context = grpc.aio.ServicerContext[bytes, bytes]
 NODE_SIZE = 256 * 1024
 """Bytes of a Node that are taken: real ones have some 60 KB, for Envoy lists its extensions."""
+
+LAST_WORDS = 1.0
+"""Seconds that a client has to take what is on its way when its stream ends."""
 
 
 async def serve_stream(server: XdsServer, context: Context, only_type: str | None, *, delta: bool) -> None:
@@ -79,7 +81,7 @@ class Stream:
         self._delta = delta
         self._woken = asyncio.Event()
         self._wake = self._woken.set  # one object: the cache tells callers apart by it
-        self._took_turn = self._has_turn = False
+        self._stopping = self._took_turn = self._has_turn = False
         self._turn_ends: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._ending: str | None = None
@@ -112,9 +114,20 @@ class Stream:
                 raise
             raise Refused(grpc.StatusCode.UNAVAILABLE, self._ending) from None
         finally:
+            await self._stop(writer)
+
+    async def _stop(self, writer: asyncio.Task[None]) -> None:
+        """Let the message that is being written go out: gRPC takes no status before that.
+
+        CancelledError for a client that does not take it, and so can be told nothing.
+        """
+        self._stopping = True
+        self._woken.set()
+        try:
+            await asyncio.wait({writer}, timeout=LAST_WORDS)
+        finally:
             writer.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await writer  # raises what broke it, if something did
+        await writer  # raises what broke it, if something did
 
     def rescope(self, scopes: tuple[Hashable, ...]) -> None:
         self._server.cache.forget(self.session.scopes, self._wake)
@@ -180,7 +193,7 @@ class Stream:
 
     async def _write_when_woken(self) -> None:
         """Apart from reading: a client that takes nothing may still speak, and end its stream."""
-        while True:
+        while not self._stopping:
             await self._woken.wait()
             self._woken.clear()
             try:
@@ -190,7 +203,7 @@ class Stream:
 
     async def _write(self) -> None:
         """Send what there is to send."""
-        while True:
+        while not self._stopping:
             await self._take_turn()
             response = self.session.poll(self._server.clock())
             if response is None:

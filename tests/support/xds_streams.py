@@ -134,18 +134,25 @@ class Stream:
     """One raw stream, `delta` or not, of a separate service (`only_type`) or ADS. An async context manager."""
 
     def __init__(
-        self, port: int, *, delta: bool, only_type: str | None = None, node: str = "raw", **options: int
+        self,
+        port: int,
+        *,
+        delta: bool,
+        only_type: str | None = None,
+        node: str = "raw",
+        reads: bool = True,
     ) -> None:
+        """`reads` False: it takes nothing from the wire beyond what gRPC's flow control lets through."""
         self.delta = delta
         self.node = node
         self._only_type = only_type
-        settings = [("grpc.max_receive_message_length", -1), *options.items()]
+        settings = [("grpc.max_receive_message_length", -1)]
         self._channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=settings)
         method: Any = self._channel.stream_stream(METHODS[only_type, delta])
         self._call: Any = method()
         self._first = True
         self._answers: asyncio.Queue[Answer | None] = asyncio.Queue()
-        self._reader = asyncio.create_task(self._receive())
+        self._reader = asyncio.create_task(self._receive() if reads else asyncio.sleep(0))
 
     async def _receive(self) -> None:
         """Apart from `read`, for a read that is given up ends the call."""

@@ -70,8 +70,11 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
+    """Some of an answer: the resources' names, their joined entries, and a version that stands for them."""
+
     names: tuple[str, ...]
     resources: bytes
+    version: str
 
 
 @dataclass(slots=True)
@@ -94,7 +97,8 @@ class ResourceCache:
             WeakValueDictionary()
         )
         self._plans: _Recent[tuple[Chunk, ...]] = _Recent(remembered)
-        self._versions: _Recent[str] = _Recent(remembered)
+        self._version: _Recent[str] = _Recent(remembered)
+        self._versions: _Recent[dict[str, str]] = _Recent(remembered)
 
     # For those who have resources
 
@@ -107,6 +111,7 @@ class ResourceCache:
 
     def publish(self, changes: Iterable[ScopeChange], *, changed_at: float | None = None) -> Generation:
         """Make `changes`, all at once, and mark the sessions that they concern. A resource of equal version changes nothing."""
+        changes = tuple(changes)
         self._generation += 1
         generation = Generation(self._generation, changed_at if changed_at is not None else 0.0)
         counted = generation if changed_at is not None else None
@@ -205,30 +210,29 @@ class ResourceCache:
         """All that `to` wants, in pieces of bounded size, joined once for all clients that want the same."""
 
         def make() -> tuple[Chunk, ...]:
-            chunks, names, parts, size = list[Chunk](), list[str](), list[bytes](), 0
-            for name, resource in wanted(maps, to):
-                entry = resource.delta if delta else resource.sotw
-                if names and delta and size + len(entry) > CHUNK:
-                    chunks.append(Chunk(tuple(names), b"".join(parts)))
-                    names, parts, size = [], [], 0
-                names.append(name)
-                parts.append(entry)
-                size += len(entry)
-            chunks.append(Chunk(tuple(names), b"".join(parts)))
+            chunks, some, size = list[Chunk](), list[Resource](), 0
+            for _, resource in wanted(maps, to):
+                if some and delta and size + len(resource.delta) > CHUNK:
+                    chunks.append(_chunk(some, delta=delta))
+                    some, size = [], 0
+                some.append(resource)
+                size += len(resource.delta)
+            chunks.append(_chunk(some, delta=delta))
             return tuple(chunks)
 
         return self._plans.get((maps, type_url, to, delta), make)
 
     def version(self, maps: Maps, to: Subscription) -> str:
         """A version of everything that `to` wants: the same whenever and wherever that is the same."""
+        return self._version.get(
+            (maps, "", to, False), lambda: version_of(resource for _, resource in wanted(maps, to))
+        )
 
-        def make() -> str:
-            mark = 0
-            for _, resource in wanted(maps, to):
-                mark ^= resource.mark
-            return f"{mark:016x}"
-
-        return self._versions.get((maps, "", to, False), make)
+    def versions(self, maps: Maps, to: Subscription) -> dict[str, str]:
+        """The version of each resource that `to` wants. Shared: to be read only."""
+        return self._versions.get(
+            (maps, "", to, False), lambda: {name: each.version for name, each in wanted(maps, to)}
+        )
 
     def _discard(self, scope: Hashable) -> None:
         """Forget a scope that holds nothing and that nobody waits for or subscribes to."""
@@ -257,6 +261,22 @@ def lookup(maps: Maps, name: str) -> Resource | None:
         if found is not None:
             return found
     return None
+
+
+def version_of(resources: Iterable[Resource]) -> str:
+    """A version of all of them, whatever their order."""
+    mark = 0
+    for resource in resources:
+        mark ^= resource.mark
+    return f"{mark:016x}"
+
+
+def _chunk(resources: list[Resource], *, delta: bool) -> Chunk:
+    return Chunk(
+        names=tuple([each.name for each in resources]),
+        resources=b"".join([each.delta if delta else each.sotw for each in resources]),
+        version=version_of(resources),
+    )
 
 
 def removed_entries(names: Iterable[str]) -> bytes:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 from pb.envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
 from xds import wire
-from xds.cache import CHUNK, Maps, lookup, removed_entries, wanted
-from xds.session import WILDCARD, Difference, Session
-from xds.state import ABSENT, UNKNOWN, TypeState
+from xds.cache import CHUNK, Subscription, lookup, removed_entries, version_of
+from xds.ordering import Order
+from xds.resource import Resource
+from xds.session import WILDCARD, Session
+from xds.state import ABSENT, NEW, InFlight, TypeState
+from xds.types import CLUSTER, ENDPOINT
 
 
 class DeltaSession(Session):
@@ -19,8 +23,13 @@ class DeltaSession(Session):
         state = self._state(request.type_url)
         type_url = self._kind(request.type_url)
         self._check_names(request.resource_names_subscribe)
+        add, leave = set(request.resource_names_subscribe), set(request.resource_names_unsubscribe)
         if state is None:
-            self._first(type_url, request)
+            wildcard = self._first_wildcard(type_url, add)
+            state = self._first(type_url, wildcard=wildcard, names=add - {WILDCARD})
+            if request.initial_resource_versions:
+                state.claimed = dict(request.initial_resource_versions)
+                self._resumed = self._resumed or type_url == CLUSTER
             return
         if request.response_nonce and state.in_flight and request.response_nonce == state.in_flight.nonce:
             if request.HasField("error_detail"):
@@ -28,111 +37,114 @@ class DeltaSession(Session):
             else:
                 self._acknowledged(state)
         # An ACK may change the subscription as well; so may a request with a nonce of long ago.
-        if request.resource_names_subscribe or request.resource_names_unsubscribe:
-            self._change(
-                state, set(request.resource_names_subscribe), set(request.resource_names_unsubscribe)
-            )
-
-    def _first(self, type_url: str, request: DeltaDiscoveryRequest) -> None:
-        names = set(request.resource_names_subscribe)
-        wildcard = self._first_wildcard(type_url, names)
-        state = self._subscribe(type_url, wildcard=wildcard, names=names - {WILDCARD})
-        state.unplanned = state.subscription
-        if request.initial_resource_versions:
-            state.claimed = dict(request.initial_resource_versions)
+        if add or leave:
+            self._change(state, add, leave)
 
     def _change(self, state: TypeState, add: set[str], leave: set[str]) -> None:
         was = state.subscription
         wildcard = (was.wildcard or WILDCARD in add) and WILDCARD not in leave
-        self._subscribe(state.type_url, wildcard=wildcard, names=(was.names | add - {WILDCARD}) - leave)
-        named = add - {WILDCARD}
-        if wildcard and not was.wildcard:
-            # Everything, of which what is held already need not be sent again.
-            maps = self._cache.maps(self.scopes, state.type_url)
-            state.mark(name for name, _ in wanted(maps, state.subscription))
-        if leave:
-            state.abandon()
-            for name in leave - {WILDCARD}:
-                # The client has forgotten it, whatever the wildcard says.
-                state.overlay[name] = UNKNOWN
-                state.dirty.add(name)
-        if not named:
-            return
-        fresh = self._cache.subscription(wildcard=False, names=named)
-        if state.unplanned is not None:
-            both = state.unplanned
-            state.unplanned = self._cache.subscription(wildcard=both.wildcard, names=both.names | named)
-        elif state.dirty or state.sent or state.queue or state.in_flight:
-            state.abandon()
-            state.ask_again(named)
-        else:
-            state.unplanned = fresh
+        asked = add - {WILDCARD} - leave
+        if state.claimed is not None:
+            for name in leave | asked:
+                state.claimed.pop(name, None)  # it no longer holds what it said
+        self._change_to(state, wildcard=wildcard, names=(was.names | asked) - leave, asked=asked)
+        if wildcard and state.unplanned is not state.subscription:
+            # It has forgotten them, whatever the wildcard says.
+            state.ask_new(leave - {WILDCARD})
 
-    def _plan(self, state: TypeState, maps: Maps) -> None:
-        asked = state.unplanned
+    def _says_removed(self, type_url: str) -> bool:  # noqa: ARG002 (of any type)
+        return True
+
+    def _plan(self, state: TypeState) -> None:
+        asked, maps = state.unplanned, self._maps(state.type_url)
         state.unplanned = None
         if asked is None:
             return
-        if state.claimed is not None:
-            # A reconnect: send what differs from what the client says it holds.
-            state.overlay.update(state.claimed)
-            state.dirty.update(name for name in state.claimed if state.subscription.wants(name))
-            state.dirty.update(
-                name for name, each in wanted(maps, asked) if state.claimed.get(name) != each.version
-            )
-            for name in asked.names - state.claimed.keys():
-                if lookup(maps, name) is None:
-                    state.overlay[name] = UNKNOWN
-                    state.dirty.add(name)
-            state.claimed = None
+        claimed, state.claimed = state.claimed, None
+        if claimed is not None:
+            self._resume(state, asked, claimed)
             return
+        if state.dirty:
+            state.dirty.difference_update(asked.names)
         plan = self._cache.plan(maps, state.type_url, asked, delta=True)
         # Everything of nothing is an answer too: without it a client would wait for its time limit.
         state.queue.extend((maps, chunk) for chunk in plan if chunk.names or asked.wildcard)
         if not asked.wildcard and sum(len(chunk.names) for chunk in plan) == len(asked.names):
             return  # all of them are there, as they nearly always are
         for name in [name for name in asked.names if lookup(maps, name) is None]:
-            state.overlay[name] = UNKNOWN
+            state.overlay[name] = NEW
             state.dirty.add(name)
 
-    def _respond(
-        self, type_url: str, state: TypeState, differences: dict[str, Difference], now: float
-    ) -> tuple[str, int, bytes] | None:
+    def _resume(self, state: TypeState, asked: Subscription, claimed: dict[str, str]) -> None:
+        """A reconnect: send what differs from what the client says it holds."""
+        maps = self._maps(state.type_url)
+        versions = self._cache.versions(maps, asked)
+        state.base = maps
+        if claimed != versions:
+            for name, version in claimed.items():
+                if asked.wants(name) and versions.get(name) != version:
+                    state.overlay[name] = version
+                    state.dirty.add(name)
+            for name in versions.keys() - claimed.keys():
+                state.overlay[name] = NEW if name in asked.names else ABSENT
+                state.dirty.add(name)
+        for name in asked.names - versions.keys() - claimed.keys():
+            state.overlay[name] = NEW
+            state.dirty.add(name)
+        if state.type_url == ENDPOINT and self._warming:
+            state.ask([name for name in self._warming if asked.wants(name) and name in claimed])
+            self._warming.clear()
+
+    def _respond(self, state: TypeState, order: Order, now: float) -> tuple[str, int, bytes] | None:
+        type_url = state.type_url
         if state.queue:
-            if not self._may_add(type_url, differences):
+            if not order.may_add(type_url):
                 return None
             maps, chunk = state.queue.popleft()
-            state.sent.append((maps, chunk))
-            return self._response(state, chunk.names, chunk.resources, (), now)
-        difference = differences.get(type_url)
+            state.sent.append((maps, chunk.names))
+            nonce = state.next_nonce()
+            self._sent(state, InFlight(nonce, chunk.version, chunk.names, (), now, maps=maps))
+            return (
+                type_url,
+                len(chunk.names),
+                wire.delta_response(type_url, chunk.version, chunk.resources, b"", nonce),
+            )
+        difference = order.differences.get(type_url)
         if difference is None:
             return None
-        changed = difference.changed if self._may_add(type_url, differences) else []
+        changed = _bounded(difference.changed) if order.may_add(type_url) else []
         gone = [*difference.unanswered]
-        if not changed and not difference.changed and self._may_remove(type_url, differences):
+        if not difference.changed and order.may_remove(type_url):
             gone += difference.removed
+        gone = _bounded_names(gone)
         if not changed and not gone:
             return None
-        size, some = 0, list(changed)
-        for place, resource in enumerate(changed):
-            size += len(resource.delta)
-            if size > CHUNK and place:
-                some = changed[:place]
-                break
-        for resource in some:
-            state.overlay[resource.name] = resource.version
-            state.dirty.discard(resource.name)
-        for name in gone:
-            state.overlay[name] = ABSENT
-            state.dirty.discard(name)
-        names = tuple(resource.name for resource in some)
-        return self._response(state, names, b"".join([resource.delta for resource in some]), tuple(gone), now)
+        before = state.tell(changed, gone)
+        nonce, version, names = state.next_nonce(), version_of(changed), tuple(each.name for each in changed)
+        self._sent(
+            state, InFlight(nonce, version, names, tuple(gone), now, told=tuple(changed), before=before)
+        )
+        resources = b"".join([each.delta for each in changed])
+        body = wire.delta_response(type_url, version, resources, removed_entries(gone), nonce)
+        return type_url, len(names) + len(gone), body
 
-    def _response(
-        self, state: TypeState, names: tuple[str, ...], resources: bytes, removed: tuple[str, ...], now: float
-    ) -> tuple[str, int, bytes]:
-        nonce = state.next_nonce()
-        version = self._cache.version(self._cache.maps(self.scopes, state.type_url), state.subscription)
-        self._sent(state, nonce, version, names, removed, now)
-        body = wire.delta_response(state.type_url, version, resources, removed_entries(removed), nonce)
-        return state.type_url, len(names) + len(removed), body
+
+def _bounded(resources: list[Resource]) -> list[Resource]:
+    """As many as one response may hold."""
+    size = 0
+    for place, resource in enumerate(resources):
+        size += len(resource.delta)
+        if size > CHUNK and place:
+            return resources[:place]
+    return resources
+
+
+def _bounded_names(names: Iterable[str]) -> list[str]:
+    """As many as one response may hold."""
+    some, size = list[str](), 0
+    for name in names:
+        size += len(name) + 4
+        if size > CHUNK and some:
+            break
+        some.append(name)
+    return some

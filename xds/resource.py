@@ -19,6 +19,7 @@ class Resource:
 
     `sotw` and `delta` are its entry in the two kinds of response. Beside the content, and never in the hash: `origin`, the documents
     and sources that made it; and `needs`, the resources that it refers to and that a client must have accepted before.
+    `mark`: 64 bits that stand for name and version; those of several resources are combined by exclusive or.
     """
 
     type_url: str
@@ -26,15 +27,9 @@ class Resource:
     version: str
     sotw: bytes = field(repr=False)
     delta: bytes = field(repr=False)
+    mark: int = field(repr=False)
     origin: tuple[str, ...] = ()
     needs: tuple[Name, ...] = ()
-
-    @property
-    def mark(self) -> int:
-        """64 bits that stand for name and version; those of several resources are combined by exclusive or."""
-        return int.from_bytes(
-            hashlib.blake2b(f"{self.name}\0{self.version}".encode(), digest_size=8).digest(), "big"
-        )
 
     @property
     def body(self) -> bytes:
@@ -56,6 +51,7 @@ def encode(
         version=version,
         sotw=wire.sotw_entry(type_url, body),
         delta=wire.delta_entry(type_url, name, version, body),
+        mark=int.from_bytes(hashlib.blake2b(f"{name}\0{version}".encode(), digest_size=8).digest(), "big"),
         origin=origin,
         needs=needs,
     )

@@ -11,17 +11,22 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from xds.cache import NOTHING, Generation, Maps, ResourceCache, lookup, wanted
+from xds.cache import NOTHING, Generation, Maps, ResourceCache, Subscription, wanted
 from xds.errors import ProtocolViolation
-from xds.resource import Resource
-from xds.state import ABSENT, UNKNOWN, InFlight, Refusal, TypeState
-from xds.types import CLUSTER, ENDPOINT, GATED, PREFIX, REMOVAL_ORDER, WILDCARD_BY_DEFAULT
+from xds.ordering import Order
+from xds.refusals import named
+from xds.refusals import parts as blame
+from xds.state import ABSENT, Doubt, InFlight, Refusal, TypeState
+from xds.types import CLUSTER, ENDPOINT, GATED, PREFIX, WHOLE_IN_SOTW, WILDCARD_BY_DEFAULT
 
 WILDCARD = "*"
 GENERATIONS = 256
 """How many publications a session is waited for at most: one that never answers is not waited for by more."""
 MESSAGE = 4096
 """Characters of a NACK's message that are kept."""
+ORIGINS = 100
+"""How many origins of refused resources are kept, about."""
+_RANK = {type_url: place for place, type_url in enumerate((CLUSTER, ENDPOINT, *GATED[1:]))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +36,6 @@ class Limits:
     names: int = 200_000
     name_length: int = 4096
     types: int = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """Between what a client holds of a type and what it should hold."""
-
-    changed: list[Resource]
-    removed: list[str]
-    unanswered: list[str]
 
 
 class Session(ABC):
@@ -70,6 +66,9 @@ class Session(ABC):
         self._on_refused = on_refused
         self._on_converged = on_converged
         self._generations: list[Generation] = []
+        # Whether the client said that it held clusters when it came, and those sent before it asked for endpoints.
+        self._resumed = False
+        self._warming: set[str] = set()
 
     # What the cache and the server say
 
@@ -112,126 +111,72 @@ class Session(ABC):
         """The next response to send: its type, how many resources it has, and its bytes. None: nothing for now."""
         if not self._cache.ready(self.scopes):
             return None
-        for type_url, state in self.states.items():
+        for state in self.states.values():
             if state.unplanned is not None:
-                self._plan(state, self._cache.maps(self.scopes, type_url))
-        differences = {kind: self._difference(state) for kind, state in self.states.items() if state.dirty}
-        for type_url, state in self.states.items():
-            if state.in_flight is not None:
-                continue
-            response = self._respond(type_url, state, differences, now)
-            if response is not None:
-                return response
+                self._plan(state)
+        if any(state.quarantine for state in self.states.values()):
+            for type_url in GATED:  # what is shared may hold something that refers to what was refused
+                if type_url in self.states and self.states[type_url].queue:
+                    self.states[type_url].abandon()
+        order = Order(self.states, self._maps, self._says_removed)
+        for state in self.states.values():
+            if state.in_flight is None:
+                response = self._respond(state, order, now)
+                if response is not None:
+                    return response
         self._settle()
         return None
 
     @property
     def settled(self) -> bool:
         """The client has acknowledged everything that it asked for so far, and it asked for something."""
-        return bool(self.states) and all(state.idle or self._stuck(state) for state in self.states.values())
+        return bool(self.states) and all(state.at_rest for state in self.states.values())
 
     @abstractmethod
-    def _respond(
-        self, type_url: str, state: TypeState, differences: dict[str, Difference], now: float
-    ) -> tuple[str, int, bytes] | None:
+    def _respond(self, state: TypeState, order: Order, now: float) -> tuple[str, int, bytes] | None:
         """The response for one type, if there is one to send now."""
 
     @abstractmethod
-    def _plan(self, state: TypeState, maps: Maps) -> None:
+    def _plan(self, state: TypeState) -> None:
         """Look up `state.unplanned`: it was waiting for the scopes to be ready."""
 
-    def _difference(self, state: TypeState) -> Difference:
-        """What of `state.dirty` is to be sent. Names that turn out not to differ are no longer dirty; those held back stay."""
-        maps = self._cache.maps(self.scopes, state.type_url)
-        only = set(state.splits[0]) if state.splits else None
-        changed, removed, unanswered = list[Resource](), list[str](), list[str]()
-        for name in tuple(state.dirty):
-            held, target = state.held(name), lookup(maps, name)
-            if not state.subscription.wants(name):
-                state.dirty.discard(name)
-                state.overlay.pop(name, None)
-            elif target is None:
-                state.quarantine.pop(name, None)
-                if held == ABSENT:
-                    state.dirty.discard(name)
-                elif held == UNKNOWN:
-                    unanswered.append(name)
-                else:
-                    removed.append(name)
-            elif target.version == held:
-                state.quarantine.pop(name, None)
-                state.dirty.discard(name)
-            elif state.quarantine.get(name) == target.version:
-                state.dirty.discard(name)  # refused as it is: it waits for other content
-            elif (only is None or name in only) and not self._lacks(target):
-                state.quarantine.pop(name, None)
-                changed.append(target)
-        if state.splits and not changed and state.in_flight is None:
-            state.splits.pop(0)  # what was left of it has changed or gone
-            return self._difference(state)
-        return Difference(changed, removed, unanswered)
+    @abstractmethod
+    def _says_removed(self, type_url: str) -> bool:
+        """Whether the protocol can tell that a resource of this type has gone."""
 
-    def _lacks(self, resource: Resource) -> bool:
-        """Whether the client refused something that `resource` refers to: then it stays back, for this client alone."""
-        return any(
-            (state := self.states.get(type_url)) is not None and name in state.quarantine
-            for type_url, name in resource.needs
-        )
+    def _maps(self, type_url: str) -> Maps:
+        return self._cache.maps(self.scopes, type_url)
 
-    def _may_add(self, type_url: str, differences: dict[str, Difference]) -> bool:
-        """Whether all that has to be there first was acknowledged."""
-        if type_url not in GATED:
-            return True
-        return all(self._added(each, differences) for each in GATED[: GATED.index(type_url)])
-
-    def _may_remove(self, type_url: str, differences: dict[str, Difference]) -> bool:
-        """Whether nothing refers to it any more."""
-        if type_url not in REMOVAL_ORDER and type_url != ENDPOINT:
-            return True
-        if not all(self._added(each, differences) for each in GATED):
-            return False
-        earlier = REMOVAL_ORDER if type_url == ENDPOINT else REMOVAL_ORDER[: REMOVAL_ORDER.index(type_url)]
-        return not any(each in differences and differences[each].removed for each in earlier)
-
-    def _added(self, type_url: str, differences: dict[str, Difference]) -> bool:
-        """Whether no addition or change of this type is left to be sent or acknowledged."""
-        state = self.states.get(type_url)
-        if state is None:
-            return True
-        if state.in_flight is not None or state.queue:
-            return False
-        return type_url not in differences or not differences[type_url].changed
-
-    def _sent(
-        self,
-        state: TypeState,
-        nonce: str,
-        version: str,
-        names: tuple[str, ...],
-        removed: tuple[str, ...],
-        now: float,
-    ) -> None:
-        state.version = version
-        state.in_flight = InFlight(nonce, version, names, removed, now)
+    def _sent(self, state: TypeState, flight: InFlight) -> None:
+        state.version = flight.version
+        state.in_flight = flight
         state.responses += 1
         if state.type_url == CLUSTER:
-            # Envoy warms a changed cluster until it has its endpoints, but does not ask for them.
-            endpoints = self.states.get(ENDPOINT)
-            again = [name for name in names if endpoints is not None and name in endpoints.subscription.names]
-            if endpoints is not None and again:
-                endpoints.abandon()
-                endpoints.ask_again(name for name in again if endpoints.held(name) not in {ABSENT, UNKNOWN})
+            self._send_endpoints_again(flight.names)
+
+    def _send_endpoints_again(self, clusters: Iterable[str]) -> None:
+        """Envoy warms a changed cluster until it has its endpoints, but does not ask for them."""
+        endpoints = self.states.get(ENDPOINT)
+        if endpoints is None or endpoints.unplanned is endpoints.subscription:
+            if self._resumed:
+                self._warming.update(clusters)  # the client may be about to say that it holds the endpoints
+            return
+        again = [name for name in clusters if endpoints.subscription.wants(name)]
+        if again:
+            endpoints.abandon()
+            endpoints.ask([name for name in again if endpoints.before(name) is not None])
 
     # ACK and NACK
 
     def _acknowledged(self, state: TypeState) -> None:
-        assert state.in_flight is not None  # noqa: S101 (the callers saw it)
-        state.acknowledged += 1
-        state.acknowledged_version = state.in_flight.version
-        if state.splits:
-            state.splits.pop(0)
+        flight = state.in_flight
+        assert flight is not None  # noqa: S101 (the callers saw it)
         state.in_flight = None
-        if not state.quarantine:
+        state.acknowledged += 1
+        state.acknowledged_version = flight.version
+        if state.splits and flight.names:
+            state.splits.popleft()
+        if not state.quarantine and not state.splits:
             state.refusal = None
         self._on_acknowledged(state.type_url)
 
@@ -241,38 +186,33 @@ class Session(ABC):
         assert flight is not None  # noqa: S101 (the callers saw it)
         state.in_flight = None
         state.abandon()
-        maps = self._cache.maps(self.scopes, state.type_url)
-        if state.splits:
-            state.splits.pop(0)
-        names = flight.names
-        named = [name for name in names if name and name in message]
-        culprits = named or (list(names) if len(names) == 1 else [])
-        blamed = tuple(culprits or names)
-        origins = (lookup(maps, name) for name in blamed[:100])
+        if state.splits and flight.names:
+            state.splits.popleft()
+        culprits, parts = blame(flight.names, message)
+        blamed = frozenset(culprits) or frozenset(named(flight.names, message)) or frozenset(flight.names)
+        origin: dict[str, None] = {}
+        for resource in flight.resources():
+            name = resource.name
+            if name in blamed and len(origin) < ORIGINS:
+                origin.update(dict.fromkeys(resource.origin))
+            if not state.subscription.wants(name):
+                continue
+            # Applied or not, nobody knows. Other content may have come meanwhile: that has not been refused.
+            state.overlay[name] = Doubt(flight.before.get(name))
+            state.dirty.add(name)
+            if name in culprits:
+                state.quarantine[name] = resource.version
+        state.back = frozenset()
+        state.splits.extendleft(reversed(parts))
         state.refusal = Refusal(
             version=flight.version,
             nonce=flight.nonce,
-            names=blamed,
+            names=tuple(name for name in flight.names if name in blamed),
             message=message[:MESSAGE],
             at=now,
-            origin=tuple(dict.fromkeys(line for each in origins if each for line in each.origin)),
+            origin=tuple(origin),
         )
-        state.ask_again(name for name in names if name not in culprits)
-        for name in culprits:
-            found = lookup(maps, name)
-            # Other content may have come meanwhile: that has not been refused.
-            if found is not None:
-                state.quarantine[name] = found.version
-            self._unheld(state, name)
-        if not culprits and len(names) > 1:
-            half = len(names) // 2
-            state.splits[:0] = [names[:half], names[half:]]
         self._on_refused(state.type_url, state.refusal)
-
-    def _unheld(self, state: TypeState, name: str) -> None:
-        """A refused resource: the client has what it had before, if anything; we tell by `base`."""
-        found = lookup(state.base, name)
-        state.overlay[name] = found.version if found is not None else ABSENT
 
     # Subscriptions
 
@@ -292,33 +232,78 @@ class Session(ABC):
     def _kind(self, type_url: str) -> str:
         return self._only_type or type_url
 
-    def _subscribe(self, type_url: str, *, wildcard: bool, names: Iterable[str]) -> TypeState:
-        """Make the subscription of a type what it should be; the state, new if it was the first."""
-        wanted_names = frozenset(names)
-        if len(wanted_names) > self._limits.names:
-            raise ProtocolViolation(f"more than {self._limits.names} names of {type_url}")
-        new = self._cache.subscription(wildcard=wildcard, names=wanted_names)
-        state = self.states.get(type_url)
-        if state is None:
-            state = TypeState(type_url, new, base=(NOTHING,))
-            self.states[type_url] = state
-            self._in_order()
-        elif state.subscription is new:
-            return state
-        else:
-            self._cache.unsubscribe(self, self.scopes, type_url, state.subscription)
-            state.subscription = new
+    def _first(self, type_url: str, *, wildcard: bool, names: Iterable[str]) -> TypeState:
+        """The state of a type that is asked for for the first time: everything is to be looked up."""
+        new = self._cache.subscription(wildcard=wildcard, names=self._limited(type_url, names))
+        state = TypeState(type_url, new, base=(NOTHING,), unplanned=new)
+        self.states[type_url] = state
+        # In the order in which types are sent, whatever order they were asked for in.
+        self.states = dict(sorted(self.states.items(), key=lambda item: _RANK.get(item[0], len(_RANK))))
         self._cache.subscribe(self, self.scopes, type_url, new)
         return state
+
+    def _change_to(
+        self, state: TypeState, *, wildcard: bool, names: Iterable[str], asked: Iterable[str]
+    ) -> None:
+        """Make the subscription what it should be. `asked` of its names are to be answered, whatever the client held."""
+        was, type_url = state.subscription, state.type_url
+        new = self._cache.subscription(wildcard=wildcard, names=self._limited(type_url, names))
+        if new is not was:
+            self._cache.unsubscribe(self, self.scopes, type_url, was)
+            self._cache.subscribe(self, self.scopes, type_url, new)
+            state.subscription = new
+        if state.unplanned is was:
+            state.unplanned = new  # nothing was looked up yet
+            return
+        if state.unplanned is not None:
+            pending, state.unplanned = state.unplanned, None
+            state.ask_new(pending.names)
+        if was.wildcard and not wildcard:
+            state.abandon()
+            known = state.overlay.keys() | state.quarantine.keys() | state.dirty
+            for name in [name for name in known if not new.wants(name)]:
+                state.forget(name)
+        else:
+            left = was.names - new.names if not wildcard else frozenset[str]()
+            if left:
+                state.abandon()
+            for name in left:
+                state.forget(name)
+        if wildcard and not was.wildcard:
+            self._widen(state, was)
+        fresh = list(asked)
+        for name in fresh:
+            state.quarantine.pop(name, None)  # it is asked for again: so it is tried again
+        if (
+            was.wildcard
+            or not state.idle
+            or state.sent
+            or state.overlay
+            or (not self.delta and type_url in WHOLE_IN_SOTW)
+        ):
+            state.abandon()
+            state.ask([name for name in fresh if was.wants(name)])
+            state.ask_new([name for name in fresh if not was.wants(name)])
+        elif fresh:
+            state.unplanned = self._cache.subscription(wildcard=False, names=fresh)
+
+    def _widen(self, state: TypeState, was: Subscription) -> None:
+        """Everything is wanted now: of what was not, the client holds nothing, whatever `base` says."""
+        state.abandon()
+        for name, _ in wanted(self._maps(state.type_url), state.subscription):
+            if name not in was.names:
+                state.overlay[name] = ABSENT
+                state.dirty.add(name)
+
+    def _limited(self, type_url: str, names: Iterable[str]) -> frozenset[str]:
+        limited = frozenset(names)
+        if len(limited) > self._limits.names:
+            raise ProtocolViolation(f"more than {self._limits.names} names of {type_url}")
+        return limited
 
     def _check_names(self, names: Iterable[str]) -> None:
         if max(map(len, names), default=0) > self._limits.name_length:
             raise ProtocolViolation(f"a resource name of more than {self._limits.name_length} characters")
-
-    def _in_order(self) -> None:
-        """States in the order in which types are sent, whatever order they were asked for in."""
-        rank = {type_url: place for place, type_url in enumerate((CLUSTER, ENDPOINT, *GATED[1:]))}
-        self.states = dict(sorted(self.states.items(), key=lambda item: rank.get(item[0], len(rank))))
 
     @staticmethod
     def _first_wildcard(type_url: str, names: Iterable[str]) -> bool:
@@ -334,14 +319,6 @@ class Session(ABC):
             for generation in self._generations:
                 self._leave(generation)
             self._generations.clear()
-
-    def _stuck(self, state: TypeState) -> bool:
-        """Everything that may be sent was; what is left is held back because of a refusal."""
-        if state.in_flight is not None or state.queue or state.unplanned is not None:
-            return False
-        maps = self._cache.maps(self.scopes, state.type_url)
-        left = (lookup(maps, name) for name in state.dirty)
-        return all(each is not None and self._lacks(each) for each in left)
 
     def _leave(self, generation: Generation) -> None:
         generation.waiting.discard(id(self))

@@ -2,20 +2,27 @@
 
 For clusters, listeners and scoped routes a response holds everything that the client wants, and what is missing is removed. For
 all other types a response holds only what changed, and nothing is ever removed.
+
+The version of a response is a hash of what the client holds with it. So a client that comes back with the version of everything
+that it wants now needs no answer; for a response that leaves something out, it is a version that never equals such a one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
 from pb.envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest
 from xds import wire
-from xds.cache import Maps, lookup, wanted
+from xds.cache import lookup, version_of, wanted
+from xds.ordering import Difference, Order
 from xds.resource import Resource
-from xds.session import WILDCARD, Difference, Session
-from xds.state import ABSENT, UNKNOWN, TypeState
-from xds.types import WHOLE_IN_SOTW
+from xds.session import WILDCARD, Session
+from xds.state import InFlight, TypeState
+from xds.types import CLUSTER, ENDPOINT, WHOLE_IN_SOTW
+
+PARTIAL = "~"
+"""Ends the version of a response with which the client does not hold everything yet."""
 
 
 class SotwSession(Session):
@@ -28,10 +35,12 @@ class SotwSession(Session):
         self._check_names(request.resource_names)
         names = set(request.resource_names)
         if state is None:
-            wildcard = self._first_wildcard(type_url, names)
-            state = self._subscribe(type_url, wildcard=wildcard, names=names - {WILDCARD})
-            state.unplanned = state.subscription
+            state = self._first(
+                type_url, wildcard=self._first_wildcard(type_url, names), names=names - {WILDCARD}
+            )
+            state.unnamed = not names
             state.claimed_version = request.version_info
+            self._resumed = self._resumed or (type_url == CLUSTER and bool(request.version_info))
             return
         if request.response_nonce != str(state.nonces or ""):
             return  # stale: the client has not seen our last response yet, and will ask again when it has
@@ -45,141 +54,104 @@ class SotwSession(Session):
     def _change(self, state: TypeState, names: set[str]) -> None:
         """The names of a request are all that the client wants: make that its subscription."""
         was = state.subscription
-        # A client that began with an empty list goes on to mean everything by it; one that named names means nothing.
-        wildcard = WILDCARD in names or (not names and was.wildcard)
+        # A client that never named anything goes on to mean everything by an empty list; any other means nothing by it.
+        state.unnamed = state.unnamed and not names
+        wildcard = WILDCARD in names or (state.unnamed and was.wildcard)
         named = names - {WILDCARD}
-        if wildcard == was.wildcard and named == was.names:
-            return
-        self._subscribe(state.type_url, wildcard=wildcard, names=named)
-        fresh = named - was.names
-        if wildcard and not was.wildcard:
-            state.mark(name for name, _ in wanted(self._maps(state), state.subscription))
-        if state.unplanned is not None:
-            state.unplanned = state.subscription
-        elif state.type_url in WHOLE_IN_SOTW:
-            state.abandon()
-            state.ask_again(fresh)
-        elif fresh:
-            if state.dirty or state.sent or state.queue or state.in_flight:
-                state.abandon()
-                state.ask_again(fresh)
-            else:
-                state.unplanned = self._cache.subscription(wildcard=False, names=fresh)
+        if wildcard != was.wildcard or named != was.names:
+            self._change_to(state, wildcard=wildcard, names=named, asked=named - was.names)
 
-    def _plan(self, state: TypeState, maps: Maps) -> None:
-        asked = state.unplanned
+    def _says_removed(self, type_url: str) -> bool:
+        return type_url in WHOLE_IN_SOTW
+
+    def _plan(self, state: TypeState) -> None:
+        asked, maps = state.unplanned, self._maps(state.type_url)
         state.unplanned = None
         if asked is None:
             return
+        if state.dirty:
+            state.dirty.difference_update(asked.names)
         claimed, state.claimed_version = state.claimed_version, ""
-        if claimed and claimed == self._cache.version(maps, state.subscription):
+        warming = state.type_url == ENDPOINT and bool(self._warming)
+        if state.type_url == ENDPOINT:
+            self._warming.clear()
+        if claimed and not warming and claimed == self._cache.version(maps, state.subscription):
             state.base = maps  # a reconnect, and the client holds just this
-            state.acknowledged_version = claimed
+            state.version = state.acknowledged_version = claimed
             return
         for chunk in self._cache.plan(maps, state.type_url, asked, delta=False):
             if chunk.names or state.type_url in WHOLE_IN_SOTW:
                 state.queue.append((maps, chunk))
 
-    def _respond(
-        self, type_url: str, state: TypeState, differences: dict[str, Difference], now: float
-    ) -> tuple[str, int, bytes] | None:
+    def _respond(self, state: TypeState, order: Order, now: float) -> tuple[str, int, bytes] | None:
+        type_url = state.type_url
         if state.queue:
-            if not self._may_add(type_url, differences):
+            if not order.may_add(type_url):
                 return None
             maps, chunk = state.queue.popleft()
-            state.sent.append((maps, chunk))
-            version = self._cache.version(maps, state.subscription)
-            return self._response(state, version, chunk.names, chunk.resources, now)
-        difference = differences.get(type_url)
+            state.sent.append((maps, chunk.names))
+            version = self._version(state) if type_url not in WHOLE_IN_SOTW else chunk.version
+            flight = InFlight(state.next_nonce(), version, chunk.names, (), now, maps=maps)
+            return self._response(state, flight, chunk.resources)
+        difference = order.differences.get(type_url)
         if difference is None:
             return None
         if type_url in WHOLE_IN_SOTW:
-            return self._respond_whole(state, difference, differences, now)
-        for name in (*difference.removed, *difference.unanswered):
-            # There is no way to say "gone": the client forgets it with what refers to it.
-            state.overlay[name] = ABSENT
-            state.dirty.discard(name)
-        if not difference.changed or not self._may_add(type_url, differences):
+            return self._respond_whole(state, difference, order, now)
+        changed = difference.changed
+        if not changed or not order.may_add(type_url):
             return None
-        self._told(state, difference.changed)
-        version = self._cache.version(self._maps(state), state.subscription)
-        names = tuple(resource.name for resource in difference.changed)
-        return self._response(
-            state, version, names, b"".join([each.sotw for each in difference.changed]), now
+        before = state.tell(changed, ())
+        names = tuple(resource.name for resource in changed)
+        flight = InFlight(
+            state.next_nonce(), self._version(state), names, (), now, told=tuple(changed), before=before
         )
+        return self._response(state, flight, b"".join([each.sotw for each in changed]))
 
     def _respond_whole(
-        self, state: TypeState, difference: Difference, differences: dict[str, Difference], now: float
+        self, state: TypeState, difference: Difference, order: Order, now: float
     ) -> tuple[str, int, bytes] | None:
         """Everything: what is new; what may not be removed yet, or was refused, as the client has it."""
-        for name in difference.unanswered:
-            state.overlay[name] = ABSENT
-            state.dirty.discard(name)
-        removing = not difference.changed and self._may_remove(state.type_url, differences)
-        adding = bool(difference.changed) and self._may_add(state.type_url, differences)
-        if not adding and not (removing and difference.removed):
+        adding = difference.changed if order.may_add(state.type_url) else []
+        removing = difference.removed if not difference.changed and order.may_remove(state.type_url) else []
+        if not adding and not removing and not difference.unanswered:
             return None
-        kept = () if removing else tuple(difference.removed)
-        new = {resource.name for resource in difference.changed}
-        maps = self._maps(state)
-        if not kept and not state.quarantine and state.dirty <= new | set(difference.removed):
+        gone = (*removing, *difference.unanswered)
+        before = state.tell(adding, gone)
+        maps = self._maps(state.type_url)
+        if not state.quarantine and not state.dirty:
             whole = self._cache.plan(maps, state.type_url, state.subscription, delta=False)[0]
-            version, count, resources = (
-                self._cache.version(maps, state.subscription),
-                len(whole.names),
-                whole.resources,
-            )
+            version, resources = whole.version, whole.resources
         else:
-            entries = list(self._entries(state, maps, new, kept))
-            mark = 0
-            for each in entries:
-                mark ^= each.mark
-            version, count, resources = (
-                f"{mark:016x}",
-                len(entries),
-                b"".join([each.sotw for each in entries]),
-            )
-        self._told(state, difference.changed)
-        removed = tuple(difference.removed) if removing else ()
-        for name in removed:
-            state.overlay[name] = ABSENT
-            state.dirty.discard(name)
-        type_url, _, body = self._response(state, version, tuple(new), resources, now, removed)
-        return type_url, count, body
+            entries = list(self._entries(state))
+            version, resources = version_of(entries), b"".join([each.sotw for each in entries])
+        names = tuple(each.name for each in adding)
+        flight = InFlight(state.next_nonce(), version, names, gone, now, told=tuple(adding), before=before)
+        return self._response(state, flight, resources)
 
-    def _entries(
-        self, state: TypeState, maps: Maps, new: set[str], kept: Iterable[str]
-    ) -> Iterable[Resource]:
+    def _entries(self, state: TypeState) -> Iterator[Resource]:
+        """What the client is to hold with this response, while some of what it wants stays back."""
+        maps = self._maps(state.type_url)
         for name, resource in wanted(maps, state.subscription):
-            if name in new or state.held(name) == resource.version:
+            if state.held(name) == resource.version:
                 yield resource
-                continue
-            old = lookup(state.base, name)
-            if old is not None and state.held(name) in {old.version, UNKNOWN}:
-                yield old
-        for name in kept:
-            old = lookup(state.base, name)
-            if old is not None:
-                yield old
+            else:
+                yield from _as_before(state, name)
+        for name in state.dirty:
+            if lookup(maps, name) is None:
+                yield from _as_before(state, name)
 
-    @staticmethod
-    def _told(state: TypeState, changed: Iterable[Resource]) -> None:
-        for resource in changed:
-            state.overlay[resource.name] = resource.version
-            state.dirty.discard(resource.name)
+    def _version(self, state: TypeState) -> str:
+        """That of everything, if the client holds all of it with what is sent now."""
+        everything = self._cache.version(self._maps(state.type_url), state.subscription)
+        return everything + PARTIAL if state.dirty or state.quarantine or state.queue else everything
 
-    def _maps(self, state: TypeState) -> Maps:
-        return self._cache.maps(self.scopes, state.type_url)
+    def _response(self, state: TypeState, flight: InFlight, resources: bytes) -> tuple[str, int, bytes]:
+        self._sent(state, flight)
+        body = wire.sotw_response(state.type_url, flight.version, resources, flight.nonce)
+        return state.type_url, len(flight.names), body
 
-    def _response(
-        self,
-        state: TypeState,
-        version: str,
-        names: tuple[str, ...],
-        resources: bytes,
-        now: float,
-        removed: tuple[str, ...] = (),
-    ) -> tuple[str, int, bytes]:
-        nonce = state.next_nonce()
-        self._sent(state, nonce, version, names, removed, now)
-        return state.type_url, len(names), wire.sotw_response(state.type_url, version, resources, nonce)
+
+def _as_before(state: TypeState, name: str) -> Iterable[Resource]:
+    before = state.before(name)
+    return (before,) if isinstance(before, Resource) else ()

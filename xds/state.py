@@ -11,13 +11,30 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from xds.cache import Chunk, Maps, Subscription, lookup
+from xds.resource import Resource
 
 ABSENT = ""
 """The held version of a name that the client does not have."""
 UNKNOWN = "?"
-"""That of a name of which we cannot tell: it was asked for anew, or a response with it was refused."""
+"""That of a name of which we cannot tell: see `Doubt`."""
 SHOWN = 8
 """How many names a status lists."""
+
+Known = Resource | str
+"""What a client holds under a name: a resource, a version that it told us of, or ABSENT."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A name that the client asked for anew, or that stood in a refused response: it is sent again whatever the client holds.
+
+    `before` is what it certainly held before, and perhaps still holds; None: nothing that we know of.
+    """
+
+    before: Known | None
+
+
+NEW = Doubt(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,36 +51,53 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class InFlight:
-    """A response that is neither acknowledged nor refused yet."""
+    """A response that is neither acknowledged nor refused yet. `before`: what its names were held as, where they were.
+
+    `maps` are those that `names` came from, for a response that clients share; None: `told` has the resources.
+    """
 
     nonce: str
     version: str
     names: tuple[str, ...]
     removed: tuple[str, ...]
     sent_at: float
+    maps: Maps | None = None
+    told: tuple[Resource, ...] = ()
+    before: dict[str, Known] = field(default_factory=dict)
+
+    def resources(self) -> Iterable[Resource]:
+        """What was sent."""
+        if self.maps is None:
+            return self.told
+        found = (lookup(self.maps, name) for name in self.names)
+        return [each for each in found if each is not None]
 
 
 @dataclass(slots=True, eq=False)
 class TypeState:
-    """`queue` and `sent` hold chunks that clients share, until all of them were acknowledged: see `abandon`."""
+    """`queue` and `sent` hold what clients share (a whole first answer), until all of it was acknowledged: see `abandon`."""
 
     type_url: str
     subscription: Subscription
     base: Maps = ()
-    overlay: dict[str, str] = field(default_factory=dict)
+    overlay: dict[str, Known | Doubt] = field(default_factory=dict)
     dirty: set[str] = field(default_factory=set)
+    # Of `dirty`, what has to stay back until something else changes, as far as was found out when last asked.
+    back: frozenset[str] = frozenset()
     # Subscribed to, but not looked up yet: that waits until the scopes are ready.
     unplanned: Subscription | None = None
     claimed: dict[str, str] | None = None
     claimed_version: str = ""
+    # In the state of the world: no request has named anything yet, so that one without names means everything.
+    unnamed: bool = False
     queue: deque[tuple[Maps, Chunk]] = field(default_factory=deque)
-    sent: list[tuple[Maps, Chunk]] = field(default_factory=list)
+    sent: list[tuple[Maps, tuple[str, ...]]] = field(default_factory=list)
     in_flight: InFlight | None = None
     nonces: int = 0
     version: str = ""
     acknowledged_version: str = ""
     quarantine: dict[str, str] = field(default_factory=dict)
-    splits: list[tuple[str, ...]] = field(default_factory=list)
+    splits: deque[tuple[str, ...]] = field(default_factory=deque)
     refusal: Refusal | None = None
     responses: int = 0
     acknowledged: int = 0
@@ -73,33 +107,86 @@ class TypeState:
         """Nothing is on its way and nothing is left to be sent, except what is held back."""
         return self.in_flight is None and not self.queue and self.unplanned is None and not self.dirty
 
+    @property
+    def at_rest(self) -> bool:
+        """As `idle`, but for what has to stay back because the client refused something."""
+        return (
+            self.in_flight is None
+            and not self.queue
+            and self.unplanned is None
+            and (not self.dirty or self.dirty <= self.back)
+        )
+
     def held(self, name: str) -> str:
         """The version of `name` that the client holds: ABSENT, UNKNOWN, or a version."""
         known = self.overlay.get(name)
-        if known is not None:
-            return known
-        found = lookup(self.base, name)
-        return found.version if found is not None else ABSENT
+        if known is None:
+            found = lookup(self.base, name)
+            return found.version if found is not None else ABSENT
+        if isinstance(known, Doubt):
+            return UNKNOWN
+        return known if isinstance(known, str) else known.version
+
+    def before(self, name: str) -> Known | None:
+        """What the client certainly held last under `name`; None: nothing."""
+        known = self.overlay.get(name)
+        if isinstance(known, Doubt):
+            return known.before
+        return lookup(self.base, name) if known is None else known or None
 
     def mark(self, names: Iterable[str]) -> None:
+        """`names` may differ now from what the client holds."""
+        if self.unplanned is self.subscription:
+            return  # nothing was looked up yet
         self.abandon()
+        self.back = frozenset()
         self.dirty.update(names)
 
-    def ask_again(self, names: Iterable[str]) -> None:
-        """The client wants `names` whatever it held of them."""
+    def ask(self, names: Iterable[str]) -> None:
+        """`names` are sent whatever the client held of them, which it may still hold."""
+        self.abandon()
         for name in names:
-            self.overlay[name] = UNKNOWN
+            self.overlay[name] = Doubt(self.before(name))
             self.dirty.add(name)
 
+    def ask_new(self, names: Iterable[str]) -> None:
+        """The client does not hold `names`, and is to be told even that there is no such thing."""
+        self.abandon()
+        for name in names:
+            self.overlay[name] = NEW
+            self.dirty.add(name)
+
+    def tell(self, resources: Iterable[Resource], removed: Iterable[str]) -> dict[str, Known]:
+        """These are sent now; what was held before under the names of `resources`, where something was."""
+        before: dict[str, Known] = {}
+        for resource in resources:
+            known = self.before(resource.name)
+            if known is not None:
+                before[resource.name] = known
+            self.overlay[resource.name] = resource
+            self.dirty.discard(resource.name)
+        for name in removed:
+            self.overlay[name] = ABSENT
+            self.dirty.discard(name)
+        return before
+
+    def forget(self, name: str) -> None:
+        """The client no longer wants `name`."""
+        self.overlay.pop(name, None)
+        self.dirty.discard(name)
+        self.quarantine.pop(name, None)
+
     def abandon(self) -> None:
-        """Something changed while shared chunks were on their way: go on name by name."""
-        for maps, chunk in self.sent:
-            for name in chunk.names:
+        """Something changed while a shared answer was on its way: go on name by name."""
+        for maps, names in self.sent:
+            for name in names:
                 found = lookup(maps, name)
                 if found is not None:
-                    self.overlay[name] = found.version
+                    self.overlay[name] = found
         for _, chunk in self.queue:
-            self.ask_again(chunk.names)
+            for name in chunk.names:
+                self.overlay[name] = NEW
+                self.dirty.add(name)
         self.sent.clear()
         self.queue.clear()
 
@@ -108,8 +195,9 @@ class TypeState:
         if self.idle:
             self.base = current
             self.sent.clear()
-            self.overlay = {name: self.overlay.get(name, ABSENT) for name in self.quarantine}
             self.splits.clear()
+            if self.overlay:
+                self.overlay = {name: self.overlay.get(name, NEW) for name in self.quarantine}
 
     def next_nonce(self) -> str:
         """Nonces count from 1 in each stream and type, so that equal responses of different streams are equal bytes."""
@@ -120,6 +208,9 @@ class TypeState:
         """Some of the names that are on their way or waiting to be sent."""
         names: list[str] = list(self.in_flight.names[:SHOWN]) if self.in_flight else []
         for _, chunk in self.queue:
+            if len(names) >= SHOWN:
+                break
             names.extend(chunk.names[: SHOWN - len(names)])
-        names.extend(name for name, _ in zip(sorted(self.dirty), range(SHOWN - len(names)), strict=False))
+        if len(names) < SHOWN:
+            names.extend(sorted(self.dirty)[: SHOWN - len(names)])
         return tuple(dict.fromkeys(names))

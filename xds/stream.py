@@ -30,6 +30,9 @@ NODE_SIZE = 256 * 1024
 LAST_WORDS = 1.0
 """Seconds that a client has to take what is on its way when its stream ends."""
 
+TURN = 10
+"""How many times the silence that a client is allowed its whole turn may last."""
+
 
 async def serve_stream(server: XdsServer, context: Context, only_type: str | None, *, delta: bool) -> None:
     """Serve one stream from its first request to its end."""
@@ -82,6 +85,7 @@ class Stream:
         self._woken = asyncio.Event()
         self._wake = self._woken.set  # one object: the cache tells callers apart by it
         self._stopping = self._took_turn = self._has_turn = False
+        self._turn_began = 0.0
         self._turn_ends: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._ending: str | None = None
@@ -225,17 +229,18 @@ class Stream:
             return
         await self._server.first_turns.acquire()
         self._has_turn = True
+        self._turn_began = self._server.clock()
         self._limit_turn()
 
     def _limit_turn(self) -> None:
-        """A client that says nothing, or takes nothing, for too long does not keep the others waiting."""
+        """A client that says nothing, or takes nothing, or is never content does not keep the others waiting."""
         if not self._has_turn:
             return
         if self._turn_ends is not None:
             self._turn_ends.cancel()
-        self._turn_ends = asyncio.get_running_loop().call_later(
-            self._server.settings.first_configuration_silence, self._end_turn
-        )
+        silence = self._server.settings.first_configuration_silence
+        left = self._turn_began + TURN * silence - self._server.clock()
+        self._turn_ends = asyncio.get_running_loop().call_later(min(silence, left), self._end_turn)
 
     def _end_turn(self) -> None:
         if self._has_turn:
@@ -246,6 +251,7 @@ class Stream:
             self._turn_ends = None
 
     def _on_refused(self, type_url: str, refusal: Refusal) -> None:
+        self._end_turn()  # what is left of it goes piece by piece
         self._server.observer.rejected(self.client, type_url, refusal)
 
 

@@ -64,7 +64,9 @@ async def test_killed_and_restarted_under_load(
 
 
 async def resources_sent(mesh: Mesh) -> dict[str, float]:
-    return {kind: await mesh.metric(f'meshwright_xds_push_resources_total{{type="{kind}"}}') for kind in TYPES}
+    return {
+        kind: await mesh.metric(f'meshwright_xds_push_resources_total{{type="{kind}"}}') for kind in TYPES
+    }
 
 
 async def bytes_sent(mesh: Mesh, kind: str) -> float:

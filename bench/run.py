@@ -105,10 +105,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--beside",
         choices=("plain", "scoped"),
-        default="plain",
-        help="the peer's shape that rows compare with",
+        default="scoped",
+        help="the peer's shape that rows compare with: `scoped` is the same as Meshwright's (docs/adr/0003)",
     )
-    parser.add_argument("--lean", action="store_true", help="leave out TLS and the peer in our shape")
+    parser.add_argument("--lean", action="store_true", help="leave out TLS and the peer in the other shape")
     parser.add_argument("--check", action="store_true", help="exit with 1 if a ratio is above its limit")
     parser.add_argument("--output", type=Path, default=OUTPUT)
     return parser.parse_args()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import grpc
 import structlog
+from prometheus_client import Counter
 
 from meshwright.metrics import Metrics
 from xds.cache import Generation
@@ -22,6 +24,17 @@ class StreamObserver:
         """`closed` is told of each stream that ends."""
         self._metrics = metrics
         self._closed = closed
+        # Looking a counter up by its label costs more than counting.
+        self._pushes = functools.cache(self._counters_of_pushes)
+        self._acks = functools.cache(metrics.acks.labels)
+
+    def _counters_of_pushes(self, kind: str) -> tuple[Counter, Counter, Counter]:
+        metrics = self._metrics
+        return (
+            metrics.pushes.labels(kind),
+            metrics.push_bytes.labels(kind),
+            metrics.push_resources.labels(kind),
+        )
 
     def opened(self, client: str, protocol: str) -> None:
         self._metrics.streams.labels(protocol).inc()
@@ -38,14 +51,14 @@ class StreamObserver:
 
     def sent(self, client: str, type_url: str, resources: int, size: int) -> None:
         del client
-        kind = label(type_url)
-        self._metrics.pushes.labels(kind).inc()
-        self._metrics.push_bytes.labels(kind).inc(size)
-        self._metrics.push_resources.labels(kind).inc(resources)
+        pushes, size_of, count = self._pushes(label(type_url))
+        pushes.inc()
+        size_of.inc(size)
+        count.inc(resources)
 
     def acknowledged(self, client: str, type_url: str) -> None:
         del client
-        self._metrics.acks.labels(label(type_url)).inc()
+        self._acks(label(type_url)).inc()
 
     def rejected(self, client: str, type_url: str, refusal: Refusal) -> None:
         self._metrics.nacks.labels(label(type_url)).inc()

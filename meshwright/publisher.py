@@ -24,7 +24,7 @@ from mesh.views import (
     service_view,
 )
 from mesh.workload import Workload
-from meshwright.scopes import Local, Outbound, Proxyless, Scope, Secrets, Undiscovered
+from meshwright.scopes import Local, Outbound, Proxyless, Scope, Scopes, Secrets, Undiscovered
 from xds.cache import ScopeChange
 from xds.resource import Name, Resource, encode
 from xds.types import CLUSTER, LISTENER, ROUTE
@@ -63,6 +63,7 @@ class Publisher:
         self._renderer = renderer
         self._attached: dict[str, Attached] = {}
         self._watchers: dict[Key, set[str]] = {}
+        self._scopes = Scopes()
         self._contents: dict[Scope, dict[Key, dict[Name, Resource]]] = {}
         self._users: dict[Scope, int] = {}
         self._idle_since: dict[Scope, float] = {}
@@ -126,6 +127,7 @@ class Publisher:
         for scope in gone:
             del self._idle_since[scope]
             self._contents.pop(scope, None)
+        self._scopes.forget(gone)
         return gone
 
     def scopes_in_use(self) -> int:
@@ -139,7 +141,7 @@ class Publisher:
         if workload is None and attached.scopes and not isinstance(attached.scopes[0], Undiscovered):
             # It was deregistered with its proxy still running: what it has serves while it drains.
             return
-        scopes = self._scopes_of(attached, workload)
+        scopes = self._scopes.one(self._scopes_of(attached, workload))
         self._watch(client, attached, workload)
         if scopes == attached.scopes:
             return

@@ -1,8 +1,13 @@
-"""The scopes of resources that streams are given: values, so that proxies which see the same share one."""
+"""The scopes of resources that streams are given: values, so that proxies which see the same share one.
+
+They are looked up for every response and may be large, so each knows its hash; and equal ones are one object (`Scopes`), which a
+dictionary finds without comparing.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from mesh.names import Key
 from mesh.views import InboundView, OutboundListenersView, OutboundScope
@@ -13,6 +18,13 @@ class Outbound:
     """What callers with one view of the mesh see of it: clusters, endpoints, scoped routes and routes."""
 
     view: OutboundScope
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash(("outbound", self.view)))
+
+    def __hash__(self) -> int:
+        return self._hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +32,13 @@ class Proxyless:
     """The same for gRPC clients that speak xDS themselves, in the form that they understand (gRFC A27)."""
 
     view: OutboundScope
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash(("proxyless", self.view)))
+
+    def __hash__(self) -> int:
+        return self._hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +47,13 @@ class Local:
 
     listeners: OutboundListenersView
     inbound: InboundView
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash((self.listeners, self.inbound)))
+
+    def __hash__(self) -> int:
+        return self._hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +71,17 @@ class Undiscovered:
 
 
 Scope = Outbound | Proxyless | Local | Secrets | Undiscovered
+
+
+class Scopes:
+    """The one object for each value, while it is in use."""
+
+    def __init__(self) -> None:
+        self._known: dict[Scope, Scope] = {}
+
+    def one(self, scopes: Iterable[Scope]) -> tuple[Scope, ...]:
+        return tuple(self._known.setdefault(scope, scope) for scope in scopes)
+
+    def forget(self, scopes: Iterable[Scope]) -> None:
+        for scope in scopes:
+            self._known.pop(scope, None)

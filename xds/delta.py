@@ -31,11 +31,9 @@ class DeltaSession(Session):
                 state.claimed = dict(request.initial_resource_versions)
                 self._resumed = self._resumed or type_url == CLUSTER
             return
-        if request.response_nonce and state.in_flight and request.response_nonce == state.in_flight.nonce:
-            if request.HasField("error_detail"):
-                self._refused(state, request.error_detail.message, now)
-            else:
-                self._acknowledged(state)
+        if request.response_nonce:
+            error = request.error_detail.message if request.HasField("error_detail") else None
+            self._answered(state, request.response_nonce, error, now)
         # An ACK may change the subscription as well; so may a request with a nonce of long ago.
         if add or leave:
             self._change(state, add, leave)

@@ -10,18 +10,24 @@ from dataclasses import dataclass, field
 
 from xds.cache import Maps, lookup
 from xds.resource import Name, Resource
-from xds.state import ABSENT, TypeState
+from xds.state import ABSENT, InFlight, TypeState
 from xds.types import ENDPOINT, GATED, REMOVAL_ORDER
+
+LATE = 4
+"""How many responses of a type a client may leave unanswered: it is not sent more."""
 
 
 @dataclass(slots=True)
 class Difference:
-    """Between what a client holds of a type and what it should hold. `back`: what the client's refusals keep from being sent."""
+    """Between what a client holds of a type and what it should hold. `back`: what the client's refusals keep from being sent;
+    `waiting`: what refers to something that the client has not acknowledged yet.
+    """
 
     changed: list[Resource] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
     unanswered: list[str] = field(default_factory=list)
     back: set[str] = field(default_factory=set)
+    waiting: set[str] = field(default_factory=set)
 
 
 class Order:
@@ -32,21 +38,34 @@ class Order:
         states: Mapping[str, TypeState],
         maps: Callable[[str], Maps],
         says_removed: Callable[[str], bool],
+        late_before: float,
     ) -> None:
-        """`maps`: what is in force, by type; `says_removed`: whether the protocol can tell that one of a type has gone."""
+        """`maps`: what is in force, by type; `says_removed`: whether the protocol can tell that one of a type has gone.
+
+        What was sent at `late_before` or earlier and is not acknowledged no longer holds up what does not refer to it.
+        """
         self._states = states
         self._maps = maps
         self._says_removed = says_removed
+        self._late_before = late_before
+        self._on_their_way: dict[str, frozenset[str]] = {}
         self._refusals = any(state.quarantine for state in states.values())
         self.differences = {
             type_url: self._difference(state)
             for type_url, state in states.items()
-            if state.dirty and state.in_flight is None and not state.queue
+            if state.dirty and self.may_send(state) and not state.queue
         }
         if self._refusals and any(each.removed for each in self.differences.values()):
             self._keep_what_is_needed()
         for type_url, difference in self.differences.items():
             states[type_url].back = frozenset(difference.back)
+
+    def may_send(self, state: TypeState) -> bool:
+        """Whether the client has answered what was sent of this type, or may be sent more though it has not."""
+        return state.in_flight is None or (self._late(state.in_flight) and len(state.late) < LATE)
+
+    def _late(self, flight: InFlight) -> bool:
+        return flight.sent_at <= self._late_before
 
     def may_add(self, type_url: str) -> bool:
         """Whether all that has to be there first was acknowledged."""
@@ -58,19 +77,24 @@ class Order:
         """Whether nothing refers to it any more."""
         if type_url not in REMOVAL_ORDER and type_url != ENDPOINT:
             return True
-        if not all(self._added(each) for each in GATED):
+        if not all(self._added(each) and self._answered(each) for each in GATED):
             return False
         earlier = REMOVAL_ORDER if type_url == ENDPOINT else REMOVAL_ORDER[: REMOVAL_ORDER.index(type_url)]
         return not any(each in self.differences and self.differences[each].removed for each in earlier)
 
     def _added(self, type_url: str) -> bool:
-        """Whether no addition, change or removal of this type is on its way, and no addition or change left to be sent."""
+        """Whether no addition, change or removal of this type is on its way (or it is late), and no addition or change left to be sent."""
         state = self._states.get(type_url)
         if state is None:
             return True
-        if state.in_flight is not None or state.queue:
+        if state.queue or (state.in_flight is not None and not self._late(state.in_flight)):
             return False
-        return type_url not in self.differences or not self.differences[type_url].changed
+        difference = self.differences.get(type_url)
+        return difference is None or not (difference.changed or difference.waiting)
+
+    def _answered(self, type_url: str) -> bool:
+        state = self._states.get(type_url)
+        return state is None or (state.in_flight is None and not state.late)
 
     def _difference(self, state: TypeState) -> Difference:
         """What of `state.dirty` differs. Names that turn out not to differ are no longer dirty."""
@@ -80,7 +104,7 @@ class Order:
             difference = Difference()
             for name in tuple(state.dirty):
                 self._sort(state, name, lookup(maps, name), only, difference)
-            if difference.changed or not state.splits:
+            if difference.changed or difference.waiting or not state.splits:
                 return difference
             state.splits.popleft()  # what was left of it has changed or gone
 
@@ -112,6 +136,8 @@ class Order:
             state.dirty.discard(name)  # refused as it is: it waits for other content
         elif self._lacks(target, set()):
             into.back.add(name)
+        elif self._waits(target):
+            into.waiting.add(name)
         elif only is None or name in only:
             state.quarantine.pop(name, None)
             into.changed.append(target)
@@ -134,6 +160,37 @@ class Order:
             if target is not None and self._lacks(target, seen):
                 return True
         return False
+
+    def _waits(self, resource: Resource) -> bool:
+        """Whether the client has yet to acknowledge something that `resource` refers to.
+
+        Only what is sent before it counts, or two could wait for each other.
+        """
+        if not resource.needs or resource.type_url not in GATED:
+            return False
+        later = GATED[GATED.index(resource.type_url) :]
+        return any(
+            type_url not in later and self._unsettled(type_url, name) for type_url, name in resource.needs
+        )
+
+    def _unsettled(self, type_url: str, name: str) -> bool:
+        state = self._states.get(type_url)
+        if state is None or not state.subscription.wants(name):
+            return False
+        if name in state.dirty:
+            return True
+        if state.in_flight is None and not state.queue:
+            return False
+        on_their_way = self._on_their_way.get(type_url)
+        if on_their_way is None:
+            flights = [*state.late, *([state.in_flight] if state.in_flight is not None else [])]
+            on_their_way = frozenset(
+                name
+                for names in (*(each.names for each in flights), *(chunk.names for _, chunk in state.queue))
+                for name in names
+            )
+            self._on_their_way[type_url] = on_their_way
+        return name in on_their_way
 
     def _keep_what_is_needed(self) -> None:
         """What a client still uses in place of what it refused, or of what stays back, refers to things: those stay."""

@@ -6,8 +6,11 @@ import hashlib
 from dataclasses import dataclass, field
 
 from google.protobuf.any_pb2 import Any
+from google.protobuf.message import DecodeError
 
+from pb.envoy.config.cluster.v3.cluster_pb2 import Cluster
 from xds import wire
+from xds.types import CLUSTER
 
 Name = tuple[str, str]
 """A type URL and a resource's name."""
@@ -20,6 +23,7 @@ class Resource:
     `sotw` and `delta` are its entry in the two kinds of response. Beside the content, and never in the hash: `origin`, the documents
     and sources that made it; and `needs`, the resources that it refers to and that a client must have accepted before.
     `mark`: 64 bits that stand for name and version; those of several resources are combined by exclusive or.
+    `endpoints`: of a cluster, the name of its ClusterLoadAssignment.
     """
 
     type_url: str
@@ -30,6 +34,7 @@ class Resource:
     mark: int = field(repr=False)
     origin: tuple[str, ...] = ()
     needs: tuple[Name, ...] = ()
+    endpoints: str = ""
 
     @property
     def body(self) -> bytes:
@@ -54,4 +59,13 @@ def encode(
         mark=int.from_bytes(hashlib.blake2b(f"{name}\0{version}".encode(), digest_size=8).digest(), "big"),
         origin=origin,
         needs=needs,
+        endpoints=_endpoints(name, body) if type_url == CLUSTER else "",
     )
+
+
+def _endpoints(cluster: str, body: bytes) -> str:
+    try:
+        message = Cluster.FromString(body)
+    except DecodeError:
+        return cluster  # a client will say what is wrong with it
+    return message.eds_cluster_config.service_name or cluster

@@ -16,6 +16,7 @@ from xds.errors import ProtocolViolation
 from xds.ordering import Order
 from xds.refusals import named
 from xds.refusals import parts as blame
+from xds.resource import Resource
 from xds.state import ABSENT, Doubt, InFlight, Refusal, TypeState
 from xds.types import CLUSTER, ENDPOINT, GATED, PREFIX, WHOLE_IN_SOTW, WILDCARD_BY_DEFAULT
 
@@ -50,17 +51,21 @@ class Session(ABC):
         *,
         only_type: str | None = None,
         limits: Limits = Limits(),
+        ack_timeout: float = 20.0,
         on_marked: Callable[[], None] = lambda: None,
         on_acknowledged: Callable[[str], None] = lambda _: None,
         on_refused: Callable[[str, Refusal], None] = lambda *_: None,
         on_converged: Callable[[Generation], None] = lambda _: None,
     ) -> None:
-        """`only_type` is the type of a separate service; None on an aggregated stream."""
+        """`only_type` is the type of a separate service; None on an aggregated stream. What the client has not answered after
+        `ack_timeout` seconds holds up only what refers to it, and newer content of its type is sent after it.
+        """
         self.states: dict[str, TypeState] = {}
         self.scopes = scopes
         self._cache = cache
         self._only_type = only_type
         self._limits = limits
+        self._ack_timeout = ack_timeout
         self._on_marked = on_marked
         self._on_acknowledged = on_acknowledged
         self._on_refused = on_refused
@@ -79,7 +84,9 @@ class Session(ABC):
             generation.waiting.add(id(self))
             self._generations.append(generation)
             if len(self._generations) > GENERATIONS:
-                self._leave(self._generations.pop(0))
+                self._generations.pop(
+                    0
+                )  # it goes on to wait for this session, so it is never said to have converged
         self._on_marked()
 
     def rescope(self, scopes: tuple[Hashable, ...]) -> None:
@@ -102,7 +109,7 @@ class Session(ABC):
             self._cache.unsubscribe(self, self.scopes, type_url, state.subscription)
         self.states.clear()
         for generation in self._generations:
-            self._leave(generation)
+            generation.waiting.discard(id(self))
         self._generations.clear()
 
     # What is sent
@@ -116,16 +123,23 @@ class Session(ABC):
                 self._plan(state)
         if any(state.quarantine for state in self.states.values()):
             for type_url in GATED:  # what is shared may hold something that refers to what was refused
-                if type_url in self.states and self.states[type_url].queue:
-                    self.states[type_url].abandon()
-        order = Order(self.states, self._maps, self._says_removed)
+                state_of = self.states.get(type_url)
+                # A chunk without names says that there is nothing: a client waits for that as well.
+                if state_of is not None and any(chunk.names for _, chunk in state_of.queue):
+                    state_of.abandon()
+        order = Order(self.states, self._maps, self._says_removed, now - self._ack_timeout)
         for state in self.states.values():
-            if state.in_flight is None:
+            if order.may_send(state):
                 response = self._respond(state, order, now)
                 if response is not None:
                     return response
         self._settle()
         return None
+
+    def poll_at(self) -> float | None:
+        """When `poll` is to be called even if nothing happens: then a response counts as late. None: never."""
+        sent = [state.in_flight.sent_at for state in self.states.values() if state.in_flight is not None]
+        return min(sent) + self._ack_timeout if sent else None
 
     @property
     def settled(self) -> bool:
@@ -147,31 +161,48 @@ class Session(ABC):
     def _maps(self, type_url: str) -> Maps:
         return self._cache.maps(self.scopes, type_url)
 
-    def _sent(self, state: TypeState, flight: InFlight) -> None:
+    def _sent(self, state: TypeState, flight: InFlight, doubted: Iterable[Resource] = ()) -> None:
+        """`doubted` are sent as they were before, to a client that may have something newer."""
         state.version = flight.version
+        if state.in_flight is not None:
+            state.late.append(state.in_flight)
         state.in_flight = flight
         state.responses += 1
-        if state.type_url == CLUSTER:
-            self._send_endpoints_again(flight.names)
+        if state.type_url == CLUSTER and (self._resumed or ENDPOINT in self.states):
+            self._send_endpoints_again((*flight.resources(), *doubted))
 
-    def _send_endpoints_again(self, clusters: Iterable[str]) -> None:
+    def _send_endpoints_again(self, clusters: Iterable[Resource]) -> None:
         """Envoy warms a changed cluster until it has its endpoints, but does not ask for them."""
         endpoints = self.states.get(ENDPOINT)
         if endpoints is None or endpoints.unplanned is endpoints.subscription:
             if self._resumed:
-                self._warming.update(clusters)  # the client may be about to say that it holds the endpoints
+                # The client may be about to say that it holds the endpoints.
+                self._warming.update(each.endpoints for each in clusters)
             return
-        again = [name for name in clusters if endpoints.subscription.wants(name)]
+        again = [each.endpoints for each in clusters if endpoints.subscription.wants(each.endpoints)]
         if again:
             endpoints.abandon()
             endpoints.ask([name for name in again if endpoints.before(name) is not None])
 
     # ACK and NACK
 
-    def _acknowledged(self, state: TypeState) -> None:
+    def _answered(self, state: TypeState, nonce: str, error: str | None, now: float) -> None:
+        """A request has `nonce`: it acknowledges that response, or refuses it with `error`. Others, of long ago, do neither."""
         flight = state.in_flight
-        assert flight is not None  # noqa: S101 (the callers saw it)
-        state.in_flight = None
+        if flight is not None and flight.nonce == nonce:
+            state.in_flight = None
+            state.late.clear()  # clients answer in order
+        else:
+            flight = next((each for each in state.late if each.nonce == nonce), None)
+            if flight is None:
+                return
+            del state.late[: state.late.index(flight) + 1]
+        if error is None:
+            self._acknowledged(state, flight)
+        else:
+            self._refused(state, flight, error, now)
+
+    def _acknowledged(self, state: TypeState, flight: InFlight) -> None:
         state.acknowledged += 1
         state.acknowledged_version = flight.version
         if state.splits and flight.names:
@@ -180,11 +211,9 @@ class Session(ABC):
             state.refusal = None
         self._on_acknowledged(state.type_url)
 
-    def _refused(self, state: TypeState, message: str, now: float) -> None:
+    def _refused(self, state: TypeState, flight: InFlight, message: str, now: float) -> None:
         """Hold the culprit back until its content changes; where none is named, halve until it is alone."""
-        flight = state.in_flight
-        assert flight is not None  # noqa: S101 (the callers saw it)
-        state.in_flight = None
+        newer = frozenset(name for each in (*state.late, state.in_flight) if each for name in each.names)
         state.abandon()
         if state.splits and flight.names:
             state.splits.popleft()
@@ -195,7 +224,7 @@ class Session(ABC):
             name = resource.name
             if name in blamed and len(origin) < ORIGINS:
                 origin.update(dict.fromkeys(resource.origin))
-            if not state.subscription.wants(name):
+            if name in newer or not state.subscription.wants(name):
                 continue
             # Applied or not, nobody knows. Other content may have come meanwhile: that has not been refused.
             state.overlay[name] = Doubt(flight.before.get(name))
@@ -316,11 +345,8 @@ class Session(ABC):
         for type_url, state in self.states.items():
             state.settle(self._cache.maps(self.scopes, type_url))
         if self._generations and self.settled:
-            for generation in self._generations:
-                self._leave(generation)
-            self._generations.clear()
-
-    def _leave(self, generation: Generation) -> None:
-        generation.waiting.discard(id(self))
-        if not generation.waiting:
-            self._on_converged(generation)
+            done, self._generations = self._generations, []
+            for generation in done:
+                generation.waiting.discard(id(self))
+                if not generation.waiting:
+                    self._on_converged(generation)

@@ -18,7 +18,7 @@ from xds.cache import lookup, version_of, wanted
 from xds.ordering import Difference, Order
 from xds.resource import Resource
 from xds.session import WILDCARD, Session
-from xds.state import InFlight, TypeState
+from xds.state import UNKNOWN, InFlight, TypeState
 from xds.types import CLUSTER, ENDPOINT, WHOLE_IN_SOTW
 
 PARTIAL = "~"
@@ -42,14 +42,11 @@ class SotwSession(Session):
             state.claimed_version = request.version_info
             self._resumed = self._resumed or (type_url == CLUSTER and bool(request.version_info))
             return
-        if request.response_nonce != str(state.nonces or ""):
-            return  # stale: the client has not seen our last response yet, and will ask again when it has
-        if state.in_flight is not None:
-            if request.HasField("error_detail"):
-                self._refused(state, request.error_detail.message, now)
-            else:
-                self._acknowledged(state)
-        self._change(state, names)
+        error = request.error_detail.message if request.HasField("error_detail") else None
+        self._answered(state, request.response_nonce, error, now)
+        # With any other nonce the client has not seen our last response yet, and will name again what it wants when it has.
+        if request.response_nonce == str(state.nonces or ""):
+            self._change(state, names)
 
     def _change(self, state: TypeState, names: set[str]) -> None:
         """The names of a request are all that the client wants: make that its subscription."""
@@ -119,15 +116,17 @@ class SotwSession(Session):
         gone = (*removing, *difference.unanswered)
         before = state.tell(adding, gone)
         maps = self._maps(state.type_url)
+        doubted: list[Resource] = []
         if not state.quarantine and not state.dirty:
             whole = self._cache.plan(maps, state.type_url, state.subscription, delta=False)[0]
             version, resources = whole.version, whole.resources
         else:
             entries = list(self._entries(state))
+            doubted = [each for each in entries if state.held(each.name) == UNKNOWN]
             version, resources = version_of(entries), b"".join([each.sotw for each in entries])
         names = tuple(each.name for each in adding)
         flight = InFlight(state.next_nonce(), version, names, gone, now, told=tuple(adding), before=before)
-        return self._response(state, flight, resources)
+        return self._response(state, flight, resources, doubted)
 
     def _entries(self, state: TypeState) -> Iterator[Resource]:
         """What the client is to hold with this response, while some of what it wants stays back."""
@@ -146,8 +145,10 @@ class SotwSession(Session):
         everything = self._cache.version(self._maps(state.type_url), state.subscription)
         return everything + PARTIAL if state.dirty or state.quarantine or state.queue else everything
 
-    def _response(self, state: TypeState, flight: InFlight, resources: bytes) -> tuple[str, int, bytes]:
-        self._sent(state, flight)
+    def _response(
+        self, state: TypeState, flight: InFlight, resources: bytes, doubted: Iterable[Resource] = ()
+    ) -> tuple[str, int, bytes]:
+        self._sent(state, flight, doubted)
         body = wire.sotw_response(state.type_url, flight.version, resources, flight.nonce)
         return state.type_url, len(flight.names), body
 

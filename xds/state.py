@@ -93,6 +93,8 @@ class TypeState:
     queue: deque[tuple[Maps, Chunk]] = field(default_factory=deque)
     sent: list[tuple[Maps, tuple[str, ...]]] = field(default_factory=list)
     in_flight: InFlight | None = None
+    # Responses that were not answered in time, and that newer content was sent after.
+    late: list[InFlight] = field(default_factory=list)
     nonces: int = 0
     version: str = ""
     acknowledged_version: str = ""

@@ -12,6 +12,7 @@ from pb.envoy.service.discovery.v3.discovery_pb2 import (
     DiscoveryRequest,
     DiscoveryResponse,
 )
+from xds import wire
 from xds.cache import Generation, ResourceCache, ScopeChange
 from xds.delta import DeltaSession
 from xds.resource import Name, Resource, encode
@@ -31,9 +32,17 @@ def a_resource(
     origin: Iterable[str] = (),
     size: int = 0,
 ) -> Resource:
-    """The body says name and content: sessions never look into it."""
-    body = f"{name}={content}".encode() + b"." * size
+    """The body says name and content, in a field that no message has: sessions never look at it."""
+    body = wire.field(1000, f"{name}={content}".encode() + b"." * size)
     return encode(type_url, name, body, tuple(origin), tuple(needs))
+
+
+def read(body: bytes) -> str:
+    """Name and content, as `a_resource` wrote them."""
+    start = 2
+    while body[start] & 0x80:
+        start += 1
+    return body[start + 1 :].decode()
 
 
 def several(type_url: str, names: str, content: str = "1") -> tuple[Resource, ...]:
@@ -136,7 +145,7 @@ class DeltaTalk(_Talk):
             version=response.system_version_info,
             nonce=response.nonce,
             names=names,
-            bodies={each.name: each.resource.value.decode() for each in response.resources},
+            bodies={each.name: read(each.resource.value) for each in response.resources},
             removed=sorted(response.removed_resources),
             versions={each.name: each.version for each in response.resources},
             size=len(body),
@@ -209,7 +218,7 @@ class SotwTalk(_Talk):
         response = DiscoveryResponse.FromString(body)
         assert response.type_url == type_url
         assert all(each.type_url == type_url for each in response.resources)
-        bodies = [each.value.decode() for each in response.resources]
+        bodies = [read(each.value) for each in response.resources]
         names = sorted(each.partition("=")[0] for each in bodies)
         assert len(names) == len(set(names))
         return Said(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable
 
 import grpc
@@ -16,14 +17,21 @@ from xds.types import ALL_TYPES, short_name
 
 log = structlog.get_logger(__name__)
 
+LINES, LATELY = 20, 60.0
+"""Refusals of one proxy that are logged in so many seconds: finding a culprit may take hundreds, and a broken proxy never ends."""
+
 
 class StreamObserver:
     """An `xds.server.Observer`."""
 
-    def __init__(self, metrics: Metrics, closed: Callable[[str], None]) -> None:
+    def __init__(
+        self, metrics: Metrics, closed: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """`closed` is told of each stream that ends."""
         self._metrics = metrics
         self._closed = closed
+        self._clock = clock
+        self._logged: dict[str, tuple[float, int]] = {}
         # Looking a counter up by its label costs more than counting.
         self._pushes = functools.cache(self._counters_of_pushes)
         self._acks = functools.cache(metrics.acks.labels)
@@ -43,6 +51,7 @@ class StreamObserver:
     def closed(self, client: str, protocol: str) -> None:
         self._metrics.streams.labels(protocol).dec()
         log.info("proxy disconnected", proxy=client, protocol=protocol)
+        self._logged.pop(client, None)
         self._closed(client)
 
     def refused(self, peer: str, node: str, status: grpc.StatusCode, reason: str) -> None:
@@ -62,6 +71,12 @@ class StreamObserver:
 
     def rejected(self, client: str, type_url: str, refusal: Refusal) -> None:
         self._metrics.nacks.labels(label(type_url)).inc()
+        lines = self._lines(client)
+        if lines > LINES:
+            return
+        if lines == LINES:
+            log.warning("proxy goes on refusing: see `meshwright status`", proxy=client)
+            return
         log.warning(
             "proxy refused resources",
             proxy=client,
@@ -70,6 +85,15 @@ class StreamObserver:
             message=refusal.message[:1000],
             origin=refusal.origin[:10],
         )
+
+    def _lines(self, client: str) -> int:
+        """How often `client` has refused something before, lately."""
+        now = self._clock()
+        since, lines = self._logged.get(client, (now, 0))
+        if now - since > LATELY:
+            since, lines = now, 0
+        self._logged[client] = since, lines + 1
+        return lines
 
     def converged(self, generation: Generation, seconds: float) -> None:
         del generation

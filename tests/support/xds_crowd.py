@@ -76,7 +76,9 @@ class Crowd:
             response = DeltaDiscoveryResponse.FromString(data)
             reply = DeltaDiscoveryRequest(type_url=response.type_url, response_nonce=response.nonce)
             if kind == "nacking":
-                reply.error_detail.code, reply.error_detail.message = 13, "I do not like this"
+                # One in ten says so at length.
+                said = "I do not like this. " * (1 if number % 10 else 50_000)
+                reply.error_detail.code, reply.error_detail.message = 13, said
             await call.write(reply.SerializeToString())
 
     @staticmethod

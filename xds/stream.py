@@ -86,6 +86,7 @@ class Stream:
         self._wake = self._woken.set  # one object: the cache tells callers apart by it
         self._stopping = self._took_turn = self._has_turn = False
         self._turn_began = 0.0
+        self._alarm: asyncio.TimerHandle | None = None
         self._turn_ends: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._ending: str | None = None
@@ -95,6 +96,7 @@ class Stream:
             client.scopes,
             only_type=only_type,
             limits=server.settings.limits,
+            ack_timeout=server.settings.ack_timeout,
             on_marked=self._wake,
             on_acknowledged=lambda type_url: server.observer.acknowledged(client.id, type_url),
             on_refused=self._on_refused,
@@ -147,6 +149,8 @@ class Stream:
     def close(self) -> None:
         """The stream has ended, however it did."""
         self._end_turn()
+        if self._alarm is not None:
+            self._alarm.cancel()
         self._server.cache.forget(self.session.scopes, self._wake)
         self.session.close()
         self._server.remove(self)
@@ -219,6 +223,17 @@ class Stream:
             self._limit_turn()
         if self.session.settled or not self._took_turn:
             self._end_turn()
+        self._set_alarm()
+
+    def _set_alarm(self) -> None:
+        """Look again when an answer is overdue. An alarm that is set is left alone: an ACK does not need to unset it."""
+        due, now = self.session.poll_at(), self._server.clock()
+        if due is not None and due > now and self._alarm is None:
+            self._alarm = asyncio.get_running_loop().call_later(due - now, self._on_alarm)
+
+    def _on_alarm(self) -> None:
+        self._alarm = None
+        self._woken.set()
 
     async def _take_turn(self) -> None:
         """First configurations are large: only so many are on their way at the same time.

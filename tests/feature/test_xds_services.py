@@ -382,6 +382,40 @@ async def test_a_client_that_takes_nothing_can_be_sent_away(caplog: pytest.LogCa
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
+async def test_a_stream_that_breaks_inside_ends_and_is_not_left_without_updates(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with served(a_cluster("a")) as server, Stream(server.port, delta=True) as stream:
+        await stream.ask(CLUSTER)
+        await stream.acknowledge(await stream.read())
+
+        def broken(_: float) -> None:
+            raise ZeroDivisionError("a fault of ours")
+
+        monkeypatch.setattr(server.xds.streams()[0].session, "poll", broken)
+        server.publish(a_cluster("b"))
+        status, _ = await stream.status()
+        assert status is grpc.StatusCode.UNKNOWN
+        assert server.xds.clients() == []
+    assert "a fault of ours" in caplog.text
+
+
+@PROTOCOLS
+async def test_a_response_that_is_never_answered_does_not_hold_up_the_rest(delta: bool) -> None:
+    listener = resource(Listener(name="l"))
+    async with (
+        served(a_cluster("a"), listener, settings=XdsSettings(ack_timeout=0.5)) as server,
+        Stream(server.port, delta=delta) as stream,
+    ):
+        await stream.ask(CLUSTER)
+        assert (await stream.read()).type_url == CLUSTER
+        await stream.ask(LISTENER)
+        assert await stream.silent()  # clusters first
+        assert (await stream.read()).type_url == LISTENER
+        (clusters,) = (each for each in server.xds.clients()[0].types if each.type_url == CLUSTER)
+        assert clusters.late
+
+
 async def test_a_disconnected_client_is_told_why() -> None:
     async with served(a_cluster("a")) as server, Stream(server.port, delta=True) as stream:
         await stream.ask(CLUSTER)

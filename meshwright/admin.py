@@ -16,7 +16,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from mesh.names import Key
 from meshwright.metrics import Metrics
-from meshwright.status import Status
+from meshwright.status import Listing, Status
 
 SOCKET = "admin.sock"
 
@@ -27,6 +27,7 @@ class Answers:
 
     ready: Callable[[], str | None]
     status: Callable[[], Status]
+    listing: Callable[[], Listing]
     config_dump: Callable[[Key], str | None]
     release: Callable[[Key | None], int]
     refresh_metrics: Callable[[], None]
@@ -56,6 +57,7 @@ class Admin:
         private.add_routes(
             [
                 web.get("/status", self._status),
+                web.get("/listing", self._listing),
                 web.get("/config-dump/{namespace}/{workload}", self._config_dump),
                 web.post("/holds/release", self._release),
                 web.post("/holds/release/{namespace}/{service}", self._release),
@@ -103,6 +105,9 @@ class Admin:
     async def _status(self, _: web.Request) -> web.Response:
         return web.json_response(text=self._answers.status().model_dump_json())
 
+    async def _listing(self, _: web.Request) -> web.Response:
+        return web.json_response(text=self._answers.listing().model_dump_json())
+
     async def _config_dump(self, request: web.Request) -> web.Response:
         workload = Key(request.match_info["namespace"], request.match_info["workload"])
         dump = self._answers.config_dump(workload)
@@ -117,4 +122,7 @@ class Admin:
         if "service" in request.match_info:
             service = Key(request.match_info["namespace"], request.match_info["service"])
         released = self._answers.release(service)
+        if not released:
+            nothing = f"there is no hold on {service}" if service else "nothing is held"
+            return web.Response(status=404, text=f"{nothing}: `meshwright status` shows what is")
         return web.Response(text=f"{released} hold{'' if released == 1 else 's'}")

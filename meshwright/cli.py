@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.metadata
+import os
 import sys
 from datetime import timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -14,7 +17,7 @@ from meshwright.errors import MeshwrightError
 
 app = typer.Typer(
     name="meshwright",
-    help="Meshwright, a service mesh control plane: Consul, Kubernetes and files in, Envoy over xDS out.",
+    help="Meshwright, a service mesh control plane: services from Consul and files in, Envoy over xDS out.",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
@@ -148,7 +151,11 @@ def proxy(
     region: Annotated[str, typer.Option(help="Where this proxy is, for locality-aware balancing.")] = "",
     zone: Annotated[str, typer.Option(help="The zone in that region.")] = "",
     envoy: Annotated[
-        Path | None, typer.Option(envvar="ENVOY_BIN", help="Envoy's binary; found or installed if unset.")
+        Path | None,
+        typer.Option(
+            envvar="ENVOY_BIN",
+            help="Envoy's binary; ENVOY_BIN, the PATH and `meshwright envoy install` are looked at if unset.",
+        ),
     ] = None,
     envoy_log: Annotated[Path | None, typer.Option(help="Where Envoy logs; standard error if unset.")] = None,
     envoy_log_level: Annotated[
@@ -206,8 +213,9 @@ def token_create(
     """Make a join token and print it. It is shown this once and stored as a hash."""
     from ca.times import system_clock
     from ca.tokens import TokenStore
+    from meshwright.data_dir import used
 
-    token = TokenStore(data_dir).create(
+    token = TokenStore(used(data_dir)).create(
         namespace, service_account, now=system_clock(), workload=workload, ttl=_duration(ttl), uses=uses
     )
     typer.echo(token)
@@ -217,44 +225,107 @@ def token_create(
 def token_list(data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
     """List the join tokens: their ids, what they are bound to, and what is left of them. Secrets are not shown."""
     from ca.tokens import TokenStore
+    from meshwright.data_dir import used
     from meshwright.tables import tokens
 
-    tokens(TokenStore(data_dir).list())
+    tokens(TokenStore(used(data_dir)).list())
 
 
 @token_app.command("revoke")
-def token_revoke(token_id: str, data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
+def token_revoke(
+    token_id: Annotated[str, typer.Argument(metavar="ID", help="Its id, as `token list` shows it.")],
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+) -> None:
     """Make a join token useless from now on. Proxies that joined with it keep their certificates."""
     from ca.tokens import TokenStore
+    from meshwright.data_dir import used
 
-    TokenStore(data_dir).revoke(token_id)
+    # Somebody may give the whole token: its secret is not to be repeated.
+    just_id = token_id.removeprefix("mwj_").partition(".")[0]
+    TokenStore(used(data_dir)).revoke(just_id)
+    typer.echo(f"revoked {just_id}")
+
+
+class Output(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+
+
+OutputOption = Annotated[Output, typer.Option("--output", "-o", help="How to print it.")]
 
 
 @app.command()
 def status(
     data_dir: DataDir = DEFAULT_DATA_DIR,
-    output: Annotated[str, typer.Option("--output", "-o", help="table or json.")] = "table",
+    output: OutputOption = Output.TABLE,
+    check: Annotated[bool, typer.Option("--check", help="Exit with 1 if somebody should look.")] = False,
 ) -> None:
-    """Show each proxy: connected, what it acknowledged, what it refused and why; each source; what is held."""
+    """Show troubles first; then each source, and each proxy: connected, in sync, behind or refused, and why."""
     from meshwright.client import get_status
-    from meshwright.tables import show_status
+    from meshwright.tables import show_status, troubled
 
     found = asyncio.run(get_status(data_dir))
-    if output == "json":
+    if output is Output.JSON:
         typer.echo(found.model_dump_json(indent=2))
     else:
-        show_status(found)
+        show_status(found, release=f"meshwright hold release --data-dir {data_dir}")
+    raise typer.Exit(1 if check and troubled(found) else 0)
+
+
+@app.command()
+def services(data_dir: DataDir = DEFAULT_DATA_DIR, output: OutputOption = Output.TABLE) -> None:
+    """List the services of the mesh: ports, identities, how many instances serve, and who declared them."""
+    from meshwright.client import get_listing
+    from meshwright.tables import show_services
+
+    found = asyncio.run(get_listing(data_dir))
+    if output is Output.JSON:
+        typer.echo(found.model_dump_json(indent=2, include={"services"}))
+    else:
+        show_services(found.services)
+
+
+@app.command()
+def workloads(data_dir: DataDir = DEFAULT_DATA_DIR, output: OutputOption = Output.TABLE) -> None:
+    """List the workloads: what they serve, their ports and health, and whether their proxy is connected."""
+    from meshwright.client import get_listing
+    from meshwright.tables import show_workloads
+
+    found = asyncio.run(get_listing(data_dir))
+    if output is Output.JSON:
+        typer.echo(found.model_dump_json(indent=2, include={"workloads"}))
+    else:
+        show_workloads(found.workloads)
 
 
 @app.command("config-dump")
 def config_dump(
-    proxy: Annotated[str, typer.Argument(help="The proxy: <namespace>/<workload>.")],
+    proxy: Annotated[
+        str, typer.Argument(help="The proxy: <namespace>/<workload>; the namespace default may be left out.")
+    ],
     data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
     """Print what the control plane gives a proxy, as JSON, with where each resource comes from. Keys are never shown."""
+    from mesh.names import Key
     from meshwright.client import get_config_dump
 
-    typer.echo(asyncio.run(get_config_dump(data_dir, proxy)))
+    typer.echo(asyncio.run(get_config_dump(data_dir, Key.parse(proxy))))
+
+
+@app.command()
+def validate(
+    documents: Annotated[Path, typer.Argument(help="A directory of YAML documents.")],
+) -> None:
+    """Check documents without a control plane: exit with 1, and say what is wrong, if one would be refused."""
+    from meshwright.validation import validate_directory
+
+    errors, warnings, taken = validate_directory(documents)
+    for line in errors:
+        typer.echo(f"REFUSED {line}")
+    for line in warnings:
+        typer.echo(f"WARNING {line}")
+    typer.echo(f"{taken} documents are good, {len(errors)} errors, {len(warnings)} warnings")
+    raise typer.Exit(1 if errors else 0)
 
 
 @hold_app.command("release")
@@ -265,9 +336,11 @@ def hold_release(
     data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
     """Believe the registry: let the removals that are held take effect now."""
+    from mesh.names import Key
     from meshwright.client import release_holds
 
-    typer.echo(f"released {asyncio.run(release_holds(data_dir, service))}")
+    which = Key.parse(service) if service else None
+    typer.echo(f"released {asyncio.run(release_holds(data_dir, which))}")
 
 
 @envoy_app.command("install")
@@ -308,14 +381,33 @@ def _duration(text: str) -> timedelta:
     return timedelta(**{units[unit]: int(number)})
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(importlib.metadata.version("meshwright"))
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    del version
+
+
 def main() -> None:
     """Entry point: an error of ours is one message and exit code 1, anything else a traceback."""
+    # gRPC's own lines are not our log; what matters of them is told by us. It reads this when it is imported.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from ca.errors import CaError
+    from discovery.errors import DiscoveryError
     from envoy.errors import EnvoyError
     from mesh.errors import MeshError
+    from store.errors import StoreError
 
     try:
         app()
-    except (MeshwrightError, CaError, EnvoyError, MeshError) as error:
+    except (MeshwrightError, CaError, DiscoveryError, EnvoyError, MeshError, StoreError) as error:
         typer.echo(f"meshwright: {error}", err=True)
         sys.exit(1)

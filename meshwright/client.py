@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import quote
 
 import aiohttp
 
+from mesh.names import Key
 from meshwright.admin import SOCKET
 from meshwright.errors import UnreachableError
-from meshwright.status import Status
+from meshwright.status import Listing, Status
 
 
 async def get_status(data_dir: Path) -> Status:
     return Status.model_validate_json(await _ask(data_dir, "GET", "/status"))
 
 
-async def get_config_dump(data_dir: Path, proxy: str) -> str:
-    return await _ask(data_dir, "GET", f"/config-dump/{proxy}")
+async def get_listing(data_dir: Path) -> Listing:
+    return Listing.model_validate_json(await _ask(data_dir, "GET", "/listing"))
 
 
-async def release_holds(data_dir: Path, service: str | None) -> str:
-    return await _ask(data_dir, "POST", f"/holds/release/{service}" if service else "/holds/release")
+async def get_config_dump(data_dir: Path, proxy: Key) -> str:
+    return await _ask(data_dir, "GET", f"/config-dump/{_path(proxy)}")
+
+
+async def release_holds(data_dir: Path, service: Key | None) -> str:
+    return await _ask(data_dir, "POST", f"/holds/release/{_path(service)}" if service else "/holds/release")
+
+
+def _path(key: Key) -> str:
+    return f"{quote(key.namespace, safe='')}/{quote(key.name, safe='')}"
 
 
 async def _ask(data_dir: Path, method: str, path: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import os
 import random
 import signal
 import time
@@ -40,6 +41,7 @@ from mesh.names import Key
 from mesh.state import Merging, MeshState
 from meshwright import logs
 from meshwright.admin import Admin, Answers
+from meshwright.data_dir import held
 from meshwright.doors import Doors
 from meshwright.errors import SettingsError
 from meshwright.keeper import SecretKeeper
@@ -49,7 +51,7 @@ from meshwright.pipeline import Pace, Pipeline
 from meshwright.publisher import Publisher
 from meshwright.reports import Reports
 from meshwright.scopes import Scope, Secrets
-from meshwright.settings import Settings
+from meshwright.settings import Settings, unknown_variables
 from pb.meshwright.join.v1.join_pb2_grpc import add_JoinServiceServicer_to_server
 from store.directory import Directory
 from xds.cache import ResourceCache
@@ -61,6 +63,7 @@ DRAIN = 1.0
 RETRY = 10.0
 """Seconds after a certificate could not be renewed."""
 
+LAST_GOOD = "last-good"
 FILES = "files"
 """The name of the file source."""
 
@@ -70,6 +73,8 @@ log = structlog.get_logger(__name__)
 async def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT."""
     logs.configure(settings.log_level, settings.log_format)
+    for name in unknown_variables(os.environ):
+        log.warning("unknown environment variable: docs/settings.md lists the settings", variable=name)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -101,7 +106,8 @@ class ControlPlane:
 
     async def _start(self) -> None:
         settings, data_dir = self.settings, self.settings.data_dir
-        await asyncio.to_thread(data_dir.mkdir, mode=0o700, parents=True, exist_ok=True)
+        self._stack.enter_context(held(data_dir))
+        self._check_documents()
         authority = await asyncio.to_thread(
             BuiltinAuthority.open, data_dir, settings.trust_domain, system_clock
         )
@@ -132,7 +138,7 @@ class ControlPlane:
         pipeline.rescope = xds.rescope
         discovery = Discovery(
             tuple(self._sources()),
-            lastgood=LastGood(data_dir / "last-good"),
+            lastgood=LastGood(data_dir / LAST_GOOD),
             clock=time.monotonic,
             random=random.random,
             guard_settings=GuardSettings(longest=settings.hold),
@@ -164,6 +170,7 @@ class ControlPlane:
             Answers(
                 ready=reports.not_ready,
                 status=reports.status,
+                listing=reports.listing,
                 config_dump=reports.config_dump,
                 release=discovery.release,
                 refresh_metrics=reports.refresh_metrics,
@@ -204,6 +211,20 @@ class ControlPlane:
             ("loop lag", watch_loop_lag(metrics, time.monotonic)),
         ):
             group.start(name, work)
+
+    def _check_documents(self) -> None:
+        """A directory that never was is a mistake; one that is away for now has left a last good state."""
+        documents, known = self.settings.documents, self.settings.data_dir / LAST_GOOD
+        if documents is None or documents.is_dir():
+            return
+        if documents.exists():
+            raise SettingsError(
+                f"setting documents (--documents): {documents} is a file: give the directory that it is in"
+            )
+        if not known.exists():
+            raise SettingsError(
+                f"setting documents (--documents): there is no directory {documents}: make it, or name another"
+            )
 
     async def _listen(
         self, xds: XdsServer, joins: JoinService, certificate: ServerCertificate, settings: XdsSettings

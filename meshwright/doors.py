@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 import grpc
+import structlog
 
 from ca import control_plane
 from ca.errors import CaError, UnusablePeer
@@ -18,6 +19,8 @@ from meshwright.pipeline import Pipeline
 from meshwright.publisher import client_id
 from pb.envoy.config.core.v3.base_pb2 import Node
 from xds.server import Client, Peer, Refused
+
+log = structlog.get_logger(__name__)
 
 CERTIFICATE = "x509_pem_cert"
 """The entry of gRPC's auth context that holds the peer's verified leaf."""
@@ -52,6 +55,10 @@ class Doors:
             except CaError as error:
                 raise Refused(grpc.StatusCode.UNAVAILABLE, str(error)) from error
             self._proved_by[client_id(workload)] = holder
+        if workload not in self._pipeline.state.workloads:
+            log.warning(
+                "a proxy waits: no source declares its workload", proxy=str(workload), peer=peer.address
+            )
         proxyless = node.user_agent_name.startswith("gRPC")
         scopes = self._pipeline.attach(workload, proved=holder is not None, proxyless=proxyless)
         return Client(client_id(workload), scopes)

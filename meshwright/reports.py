@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import difflib
 import importlib.metadata
 import json
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,11 +22,22 @@ from discovery.supervisor import Discovery
 from discovery.supervisor import SourceState as Supervised
 from envoy.render import Renderer
 from mesh.names import Key
+from mesh.workload import Health
 from meshwright.keeper import SecretKeeper
 from meshwright.metrics import Metrics
 from meshwright.pipeline import Pipeline
 from meshwright.publisher import Publisher, client_id
-from meshwright.status import HoldStatus, ProxyStatus, Refusal, SourceState, Status, TypeStatus
+from meshwright.status import (
+    HoldStatus,
+    Listing,
+    ProxyStatus,
+    Refusal,
+    ServiceListing,
+    SourceState,
+    Status,
+    TypeStatus,
+    WorkloadListing,
+)
 from xds.resource import Resource
 from xds.server import XdsServer
 from xds.status import ClientStatus
@@ -61,14 +74,15 @@ class Reports:
 
     def status(self) -> Status:
         now, state = time.monotonic(), self.pipeline.state
-        sources = self.discovery.status()
+        sources, clients = self.discovery.status(), self.xds.clients()
+        several = {name for name, count in Counter(each.id for each in clients).items() if count > 1}
         return Status(
             version=version(),
             trust_domain=self.trust_domain,
             ready=self.xds.cache.is_open,
             services=len(state.services),
             workloads=len(state.workloads),
-            proxies=tuple(_proxy(each, now) for each in self.xds.clients()),
+            proxies=tuple(self._proxy(each, now, several) for each in clients),
             sources=tuple(
                 SourceState(
                     source=each.name,
@@ -99,6 +113,40 @@ class Reports:
             certificates={kind: when.isoformat(timespec="seconds") for kind, when in self._expiries()},
         )
 
+    def listing(self) -> Listing:
+        """Every service and every workload, as the mesh has them now."""
+        state, connected = self.pipeline.state, {each.client for each in self.xds.streams()}
+        services = []
+        for key, service in sorted(state.services.items()):
+            members = [state.workloads[member] for member in state.members.get(key, ())]
+            services.append(
+                ServiceListing(
+                    service=str(key),
+                    ports=tuple(f"{port.name}:{port.port}/{port.protocol.value}" for port in service.ports),
+                    accounts=tuple(identity.service_account for identity in state.identities(key)),
+                    endpoints=len(members),
+                    passing=sum(each.health is not Health.CRITICAL for each in members),
+                    source=state.owner(key) or "",
+                    origin=service.origin,
+                )
+            )
+        workloads = (
+            WorkloadListing(
+                workload=str(key),
+                services=tuple(each.name for each in workload.services),
+                account=workload.service_account,
+                address=workload.address,
+                ports=tuple(f"{port.name}:{port.app},{port.sidecar or '-'}" for port in workload.ports),
+                health=workload.health.value,
+                meshed=workload.meshed,
+                proxy="connected" if client_id(key) in connected else "",
+                source=state.workload_owner(key) or "",
+                origin=workload.origin,
+            )
+            for key, workload in sorted(state.workloads.items())
+        )
+        return Listing(services=tuple(services), workloads=tuple(workloads))
+
     def config_dump(self, workload: Key) -> str | None:
         """All that a proxy is given, as JSON, with versions and provenance; None if it is not connected."""
         streams = [stream for stream in self.xds.streams() if stream.client == client_id(workload)]
@@ -125,6 +173,57 @@ class Reports:
         for kind, when in self._expiries():
             self.metrics.expiry.labels(kind).set(when.timestamp())
 
+    def _proxy(self, client: ClientStatus, now: float, several: set[str]) -> ProxyStatus:
+        return ProxyStatus(
+            proxy=client.id,
+            state="waiting" if client.waiting else "connected",
+            peer=client.peer,
+            agent=client.agent,
+            protocol=client.protocol,
+            connected_for=now - client.connected_at,
+            note=self._note(client, several),
+            types=tuple(
+                TypeStatus(
+                    type=short_name(each.type_url),
+                    subscribed="everything" if each.subscribed is None else str(each.subscribed),
+                    sent=each.responses,
+                    acknowledged=each.acknowledged,
+                    in_sync=each.in_sync,
+                    late=each.late,
+                    pending=each.pending,
+                    held_back=each.held_back,
+                    refused=None
+                    if each.refusal is None
+                    else Refusal(
+                        names=each.refusal.names,
+                        message=each.refusal.message,
+                        version=each.refusal.version,
+                        age=now - each.refusal.at,
+                        origin=each.refusal.origin,
+                    ),
+                )
+                for each in client.types
+            ),
+        )
+
+    def _note(self, client: ClientStatus, several: set[str]) -> str:
+        """What an operator should know of a proxy that is connected, or waits, and yet does not serve as meant."""
+        state, key = self.pipeline.state, Key.parse(client.id)
+        workload = state.workloads.get(key)
+        if workload is None:
+            near = difflib.get_close_matches(client.id, map(str, state.workloads), n=1)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            if client.waiting and self.xds.cache.is_open:
+                return f"it waits: no source declares the workload {client.id}{hint}"
+            return (
+                f"no source declares the workload {client.id} any more{hint}: it keeps what it had, to drain"
+            )
+        if client.id in several:
+            return "more than one stream is open for this workload: are two proxies running as it?"
+        if not workload.meshed:
+            return "its workload is not meshed: callers do not use this sidecar; set meshed"
+        return ""
+
     def _expiries(self) -> Iterator[tuple[str, datetime]]:
         signing = self.authority.status()
         yield "root", signing.root_not_after
@@ -137,39 +236,6 @@ class Reports:
 
 def version() -> str:
     return importlib.metadata.version("meshwright")
-
-
-def _proxy(client: ClientStatus, now: float) -> ProxyStatus:
-    return ProxyStatus(
-        proxy=client.id,
-        state="waiting" if client.waiting else "connected",
-        peer=client.peer,
-        agent=client.agent,
-        protocol=client.protocol,
-        connected_for=now - client.connected_at,
-        types=tuple(
-            TypeStatus(
-                type=short_name(each.type_url),
-                subscribed="everything" if each.subscribed is None else str(each.subscribed),
-                sent=each.responses,
-                acknowledged=each.acknowledged,
-                in_sync=each.in_sync,
-                late=each.late,
-                pending=each.pending,
-                held_back=each.held_back,
-                refused=None
-                if each.refusal is None
-                else Refusal(
-                    names=each.refusal.names,
-                    message=each.refusal.message,
-                    version=each.refusal.version,
-                    age=now - each.refusal.at,
-                    origin=each.refusal.origin,
-                ),
-            )
-            for each in client.types
-        ),
-    )
 
 
 def _shown(resource: Resource) -> dict[str, Any]:

@@ -5,7 +5,10 @@ One model is the only list of settings: the options of the command line and docs
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
+import os
+from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -33,6 +36,12 @@ from mesh.identity import TRUST_DOMAIN
 from meshwright.errors import SettingsError
 
 ENV_PREFIX = "MESHWRIGHT_"
+PROXY_VARIABLES = frozenset(
+    ENV_PREFIX + name
+    for name in ("WORKLOAD", "PROXY_DATA_DIR", "CONTROL_PLANE", "JOIN", "BUNDLE", "TOKEN", "TOKEN_FILE", "PROXY_ADMIN_PORT",
+                 "DRAIN_TIME", "CACHE", "REWRITE_GOLDENS")
+)  # fmt: skip
+"""Variables of `meshwright proxy` and of the scripts, which are no settings of the control plane."""
 
 
 def _address(text: str) -> str:
@@ -212,7 +221,7 @@ def load(file: Path | None, options: dict[str, Any]) -> Settings:
     try:
         return Settings.model_validate(_merged(_merged(from_file, EnvSettingsSource(Settings)()), given))
     except ValidationError as error:
-        raise SettingsError(_explained(error)) from error
+        raise SettingsError(_explained(error, file, from_file)) from error
 
 
 def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -224,15 +233,45 @@ def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _explained(error: ValidationError) -> str:
+def _explained(error: ValidationError, file: Path | None, from_file: dict[str, Any]) -> str:
+    """A line for each thing that is wrong: the setting, where it was given, what would be right."""
     lines = []
     for each in error.errors(include_url=False, include_input=False):
-        name = ".".join(str(part) for part in each["loc"])
-        message = each["msg"].removeprefix("Value error, ")
+        parts = [str(part) for part in each["loc"]]
+        name = ".".join(parts)
         if not name:
-            lines.append(message)
-            continue
-        option = "--" + name.replace("_", "-").replace(".", "-")
-        variable = ENV_PREFIX + name.upper().replace(".", "__")
-        lines.append(f"setting {name} (option {option}, {variable}): {message}")
+            lines.append(each["msg"].removeprefix("Value error, "))
+        elif each["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(name, known(), n=1)
+            hint = f"did you mean {near[0]}?" if near else "docs/settings.md lists them all"
+            lines.append(f"{_given_by(parts, file, from_file)}: unknown setting {name}: {hint}")
+        else:
+            lines.append(
+                f"{_given_by(parts, file, from_file)}: setting {name}: {each['msg'].removeprefix('Value error, ')}"
+            )
     return "\n".join(lines)
+
+
+def known() -> tuple[str, ...]:
+    """The names of all settings."""
+    return (
+        *(name for name in Settings.model_fields if name != "consul"),
+        *(f"consul.{name}" for name in ConsulSettings.model_fields),
+    )
+
+
+def _given_by(parts: list[str], file: Path | None, from_file: dict[str, Any]) -> str:
+    """Where a setting came from: the environment wins over the file."""
+    variable = ENV_PREFIX + "__".join(parts).upper()
+    if variable in os.environ:
+        return f"environment variable {variable}"
+    at: Any = from_file
+    for part in parts:
+        at = at.get(part) if isinstance(at, dict) else None
+    return f"file {file}" if at is not None else "options"
+
+
+def unknown_variables(environment: Iterable[str]) -> list[str]:
+    """Variables that look like settings and are none."""
+    ours = {ENV_PREFIX + name.upper().replace(".", "__") for name in known()} | PROXY_VARIABLES
+    return sorted(name for name in environment if name.startswith(ENV_PREFIX) and name not in ours)

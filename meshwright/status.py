@@ -36,7 +36,7 @@ class TypeStatus(Shape):
 
 
 class ProxyStatus(Shape):
-    """A proxy. `state`: connected, or waiting (no source has named its workload yet)."""
+    """A proxy. `state`: connected, or waiting (no source has named its workload yet). `note`: what is odd about it."""
 
     proxy: str
     state: str
@@ -45,6 +45,39 @@ class ProxyStatus(Shape):
     protocol: str
     connected_for: float
     types: tuple[TypeStatus, ...]
+    note: str
+
+
+class ServiceListing(Shape):
+    """A service. `passing` of its `endpoints` take traffic."""
+
+    service: str
+    ports: tuple[str, ...]
+    accounts: tuple[str, ...]
+    endpoints: int
+    passing: int
+    source: str
+    origin: tuple[str, ...]
+
+
+class WorkloadListing(Shape):
+    """A workload. `proxy`: connected, or empty."""
+
+    workload: str
+    services: tuple[str, ...]
+    account: str
+    address: str
+    ports: tuple[str, ...]
+    health: str
+    meshed: bool
+    proxy: str
+    source: str
+    origin: tuple[str, ...]
+
+
+class Listing(Shape):
+    services: tuple[ServiceListing, ...]
+    workloads: tuple[WorkloadListing, ...]
 
 
 class HoldStatus(Shape):

@@ -1,106 +1,184 @@
-"""Tables for people, on the terminal."""
+"""What people read on the terminal. Troubles first; a line for each thing; nothing is cut off, whatever the width."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from ca.tokens import TokenRecord
-from meshwright.status import ProxyStatus, Status
+from meshwright.status import ProxyStatus, ServiceListing, Status, WorkloadListing
+
+WIDE = 240
+"""Columns where nobody looks: a pipe or a file has no width."""
 
 
-def show_status(status: Status, console: Console | None = None) -> None:
-    console = console or Console()
+def a_console() -> Console:
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=WIDE)
+
+
+def show_status(status: Status, release: str, console: Console | None = None) -> None:
+    """`release` is the command that ends holds, complete with its options."""
+    console = console or a_console()
     ready = (
-        "ready"
-        if status.ready
-        else "NOT READY: a source has not answered yet, and nothing is served until it has"
+        "ready" if status.ready else "NOT READY: a source has not answered yet; nobody is served until it has"
     )
-    console.print(
-        f"meshwright {status.version} · trust domain {status.trust_domain} · {ready} · "
-        f"{status.services} services, {status.workloads} workloads, {len(status.proxies)} proxies",
-        highlight=False,
+    _line(
+        console,
+        f"meshwright {status.version} · trust domain {status.trust_domain} · {ready} · {status.services} services, "
+        f"{status.workloads} workloads, {len(status.proxies)} proxies",
     )
-    _sources(status, console)
-    _proxies(status, console)
-    for hold in status.holds:
-        console.print(
-            Text(
-                f"HELD {hold.service} ({hold.source}): {hold.endpoints} endpoints, {hold.reason}. Ends in {_age(hold.ends_in)}, "
-                f"or now by: meshwright hold release {hold.service}",
-                style="yellow",
+    _troubles(status, release, console)
+    console.print()
+    _table(
+        console,
+        ("source", "state", "for", "services", "workloads", "refused", "warnings"),
+        [
+            (
+                each.source, each.state, age(each.since), str(each.services), str(each.workloads),
+                str(len(each.errors) or ""), str(len(each.warnings) or ""),
             )
-        )
-    for subject, problem in status.problems.items():
-        console.print(Text(f"NOT SENT {subject}: {problem}", style="red"))
-    for line in status.conflicts:
-        console.print(Text(f"CONFLICT {line}", style="yellow"))
+            for each in status.sources
+        ],
+    )  # fmt: skip
+    console.print()
+    if status.proxies:
+        rows = [
+            (each.proxy, _state(each), age(each.connected_for), each.protocol, each.agent)
+            for each in status.proxies
+        ]
+        _table(console, ("proxy", "state", "connected for", "protocol", "agent"), rows)
+    else:
+        console.print("no proxy is connected")
+    ends = ", ".join(f"{kind} {when}" for kind, when in status.certificates.items())
+    _line(console, f"\nfirst certificates to end: {ends}")
+
+
+def troubled(status: Status) -> bool:
+    """Whether somebody should look: something was refused, is held, failing or out of sync."""
+    return bool(
+        not status.ready
+        or status.holds
+        or status.problems
+        or status.conflicts
+        or any(each.error or each.errors for each in status.sources)
+        or any(kind.refused or kind.late for each in status.proxies for kind in each.types)
+        or any(each.state == "waiting" for each in status.proxies)
+    )
+
+
+def _troubles(status: Status, release: str, console: Console) -> None:
     for source in status.sources:
+        if source.error:
+            _line(console, f"FAILED {source.source}: {source.error}", "red")
         for line in source.errors:
-            console.print(Text(f"REFUSED {source.source}: {line}", style="red"))
-        for line in source.warnings:
-            console.print(Text(f"WARNING {source.source}: {line}", style="yellow"))
+            _line(console, f"REFUSED {source.source}: {line}", "red")
+    for subject, problem in status.problems.items():
+        _line(console, f"NOT SENT {subject}: Envoy would refuse it: {problem}", "red")
     for proxy in status.proxies:
         for kind in proxy.types:
             if kind.refused:
-                names = ", ".join(kind.refused.names) or "(Envoy names none)"
-                console.print(
-                    Text(f"NACK {proxy.proxy} {kind.type} {names}: {kind.refused.message}", style="red")
+                names = ", ".join(kind.refused.names[:5]) or "(Envoy names none)"
+                made_by = "".join(f"\n  made by {origin}" for origin in kind.refused.origin[:5])
+                _line(
+                    console, f"NACK {proxy.proxy} {kind.type} {names}: {kind.refused.message}{made_by}", "red"
                 )
-                for origin in kind.refused.origin:
-                    console.print(Text(f"  made by {origin}", style="red"))
-    for kind_of, when in status.certificates.items():
-        console.print(f"first expiry of {kind_of}: {when}", highlight=False)
-
-
-def _sources(status: Status, console: Console) -> None:
-    table = Table("source", "state", "for", "services", "workloads", "error", box=None, pad_edge=False)
-    for source in status.sources:
-        style = "red" if source.state == "failed" else None
-        table.add_row(
-            source.source, source.state, _age(source.since), str(source.services), str(source.workloads), source.error or "",
-            style=style,
-        )  # fmt: skip
-    console.print(table)
-
-
-def _proxies(status: Status, console: Console) -> None:
-    table = Table(
-        "proxy", "state", "for", "acknowledged", "pending", "refused", "agent", box=None, pad_edge=False
-    )
+            if kind.late:
+                _line(console, f"LATE {proxy.proxy}: no answer to a {kind.type} response", "red")
+    for hold in status.holds:
+        _line(
+            console,
+            f"HELD {hold.service} ({hold.source}): {hold.endpoints} endpoints stay as they were, because {hold.reason}. "
+            f"It ends in {age(hold.ends_in)}, or now by: {release} {hold.service}",
+            "yellow",
+        )
+    for line in status.conflicts:
+        _line(console, f"CONFLICT {line}", "yellow")
     for proxy in status.proxies:
-        table.add_row(*_row(proxy))
-    if status.proxies:
-        console.print(table)
-    else:
-        console.print("no proxy is connected")
+        if proxy.note:
+            _line(console, f"NOTE {proxy.proxy}: {proxy.note}", "yellow")
+    for source in status.sources:
+        for line in source.warnings:
+            _line(console, f"WARNING {source.source}: {line}", "yellow")
 
 
-def _row(proxy: ProxyStatus) -> tuple[str, ...]:
-    acknowledged = " ".join(f"{kind.type}:{kind.acknowledged}" for kind in proxy.types)
-    pending = " ".join(f"{kind.type}:{','.join(kind.pending)}" for kind in proxy.types if not kind.in_sync)
-    refused = " ".join(kind.type for kind in proxy.types if kind.refused)
-    return proxy.proxy, proxy.state, _age(proxy.connected_for), acknowledged, pending, refused, proxy.agent
+def _state(proxy: ProxyStatus) -> str:
+    """In a few words: waiting, in sync, or which types are behind or refused."""
+    if proxy.state == "waiting":
+        return "waiting"
+    refused = [kind.type for kind in proxy.types if kind.refused]
+    behind = [kind.type for kind in proxy.types if not kind.in_sync and not kind.refused]
+    parts = [f"refused {', '.join(refused)}"] if refused else []
+    parts += [f"behind in {', '.join(behind)}"] if behind else []
+    return "; ".join(parts) or "in sync"
+
+
+def show_services(services: Sequence[ServiceListing], console: Console | None = None) -> None:
+    rows = [
+        (
+            each.service, " ".join(each.ports), f"{each.passing}/{each.endpoints}", ", ".join(each.accounts), each.source,
+            ", ".join(each.origin),
+        )
+        for each in services
+    ]  # fmt: skip
+    _table(
+        console or a_console(), ("service", "ports", "serving", "identities", "source", "declared by"), rows
+    )
+
+
+def show_workloads(workloads: Sequence[WorkloadListing], console: Console | None = None) -> None:
+    rows = [
+        (
+            each.workload, " ".join(each.services), each.address, " ".join(each.ports), each.health,
+            "meshed" if each.meshed else "no sidecar", each.proxy, each.account, each.source,
+        )
+        for each in workloads
+    ]  # fmt: skip
+    headings = (
+        "workload",
+        "serves",
+        "address",
+        "ports (app, sidecar)",
+        "health",
+        "sidecar",
+        "proxy",
+        "account",
+        "source",
+    )
+    _table(console or a_console(), headings, rows)
 
 
 def tokens(records: Iterable[TokenRecord], console: Console | None = None) -> None:
-    console = console or Console()
-    table = Table("token", "identity", "workload", "expires", "used", box=None, pad_edge=False)
-    for record in records:
-        table.add_row(
+    rows = [
+        (
             record.token_id,
             f"ns/{record.namespace}/sa/{record.service_account}",
             record.workload or "any",
             record.expires.isoformat(timespec="seconds"),
             f"{record.used}/{record.uses}",
         )
+        for record in records
+    ]
+    _table(console or a_console(), ("token", "identity", "workload", "expires", "used"), rows)
+
+
+def _table(console: Console, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    table = Table(box=None, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
     console.print(table)
 
 
-def _age(seconds: float) -> str:
+def _line(console: Console, text: str, style: str = "") -> None:
+    console.print(Text(text, style=style), soft_wrap=True)
+
+
+def age(seconds: float) -> str:
     for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
         if seconds >= size:
             return f"{seconds / size:.0f}{unit}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shlex
 import signal
 import sys
 import tempfile
@@ -40,15 +41,19 @@ async def run_demo(*, check: bool) -> int:
     layout = plan()
     with tempfile.TemporaryDirectory(prefix="meshwright-demo-") as folder:
         try:
-            async with _mesh(Path(folder), layout):
+            async with _mesh(Path(folder), layout) as control_plane:
                 answers = await _requests(layout)
                 _show_hops(answers)
                 await _refuses_plaintext(layout)
                 if check:
                     console.print("The check passed.")
                     return 0
-                _invite(layout, Path(folder))
+                _invite(layout, Path(folder), control_plane.pid)
+                watching = asyncio.create_task(
+                    _watch(control_plane, shlex.join(_serve(Path(folder), layout)))
+                )
                 await stop.wait()
+                watching.cancel()
                 console.print("Stopping.")
         except DemoError as error:
             console.print(f"The demo failed: {error}")
@@ -57,35 +62,16 @@ async def run_demo(*, check: bool) -> int:
 
 
 @contextlib.asynccontextmanager
-async def _mesh(folder: Path, layout: Layout) -> AsyncIterator[None]:
-    """The whole mesh, up and answering; down again at the end."""
+async def _mesh(folder: Path, layout: Layout) -> AsyncIterator[asyncio.subprocess.Process]:
+    """The whole mesh, up and answering; down again at the end. Yields the control plane."""
     config, data = folder / "config", folder / "control-plane"
     config.mkdir()
     for name, text in documents(layout):
         (config / name).write_text(text)
     envoy = str(await asyncio.to_thread(_envoy))
     async with contextlib.AsyncExitStack() as running:
-        await running.enter_async_context(
-            _process(
-                folder / "control-plane.log",
-                *(
-                    sys.executable,
-                    "-m",
-                    "meshwright",
-                    "serve",
-                    "--data-dir",
-                    str(data),
-                    "--documents",
-                    str(config),
-                ),
-                *(
-                    "--xds-address",
-                    f"{ADDRESS}:{layout.xds_port}",
-                    "--join-address",
-                    f"{ADDRESS}:{layout.join_port}",
-                ),
-                *("--admin-address", f"{ADDRESS}:{layout.admin_port}", "--log-format", "console"),
-            )
+        control_plane = await running.enter_async_context(
+            _process(folder / "control-plane.log", *_serve(folder, layout))
         )
         await _until(lambda: _ready(layout), "the control plane is not ready", folder / "control-plane.log")
         for each in layout.instances:
@@ -119,7 +105,16 @@ async def _mesh(folder: Path, layout: Layout) -> AsyncIterator[None]:
         for each in layout.of("web"):
             log = folder / f"{each.name}-sidecar.log"
             await _until(lambda each=each: _passes(each), f"no request passes through {each.name}", log)  # type: ignore[misc]
-        yield
+        yield control_plane
+
+
+def _serve(folder: Path, layout: Layout) -> list[str]:
+    return [
+        *(sys.executable, "-m", "meshwright", "serve", "--data-dir", str(folder / "control-plane")),
+        *("--documents", str(folder / "config"), "--log-format", "console"),
+        *("--xds-address", f"{ADDRESS}:{layout.xds_port}", "--join-address", f"{ADDRESS}:{layout.join_port}"),
+        *("--admin-address", f"{ADDRESS}:{layout.admin_port}"),
+    ]
 
 
 def _envoy() -> Path:
@@ -268,13 +263,27 @@ def _show_hops(answers: list[list[dict[str, Any]]]) -> None:
         console.print(f"  {service} was called by {caller}")
 
 
-def _invite(layout: Layout, folder: Path) -> None:
-    web = layout.of("web")[0]
+def _invite(layout: Layout, folder: Path, control_plane: int) -> None:
+    """What to try next: lines that can be pasted as they are, however wide the terminal is."""
+    web, command = layout.of("web")[0], Path(sys.executable).parent / "meshwright"
+    lines = (
+        "",
+        "The mesh is up. Try, in another terminal:",
+        f"  curl -s http://{ADDRESS}:{web.app_port}/                                  # a request through the chain",
+        f"  curl -s -H 'Host: api.mesh' http://{ADDRESS}:{web.outbound_port}/              # as web-1, straight into its sidecar",
+        f"  {command} status --data-dir {folder}/control-plane",
+        f"  {command} workloads --data-dir {folder}/control-plane",
+        f"  kill -9 {control_plane}                                                # the control plane: requests go on",
+        f"Documents to edit: {folder}/config/*.yaml. Logs: {folder}/*.log. Ctrl-C ends everything.",
+    )
+    console.print("\n".join(lines), soft_wrap=True, markup=False)
+
+
+async def _watch(process: asyncio.subprocess.Process, command: str) -> None:
+    """Say so if the control plane ends, and how to bring it back."""
+    await process.wait()
     console.print(
-        "The mesh is up. Try:\n"
-        f"  curl -s http://{ADDRESS}:{web.app_port}/                              a request through the chain\n"
-        f"  curl -s -H 'Host: api.mesh' http://{ADDRESS}:{web.outbound_port}/          as web-1, straight into its sidecar\n"
-        f"  {Path(sys.executable).parent}/meshwright status --data-dir {folder}/control-plane\n"
-        f"  edit {folder}/config/*.yaml; logs are in {folder}\n"
-        "Ctrl-C ends it."
+        f"\nThe control plane has ended. The mesh goes on with what it has: send requests. To bring it back:\n  {command}",
+        soft_wrap=True,
+        markup=False,
     )

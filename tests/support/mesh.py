@@ -15,6 +15,7 @@ from typing import Any, Self
 import aiohttp
 import yaml
 
+from mesh.names import Key
 from meshwright.client import get_config_dump, get_status
 from meshwright.errors import UnreachableError
 from meshwright.status import Status
@@ -178,7 +179,7 @@ class Mesh:
             raise AssertionError(str(error)) from error
 
     async def config_dump(self, workload: str) -> Any:
-        return json.loads(await get_config_dump(self.data, f"default/{workload}"))
+        return json.loads(await get_config_dump(self.data, Key("default", workload)))
 
     # Workloads
 

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from meshwright.cli import app
 from meshwright.errors import SettingsError
-from meshwright.settings import load
+from meshwright.settings import load, unknown_variables
 from meshwright.settings_doc import table
 from tests.support.binaries import ROOT
 
@@ -59,7 +59,7 @@ def test_part_of_consul_from_each_place(tmp_path: Path, monkeypatch: pytest.Monk
         ({}, "no source of services"),
         (
             {"documents": "/x", "xds_address": "15010"},
-            "setting xds_address (option --xds-address, MESHWRIGHT_XDS_ADDRESS)",
+            "options: setting xds_address: is not HOST:PORT",
         ),
         ({"documents": "/x", "plaintext_address": "0.0.0.0:1"}, "loopback"),
         ({"documents": "/x", "trust_domain": "Not A Domain"}, "trust_domain"),
@@ -74,5 +74,23 @@ def test_a_wrong_setting_is_named_with_the_way_out(options: dict[str, object], s
 def test_an_unknown_setting_in_the_file_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "settings.yaml"
     file.write_text("documents: /x\ntrust_domian: x\n")
-    with pytest.raises(SettingsError, match="trust_domian"):
+    with pytest.raises(SettingsError) as caught:
         load(file, {})
+    assert str(caught.value) == f"file {file}: unknown setting trust_domian: did you mean trust_domain?"
+
+
+def test_a_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MESHWRIGHT_HOLD", "soon")
+    with pytest.raises(SettingsError, match="environment variable MESHWRIGHT_HOLD: setting hold"):
+        load(None, {"documents": "/x"})
+
+
+def test_variables_that_are_no_settings_are_found() -> None:
+    given = [
+        "MESHWRIGHT_TRUSTDOMAIN",
+        "MESHWRIGHT_TRUST_DOMAIN",
+        "MESHWRIGHT_CONSUL__URL",
+        "MESHWRIGHT_BUNDLE",
+        "PATH",
+    ]
+    assert unknown_variables(given) == ["MESHWRIGHT_TRUSTDOMAIN"]

@@ -11,7 +11,7 @@ from xds.cache import CHUNK, Subscription, lookup, removed_entries, version_of
 from xds.ordering import Order
 from xds.resource import Resource
 from xds.session import WILDCARD, Session
-from xds.state import ABSENT, NEW, InFlight, TypeState
+from xds.state import ABSENT, NEW, UNKNOWN, InFlight, TypeState
 from xds.types import CLUSTER, ENDPOINT
 
 
@@ -43,8 +43,10 @@ class DeltaSession(Session):
         wildcard = (was.wildcard or WILDCARD in add) and WILDCARD not in leave
         asked = add - {WILDCARD} - leave
         if state.claimed is not None:
-            for name in leave | asked:
+            for name in leave:
                 state.claimed.pop(name, None)  # it no longer holds what it said
+            for name in asked & state.claimed.keys():
+                state.claimed[name] = UNKNOWN  # it is to be answered, whatever it holds
         self._change_to(state, wildcard=wildcard, names=(was.names | asked) - leave, asked=asked)
         if wildcard and state.unplanned is not state.subscription:
             # It has forgotten them, whatever the wildcard says.

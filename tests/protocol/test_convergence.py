@@ -203,14 +203,17 @@ class Machine(RuleBasedStateMachine):
         self.settle()
 
 
+@pytest.mark.parametrize(
+    "examples", [100, pytest.param(2000, marks=[pytest.mark.heavy, pytest.mark.timeout(1800)])]
+)
 @pytest.mark.parametrize("refuses", [False, True], ids=["accepts", "refuses"])
 @pytest.mark.parametrize("delta", [True, False], ids=["delta", "sotw"])
-def test_a_client_ends_with_what_the_cache_has_for_it(*, delta: bool, refuses: bool) -> None:
+def test_a_client_ends_with_what_the_cache_has_for_it(*, delta: bool, refuses: bool, examples: int) -> None:
     chosen = type("Chosen", (Machine,), {"delta": delta, "refuses": refuses})
     run_state_machine_as_test(
         chosen,
         settings=settings(
-            max_examples=100,
+            max_examples=examples,
             stateful_step_count=25,
             deadline=None,
             suppress_health_check=list(HealthCheck),

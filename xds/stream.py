@@ -27,6 +27,11 @@ Context = grpc.aio.ServicerContext[bytes, bytes]
 NODE_SIZE = 256 * 1024
 """Bytes of a Node that are taken: real ones have some 60 KB, for Envoy lists its extensions."""
 
+REFUSALS, PAUSE = 32, 0.2
+"""How many more responses a client may refuse than acknowledge before it gets them at intervals of so many seconds. Each refusal is
+work, for its response is halved; finding one culprit among thousands takes a dozen, and about as many acknowledgements.
+"""
+
 LAST_WORDS = 1.0
 """Seconds that a client has to take what is on its way when its stream ends."""
 
@@ -85,6 +90,7 @@ class Stream:
         self._woken = asyncio.Event()
         self._wake = self._woken.set  # one object: the cache tells callers apart by it
         self._stopping = self._took_turn = self._has_turn = False
+        self._refusals = 0
         self._turn_began = 0.0
         self._alarm: asyncio.TimerHandle | None = None
         self._turn_ends: asyncio.TimerHandle | None = None
@@ -98,7 +104,7 @@ class Stream:
             limits=server.settings.limits,
             ack_timeout=server.settings.ack_timeout,
             on_marked=self._wake,
-            on_acknowledged=lambda type_url: server.observer.acknowledged(client.id, type_url),
+            on_acknowledged=self._on_acknowledged,
             on_refused=self._on_refused,
             on_converged=server.converged,
         )
@@ -212,6 +218,8 @@ class Stream:
     async def _write(self) -> None:
         """Send what there is to send."""
         while not self._stopping:
+            if self._refusals > REFUSALS:
+                await asyncio.sleep(PAUSE)
             await self._take_turn()
             response = self.session.poll(self._server.clock())
             if response is None:
@@ -265,7 +273,12 @@ class Stream:
             self._turn_ends.cancel()
             self._turn_ends = None
 
+    def _on_acknowledged(self, type_url: str) -> None:
+        self._refusals = max(0, self._refusals - 1)
+        self._server.observer.acknowledged(self.client, type_url)
+
     def _on_refused(self, type_url: str, refusal: Refusal) -> None:
+        self._refusals += 1
         self._end_turn()  # what is left of it goes piece by piece
         self._server.observer.rejected(self.client, type_url, refusal)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Awaitable, Callable
 
 import grpc
@@ -26,6 +27,7 @@ from xds.cache import ScopeChange
 from xds.resource import Resource
 from xds.server import XdsSettings
 from xds.session import Limits
+from xds.stream import PAUSE, REFUSALS
 from xds.types import (
     CLUSTER,
     ENDPOINT,
@@ -414,6 +416,18 @@ async def test_a_response_that_is_never_answered_does_not_hold_up_the_rest(delta
         assert (await stream.read()).type_url == LISTENER
         (clusters,) = (each for each in server.xds.clients()[0].types if each.type_url == CLUSTER)
         assert clusters.late
+
+
+async def test_who_refuses_everything_is_answered_at_its_own_expense() -> None:
+    many = [endpoints(str(number)) for number in range(300)]
+    async with served(*many) as server, Stream(server.port, delta=True) as stream:
+        await stream.ask(ENDPOINT, "*")
+        began, refused = time.monotonic(), 0
+        while time.monotonic() - began < 2:
+            answer = await stream.read()
+            await stream.ask(ENDPOINT, nonce=answer.nonce, error="no")
+            refused += 1
+        assert REFUSALS < refused < REFUSALS + 2 / PAUSE + 5  # it would be hundreds
 
 
 async def test_a_disconnected_client_is_told_why() -> None:

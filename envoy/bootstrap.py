@@ -20,6 +20,9 @@ from mesh.workload import Locality
 from pb.envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap
 from pb.envoy.config.cluster.v3.cluster_pb2 import Cluster
 from pb.envoy.config.core.v3.config_source_pb2 import ApiConfigSource, ApiVersion, ConfigSource
+from pb.envoy.extensions.resource_monitors.downstream_connections.v3.downstream_connections_pb2 import (
+    DownstreamConnectionsConfig,
+)
 from pb.envoy.extensions.transport_sockets.tls.v3.common_pb2 import SubjectAltNameMatcher, TlsParameters
 from pb.envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from pb.envoy.extensions.transport_sockets.tls.v3.tls_pb2 import UpstreamTlsContext
@@ -29,6 +32,10 @@ from pb.envoy.service.discovery.v3.discovery_pb2 import DiscoveryResponse
 SECRET_FILES = {"identity": "ads-identity.json", "roots": "ads-roots.json"}
 DRAIN_TIME = 45
 """Seconds that what was removed has to end its connections; Envoy's own default is ten minutes."""
+CONNECTIONS = "envoy.resource_monitors.global_downstream_max_connections"
+MAX_CONNECTIONS = 50_000
+"""Connections that all listeners take together: more are closed at once, before they can exhaust memory or descriptors.
+https://www.envoyproxy.io/docs/envoy/v1.40.0/configuration/best_practices/edge"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +88,8 @@ def bootstrap(given: BootstrapInput) -> Bootstrap:
         made.cluster_manager.local_cluster_name = names.LOCAL_CLUSTER
     _dynamic(made, given)
     listen_on(made.admin.address, given.admin_address, given.admin_port)
+    made.admin.ignore_global_conn_limit = True  # it is needed most where the limit is reached
+    _limits(made)
     for name, value in given.stats_tags:
         tag = made.stats_config.stats_tags.add()
         tag.tag_name = name
@@ -147,6 +156,13 @@ def _dynamic(made: Bootstrap, given: BootstrapInput) -> None:
     ads.grpc_services.add().envoy_grpc.cluster_name = names.CONTROL_PLANE
     for source in (made.dynamic_resources.lds_config, made.dynamic_resources.cds_config):
         _patient(source)
+
+
+def _limits(made: Bootstrap) -> None:
+    monitor = made.overload_manager.resource_monitors.add()
+    monitor.name = CONNECTIONS
+    limit = DownstreamConnectionsConfig(max_active_downstream_connections=MAX_CONNECTIONS)
+    pack(monitor.typed_config, limit)
 
 
 def _patient(source: ConfigSource) -> None:

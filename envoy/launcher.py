@@ -10,7 +10,7 @@ import contextlib
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from envoy.admin import AdminClient
 from envoy.bootstrap import DRAIN_TIME
@@ -30,6 +30,9 @@ __all__ = [
 
 POLL = 0.05
 """Seconds between two looks at what has no event to wait for."""
+
+REFUSED = r"^listener_manager\.lds\.update_rejected$"
+"""Counts the updates of listeners of which Envoy refused a part."""
 
 BUSY = r"^(http|tcp)\.inbound.*\.downstream_cx_active$|^http\.outbound.*\.downstream_rq_active$"
 """What draining waits for: callers' connections, and requests of the application that have no answer yet."""
@@ -137,6 +140,31 @@ class EnvoyProcess:
             await asyncio.sleep(POLL)
         raise EnvoyNotReady(f"envoy ended with code {self.returncode} before it was ready\n{self.last_log()}")
 
+    @property
+    def admin_address(self) -> str:
+        """Where its admin interface is, for people; empty as long as Envoy has not said it."""
+        try:
+            return self._options.admin_address_file.read_text().strip()
+        except OSError:
+            return ""
+
+    async def refused_listeners(self) -> tuple[str, ...]:
+        """A line for each listener that Envoy would not have since it started, with its reason; mostly a port that is taken.
+
+        Envoy keeps the reasons of the last update alone: of earlier ones there is one line that says where to look.
+        AdminFailed if it does not answer.
+        """
+        admin = self.admin
+        if not any((await admin.stats(REFUSED)).values()):
+            return ()
+        dump = await admin.config_dump(resource="dynamic_listeners")
+        reasons = {
+            f"{name}: {details}"
+            for name, details in (_refusal(each) for each in dump.get("configs", ()))
+            if name and details
+        }
+        return tuple(sorted(reasons)) or ("a listener: see Envoy's log and `meshwright status`",)
+
     async def drain(self) -> None:
         """Ask all connections to end; return when callers' are gone and no request is open, or the drain time is over.
 
@@ -175,6 +203,13 @@ class EnvoyProcess:
             return "its log is in this process's own output"
         text = self._options.log.read_text(errors="replace")
         return "\n".join(text.splitlines()[-lines:])
+
+
+def _refusal(listener: dict[str, Any]) -> tuple[str, str]:
+    """Name and reason, empty if there is none, of an entry of `dynamic_listeners` in a config dump."""
+    state = listener.get("error_state", {})
+    failed = state.get("failed_configuration", {})
+    return str(listener.get("name") or failed.get("name", "")), str(state.get("details", ""))
 
 
 async def validate(binary: Path, bootstrap: Path) -> None:

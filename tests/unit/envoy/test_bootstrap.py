@@ -6,10 +6,14 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from envoy.bootstrap import BootstrapInput, ConnectionFiles, bootstrap, render, secret_files
-from envoy.launcher import validate
+from envoy.errors import EnvoyNotReady
+from envoy.launcher import EnvoyProcess, LaunchOptions, validate
 from mesh.workload import Locality
 from pb.envoy.config.cluster.v3.cluster_pb2 import Cluster
 from pb.envoy.config.core.v3.config_source_pb2 import ApiConfigSource
+from pb.envoy.extensions.resource_monitors.downstream_connections.v3.downstream_connections_pb2 import (
+    DownstreamConnectionsConfig,
+)
 from pb.envoy.extensions.transport_sockets.tls.v3.tls_pb2 import UpstreamTlsContext
 from tests.support import binaries
 
@@ -58,6 +62,27 @@ def test_a_sidecar_waits_for_its_configuration_without_limit() -> None:
 
 def test_the_admin_interface_is_on_loopback_unless_told_otherwise() -> None:
     assert bootstrap(given()).admin.address.socket_address.address == "127.0.0.1"
+
+
+async def test_envoy_starts_without_a_warning(tmp_path: Path) -> None:
+    """Connections have a limit, of which Envoy warns where there is none; its admin interface stands outside of it."""
+    made = bootstrap(given())
+    (monitor,) = made.overload_manager.resource_monitors
+    limit = DownstreamConnectionsConfig.FromString(monitor.typed_config.value)
+    assert limit.max_active_downstream_connections == 50_000
+    assert made.admin.ignore_global_conn_limit
+    path = tmp_path / "bootstrap.json"
+    path.write_text(render(given()))
+    process = await EnvoyProcess.start(
+        LaunchOptions(Path(binaries.envoy()), path, log=tmp_path / "log", concurrency=1)
+    )
+    try:
+        with pytest.raises(EnvoyNotReady, match="PRE_INITIALIZING"):
+            await process.wait_ready(1)
+        assert "global_downstream_max_connections" not in (tmp_path / "log").read_text()
+        assert process.admin_address.startswith("127.0.0.1:")
+    finally:
+        await process.stop()
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,17 @@ from pb.envoy.config.route.v3.route_pb2 import RouteConfiguration
 from pb.envoy.extensions.filters.http.router.v3.router_pb2 import Router
 from pb.envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
+    LocalReplyConfig,
 )
 from pb.envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 
 HCM = "envoy.filters.network.http_connection_manager"
 TCP_PROXY = "envoy.filters.network.tcp_proxy"
 ROUTER = "envoy.filters.http.router"
+NO_ROUTE = (
+    "no route: no service of that name (in lower case) that this workload uses; see `uses` of its document\n"
+)
+NO_ENDPOINT = "no healthy endpoint of %REQ(:AUTHORITY)%\n"
 CONNECT_ATTEMPTS = 3
 """Endpoints that a TCP connection is tried on: as many as an HTTP request has with its retries."""
 
@@ -34,6 +39,8 @@ def by_host_name(filters: tuple[HttpFilter, ...]) -> HttpConnectionManager:
     extractor.index = 0
     from_ads(scoped.rds_config_source)
     from_ads(scoped.scoped_rds.scoped_rds_config_source)
+    _local_reply(manager.local_reply_config, ("NR",), NO_ROUTE)
+    _local_reply(manager.local_reply_config, ("UH", "NC"), NO_ENDPOINT)
     _finish(manager, filters)
     return manager
 
@@ -43,6 +50,7 @@ def to_route(stat_prefix: str, route: str, filters: tuple[HttpFilter, ...]) -> H
     manager = _outbound(stat_prefix)
     manager.rds.route_config_name = route
     from_ads(manager.rds.config_source)
+    _local_reply(manager.local_reply_config, ("UH", "NC"), NO_ENDPOINT)
     _finish(manager, filters)
     return manager
 
@@ -92,6 +100,16 @@ def _outbound(stat_prefix: str) -> HttpConnectionManager:
     manager = _manager(stat_prefix)
     manager.forward_client_cert_details = HttpConnectionManager.SANITIZE
     return manager
+
+
+def _local_reply(config: LocalReplyConfig, flags: tuple[str, ...], text: str) -> None:
+    """Answers that Envoy itself gives for one of `flags` have the body `text`, a format of its access log. They are the
+    application's only hint: Envoy's own body is empty, or does not say of whom it speaks.
+    https://www.envoyproxy.io/docs/envoy/v1.40.0/configuration/http/http_conn_man/local_reply
+    """
+    mapper = config.mappers.add()
+    mapper.filter.response_flag_filter.flags.extend(flags)
+    mapper.body_format_override.text_format_source.inline_string = text
 
 
 def _manager(stat_prefix: str) -> HttpConnectionManager:

@@ -96,4 +96,9 @@ def _chain(chain: FilterChain, trust_domain: str, served: Served, filters: tuple
 def _listener(name: str, bind: str, port: int, direction: TrafficDirection.ValueType) -> Listener:
     made = Listener(name=name, traffic_direction=direction)
     listen_on(made.address, bind, port)
+    # With SO_REUSEPORT, Envoy's default, a second sidecar on the same port would silently get a part of the connections. With
+    # one socket for all workers Envoy refuses the listener instead. The kernel spreads connections over workers no longer,
+    # so Envoy does: the few long ones of a mesh would else gather on one. Neither is ever changed on a living listener.
+    made.enable_reuse_port.value = False
+    made.connection_balance_config.exact_balance.SetInParent()
     return made

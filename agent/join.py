@@ -24,7 +24,6 @@ _FINAL: Final = {
     grpc.StatusCode.UNAUTHENTICATED,
     grpc.StatusCode.PERMISSION_DENIED,
     grpc.StatusCode.INVALID_ARGUMENT,
-    grpc.StatusCode.UNIMPLEMENTED,
 }
 # What gRPC's TLS says of a certificate that it does not accept. It has no status of its own: all are UNAVAILABLE.
 _NOT_TRUSTED: Final = (
@@ -52,7 +51,8 @@ async def join(server: ControlPlane, token: str, workload: Key, csr: SigningRequ
             return await JoinServiceStub(channel).Join(request, timeout=CALL_TIMEOUT)
         except grpc.aio.AioRpcError as error:
             # From None: the traceback of gRPC's error may be logged, and need not show what was sent.
-            raise _explained(server, error) from None
+            hint = f"is {server.address} its join address (--join, 15011 by default), and does it run?"
+            raise _explained(server, error, hint) from None
 
 
 async def renew(server: ControlPlane, holder: StoredIdentity, csr: SigningRequest) -> Certificate:
@@ -61,7 +61,10 @@ async def renew(server: ControlPlane, holder: StoredIdentity, csr: SigningReques
         try:
             return await JoinServiceStub(channel).Renew(RenewRequest(csr=csr.der), timeout=CALL_TIMEOUT)
         except grpc.aio.AioRpcError as error:
-            raise _explained(server, error) from None
+            hint = (
+                f"is {server.address} its xDS address (--control-plane, 15010 by default), and does it run?"
+            )
+            raise _explained(server, error, hint) from None
 
 
 def _channel(server: ControlPlane, holder: StoredIdentity | None) -> grpc.aio.Channel:
@@ -89,9 +92,12 @@ def _channel(server: ControlPlane, holder: StoredIdentity | None) -> grpc.aio.Ch
     )
 
 
-def _explained(server: ControlPlane, error: grpc.aio.AioRpcError) -> AgentError:
+def _explained(server: ControlPlane, error: grpc.aio.AioRpcError, hint: str) -> AgentError:
+    """`hint` asks for what is wrong where no server of ours has answered."""
     details = error.details() or ""
     debug = error.debug_error_string() or ""
+    if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+        return JoinRefused(f"the server at {server.address} serves something else ({details}): {hint}")
     if error.code() in _FINAL:
         return JoinRefused(f"the control plane at {server.address} refused: {details}")
     if any(mark in details or mark in debug for mark in _NOT_TRUSTED):
@@ -99,4 +105,4 @@ def _explained(server: ControlPlane, error: grpc.aio.AioRpcError) -> AgentError:
             f"the server at {server.address} is not the control plane of trust domain {server.trust_domain!r} by the "
             f"trust bundle that was given: check the address, the trust domain and the bundle ({details})"
         )
-    return Unavailable(f"the control plane at {server.address}: {error.code().name}: {details}")
+    return Unavailable(f"the control plane does not answer: {error.code().name}: {details}: {hint}")

@@ -9,11 +9,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, NoReturn
 
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from structlog.typing import FilteringBoundLogger
 
 from agent.backoff import Backoff
-from agent.errors import AgentError, DamagedIdentity, NeedsToken, NotOurControlPlane, Unavailable
+from agent.errors import AgentError, BadOption, DamagedIdentity, NeedsToken, NotOurControlPlane, Unavailable
 from agent.identity_store import IdentityStore, StoredIdentity, parse_identity
 from agent.join import ControlPlane, join, renew
 from ca.csr import key_pem, make_csr, new_key
@@ -39,7 +40,7 @@ class TokenSource:
     file: Path | None = None
 
     def read(self) -> str | None:
-        """NeedsToken if the file cannot be read."""
+        """None if there is none: `lack` says why. NeedsToken if the file cannot be read."""
         if self.token:
             return self.token
         if self.file is None:
@@ -50,6 +51,16 @@ class TokenSource:
             return None
         except (OSError, InsecureFile, UnicodeDecodeError) as error:
             raise NeedsToken(f"the join token cannot be read: {error}") from error
+
+    def lack(self) -> str:
+        """Why `read` found no token; empty if none was spoken of. OSError if that cannot be found out."""
+        if self.file is None:
+            return ""
+        return (
+            f"token file {self.file} is empty"
+            if self.file.exists()
+            else f"token file {self.file}: no such file"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +95,14 @@ class CertificateKeeper:
         self._log = log
         self._sleep = sleep
         self._held: StoredIdentity | None = None
+        self._token: str | None = None
         self._renew_at = clock()
 
     async def obtain(self) -> StoredIdentity:
         """The stored identity while it is valid, which needs no control plane; else a new one by the token.
 
-        Waits for a control plane that is away. Errors: JoinRefused, NotOurControlPlane, NeedsToken, DamagedIdentity.
+        Waits for a control plane that is away. Errors: JoinRefused, NotOurControlPlane, NeedsToken, DamagedIdentity, and
+        BadOption for a bundle that is none.
         """
         stored = await self._load()
         if stored is not None and stored.not_after > self._clock():
@@ -133,7 +146,8 @@ class CertificateKeeper:
         try:
             stored = await asyncio.to_thread(self._store.load)
         except DamagedIdentity as error:
-            if await asyncio.to_thread(membership.tokens.read) is None:
+            self._token = await asyncio.to_thread(membership.tokens.read)
+            if self._token is None:
                 raise
             self._log.warning("the stored identity is not used", reason=str(error))
             return None
@@ -143,18 +157,23 @@ class CertificateKeeper:
 
     async def _join(self, expired: StoredIdentity | None) -> StoredIdentity:
         membership = self._membership
-        token = await asyncio.to_thread(membership.tokens.read)
+        # A pipe (`--token-file <(...)`) can be read once only: while joining has to wait, what it held is kept.
+        token = self._token = await asyncio.to_thread(membership.tokens.read) or self._token
         if token is None:
             what = (
                 "this workload has no certificate yet"
                 if expired is None
                 else f"the certificate expired at {expired.not_after.isoformat()}"
             )
-            raise NeedsToken(f"{what}: give a join token, made by `meshwright token create`")
+            lack = await asyncio.to_thread(membership.tokens.lack)
+            raise NeedsToken(
+                f"{what}{f', and {lack}' if lack else ''}: give a join token, made by `meshwright token create`"
+            )
         key = await asyncio.to_thread(self._store.pending_key)
         roots = await asyncio.to_thread(self._bundle)
         server = ControlPlane(membership.join_address, membership.trust_domain, roots)
         answer = await join(server, token, membership.workload, make_csr(key))
+        self._token = None
         return await self._take("joined", key, answer)
 
     async def _renew(self, held: StoredIdentity) -> StoredIdentity:
@@ -204,12 +223,21 @@ class CertificateKeeper:
             self._log.warning("the certificate could not be renewed yet", **told)
 
     def _bundle(self) -> bytes:
+        path = self._membership.bundle
         try:
-            return self._membership.bundle.read_bytes()
+            pem = path.read_bytes()
         except OSError as error:
             raise NotOurControlPlane(
                 f"the trust bundle cannot be read ({error}): copy roots.pem from the control plane's data directory"
             ) from error
+        try:
+            # gRPC takes a bundle of nothing for a control plane that is away, and would try it for ever.
+            x509.load_pem_x509_certificates(pem)
+        except ValueError as error:
+            raise BadOption(
+                f"{path} holds no certificate: copy roots.pem of the control plane's data directory"
+            ) from error
+        return pem
 
 
 def _renewal_backoff(held: StoredIdentity, chance: Chance) -> Backoff:

@@ -19,6 +19,7 @@ from agent.backoff import Backoff
 from agent.errors import AgentError, DirectoryInUse
 from agent.identity_store import IdentityStore
 from agent.options import ProxyOptions
+from agent.probe import diagnose
 from agent.renew import CertificateKeeper
 from agent.stopping import Stopping, by_signals
 from agent.supervise import Sidecar, supervise
@@ -114,6 +115,8 @@ class _Agent:
             log=self._log,
             backoff=Backoff(self._chance, first=0.2, maximum=10.0),
             monotonic=self._monotonic,
+            diagnose=lambda: diagnose(self._options),
+            drain_time=self._options.drain_time,
         )
 
     async def _start(self) -> Sidecar:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from pathlib import Path
 
+from agent.errors import BadOption
 from agent.identity_store import IdentityStore
 from agent.options import ProxyOptions, host_and_port
 from ca import control_plane, files
@@ -60,12 +62,30 @@ def write_bootstrap(options: ProxyOptions) -> Path:
 
 def check(options: ProxyOptions) -> None:
     """Find out what cannot work before a token is spent on it. Errors: BadOption, EnvoyNotFound."""
-    bootstrap_input(options)
+    given = bootstrap_input(options)
     require_envoy(options.envoy, os.environ)
+    if given.admin_port:
+        _check_free(given.admin_address, given.admin_port)
+
+
+def _check_free(host: str, port: int) -> None:
+    """BadOption if Envoy could not have its admin port. It would end at once, again and again."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as trial:
+        trial.setsockopt(
+            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+        )  # as Envoy does: old connections do not count
+        try:
+            trial.bind((host, port))
+        except OSError as error:
+            raise BadOption(
+                f"Envoy's admin port {host}:{port} cannot be had ({error.strerror}): give another one by --admin-port, "
+                "or 0 for a free one"
+            ) from error
 
 
 async def start(options: ProxyOptions) -> EnvoyProcess:
-    """Write the bootstrap and start Envoy by it. Errors: EnvoyNotFound, OSError."""
+    """Write the bootstrap and start Envoy by it. Errors: BadOption, EnvoyNotFound, OSError."""
+    await asyncio.to_thread(check, options)
     binary = await asyncio.to_thread(require_envoy, options.envoy, os.environ)
     bootstrap = await asyncio.to_thread(write_bootstrap, options)
     return await EnvoyProcess.start(

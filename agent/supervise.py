@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn, Protocol
 
@@ -14,10 +14,13 @@ from agent.backoff import Backoff
 from agent.errors import EnvoyFailed
 from agent.stopping import Stopping
 from ca.rate_limit import Monotonic
-from envoy.errors import EnvoyNotReady
+from envoy.errors import AdminFailed, EnvoyNotReady
 
-READY_WARNING: Final = 30.0
-"""Seconds after which it is told that Envoy still waits for its configuration."""
+READY_WARNINGS: Final = (5.0, 30.0)
+"""Seconds after which it is told that Envoy still waits for its configuration: at first, and from then on."""
+
+Diagnose = Callable[[], Awaitable[str]]
+"""Says what may be in the way of Envoy's configuration."""
 
 
 class Sidecar(Protocol):
@@ -26,12 +29,21 @@ class Sidecar(Protocol):
     @property
     def pid(self) -> int: ...
 
+    @property
+    def admin_address(self) -> str:
+        """Where its admin interface is; empty as long as that is not known."""
+        ...
+
     async def wait(self) -> int:
         """Its exit code, once it has ended; negative is the signal that ended it."""
         ...
 
     async def wait_ready(self, timeout: float = ...) -> None:  # noqa: ASYNC109 - the signature of EnvoyProcess
         """Returns when it has its configuration. EnvoyNotReady if it has not after `timeout` seconds, or has ended."""
+        ...
+
+    async def refused_listeners(self) -> Sequence[str]:
+        """A line for each listener that it would not have, with the reason. AdminFailed if it does not answer."""
         ...
 
     async def drain(self) -> None:
@@ -58,10 +70,13 @@ async def supervise(
     log: FilteringBoundLogger,
     backoff: Backoff,
     monotonic: Monotonic,
+    diagnose: Diagnose,
+    drain_time: float,
     limit: RestartLimit = RestartLimit(),
 ) -> None:
     """Start an Envoy and keep one running until `stopping`; then drain it, stop it and return.
 
+    `drain_time`, in seconds, is what Envoy was told, to tell the operator.
     EnvoyFailed if it ends by itself again and again. What `start` raises ends this as well. Cancelling stops Envoy at once.
     """
     ends: deque[float] = deque()
@@ -69,9 +84,10 @@ async def supervise(
         sidecar = await start()
         try:
             log.info("envoy started", pid=sidecar.pid)
-            code = await _first(sidecar.wait(), stopping.drain.wait(), _tell_ready(sidecar, log))
+            code = await _first(sidecar.wait(), stopping.drain.wait(), _tell_ready(sidecar, log, diagnose))
             if stopping.drain.is_set():
-                log.info("envoy drains", pid=sidecar.pid)
+                told = f"draining up to {drain_time:g} s; signal again to stop at once"
+                log.info("envoy drains", pid=sidecar.pid, hint=told)
                 await _first(sidecar.drain(), stopping.now.wait(), sidecar.wait())
                 return
         finally:
@@ -92,17 +108,35 @@ async def supervise(
         await _first(asyncio.sleep(delay), stopping.drain.wait())
 
 
-async def _tell_ready(sidecar: Sidecar, log: FilteringBoundLogger) -> NoReturn:
+async def _tell_ready(sidecar: Sidecar, log: FilteringBoundLogger, diagnose: Diagnose) -> NoReturn:
     """Log that Envoy is ready, or what it waits for: a workload that is not discovered yet waits, that is no failure."""
+    patience, later = READY_WARNINGS
     while True:
         try:
-            await sidecar.wait_ready(READY_WARNING)
+            await sidecar.wait_ready(patience)
         except EnvoyNotReady as error:
-            log.warning("envoy is not ready", reason=str(error).partition("\n")[0])
+            log.warning("envoy is not ready", reason=str(error).partition("\n")[0], hint=await diagnose())
+            patience = later
             await asyncio.sleep(1.0)  # it may have ended: whoever waits for that is told first
         else:
-            log.info("envoy is ready", pid=sidecar.pid)
+            log.info("envoy is ready", pid=sidecar.pid, admin=f"http://{sidecar.admin_address}")
+            await _tell_refused(sidecar, log)
             await asyncio.Event().wait()
+
+
+async def _tell_refused(sidecar: Sidecar, log: FilteringBoundLogger) -> None:
+    try:
+        refused = await sidecar.refused_listeners()
+    except AdminFailed as error:
+        log.warning("it is not known whether envoy has all its listeners", reason=str(error))
+        return
+    for each in refused:
+        log.warning(
+            "envoy refused a listener",
+            listener=each,
+            hint="if its address is in use: end what listens there, perhaps another sidecar of this workload, or change the "
+            "workload's ports",
+        )
 
 
 async def _first(*coroutines: Coroutine[Any, Any, object]) -> object:

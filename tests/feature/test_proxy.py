@@ -100,6 +100,8 @@ async def test_a_proxy_joins_once_and_comes_back_without_a_token(tmp_path: Path)
         async with agent.running():
             stream = await ads.until(1)
             assert stream.node_id == "default/api-1"
+            ready = next(fields for _, event, fields in agent.log.entries if event == "envoy is ready")
+            assert ready["admin"] == f"http://127.0.0.1:{agent.admin().port}"
             dumped = str(await agent.admin().config_dump())
             shown = str(stream.pems)
             assert "PRIVATE" not in dumped + shown
@@ -169,6 +171,42 @@ async def test_what_cannot_go_on_ends_with_its_code_and_reason(tmp_path: Path) -
         assert not [
             token for token in server.tokens.list() if token.used
         ]  # none was spent on what cannot work
+
+
+async def test_an_admin_port_that_is_taken_is_named_before_the_token_is_spent(tmp_path: Path) -> None:
+    async with a_join_server(tmp_path / "control-plane") as server:
+        holder = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+        async with holder:
+            port = holder.sockets[0].getsockname()[1]
+            options = await options_for(server, tmp_path / "agent", a_token(server))
+            agent = Agent(replace(options, admin_port=port))
+            assert await agent.run() == 2
+        assert f"127.0.0.1:{port} cannot be had (Address already in use)" in agent.reason()
+        assert "--admin-port" in agent.reason()
+        assert not any(token.used for token in server.tokens.list())
+
+
+async def test_a_wrong_control_plane_address_is_told_within_seconds(tmp_path: Path) -> None:
+    """Nobody there, somebody else there, and the join port, whose certificate is right: the hint names the option."""
+    foreign = tmp_path / "foreign"
+    async with a_join_server(tmp_path / "control-plane") as server, a_join_server(foreign) as other:
+        options = await options_for(server, tmp_path / "agent", a_token(server))
+        cases = {
+            "127.0.0.1:1": "nothing answers at 127.0.0.1:1 (Connect call failed",
+            other.renew_address: f"what answers at {other.renew_address} is not the control plane of 'example.org'",
+            server.join_address: f"{server.join_address} answers: either that is not",
+        }
+        for address, text in cases.items():
+            agent = Agent(replace(options, control_plane=address))
+            task = asyncio.create_task(agent.run())
+            async with asyncio.timeout(DEADLINE):
+                await agent.log.until("warning: envoy is not ready")
+                agent.stopping.request()
+                assert await task == 0
+            told = next(fields for _, event, fields in agent.log.entries if event == "envoy is not ready")
+            assert "after 5 s" in told["reason"]
+            assert text in told["hint"]
+            assert "--control-plane, 15010" in told["hint"]
 
 
 async def test_one_agent_works_in_a_directory(tmp_path: Path) -> None:

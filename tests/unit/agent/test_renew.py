@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.errors import DamagedIdentity, JoinRefused, NeedsToken, NotOurControlPlane
+from agent.errors import BadOption, DamagedIdentity, JoinRefused, NeedsToken, NotOurControlPlane
 from agent.identity_store import IdentityStore, StoredIdentity
 from agent.renew import CertificateKeeper, Membership, TokenSource
 from ca.times import Clock, system_clock
@@ -145,6 +146,73 @@ async def test_a_missing_bundle_is_named(tmp_path: Path) -> None:
         membership = a_membership(server, a_token(server), bundle=tmp_path / "none.pem")
         with pytest.raises(NotOurControlPlane, match=r"none\.pem"):
             await obtained(a_keeper(membership, tmp_path / "agent"))
+
+
+@pytest.mark.parametrize(
+    "content", ["", "junk", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"]
+)
+async def test_a_bundle_without_a_certificate_is_no_reason_to_wait(tmp_path: Path, content: str) -> None:
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_text(content)
+    async with a_join_server(tmp_path) as server:
+        membership = a_membership(server, a_token(server), bundle=bundle)
+        with pytest.raises(BadOption, match=r"bundle\.pem holds no certificate: copy roots\.pem"):
+            await obtained(a_keeper(membership, tmp_path / "agent"))
+        assert server.events == []
+
+
+async def test_a_token_file_that_is_missing_or_empty_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    async with a_join_server(tmp_path) as server:
+        membership = a_membership(server, token_file=path)
+        with pytest.raises(NeedsToken, match=rf"token file {path}: no such file: give a join token"):
+            await obtained(a_keeper(membership, tmp_path / "agent"))
+        path.touch(mode=0o600)
+        with pytest.raises(NeedsToken, match=rf"token file {path} is empty: give a join token"):
+            await obtained(a_keeper(membership, tmp_path / "agent"))
+
+
+async def test_a_token_from_a_pipe_survives_the_wait_for_a_control_plane(tmp_path: Path) -> None:
+    """`--token-file <(meshwright token create ...)` can be read once only."""
+    async with a_join_server(tmp_path) as server:
+        token = a_token(server)
+    ports = int(server.join_address.rpartition(":")[2]), int(server.renew_address.rpartition(":")[2])
+    reading, writing = os.pipe()
+    os.write(writing, token.encode())
+    os.close(writing)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.callback(os.close, reading)
+
+        async def start_on_the_second(number: int) -> None:
+            if number == 2:
+                await stack.enter_async_context(a_join_server(tmp_path, ports=ports))
+
+        sleep = Sleeps(HandClock(system_clock()), start_on_the_second)
+        membership = a_membership(server, token_file=Path(f"/dev/fd/{reading}"))
+        assert (await obtained(a_keeper(membership, tmp_path / "agent", sleep=sleep))).identity == API
+
+
+async def plain_http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read(1)
+    writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    writer.close()
+
+
+async def test_a_wrong_join_address_is_named_with_its_option(tmp_path: Path) -> None:
+    """The port of mutual TLS, one of plain HTTP, and one that nobody listens on."""
+    http = await asyncio.start_server(plain_http, "127.0.0.1", 0)
+    async with a_join_server(tmp_path) as server, http:
+        admin = f"127.0.0.1:{http.sockets[0].getsockname()[1]}"
+        for address in (server.renew_address, admin, "127.0.0.1:1"):
+            log = Recorded()
+            membership = replace(a_membership(server, a_token(server)), join_address=address)
+            task = asyncio.create_task(a_keeper(membership, tmp_path / "agent", log=log).obtain())
+            async with asyncio.timeout(DEADLINE):
+                await log.until("warning: joining has to wait")
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+            assert f"is {address} its join address (--join, 15011 by default)" in log.entries[0][2]["reason"]
 
 
 async def test_joining_waits_for_a_control_plane_that_is_away(tmp_path: Path) -> None:

@@ -28,11 +28,18 @@ class Shell:
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def admin_address(self) -> str:
+        return "127.0.0.1:1"
+
     async def wait(self) -> int:
         return await self._process.wait()
 
     async def wait_ready(self, timeout: float = 0.0) -> None:  # noqa: ASYNC109
         await asyncio.Event().wait()
+
+    async def refused_listeners(self) -> tuple[str, ...]:
+        return ()
 
     async def drain(self) -> None:
         await self._drains.wait()
@@ -44,8 +51,9 @@ class Shell:
 
 
 class Host:
-    def __init__(self, script: str) -> None:
+    def __init__(self, script: str, kind: type[Shell] = Shell) -> None:
         self.script = script
+        self.kind = kind
         self.started: list[int] = []
         self.drained = asyncio.Event()
         self.log = Recorded()
@@ -54,7 +62,7 @@ class Host:
     async def start(self) -> Shell:
         process = await asyncio.create_subprocess_exec("/bin/sh", "-c", self.script)
         self.started.append(process.pid)
-        return Shell(process, self.drained)
+        return self.kind(process, self.drained)
 
     async def run(self, limit: RestartLimit = RestartLimit()) -> None:  # noqa: B008
         async with asyncio.timeout(DEADLINE):
@@ -64,8 +72,13 @@ class Host:
                 log=self.log.logger(),
                 backoff=Backoff(lambda: 0.0, first=0.01, maximum=0.01),
                 monotonic=asyncio.get_running_loop().time,
+                diagnose=self.diagnose,
+                drain_time=45,
                 limit=limit,
             )
+
+    async def diagnose(self) -> str:
+        return "nothing is in the way"
 
     def gone(self) -> bool:
         for pid in self.started:
@@ -75,6 +88,30 @@ class Host:
                 continue
             return False
         return True
+
+
+class ReadyShell(Shell):
+    """One that is ready at once, and would not have two of its listeners."""
+
+    async def wait_ready(self, timeout: float = 0.0) -> None:  # noqa: ASYNC109
+        return
+
+    async def refused_listeners(self) -> tuple[str, ...]:
+        return ("inbound/15101: cannot bind", "outbound: cannot bind")
+
+
+async def test_what_envoy_refused_is_told_when_it_is_ready() -> None:
+    host = Host("exec sleep 60", ReadyShell)
+    task = asyncio.create_task(host.run())
+    async with asyncio.timeout(DEADLINE):
+        await host.log.until("warning: envoy refused a listener", times=2)
+        ready = host.log.entries[1]
+        assert (ready[1], ready[2]["admin"]) == ("envoy is ready", "http://127.0.0.1:1")
+        told = [fields["listener"] for _, event, fields in host.log.entries if "refused" in event]
+        assert told == ["inbound/15101: cannot bind", "outbound: cannot bind"]
+        host.drained.set()
+        host.stopping.request()
+        await task
 
 
 async def test_what_ends_by_itself_is_started_again() -> None:
@@ -112,6 +149,7 @@ async def test_a_stop_drains_first() -> None:
         await task
     assert host.gone()
     assert host.log.events() == ["info: envoy started", "info: envoy drains", "info: envoy stopped"]
+    assert host.log.entries[1][2]["hint"] == "draining up to 45 s; signal again to stop at once"
 
 
 async def test_a_second_stop_does_not_wait_for_the_drain() -> None:

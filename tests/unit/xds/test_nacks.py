@@ -110,9 +110,8 @@ def test_good_resources_get_through_whoever_is_to_blame(
     publish(cache, *several(kind, culprits, "3"))
     held = accepted(judge(talk, naming=naming))
     assert all(held[name] == f"{name}=3" for name in culprits.split())
-    assert state.quarantine == {}
-    assert state.refusal is None
-    assert state.overlay == {}
+    settled = talk.session.states[kind]
+    assert (settled.quarantine, settled.refusal, settled.overlay) == ({}, None, {})
 
 
 @BOTH

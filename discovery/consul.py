@@ -42,11 +42,14 @@ LONG_SWEEP = 16
 
 @dataclass(slots=True)
 class _Seen:
-    """The highest index of each long poll, kept over sessions to notice a Consul that lost its history."""
+    """What is kept over sessions: the highest index of each long poll, to notice a Consul that lost its history, and the warnings
+    that were reported last, to take them back.
+    """
 
     services: int = 0
     nodes: int = 0
     checks: int = 0
+    reported: tuple[str, ...] = ()
 
 
 class ConsulSource:
@@ -123,7 +126,6 @@ class _Session:
         self._seen = seen
         self._emit = emit
         self._catalog = Catalog(name, options)
-        self._reported: tuple[str, ...] = ()
         self._services: dict[str, list[str]] = {}
         self._nodes: list[Node] = []
         self._troubled: list[Check] = []
@@ -276,8 +278,8 @@ class _Session:
 
     def _report(self) -> None:
         warnings = self._catalog.warnings()
-        if warnings != self._reported:
-            self._reported = warnings
+        if warnings != self._seen.reported:
+            self._seen.reported = warnings
             self._emit(SourceReport(self._name, warnings=warnings))
 
 

@@ -94,8 +94,9 @@ async def test_stopped_and_restarted_empty() -> None:
         async with told_by(source_of(agent)) as told:
             before = told.state
             agent.stop()
-            await told.until(lambda: told.status().state is SourceState.FAILED)
-            assert "cannot be reached" in (told.status().last_error or "")
+            # While it ends it may still answer, with an error.
+            await told.until(lambda: "cannot be reached" in (told.status().last_error or ""))
+            assert told.status().state is SourceState.FAILED
             await agent.start()
             await told.until(lambda: told.status().holds)
             assert told.status().state is SourceState.LIVE
@@ -113,6 +114,19 @@ async def test_stopped_and_restarted_empty() -> None:
             await agent.add("web", 1)
             await told.until(lambda: not told.status().holds)
             assert len(told.endpoints("web")) == 1
+
+
+async def test_warnings_of_a_consul_that_was_emptied_are_taken_back() -> None:
+    async with consul_agent() as agent:
+        await agent.add("api", 1, Meta={"protocol": "smoke"})
+        async with told_by(source_of(agent)) as told:
+            await told.until(lambda: told.status().warnings)
+            agent.stop()
+            await told.until(lambda: told.status().state is SourceState.FAILED)
+            assert told.status().warnings
+            await agent.start()
+            await told.until(lambda: told.status().state is SourceState.LIVE)
+            await told.until(lambda: not told.status().warnings)
 
 
 async def test_a_start_while_consul_is_down_and_then_empty(tmp_path: pathlib.Path) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator
 
-from documents.errors import Caution, Dangling, Where
-from documents.parsing import Document
+from documents.errors import Caution, Dangling
+from documents.parsing import Document, Places
 from documents.reading import nearest
 from mesh.names import Key
 from mesh.service import Service
@@ -25,14 +24,14 @@ def references(document: Document) -> frozenset[Key]:
 
 def dangling(document: Document, services: Services) -> Iterator[Dangling]:
     """An error for each service that `document` serves and nobody declares, and each port that none of them has."""
-    workload = document.value
+    workload, at = document.value, Places(document)
     if not isinstance(workload, Workload):
         return
     served = [services(key) for key in workload.services]
     for place, (key, service) in enumerate(zip(workload.services, served, strict=True)):
         if service is None:
             yield Dangling(
-                _at(document, f"spec.services[{place}]"),
+                at("spec", "services", place),
                 f"no document declares the service {key}",
                 "Declare it (kind Service), or correct the name",
             )
@@ -45,7 +44,7 @@ def dangling(document: Document, services: Services) -> Iterator[Dangling]:
             guess = nearest(port.name, names)
             of = " or ".join(str(service.key) for service in found)
             yield Dangling(
-                _at(document, f"spec.ports[{place}].name"),
+                at("spec", "ports", place, "name"),
                 f"no port of {of} is called {port.name}",
                 (f"Did you mean {guess}? " if guess else "") + f"Known here: {', '.join(names)}",
             )
@@ -53,26 +52,26 @@ def dangling(document: Document, services: Services) -> Iterator[Dangling]:
 
 def cautions(document: Document, services: Services) -> Iterator[Caution]:
     """What is allowed in `document`, given the services, and probably not meant."""
-    workload = document.value
+    workload, at = document.value, Places(document)
     if not isinstance(workload, Workload):
         return
     for place, use in enumerate(workload.uses or ()):
         used = services(use.service)
         if used is None:
             yield Caution(
-                _at(document, f"spec.uses[{place}]"),
+                at("spec", "uses", place),
                 f"no document declares the service {use.service}",
                 "It can be called once another source has it; if none will, correct the name",
             )
         elif use.port is not None and used.port_named(use.port) is None:
             yield Caution(
-                _at(document, f"spec.uses[{place}].port"),
+                at("spec", "uses", place, "port"),
                 f"no port of {used.key} is called {use.port}",
                 f"Known here: {', '.join(port.name for port in used.ports)}",
             )
         elif use.local_port is not None and use.port is None and len(used.ports) > 1:
             yield Caution(
-                _at(document, f"spec.uses[{place}].localPort"),
+                at("spec", "uses", place, "localPort"),
                 f"{used.key} has {len(used.ports)} ports, so local port {use.local_port} leads to none",
                 f"Say which by port: {', '.join(port.name for port in used.ports)}",
             )
@@ -82,7 +81,7 @@ def cautions(document: Document, services: Services) -> Iterator[Caution]:
             continue
         if all(workload.port_named(port.name) is None for port in service.ports):
             yield Caution(
-                _at(document, f"spec.services[{place}]"),
+                at("spec", "services", place),
                 f"none of the ports of {key} is among spec.ports, so this workload gets none of its traffic",
                 f"Add a port called {' or '.join(port.name for port in service.ports)}",
             )
@@ -90,11 +89,7 @@ def cautions(document: Document, services: Services) -> Iterator[Caution]:
             accounts = service.service_accounts
             if workload.service_account not in accounts:
                 yield Caution(
-                    _at(document, "spec.serviceAccount"),
+                    at("spec", "serviceAccount"),
                     f"callers of {key} accept {' or '.join(accounts)} only, so they refuse {workload.service_account}",
                     "Correct it here or in spec.serviceAccounts of the service",
                 )
-
-
-def _at(document: Document, path: str) -> Where:
-    return dataclasses.replace(document.where, path=path)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from documents.errors import Caution
-from documents.parsing import Document
+from documents.parsing import Document, Places
+from documents.reading import Path
 from documents.sets import DocumentSet
 from mesh.events import Changes
 from mesh.names import Key
@@ -72,23 +72,23 @@ def effects(old: DocumentSet, new: DocumentSet) -> Effects:
 
 def idle_fields(document: Document, state: MeshState) -> Iterator[Caution]:
     """What `document` says that does nothing, as the mesh is in `state`."""
-    workload = document.value
+    workload, at = document.value, Places(document)
     if not isinstance(workload, Workload):
         return
 
-    def idle(path: str, reason: str, remedy: str) -> Caution:
-        return Caution(dataclasses.replace(document.where, path=path), f"no effect: {reason}", remedy)
+    def idle(path: Path, reason: str, remedy: str) -> Caution:
+        return Caution(at(*path), f"no effect: {reason}", remedy)
 
     if workload.weight != 1 and workload.services:
         alone = [key for key in workload.services if len(state.members.get(key, ())) <= 1]
         if len(alone) == len(workload.services):
             yield idle(
-                "spec.weight",
+                ("spec", "weight"),
                 f"this workload is the only one of {' and '.join(map(str, alone))}",
                 "Add another workload to weigh it against, or remove the field",
             )
     if workload.ports and not workload.services:
-        yield idle("spec.ports", "the workload serves nothing", "Name what it serves in spec.services")
+        yield idle(("spec", "ports"), "the workload serves nothing", "Name what it serves in spec.services")
     if not workload.meshed:
         yield from (
             idle(path, "the workload has no sidecar", "Set spec.meshed, or remove the field")
@@ -97,23 +97,27 @@ def idle_fields(document: Document, state: MeshState) -> Iterator[Caution]:
     for place, use in enumerate(workload.uses or ()):
         if use.service not in state.services:
             yield idle(
-                f"spec.uses[{place}]", f"there is no service {use.service}", "Declare it, or correct the name"
+                ("spec", "uses", place),
+                f"there is no service {use.service}",
+                "Declare it, or correct the name",
             )
         elif use.port is not None and use.local_port is None:
             yield idle(
-                f"spec.uses[{place}].port",
+                ("spec", "uses", place, "port"),
                 "without a local port, all ports of the service can be called",
                 "Add localPort, or remove the field",
             )
 
 
-def _of_sidecar(workload: Workload) -> Iterator[str]:
+def _of_sidecar(workload: Workload) -> Iterator[Path]:
     """The fields that only a sidecar heeds and that `workload` sets."""
-    yield from (f"spec.ports[{place}].sidecar" for place, port in enumerate(workload.ports) if port.sidecar)
+    yield from (
+        ("spec", "ports", place, "sidecar") for place, port in enumerate(workload.ports) if port.sidecar
+    )
     if workload.uses is not None:
-        yield "spec.uses"
+        yield "spec", "uses"
     if workload.outbound_port != OUTBOUND_PORT:
-        yield "spec.outboundPort"
+        yield "spec", "outboundPort"
 
 
 def _proxies(before: MeshState, after: MeshState, changes: Changes) -> frozenset[Key]:

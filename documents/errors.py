@@ -71,11 +71,16 @@ class Dangling(DocumentError):
 
 @dataclass(frozen=True, slots=True)
 class Caution:
-    """Something that is allowed and probably not meant. Reads like an error."""
+    """Something that is allowed and probably not meant. Reads like an error.
+
+    `superseded`: it is said of a version that is still in force, while the file, and its lines, are another by now.
+    """
 
     where: Where
     reason: str
     remedy: str
+    superseded: bool = False
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.reason}. {self.remedy}"
+        note = " (in force, from the last good version)" if self.superseded else ""
+        return f"{self.where}{note}: {self.reason}. {self.remedy}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from pydantic import ValidationError
@@ -12,7 +12,7 @@ from documents.envelope import Kind, Named, Problem
 from documents.errors import Conflict, DocumentError, Invalid, Malformed, Where
 from documents.explaining import explained
 from documents.kinds import KINDS
-from documents.reading import Piece, Refusal, Tree, nearest, pieces, show
+from documents.reading import Lines, Piece, Refusal, Tree, nearest, pieces, show
 from mesh.names import DEFAULT_NAMESPACE, Key
 from mesh.service import Service
 from mesh.workload import Workload
@@ -30,6 +30,7 @@ class Document:
     value: Named
     where: Where
     created: datetime | None = None
+    piece: Piece | None = field(default=None, repr=False, compare=False)
 
     @property
     def name(self) -> tuple[str, Key]:
@@ -40,6 +41,23 @@ class Document:
     def origin(self) -> str:
         """`<file>#<number> <kind> <namespace>/<name>`."""
         return f"{self.where.file}#{self.where.document} {self.kind} {self.key}"
+
+
+class Places:
+    """Says where a field of a document stands. Its text is read again, once, when the first is asked for."""
+
+    def __init__(self, document: Document) -> None:
+        self._document = document
+        self._lines: Lines | None = None
+
+    def __call__(self, *path: str | int) -> Where:
+        """The place of the field at `path`, or of the nearest thing around it if it is left out."""
+        where, piece = self._document.where, self._document.piece
+        if piece is None:
+            return replace(where, path=show(path))
+        if self._lines is None:
+            self._lines = piece.lines()
+        return replace(where, path=show(path), line=self._lines.of(path))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +108,10 @@ def _document(
         return [Malformed(where, refusal.reason, refusal.remedy)]
 
     def invalid(problems: Iterable[Problem]) -> list[DocumentError]:
-        subject = _subject(tree)
+        subject, lines = _subject(tree), piece.lines()
         return [
             Invalid(
-                Where(file, number, subject, show(each.path), piece.line_of(each.path)),
+                Where(file, number, subject, show(each.path), lines.of(each.path)),
                 each.reason,
                 each.remedy,
             )
@@ -113,7 +131,9 @@ def _document(
     key = envelope.metadata.key
     where = Where(file, number, f"{kind.name} {key}", line=piece.line)
     origin = (f"{file}#{number} {kind.name} {key}",)
-    return Document(kind.name, key, envelope.value(origin), where, envelope.metadata.creation_timestamp)
+    return Document(
+        kind.name, key, envelope.value(origin), where, envelope.metadata.creation_timestamp, piece
+    )
 
 
 def _kind(tree: Tree, kinds: tuple[Kind, ...]) -> Kind | Problem:
@@ -122,10 +142,10 @@ def _kind(tree: Tree, kinds: tuple[Kind, ...]) -> Kind | Problem:
         return Problem(
             (), "a document is a mapping of apiVersion, kind, metadata and spec", f"Known kinds: {known}"
         )
-    for field in ("apiVersion", "kind"):
-        if not isinstance(tree.get(field), str):
-            given = "is missing" if field not in tree else "is not text"
-            return Problem((field,) if field in tree else (), f"{field} {given}", f"Known kinds: {known}")
+    for name in ("apiVersion", "kind"):
+        if not isinstance(tree.get(name), str):
+            given = "is missing" if name not in tree else "is not text"
+            return Problem((name,) if name in tree else (), f"{name} {given}", f"Known kinds: {known}")
     name, api_version = str(tree["kind"]), str(tree["apiVersion"])
     versions = [kind for kind in kinds if kind.name == name]
     for kind in versions:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,9 +55,22 @@ class Piece:
         """What the document says. Raises Refusal."""
         return _tree(self)
 
-    def line_of(self, path: Path) -> int:
-        """The line of the value at `path`, or of the nearest thing around it. Reads the document again."""
-        return _line_of(self, path)
+    def lines(self) -> Lines:
+        """Where its values stand. Reads the document again, which has been read without a Refusal."""
+        return _lines(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """The lines of the values of a document, by path; `first` is that of the document itself."""
+
+    first: int
+    by_path: Mapping[Path, int]
+
+    def of(self, path: Path) -> int:
+        """The line of the value at `path`, or of the nearest thing around it."""
+        around = (path[:length] for length in range(len(path), -1, -1))
+        return next((self.by_path[each] for each in around if each in self.by_path), self.first)
 
 
 class Refusal(Exception):
@@ -243,8 +256,8 @@ def _resolved(text: str) -> Tree:
     return text
 
 
-def _line_of(piece: Piece, path: Path) -> int:
-    best, best_line = -1, piece.line
+def _lines(piece: Piece) -> Lines:
+    found: dict[Path, int] = {}
     # For each container around: the step (key or index) that leads to what comes next, and whether it is a mapping.
     around: list[list[Any]] = []
     for event, line in _events(piece):
@@ -255,24 +268,13 @@ def _line_of(piece: Piece, path: Path) -> int:
             here = around[-1]
             if here[1] and here[2]:  # a mapping that awaits a key
                 here[0], here[2] = event.value, False
-                depth = _agreement(around, path)
-                if depth > best:
-                    best, best_line = depth, line
+                found.setdefault(tuple(step for step, _, _ in around), line)
                 continue
             here[2] = True
             if not here[1]:
                 here[0] += 1
-        depth = _agreement(around, path)
-        if depth > best:
-            best, best_line = depth, line
+        found.setdefault(tuple(step for step, _, _ in around), line)
         if not isinstance(event, yaml.ScalarEvent):
             mapping = isinstance(event, yaml.MappingStartEvent)
             around.append([None if mapping else -1, mapping, True])
-    return best_line
-
-
-def _agreement(around: list[list[Any]], path: Path) -> int:
-    """How many steps of `path` lead here; -1 if this is not on the way."""
-    if len(around) > len(path) or any(here[0] != step for here, step in zip(around, path, strict=False)):
-        return -1
-    return len(around)
+    return Lines(piece.line, found)

@@ -21,8 +21,9 @@ from dataclasses import dataclass, field, replace
 from immutables import Map
 
 from documents.checks import cautions, dangling, references
-from documents.errors import Caution, Conflict, DocumentError
-from documents.parsing import Document, ParsedFile, duplicate
+from documents.errors import Caution, Conflict, DocumentError, Where
+from documents.listening import Listeners, moved, neighbours, shared
+from documents.parsing import Document, ParsedFile, Places, duplicate
 from mesh.events import SourceSnapshot
 from mesh.names import Key
 from mesh.service import Service
@@ -49,17 +50,23 @@ class FileState:
 class DocumentSet:
     """Everything that is known of a directory. `DocumentSet()` is an empty one.
 
-    `failure` says why the directory as a whole cannot be read; the rest is then what it was before.
+    `failure` says why the directory as a whole cannot be read; the rest is then what it was before. `skipped` are files that
+    look like documents and are not read, for their names.
     """
 
     files: Map[str, FileState] = Map()
     failure: str = ""
+    skipped: tuple[str, ...] = ()
     index: Map[Name, Document] = field(default=Map(), repr=False)
     addresses: Map[str, Document] = field(default=Map(), repr=False)
+    listeners: Listeners = field(default=Map(), repr=False)
 
-    def with_files(self, read: Iterable[ParsedFile], gone: Iterable[str] = ()) -> DocumentSet:
-        """The set after some files were read again and some are there no more. Ends any failure."""
-        return _settled(self, {each.file: each for each in read}, frozenset(gone))
+    def with_files(
+        self, read: Iterable[ParsedFile], gone: Iterable[str] = (), skipped: tuple[str, ...] = ()
+    ) -> DocumentSet:
+        """The set after some files were read again and some are there no more; `skipped` are all of those. Ends any failure."""
+        settled = _settled(self, {each.file: each for each in read}, frozenset(gone))
+        return replace(settled, skipped=skipped)
 
     def failed(self, reason: str) -> DocumentSet:
         """The same documents, while the directory cannot be read."""
@@ -78,7 +85,13 @@ class DocumentSet:
 
     @property
     def warnings(self) -> tuple[Caution, ...]:
-        return tuple(each for _, state in sorted(self.files.items()) for each in state.cautions)
+        skipped = (
+            Caution(
+                Where(file), "the file is not read, for its name", "Documents are YAML, in *.yaml and *.yml"
+            )
+            for file in self.skipped
+        )
+        return (*skipped, *(each for _, state in sorted(self.files.items()) for each in state.cautions))
 
     def service(self, key: Key) -> Service | None:
         found = self.index.get(("Service", key))
@@ -116,7 +129,12 @@ def _settled(old: DocumentSet, read: Mapping[str, ParsedFile], gone: frozenset[s
         held = parsed if file not in refused else before.held if before else None
         files[file] = FileState(parsed, held, refused.get(file, ()))
     settled = replace(new, files=files.finish())
-    return _told(settled, latest.keys(), _moved_services(old, settled, latest.keys() | gone))
+    touched = latest.keys() | gone
+    were = [document for file in touched for document in _held(old, file)]
+    are = [document for file in touched for document in _held(settled, file)]
+    settled = replace(settled, listeners=moved(old.listeners, were, are))
+    beside = {document.where.file for document in neighbours(settled.listeners, (*were, *are))}
+    return _told(settled, latest.keys() | beside, _moved_services(old, settled, touched))
 
 
 class _Trial:
@@ -222,7 +240,7 @@ class _Trial:
 
 def _collision(newcomer: Document, holder: Document, address: str) -> Conflict:
     return Conflict(
-        replace(newcomer.where, path="spec.address"),
+        Places(newcomer)("spec", "address"),
         f"its virtual address {address} is that of service {holder.key} already ({holder.where})",
         "Set spec.address of one of the two",
     )
@@ -246,7 +264,7 @@ def _moved_services(old: DocumentSet, new: DocumentSet, files: Iterable[str]) ->
 
 
 def _told(documents: DocumentSet, changed: Iterable[str], services: frozenset[Key]) -> DocumentSet:
-    """`documents`, with what is to be told of each file that changed or that names one of `services`."""
+    """`documents`, with what is to be told of each file of `changed`, and of those that name one of `services`."""
     concerned = set(changed)
     if services:
         concerned.update(
@@ -259,7 +277,11 @@ def _told(documents: DocumentSet, changed: Iterable[str], services: frozenset[Ke
     for file in concerned:
         state = documents.files[file]
         held = state.held.documents if state.held is not None else ()
-        told = tuple(caution for each in held for caution in cautions(each, documents.service))
+        told = tuple(
+            replace(caution, superseded=state.refused)
+            for each in held
+            for caution in (*cautions(each, documents.service), *shared(each, documents.listeners))
+        )
         errors = state.errors
         if not state.refused:
             errors = tuple(error for each in held for error in dangling(each, documents.service))

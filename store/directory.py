@@ -12,6 +12,7 @@ import contextlib
 import pathlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from dataclasses import replace
 
 import structlog
 from watchfiles import awatch
@@ -20,7 +21,7 @@ from documents.envelope import Kind
 from documents.kinds import KINDS
 from documents.sets import DocumentSet
 from store.errors import DirectoryUnavailable
-from store.scanning import YOUNG, Scan, Scanner
+from store.scanning import YOUNG, Scanner
 
 STEP, DEBOUNCE = 5, 20
 """Milliseconds without a further change after which a change is told of, and the most that this may take."""
@@ -88,10 +89,10 @@ class Directory:
             return (before if before.failure == reason else before.failed(reason)), False
         if fresh:  # This scanner knows nothing of the files that an earlier one saw and that are gone by now.
             present = {each.file for each in scan.read}
-            scan = Scan(scan.read, tuple(sorted(set(before.files) - present)), scan.young)
-        if not scan and not before.failure:
+            scan = replace(scan, gone=tuple(sorted(set(before.files) - present)))
+        if not scan and not before.failure and scan.skipped == before.skipped:
             return before, scan.young
-        return before.with_files(scan.read, scan.gone), scan.young
+        return before.with_files(scan.read, scan.gone, scan.skipped), scan.young
 
     async def _notice(self, changed: asyncio.Event) -> None:
         """Set `changed` whenever the system tells of one. Where that cannot be had, the rescans remain."""

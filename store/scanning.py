@@ -17,6 +17,8 @@ from mesh.names import Key
 from store.errors import DirectoryUnavailable
 
 SUFFIXES = (".yaml", ".yml")
+LOOKALIKES = (".yaml", ".yml", ".json", ".jsonc", ".toml")
+"""In any case of letters: whoever puts such a file among documents probably means it to be read."""
 YOUNG = 50_000_000
 """Nanoseconds. A file that was read within this time of its last change is looked into again: file systems count time
 in steps of some milliseconds, so it may change once more without looking any different. It may also be half written,
@@ -47,12 +49,14 @@ class Seen:
 class Scan:
     """What a look at the directory found: the files that say something new, and those that are there no more.
 
-    `young` says that one of them was so new that another look is due.
+    `young` says that one of them was so new that another look is due. `skipped` are all files that look like documents and are
+    not read, for their names.
     """
 
     read: tuple[ParsedFile, ...] = ()
     gone: tuple[str, ...] = ()
     young: bool = False
+    skipped: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.read or self.gone)
@@ -74,7 +78,8 @@ class Scanner:
 
     def scan(self) -> Scan:
         """What has changed since the last call. Raises DirectoryUnavailable, having changed nothing."""
-        found = dict(_files(self._root))
+        listed = dict(_files(self._root))
+        found = {name: entry for name, entry in listed.items() if name.endswith(SUFFIXES)}
         read: list[ParsedFile] = []
         young = False
         for name, (path, status) in sorted(found.items()):
@@ -90,7 +95,7 @@ class Scanner:
         gone = tuple(sorted(self._seen.keys() - found.keys()))
         for name in gone:
             del self._seen[name]
-        return Scan(tuple(read), gone, young)
+        return Scan(tuple(read), gone, young, tuple(sorted(listed.keys() - found.keys())))
 
     def _read(
         self, name: str, path: str, stamp: Stamp | None, seen: Seen | None
@@ -117,7 +122,7 @@ class Scanner:
 
 
 def _files(root: pathlib.Path) -> Iterator[tuple[str, tuple[str, os.stat_result | None]]]:
-    """Every document file below `root`: its name, its path and its status, None for a link to nothing."""
+    """Every file below `root` that is a document or looks like one: its name, its path and its status, None for a link to nothing."""
     visited: set[tuple[int, int]] = set()
     folders = [(str(root), "")]
     while folders:
@@ -133,6 +138,10 @@ def _files(root: pathlib.Path) -> Iterator[tuple[str, tuple[str, os.stat_result 
             if not prefix:
                 raise DirectoryUnavailable(f"the directory {root} is not there: create it") from error
             continue  # Removed since its parent was listed.
+        except NotADirectoryError as error:
+            if not prefix:
+                raise DirectoryUnavailable(f"{root} is a file: give the directory that it is in") from error
+            continue  # Replaced by a file since its parent was listed.
         except OSError as error:
             raise DirectoryUnavailable(
                 f"cannot list the directory {folder}: {error.strerror}. Check what it is and its permissions"
@@ -149,7 +158,7 @@ def _files(root: pathlib.Path) -> Iterator[tuple[str, tuple[str, os.stat_result 
                 continue  # Removed since it was listed, or a link to nothing that concerns us.
             if stat.S_ISDIR(status.st_mode):
                 folders.append((entry.path, f"{name}/"))
-            elif entry.name.endswith(SUFFIXES):
+            elif entry.name.lower().endswith(LOOKALIKES):
                 yield name, (entry.path, status)
 
 

@@ -82,7 +82,7 @@ async def test_errors_and_warnings_are_reported_and_taken_back() -> None:
     assert isinstance(update, SourceUpdate)
     assert isinstance(report, SourceReport)
     assert report.errors[0].startswith("api.yaml:2, document 1: not YAML")
-    assert report.warnings[0].startswith("web.yaml:1, document 1 (Workload default/web), spec.uses[0]: ")
+    assert report.warnings[0].startswith("web.yaml:5, document 1 (Workload default/web), spec.uses[0]: ")
     assert cleared == SourceReport("files")
 
 

@@ -162,7 +162,7 @@ def test_the_line_of_a_path() -> None:
         ("l", 7): 6,
         ("nowhere",): 2,
     }
-    assert {path: piece.line_of(path) for path in expected} == expected
+    assert {path: piece.lines().of(path) for path in expected} == expected
 
 
 @given(st.binary(max_size=200))

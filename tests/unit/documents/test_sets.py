@@ -123,7 +123,7 @@ def test_a_workload_of_a_service_that_nobody_declares() -> None:
     (error,) = documents.errors
     assert isinstance(error, Dangling)
     assert (
-        "document 1 (Workload default/api-1), spec.services[0]: no document declares the service default/api. "
+        "api-1.yaml:5, document 1 (Workload default/api-1), spec.services[0]: no document declares the service default/api. "
         in str(error)
     )
     assert held(documents) == []
@@ -146,7 +146,7 @@ def test_a_port_that_the_service_does_not_have() -> None:
     )
     (error,) = a_set(API, workload).errors
     assert str(error) == (
-        "w.yaml:1, document 1 (Workload default/api-1), spec.ports[0].name: no port of default/api is called htpt. "
+        "w.yaml:5, document 1 (Workload default/api-1), spec.ports[0].name: no port of default/api is called htpt. "
         "Did you mean http? Known here: http"
     )
 
@@ -171,6 +171,99 @@ def test_what_is_probably_not_meant_is_a_warning() -> None:
             "none of the ports of default/api is among spec.ports, so this workload gets none of its traffic",
         ),
         ("spec.serviceAccount", "callers of default/api accept api only, so they refuse other"),
+    ]
+
+
+def test_a_reference_that_leads_nowhere_is_told_with_its_own_line() -> None:
+    text = (
+        workload_document("api-1", "\n  services:\n  - apis\n  , address: 10.0.0.1")
+        .replace("{\n", "\n")
+        .replace(
+            "\n  , address: 10.0.0.1}",
+            "\n  address: 10.0.0.1\n  uses:\n  - web\n  - {service: stor,\n     port: x}",
+        )
+    )
+    documents = a_set(
+        a_file("w.yaml", text), a_file("s.yaml", service_document("apis"), service_document("web"))
+    )
+    assert [str(each.where).partition(",")[0] for each in documents.warnings] == ["w.yaml:11", "w.yaml:7"]
+    (error,) = a_set(a_file("w.yaml", text)).errors
+    assert str(error).startswith("w.yaml:7, document 1 (Workload default/api-1), spec.services[0]: ")
+
+
+def test_a_warning_of_an_older_version_says_so() -> None:
+    """Its lines are those of the version that is in force, not those of the file as it is now."""
+    old = a_file("w.yaml", workload_document("w", "address: 10.0.0.1, uses: [nobody]"))
+    documents = a_set(old).with_files([a_file("w.yaml", "a: [")])
+    assert len(documents.errors) == 1
+    (warning,) = map(str, documents.warnings)
+    assert warning.startswith(
+        "w.yaml:5, document 1 (Workload default/w), spec.uses[0] (in force, from the last good version): no document"
+    )
+    assert "last good" not in str(documents.with_files([old]).warnings[0])
+
+
+def a_sidecar(name: str, ports: str = "", more: str = "", address: str = "127.0.0.1") -> str:
+    return workload_document(
+        name, f"address: {address}, meshed: true, services: [api], ports: [{ports}]{more}"
+    )
+
+
+def test_two_sidecars_of_one_port_are_told_of_with_both_documents() -> None:
+    """An address is a host: the sidecar that comes second could not listen."""
+    first = a_file("a.yaml", a_sidecar("api-1", "{name: http, app: 1, sidecar: 15101}"))
+    second = a_file(
+        "b.yaml", a_sidecar("api-2", "{name: http, app: 2, sidecar: 15101}", ", outboundPort: 15002")
+    )
+    documents = a_set(API, first, second)
+    (warning,) = documents.warnings
+    assert str(warning) == (
+        "b.yaml:5, document 1 (Workload default/api-2), spec.ports[0].sidecar: the sidecar of Workload default/api-1 has "
+        "port 15101 of 127.0.0.1 already (a.yaml:1, document 1 (Workload default/api-1)). Only one of the two sidecars can "
+        "listen there: give one of them another port, or correct its address"
+    )
+    # It ends with its cause, whichever of the two files changes, and comes back with it.
+    other = a_file("a.yaml", a_sidecar("api-1", "{name: http, app: 1, sidecar: 15103}"))
+    assert documents.with_files([other]).warnings == ()
+    assert documents.with_files([], ["a.yaml"]).warnings == ()
+    assert documents.with_files([], ["a.yaml"]).with_files([first]).warnings == documents.warnings
+    assert documents.with_files([], ["a.yaml", "b.yaml"]).listeners == DocumentSet().listeners
+
+
+def test_the_ports_for_calls_are_told_of_as_well() -> None:
+    both = a_set(
+        API,
+        a_file("a.yaml", a_sidecar("api-1", "{name: http, app: 1}")),
+        a_file("b.yaml", a_sidecar("api-2", "{name: http, app: 2}")),
+        a_file("c.yaml", a_sidecar("api-3", "{name: http, app: 3}", address="10.0.0.1")),
+        a_file(
+            "d.yaml",
+            a_sidecar(
+                "api-4", "{name: http, app: 4}", ", outboundPort: 1, uses: [{service: api, localPort: 15001}]"
+            ),
+        ),
+    )
+    assert [(each.where.file, each.where.path) for each in both.warnings] == [
+        ("b.yaml", "spec.outboundPort"),
+        ("d.yaml", "spec.uses[0].localPort"),
+    ]
+
+
+def test_a_thousand_sidecars_of_one_port_are_told_of_in_time() -> None:
+    files = [
+        a_file(f"{n:04}.yaml", a_sidecar(f"api-{n}", "{name: http, app: 1, sidecar: 15101}"))
+        for n in range(1000)
+    ]
+    start = time.process_time()
+    documents = a_set(API, *files)
+    assert len(documents.warnings) == 2 * 999
+    assert time.process_time() - start < 5
+
+
+def test_files_that_are_skipped_are_told() -> None:
+    documents = DocumentSet().with_files([API], skipped=("web.json",))
+    assert [str(each) for each in documents.warnings] == [
+        "web.json: the file is not read, for its name. Documents are YAML, in *.yaml and *.yml"
     ]
 
 

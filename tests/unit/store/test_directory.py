@@ -160,7 +160,28 @@ async def test_a_file_in_place_of_the_directory_is_a_failure(tmp_path: Path) -> 
     (tmp_path / "docs").write_text("")
     async with watching(tmp_path / "docs", rescan=0.05) as reader:
         failed = await reader.until(lambda documents: bool(documents.failure))
-        assert "Not a directory" in failed.failure
+        assert failed.failure == f"{tmp_path / 'docs'} is a file: give the directory that it is in"
+
+
+async def test_what_looks_like_a_document_and_is_not_read_is_told(tmp_path: Path) -> None:
+    (tmp_path / "team").mkdir()
+    for name in (
+        "api.yaml",
+        "web.json",
+        "team/STORE.YAML",
+        "notes.txt",
+        "api.yaml~",
+        "README.md",
+        ".hidden.json",
+    ):
+        (tmp_path / name).write_text(service_document("api") if name == "api.yaml" else "{}")
+    async with watching(tmp_path) as reader:
+        found = await reader.until_names("api")
+        assert found.skipped == ("team/STORE.YAML", "web.json")
+        assert found.errors == ()
+        assert len(found.warnings) == 2
+        (tmp_path / "web.json").unlink()
+        await reader.until(lambda documents: documents.skipped == ("team/STORE.YAML",))
 
 
 async def test_what_is_wrong_stays_out_and_all_else_goes_on(tmp_path: Path) -> None:

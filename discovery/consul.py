@@ -154,7 +154,7 @@ class _Session:
         if went_back:
             self._emit(SourceReset(self._name, went_back))
         self._emit(self._catalog.snapshot())
-        self._report()
+        self._report(first=True)
         async with self._group as group:
             group.create_task(self._watch(self._client.services, services.index, self._on_services))
             group.create_task(self._watch(self._client.nodes, nodes.index, self._on_nodes))
@@ -276,9 +276,10 @@ class _Session:
             (node, each) for node, all_of in zip(nodes, swept, strict=True) for each in all_of
         )
 
-    def _report(self) -> None:
+    def _report(self, *, first: bool = False) -> None:
+        """What an earlier session reported may stand yet: the `first` of a session replaces it."""
         warnings = self._catalog.warnings()
-        if warnings != self._seen.reported:
+        if warnings != self._seen.reported or (first and warnings):
             self._seen.reported = warnings
             self._emit(SourceReport(self._name, warnings=warnings))
 

@@ -34,6 +34,7 @@ class FileSource:
         self._name = name
         self._sets = sets
         self._guarded = guarded
+        self._reported = SourceReport(name)
 
     @property
     def name(self) -> str:
@@ -46,7 +47,6 @@ class FileSource:
     async def events(self) -> AsyncGenerator[SourceEvent, None]:
         told: DocumentSet | None = None
         failing = ""
-        report = SourceReport(self._name)
         async with _closing(aiter(self._sets)) as sets:
             async for documents in sets:
                 if documents.failure:
@@ -57,15 +57,17 @@ class FileSource:
                 if failing:
                     failing = ""
                     yield SourceRecovered(self._name)
+                first = told is None
                 if told is None:
                     yield documents.to_snapshot(self._name)
                 elif update := difference(self._name, told, documents):
                     yield update
                 told = documents
                 new = _report(self._name, documents)
-                if new != report:
-                    report = new
-                    yield report
+                # What an earlier reading reported may stand yet: the first report replaces it.
+                if new != self._reported or (first and new != SourceReport(self._name)):
+                    self._reported = new
+                    yield new
 
 
 def difference(source: str, old: DocumentSet, new: DocumentSet) -> SourceUpdate | None:

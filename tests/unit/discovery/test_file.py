@@ -74,6 +74,20 @@ async def test_a_document_that_moves_is_not_removed() -> None:
     assert update.workloads[0].origin == ("b.yaml#1 Workload default/api-1",)
 
 
+async def test_a_second_reading_takes_back_what_the_first_reported() -> None:
+    readings = [a_set(web=workload_document("web", "address: 10.0.0.1, uses: [nobody]")), a_set(api=API)]
+
+    class Sets:
+        async def __aiter__(self) -> AsyncIterator[DocumentSet]:
+            yield readings.pop(0)
+
+    source = FileSource("files", Sets())
+    for expected in (1, 0):
+        (*_, report) = [event async for event in source.events()]
+        assert isinstance(report, SourceReport)
+        assert len(report.warnings) == expected
+
+
 async def test_errors_and_warnings_are_reported_and_taken_back() -> None:
     first = a_set(api=API)
     bad = a_set(first, api="a: [", web=workload_document("web", "address: 10.0.0.1, uses: [nobody]"))

@@ -13,7 +13,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterable, Iterator
 from typing import Any, Self
 
 import grpc.aio
@@ -48,7 +48,7 @@ from meshwright.keeper import SecretKeeper
 from meshwright.metrics import Metrics, watch_loop_lag
 from meshwright.observer import StreamObserver
 from meshwright.pipeline import Pace, Pipeline
-from meshwright.publisher import Publisher
+from meshwright.publisher import Publisher, client_id
 from meshwright.reports import Reports
 from meshwright.scopes import Scope, Secrets
 from meshwright.settings import Settings, unknown_variables
@@ -56,6 +56,7 @@ from pb.meshwright.join.v1.join_pb2_grpc import add_JoinServiceServicer_to_serve
 from store.directory import Directory
 from xds.cache import ResourceCache
 from xds.server import XdsServer, XdsSettings, server_options
+from xds.stream import Stream
 
 DRAIN = 1.0
 """Seconds that open calls get at the end. Proxies keep what they have, and connect again to whoever answers."""
@@ -125,12 +126,7 @@ class ControlPlane:
         )
         keeper = SecretKeeper(SecretIssuer(authority, system_clock, random.random, life), cache, metrics)
         doors = Doors(settings.trust_domain, pipeline, keeper)
-
-        def stream_closed(client: str) -> None:
-            if pipeline.detach(client):
-                doors.left(client)
-
-        observer = StreamObserver(metrics, stream_closed)
+        observer = StreamObserver(metrics, pipeline.detach)
         xds_settings = XdsSettings(
             ack_timeout=settings.ack_timeout, first_configurations=settings.first_configurations
         )
@@ -184,7 +180,8 @@ class ControlPlane:
 
         def receive(event: Event) -> None:
             metrics.events.labels(event.source).inc()
-            pipeline.receive(event)
+            for workload in pipeline.receive(event).workloads:
+                _end_stale(doors, xds.streams_of(client_id(workload)))
 
         async def open_when_ready() -> None:
             await discovery.ready.wait()
@@ -207,7 +204,7 @@ class ControlPlane:
             ("secrets", keeper.run()),
             ("sweep", pipeline.sweep(forget)),
             ("own certificate", _renew(certificate)),
-            ("stale proofs", _end_stale(doors, xds)),
+            ("stale proofs", _watch_proofs(doors, xds)),
             ("loop lag", watch_loop_lag(metrics, time.monotonic)),
         ):
             group.start(name, work)
@@ -326,13 +323,19 @@ async def _renew(certificate: ServerCertificate) -> None:
             await asyncio.sleep(RETRY)
 
 
-async def _end_stale(doors: Doors, xds: XdsServer, every: float = 5.0) -> None:
+async def _watch_proofs(doors: Doors, xds: XdsServer, every: float = 5.0) -> None:
     """End the streams whose proof no longer holds, until cancelled."""
     while True:
         await asyncio.sleep(every)
-        for client, reason in tuple(doors.stale(system_clock())):
-            log.info("proof no longer holds", proxy=client, reason=reason)
-            xds.disconnect(client, reason)
+        _end_stale(doors, xds.streams())
+
+
+def _end_stale(doors: Doors, streams: Iterable[Stream]) -> None:
+    for stream in streams:
+        reason = doors.stale(stream.proof, system_clock())
+        if reason is not None:
+            log.info("proof no longer holds", proxy=stream.client, peer=stream.peer.address, reason=reason)
+            stream.end(reason)
 
 
 def _joined(event: JoinEvent, metrics: Metrics) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime
 
 import grpc
@@ -10,7 +9,8 @@ import structlog
 
 from ca import control_plane
 from ca.errors import CaError, UnusablePeer
-from ca.peer import Proved, parse_node_id, proved
+from ca.peer import Proved, parse_node_id
+from ca.peer import proved as proved_by
 from mesh.errors import InvalidName
 from mesh.identity import Identity
 from mesh.names import Key
@@ -38,7 +38,6 @@ class Doors:
         self._trust_domain = trust_domain
         self._pipeline = pipeline
         self._keeper = keeper
-        self._proved_by: dict[str, Proved] = {}
 
     async def identify(self, node: Node, peer: Peer) -> Client:
         """The client and its scopes. Refused, with the reason, if it may not have what it asks for."""
@@ -54,35 +53,30 @@ class Doors:
                 await self._keeper.give(holder.identity, workload)
             except CaError as error:
                 raise Refused(grpc.StatusCode.UNAVAILABLE, str(error)) from error
-            self._proved_by[client_id(workload)] = holder
         if workload not in self._pipeline.state.workloads:
             log.warning(
                 "a proxy waits: no source declares its workload", proxy=str(workload), peer=peer.address
             )
         proxyless = node.user_agent_name.startswith("gRPC")
-        scopes = self._pipeline.attach(workload, proved=holder is not None, proxyless=proxyless)
-        return Client(client_id(workload), scopes)
+        proved = holder is not None
+        scopes = self._pipeline.attach(workload, proved=proved, proxyless=proxyless)
+        return Client(client_id(workload, proved=proved, proxyless=proxyless), scopes, proof=holder)
 
     def expected_identity(self, workload: Key) -> Identity | None:
         """The identity that discovery gives `workload`; None while it is not discovered."""
         found = self._pipeline.state.workloads.get(workload)
         return found.identity(self._trust_domain) if found else None
 
-    def stale(self, now: datetime) -> Iterator[tuple[str, str]]:
-        """The clients whose proof no longer holds, and why. A stream outlives the certificate it was opened with."""
-        for client, holder in self._proved_by.items():
-            expected = self.expected_identity(holder.workload)
-            if holder.not_after <= now:
-                yield (
-                    client,
-                    "the certificate of this connection has ended: connect again with the renewed one",
-                )
-            elif expected is not None and expected != holder.identity:
-                yield client, f"this workload is {expected} by now: join again"
-
-    def left(self, client: str) -> None:
-        """No stream of `client` is open any more."""
-        self._proved_by.pop(client, None)
+    def stale(self, proof: object, now: datetime) -> str | None:
+        """Why the proof that a stream was opened with no longer holds; None if it does. A stream outlives its certificate."""
+        if not isinstance(proof, Proved):
+            return None
+        expected = self.expected_identity(proof.workload)
+        if proof.not_after <= now:
+            return "the certificate of this connection has ended: connect again with the renewed one"
+        if expected is not None and expected != proof.identity:
+            return f"this workload is {expected} by now: join again"
+        return None
 
     def _proved(self, workload: Key, peer: Peer) -> Proved | None:
         """What the connection proved; None on a plaintext connection."""
@@ -90,7 +84,7 @@ class Doors:
         if not pem:
             return None
         try:
-            holder = proved(pem[0])
+            holder = proved_by(pem[0])
         except UnusablePeer as error:
             raise Refused(grpc.StatusCode.UNAUTHENTICATED, str(error)) from error
         if (

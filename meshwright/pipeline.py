@@ -54,11 +54,11 @@ class Pipeline:
         self._idle = asyncio.Event()
         self._idle.set()
 
-    def receive(self, event: Event) -> None:
-        """Take an event of a source. What it changes is published by `run`."""
+    def receive(self, event: Event) -> Changes:
+        """Take an event of a source, and say what it changes, which is published by `run`."""
         self.state, changes = self.state.apply(event)
         if not changes:
-            return
+            return changes
         now = self._clock()
         if not self._pending:
             self._first_at = now
@@ -66,6 +66,7 @@ class Pipeline:
         self._pending |= changes
         self._idle.clear()
         self._woken.set()
+        return changes
 
     def attach(self, workload: Key, *, proved: bool, proxyless: bool) -> tuple[Scope, ...]:
         """The scopes for a new stream of `workload`, published before this returns."""
@@ -73,9 +74,9 @@ class Pipeline:
         self._publish(update, None)
         return scopes
 
-    def detach(self, client: str) -> bool:
-        """A stream of `client` has gone; whether it was the last."""
-        return self._publisher.detach(client, self._clock())
+    def detach(self, client: str) -> None:
+        """A stream of `client` has gone."""
+        self._publisher.detach(client, self._clock())
 
     async def run(self) -> None:
         """Publish until cancelled."""

@@ -87,19 +87,19 @@ class Publisher:
         clients: set[str] = set()
         for service in changes.services:
             clients |= self._watchers.get(service, set())
-        clients.update(client_id(key) for key in changes.workloads if client_id(key) in self._attached)
+        clients.update(
+            each for key in changes.workloads for each in client_ids(key) if each in self._attached
+        )
         for client in sorted(clients):
             self._rescope(client, update)
         return update
 
     def attach(self, workload: Key, *, proved: bool, proxyless: bool) -> tuple[tuple[Scope, ...], Update]:
         """A stream of `workload` has come: the scopes to give it, and what to publish first."""
-        client, update = client_id(workload), Update()
+        client, update = client_id(workload, proved=proved, proxyless=proxyless), Update()
         attached = self._attached.get(client)
-        if attached is None or (attached.proved, attached.proxyless) != (proved, proxyless):
-            streams = attached.streams + 1 if attached else 1
-            self._let_go(attached)
-            attached = Attached(workload, proved, proxyless, streams=streams)
+        if attached is None:
+            attached = Attached(workload, proved, proxyless)
             self._attached[client] = attached
             self._rescope(client, update)
             update.rescoped.pop(client, None)
@@ -107,19 +107,16 @@ class Publisher:
             attached.streams += 1
         return attached.scopes, update
 
-    def detach(self, client: str, now: float) -> bool:
-        """A stream has gone; whether it was the client's last. Its scopes stay for a while: a proxy that lost its connection
-        comes back at once.
-        """
+    def detach(self, client: str, now: float) -> None:
+        """A stream has gone. Its scopes stay for a while: a proxy that lost its connection comes back at once."""
         attached = self._attached.get(client)
         if attached is None:
-            return True
+            return
         attached.streams -= 1
-        if attached.streams > 0:
-            return False
-        del self._attached[client]
-        self._let_go(attached, now)
-        return True
+        if attached.streams <= 0:
+            del self._attached[client]
+            self._watch(client, attached, None)
+            self._release(attached.scopes, now)
 
     def sweep(self, now: float, after: float = 60.0) -> list[Scope]:
         """Forget the scopes that nobody has used for `after` seconds; the caller drops them from the cache."""
@@ -183,13 +180,6 @@ class Publisher:
         for service in watched - attached.watched:
             self._watchers.setdefault(service, set()).add(client)
         attached.watched = watched
-
-    def _let_go(self, attached: Attached | None, now: float | None = None) -> None:
-        if attached is None:
-            return
-        self._watch(client_id(attached.workload), attached, None)
-        self._release(attached.scopes, now)
-        attached.scopes = ()
 
     def _release(self, scopes: Iterable[Scope], now: float | None = None) -> None:
         for scope in scopes:
@@ -293,6 +283,19 @@ class Publisher:
         return found if found.origin == origin else replace(found, origin=origin)
 
 
-def client_id(workload: Key) -> str:
-    """The id of a workload's streams, which is its `node.id`."""
-    return str(workload)
+def client_id(workload: Key, *, proved: bool = True, proxyless: bool = False) -> str:
+    """The id of the streams of a workload that came by one door, in one manner.
+
+    What one of them is given must never depend on another: whoever says a name in plaintext is not who proved it.
+    """
+    how = [word for word, true in (("plaintext", not proved), ("proxyless", proxyless)) if true]
+    return f"{workload} ({', '.join(how)})" if how else str(workload)
+
+
+def client_ids(workload: Key) -> tuple[str, ...]:
+    """All that there can be."""
+    return tuple(
+        client_id(workload, proved=proved, proxyless=proxyless)
+        for proved in (True, False)
+        for proxyless in (False, True)
+    )

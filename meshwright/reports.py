@@ -26,7 +26,7 @@ from mesh.workload import Health
 from meshwright.keeper import SecretKeeper
 from meshwright.metrics import Metrics
 from meshwright.pipeline import Pipeline
-from meshwright.publisher import Publisher, client_id
+from meshwright.publisher import Publisher, client_ids
 from meshwright.status import (
     HoldStatus,
     Listing,
@@ -65,12 +65,14 @@ class Reports:
         """What is waited for; None when proxies are answered."""
         if self.xds.cache.is_open:
             return None
-        waiting = [each.name for each in self.discovery.status() if each.state is Supervised.STARTING]
-        return (
-            f"no answer yet from source {', '.join(waiting)}"
-            if waiting
-            else "the first configuration is being made"
-        )
+        silent = [
+            f"source {each.name} has not answered"
+            if each.last_error is None
+            else f"source {each.name}: {each.last_error}"
+            for each in self.discovery.status()
+            if each.state in {Supervised.STARTING, Supervised.FAILED}
+        ]
+        return "; ".join(silent) or "the first configuration is being made"
 
     def status(self) -> Status:
         now, state = time.monotonic(), self.pipeline.state
@@ -139,7 +141,7 @@ class Reports:
                 ports=tuple(f"{port.name}:{port.app},{port.sidecar or '-'}" for port in workload.ports),
                 health=workload.health.value,
                 meshed=workload.meshed,
-                proxy="connected" if client_id(key) in connected else "",
+                proxy="connected" if not connected.isdisjoint(client_ids(key)) else "",
                 source=state.workload_owner(key) or "",
                 origin=workload.origin,
             )
@@ -149,7 +151,7 @@ class Reports:
 
     def config_dump(self, workload: Key) -> str | None:
         """All that a proxy is given, as JSON, with versions and provenance; None if it is not connected."""
-        streams = [stream for stream in self.xds.streams() if stream.client == client_id(workload)]
+        streams = [stream for client in client_ids(workload) for stream in self.xds.streams_of(client)]
         if not streams:
             return None
         resources: dict[tuple[str, str], Resource] = {}
@@ -208,16 +210,14 @@ class Reports:
 
     def _note(self, client: ClientStatus, several: set[str]) -> str:
         """What an operator should know of a proxy that is connected, or waits, and yet does not serve as meant."""
-        state, key = self.pipeline.state, Key.parse(client.id)
+        state, key = self.pipeline.state, Key.parse(client.node_id)
         workload = state.workloads.get(key)
         if workload is None:
-            near = difflib.get_close_matches(client.id, map(str, state.workloads), n=1)
+            near = difflib.get_close_matches(client.node_id, map(str, state.workloads), n=1)
             hint = f" (did you mean {near[0]}?)" if near else ""
             if client.waiting and self.xds.cache.is_open:
-                return f"it waits: no source declares the workload {client.id}{hint}"
-            return (
-                f"no source declares the workload {client.id} any more{hint}: it keeps what it had, to drain"
-            )
+                return f"it waits: no source declares the workload {client.node_id}{hint}"
+            return f"no source declares the workload {client.node_id} any more{hint}: it keeps what it had, to drain"
         if client.id in several:
             return "more than one stream is open for this workload: are two proxies running as it?"
         if not workload.meshed:

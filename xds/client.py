@@ -19,10 +19,14 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A stream, identified: `id` for status and `rescope`, `scopes` for what it is given. A name is looked up in them in order."""
+    """A stream, identified: `id` for status and `rescope`, `scopes` for what it is given. A name is looked up in them in order.
+
+    `proof` is whatever identified it: kept with the stream, for its owner to judge again later.
+    """
 
     id: str
     scopes: tuple[Hashable, ...]
+    proof: object = None
 
 
 def peer_of(context: grpc.aio.ServicerContext[Any, Any]) -> Peer:

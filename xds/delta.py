@@ -30,6 +30,8 @@ class DeltaSession(Session):
             if request.initial_resource_versions:
                 state.claimed = dict(request.initial_resource_versions)
                 self._resumed = self._resumed or type_url == CLUSTER
+                if self._resumed_at is None and self._only_type is None:
+                    self._resumed_at = now
             return
         if request.response_nonce:
             error = request.error_detail.message if request.HasField("error_detail") else None

@@ -39,10 +39,13 @@ class Order:
         maps: Callable[[str], Maps],
         says_removed: Callable[[str], bool],
         late_before: float,
+        *,
+        keep_all: bool,
     ) -> None:
         """`maps`: what is in force, by type; `says_removed`: whether the protocol can tell that one of a type has gone.
 
         What was sent at `late_before` or earlier and is not acknowledged no longer holds up what does not refer to it.
+        With `keep_all`, nothing is removed yet that something else may refer to.
         """
         self._states = states
         self._maps = maps
@@ -55,8 +58,8 @@ class Order:
             for type_url, state in states.items()
             if state.dirty and self.may_send(state) and not state.queue
         }
-        if self._refusals and any(each.removed for each in self.differences.values()):
-            self._keep_what_is_needed()
+        if (keep_all or self._refusals) and any(each.removed for each in self.differences.values()):
+            self._keep(None if keep_all else self._needed())
         for type_url, difference in self.differences.items():
             states[type_url].back = frozenset(difference.back)
 
@@ -192,10 +195,11 @@ class Order:
             self._on_their_way[type_url] = on_their_way
         return name in on_their_way
 
-    def _keep_what_is_needed(self) -> None:
-        """What a client still uses in place of what it refused, or of what stays back, refers to things: those stay."""
-        needed = self._needed()
+    def _keep(self, needed: set[Name] | None) -> None:
+        """Of what is to be removed, what is `needed` stays; None: all of it."""
         for type_url, difference in self.differences.items():
+            if type_url not in REMOVAL_ORDER and type_url != ENDPOINT:
+                continue
             kept = (
                 set(difference.removed)
                 if needed is None
@@ -205,7 +209,10 @@ class Order:
             difference.removed = [name for name in difference.removed if name not in kept]
 
     def _needed(self) -> set[Name] | None:
-        """None: we cannot tell, for the client came with something that we have never seen."""
+        """What a client still uses in place of what it refused, or of what stays back, refers to things: these.
+
+        None: we cannot tell, for the client came with something that we have never seen.
+        """
         needed: set[Name] = set()
         todo = [
             (type_url, name)

@@ -79,7 +79,7 @@ class NullObserver:
 
 @dataclass(frozen=True, slots=True)
 class XdsSettings:
-    """Seconds and bytes. `first_configurations`: how many clients receive their first configuration at the same time; one that leaves
+    """Seconds and bytes. `streams`: how many one client may have open. `first_configurations`: how many clients receive their first configuration at the same time; one that leaves
     a response unanswered for `first_configuration_silence` goes on beside them. `ack_timeout`: after which a client that has not
     answered counts as out of sync.
     """
@@ -88,6 +88,7 @@ class XdsSettings:
     first_configurations: int = 32
     first_configuration_silence: float = 1.0
     request_size: int = 8 * 1024 * 1024
+    streams: int = 32
     keepalive: float = 30.0
     keepalive_timeout: float = 15.0
     limits: Limits = Limits()
@@ -148,6 +149,9 @@ class XdsServer:
         for stream in tuple(self._streams.get(client, ())):
             stream.end(reason)
 
+    def streams_of(self, client: str) -> list[Stream]:
+        return list(self._streams.get(client, ()))
+
     def streams(self) -> list[Stream]:
         return [stream for streams in self._streams.values() for stream in streams]
 
@@ -160,8 +164,15 @@ class XdsServer:
     # For streams
 
     def add(self, stream: Stream) -> None:
-        self._streams.setdefault(stream.client, set()).add(stream)
+        """Refused if the client has too many streams open: each holds memory, and a client needs one or a few."""
+        streams = self._streams.setdefault(stream.client, set())
+        streams.add(stream)
         self.observer.opened(stream.client, stream.protocol)
+        if len(streams) > self.settings.streams:
+            raise Refused(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                f"more than {self.settings.streams} streams of {stream.client} are open",
+            )
 
     def remove(self, stream: Stream) -> None:
         streams = self._streams.get(stream.client)

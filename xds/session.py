@@ -25,6 +25,8 @@ GENERATIONS = 256
 """How many publications a session is waited for at most: one that never answers is not waited for by more."""
 MESSAGE = 4096
 """Characters of a NACK's message that are kept."""
+RESUMING = 1.0
+"""Seconds that a client which comes back has to say what it holds of all types: before, nothing is removed that it may refer to."""
 ORIGINS = 100
 """How many origins of refused resources are kept, about."""
 _RANK = {type_url: place for place, type_url in enumerate((CLUSTER, ENDPOINT, *GATED[1:]))}
@@ -32,9 +34,12 @@ _RANK = {type_url: place for place, type_url in enumerate((CLUSTER, ENDPOINT, *G
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a client may ask for. Requests over them end its stream."""
+    """What a client may ask for. Requests over them end its stream. `unknown_names`: how many names of a type beyond twice
+    those that there are.
+    """
 
     names: int = 200_000
+    unknown_names: int = 10_000
     name_length: int = 4096
     types: int = 32
 
@@ -73,6 +78,7 @@ class Session(ABC):
         self._generations: list[Generation] = []
         # Whether the client said that it held clusters when it came, and those sent before it asked for endpoints.
         self._resumed = False
+        self._resumed_at: float | None = None
         self._warming: set[str] = set()
 
     # What the cache and the server say
@@ -127,7 +133,15 @@ class Session(ABC):
                 # A chunk without names says that there is nothing: a client waits for that as well.
                 if state_of is not None and any(chunk.names for _, chunk in state_of.queue):
                     state_of.abandon()
-        order = Order(self.states, self._maps, self._says_removed, now - self._ack_timeout)
+        if self._resumed_at is not None and now >= self._resumed_at + RESUMING:
+            self._resumed_at = None
+        order = Order(
+            self.states,
+            self._maps,
+            self._says_removed,
+            now - self._ack_timeout,
+            keep_all=self._resumed_at is not None,
+        )
         for state in self.states.values():
             if order.may_send(state):
                 response = self._respond(state, order, now)
@@ -137,9 +151,15 @@ class Session(ABC):
         return None
 
     def poll_at(self) -> float | None:
-        """When `poll` is to be called even if nothing happens: then a response counts as late. None: never."""
-        sent = [state.in_flight.sent_at for state in self.states.values() if state.in_flight is not None]
-        return min(sent) + self._ack_timeout if sent else None
+        """When `poll` is to be called even if nothing happens: a response counts as late, or what has gone is told. None: never."""
+        due = [
+            state.in_flight.sent_at + self._ack_timeout
+            for state in self.states.values()
+            if state.in_flight is not None
+        ]
+        if self._resumed_at is not None and any(state.back for state in self.states.values()):
+            due.append(self._resumed_at + RESUMING)
+        return min(due, default=None)
 
     @property
     def settled(self) -> bool:
@@ -325,9 +345,13 @@ class Session(ABC):
                 state.dirty.add(name)
 
     def _limited(self, type_url: str, names: Iterable[str]) -> frozenset[str]:
-        limited = frozenset(names)
-        if len(limited) > self._limits.names:
-            raise ProtocolViolation(f"more than {self._limits.names} names of {type_url}")
+        """`names`, if they are not far more than there is: names cost memory, and time, even if nobody has them."""
+        limited, most = frozenset(names), self._limits.names
+        if self._cache.ready(self.scopes):
+            known = sum(map(len, self._cache.maps(self.scopes, type_url)))
+            most = min(most, self._limits.unknown_names + 2 * known)
+        if len(limited) > most:
+            raise ProtocolViolation(f"more than {most} names of {type_url}: ask for what there is")
         return limited
 
     def _check_names(self, names: Iterable[str]) -> None:

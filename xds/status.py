@@ -32,6 +32,7 @@ class ClientStatus:
     """One stream. `waiting`: its scopes are not ready, so it was not answered yet. Times are of the server's clock, in seconds."""
 
     id: str
+    node_id: str
     peer: str
     agent: str
     protocol: str

@@ -79,6 +79,7 @@ class Stream:
         delta: bool,
     ) -> None:
         self.client = client.id
+        self.proof = client.proof
         self.peer = peer
         self.protocol = "delta" if delta else "sotw"
         self.connected_at = server.clock()
@@ -164,6 +165,7 @@ class Stream:
     def status(self, now: float) -> ClientStatus:
         return ClientStatus(
             id=self.client,
+            node_id=self.node_id,
             peer=self.peer.address,
             agent=self.agent,
             protocol=self.protocol,

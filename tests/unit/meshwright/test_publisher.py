@@ -191,7 +191,7 @@ def test_provenance_follows_a_document_that_moved() -> None:
 def test_scopes_that_nobody_uses_are_forgotten_after_a_while() -> None:
     mesh = Mesh(a_service("web"), a_workload("web-1"))
     scopes, _ = mesh.attach("web-1")
-    assert mesh.publisher.detach("default/web-1", now=100.0)
+    mesh.publisher.detach("default/web-1", now=100.0)
     assert mesh.publisher.sweep(now=130.0) == []
     assert set(mesh.publisher.sweep(now=161.0)) == set(scopes)
     assert mesh.publisher.scopes_in_use() == 0
@@ -205,3 +205,19 @@ def test_a_proxy_that_comes_back_in_time_finds_its_scopes() -> None:
     _, update = mesh.attach("web-1")
     assert update.changes == []
     assert mesh.publisher.sweep(now=1000.0) == []
+
+
+def test_who_says_a_name_in_plaintext_has_nothing_to_do_with_who_proved_it() -> None:
+    """Whatever their order: the one is never given the keys of the other, nor takes them away."""
+    mesh = Mesh(a_service("web"))
+    waiting, _ = mesh.attach("web-1", proved=False)
+    mesh.attach("web-1", proved=True)
+    assert waiting == (Undiscovered(Key("default", "web-1")),)
+    found = mesh.tell(SourceUpdate("test", workloads=(a_workload("web-1", meshed=True, sidecar=15006),)))
+    secrets = Secrets(Key("default", "web-1"))
+    assert secrets in found.rescoped["default/web-1"]
+    assert secrets not in found.rescoped["default/web-1 (plaintext)"]
+    mesh.publisher.detach("default/web-1 (plaintext)", now=1.0)
+    moved_on = mesh.tell(SourceUpdate("test", workloads=(a_workload("web-1", uses=[], meshed=True, sidecar=15006),)))
+    assert set(moved_on.rescoped) == {"default/web-1"}
+    assert secrets in moved_on.rescoped["default/web-1"]

@@ -134,8 +134,9 @@ async def _tell_refused(sidecar: Sidecar, log: FilteringBoundLogger) -> None:
         log.warning(
             "envoy refused a listener",
             listener=each,
-            hint="if its address is in use: end what listens there, perhaps another sidecar of this workload, or change the "
-            "workload's ports",
+            # The control plane gives a refused listener again only when its content changes.
+            hint="if its address is in use: end what listens there, perhaps another sidecar of this workload, and start this one "
+            "again; or change the workload's ports",
         )
 
 

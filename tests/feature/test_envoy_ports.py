@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -33,6 +35,24 @@ async def sidecar(folder: Path, control_plane: Ads) -> AsyncIterator[EnvoyProces
         yield process
     finally:
         await process.stop()
+
+
+async def test_an_envoy_that_was_killed_gets_its_ports_back(tmp_path: Path) -> None:
+    """Although connections of the one before still linger."""
+    app, inbound, outbound = free_ports(3)
+    state = a_state(
+        a_service("api"),
+        a_workload("api-1", app=app, sidecar=inbound, outbound_port=outbound, meshed=True),
+    )
+    async with ads() as control_plane, application(app), aiohttp.ClientSession() as session:
+        control_plane.publish(rendered(state, "default/api-1"), TestAuthority().secrets(API))
+        async with sidecar(tmp_path / "first", control_plane) as first:
+            assert await _get(session, f"http://127.0.0.1:{outbound}/") == 200
+            os.kill(first.pid, signal.SIGKILL)
+            await first.wait()
+        async with sidecar(tmp_path / "second", control_plane) as second:
+            assert await second.refused_listeners() == ()
+            assert await _get(session, f"http://127.0.0.1:{outbound}/") == 200
 
 
 async def _get(session: aiohttp.ClientSession, url: str) -> int:

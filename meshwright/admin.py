@@ -15,6 +15,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from mesh.names import Key
+from meshwright.errors import SettingsError
 from meshwright.metrics import Metrics
 from meshwright.status import Listing, Status
 
@@ -51,7 +52,12 @@ class Admin:
             ]
         )
         runner = await self._run(public)
-        await web.TCPSite(runner, host, port).start()
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except OSError as error:
+            raise SettingsError(
+                f"cannot listen on admin_address {host}:{port}: {error.strerror}: is another program on that port?"
+            ) from error
         taken: int = runner.addresses[0][1]
         private = web.Application()
         private.add_routes(
@@ -66,8 +72,14 @@ class Admin:
         self._remove_socket()
         runner = await self._run(private)
         # The directory is 0700, so nobody can get at the socket between its making and the chmod.
-        await web.UnixSite(runner, str(self._socket)).start()
-        self._socket.chmod(stat.S_IRUSR | stat.S_IWUSR)
+        try:
+            await web.UnixSite(runner, str(self._socket)).start()
+            self._socket.chmod(stat.S_IRUSR | stat.S_IWUSR)
+        except OSError as error:
+            raise SettingsError(
+                f"cannot make the admin socket {self._socket}: {error.strerror or error}: remove what is there, or choose a "
+                "data directory with a shorter path (a socket's has some 100 characters)"
+            ) from error
         return taken
 
     async def stop(self) -> None:

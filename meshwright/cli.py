@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.metadata
 import os
+import resource
 import sys
 from datetime import timedelta
 from enum import StrEnum
@@ -406,8 +407,18 @@ def main() -> None:
     from mesh.errors import MeshError
     from store.errors import StoreError
 
+    # A core of this process would hold keys; Envoy, its child, inherits that.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
         app()
     except (MeshwrightError, CaError, DiscoveryError, EnvoyError, MeshError, StoreError) as error:
         typer.echo(f"meshwright: {error}", err=True)
+        sys.exit(1)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        typer.echo(
+            f"meshwright: {error.filename}: {error.strerror}: make room, or see to it that this user may use it",
+            err=True,
+        )
         sys.exit(1)

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import quote
 
 import aiohttp
+from pydantic import BaseModel, ValidationError
 
 from mesh.names import Key
 from meshwright.admin import SOCKET
 from meshwright.errors import UnreachableError
 from meshwright.status import Listing, Status
 
+PATIENCE = 5.0
+"""Seconds until an answer has to be there."""
+
+Answer = TypeVar("Answer", bound=BaseModel)
+
 
 async def get_status(data_dir: Path) -> Status:
-    return Status.model_validate_json(await _ask(data_dir, "GET", "/status"))
+    return _read(Status, await _ask(data_dir, "GET", "/status"))
 
 
 async def get_listing(data_dir: Path) -> Listing:
-    return Listing.model_validate_json(await _ask(data_dir, "GET", "/listing"))
+    return _read(Listing, await _ask(data_dir, "GET", "/listing"))
 
 
 async def get_config_dump(data_dir: Path, proxy: Key) -> str:
@@ -27,6 +34,15 @@ async def get_config_dump(data_dir: Path, proxy: Key) -> str:
 
 async def release_holds(data_dir: Path, service: Key | None) -> str:
     return await _ask(data_dir, "POST", f"/holds/release/{_path(service)}" if service else "/holds/release")
+
+
+def _read(kind: type[Answer], text: str) -> Answer:
+    try:
+        return kind.model_validate_json(text)
+    except ValidationError as error:
+        raise UnreachableError(
+            "the control plane's answer is not one of this version: run the `meshwright` that it was started with"
+        ) from error
 
 
 def _path(key: Key) -> str:
@@ -44,7 +60,7 @@ async def _ask(data_dir: Path, method: str, path: str) -> str:
     try:
         async with (
             aiohttp.ClientSession(
-                connector=aiohttp.UnixConnector(str(socket)), timeout=aiohttp.ClientTimeout(total=30)
+                connector=aiohttp.UnixConnector(str(socket)), timeout=aiohttp.ClientTimeout(total=PATIENCE)
             ) as session,
             session.request(method, f"http://meshwright{path}") as answer,
         ):
@@ -52,7 +68,11 @@ async def _ask(data_dir: Path, method: str, path: str) -> str:
             if answer.status != 200:
                 raise UnreachableError(text)
             return text
-    except (aiohttp.ClientError, TimeoutError) as error:
+    except TimeoutError as error:
+        raise UnreachableError(
+            f"no answer on {socket} within {PATIENCE:.0f} s: is the control plane stopped, or overloaded?"
+        ) from error
+    except (aiohttp.ClientError, OSError) as error:
         raise UnreachableError(
             f"the control plane does not answer on {socket} ({error}): is it running, and are you its user?"
         ) from error

@@ -33,6 +33,10 @@ def held(path: Path) -> Iterator[None]:
             raise SettingsError(
                 f"another control plane works in the data directory {path}: stop it, or give this one its own with --data-dir"
             ) from None
+        if path.stat().st_mode & 0o022:
+            raise SettingsError(
+                f"data directory {path} can be written by others, and holds the mesh's keys: chmod 700 {path}"
+            )
         yield
     finally:
         os.close(descriptor)

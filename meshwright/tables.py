@@ -73,7 +73,7 @@ def troubled(status: Status) -> bool:
 def _troubles(status: Status, release: str, console: Console) -> None:
     for source in status.sources:
         if source.error:
-            _line(console, f"FAILED {source.source}: {source.error}", "red")
+            _line(console, f"FAILED {source.source}: {_one_line(source.error)}", "red")
         for line in source.errors:
             _line(console, f"REFUSED {source.source}: {line}", "red")
     for subject, problem in status.problems.items():
@@ -84,7 +84,9 @@ def _troubles(status: Status, release: str, console: Console) -> None:
                 names = ", ".join(kind.refused.names[:5]) or "(Envoy names none)"
                 made_by = "".join(f"\n  made by {origin}" for origin in kind.refused.origin[:5])
                 _line(
-                    console, f"NACK {proxy.proxy} {kind.type} {names}: {kind.refused.message}{made_by}", "red"
+                    console,
+                    f"NACK {proxy.proxy} {kind.type} {names}: {_one_line(kind.refused.message)}{made_by}",
+                    "red",
                 )
             if kind.late:
                 _line(console, f"LATE {proxy.proxy}: no answer to a {kind.type} response", "red")
@@ -170,12 +172,24 @@ def _table(console: Console, headings: Sequence[str], rows: Iterable[Sequence[st
     for heading in headings:
         table.add_column(heading, overflow="fold")
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     console.print(table)
 
 
 def _line(console: Console, text: str, style: str = "") -> None:
-    console.print(Text(text, style=style), soft_wrap=True)
+    console.print(Text(printable(text), style=style), soft_wrap=True)
+
+
+def _one_line(text: str) -> str:
+    """Foreign text may not look like lines of ours."""
+    return " ⏎ ".join(text.splitlines())
+
+
+def printable(text: str) -> str:
+    """`text` without control characters: much of it comes from proxies and registries, which could clear the screen by them."""
+    return "".join(
+        each if each == "\n" or each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text
+    )
 
 
 def age(seconds: float) -> str:

@@ -43,3 +43,10 @@ def test_tokens_are_made_only_where_a_control_plane_has_worked(tmp_path: Path) -
         ran = CliRunner().invoke(app, [*command, "--data-dir", str(tmp_path / "typo")])
         assert isinstance(ran.exception, SettingsError)
     assert not (tmp_path / "typo").exists()
+
+
+def test_a_directory_that_others_may_write_to_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data").chmod(0o777)
+    with pytest.raises(SettingsError, match="chmod 700"), held(tmp_path / "data"):
+        pass

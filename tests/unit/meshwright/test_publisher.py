@@ -218,6 +218,8 @@ def test_who_says_a_name_in_plaintext_has_nothing_to_do_with_who_proved_it() -> 
     assert secrets in found.rescoped["default/web-1"]
     assert secrets not in found.rescoped["default/web-1 (plaintext)"]
     mesh.publisher.detach("default/web-1 (plaintext)", now=1.0)
-    moved_on = mesh.tell(SourceUpdate("test", workloads=(a_workload("web-1", uses=[], meshed=True, sidecar=15006),)))
+    moved_on = mesh.tell(
+        SourceUpdate("test", workloads=(a_workload("web-1", uses=[], meshed=True, sidecar=15006),))
+    )
     assert set(moved_on.rescoped) == {"default/web-1"}
     assert secrets in moved_on.rescoped["default/web-1"]

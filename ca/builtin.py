@@ -5,7 +5,8 @@
     <data directory>/ca/intermediate.pem   key and certificate, 0600
 
 A key and its certificate are one file that is replaced whole, so that a crash cannot part them. A missing or damaged
-intermediate is made anew; a missing or damaged root never is, because every workload trusts that very root.
+intermediate, or one that is not valid yet (the clock was wrong), is made anew; a missing or damaged root never is, because
+every workload trusts that very root. That it is missing shows in what else a control plane leaves in its data directory.
 """
 
 from __future__ import annotations
@@ -25,12 +26,20 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from ca import files, profile
 from ca.authority import IssuedCertificate, LeafRequest, TrustBundle
 from ca.csr import key_pem, new_key
-from ca.errors import AuthorityExpired, DamagedAuthority, WrongTrustDomain
+from ca.errors import (
+    AuthorityError,
+    AuthorityExpired,
+    AuthorityNotYetValid,
+    DamagedAuthority,
+    WrongTrustDomain,
+)
 from ca.times import Clock
 
 ROOT = "root.pem"
 INTERMEDIATE = "intermediate.pem"
 BUNDLE = "roots.pem"
+TRACES = (BUNDLE, "tokens", "last-good")
+"""In a data directory only after an authority was made there: they tell a lost one from one that never was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +61,10 @@ class Signer:
         """Key and certificate: secret."""
         return key_pem(self.key) + self.certificate_pem
 
-    def half_life(self) -> datetime:
+    def fresh(self, now: datetime) -> bool:
+        """Whether it is valid already, and not past half of its life."""
         begin, end = self.certificate.not_valid_before_utc, self.certificate.not_valid_after_utc
-        return begin + (end - begin) / 2
+        return begin <= now < begin + (end - begin) / 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +87,11 @@ class BuiltinAuthority:
         intermediate: Signer,
         clock: Clock,
         serials: Callable[[], int],
+        created: bool = False,
     ) -> None:
         """For `open`, which reads or makes the signers."""
+        self.created = created
+        """Whether the root was made by this very `open`: no workload that runs can trust it yet."""
         self._directory = data_dir / "ca"
         self._bundle_path = data_dir / BUNDLE
         self._trust_domain = trust_domain
@@ -97,22 +110,35 @@ class BuiltinAuthority:
         clock: Clock,
         serials: Callable[[], int] = x509.random_serial_number,
     ) -> Self:
-        """The authority of `trust_domain` kept in `data_dir`, made there if there is none yet.
+        """The authority of `trust_domain` kept in `data_dir`, made there (`created`) if there never was one.
 
         Reads and writes files: call it before the event loop runs, or in a thread. Several processes may call it at once.
 
-        Errors: WrongTrustDomain, DamagedAuthority, InsecureFile, AuthorityExpired; OSError if the directory cannot be used.
+        Errors: WrongTrustDomain, DamagedAuthority, InsecureFile, AuthorityExpired, AuthorityNotYetValid; OSError if the
+        directory cannot be used.
         """
         files.own_directory(data_dir)
+        _check_not_lost(data_dir / "ca")
         directory = files.private_directory(data_dir / "ca")
         with files.locked(directory):
             files.remove_leftovers(directory)
-            root = _open_root(directory, trust_domain, clock(), serials)
+            created = not (directory / ROOT).exists()
+            if created:
+                _make_root(directory, trust_domain, clock(), serials)
+            root = _open_root(directory, trust_domain, clock())
             intermediate = _open_intermediate(directory, trust_domain, root, clock(), serials)
             bundle = data_dir / BUNDLE
             if not bundle.exists() or bundle.read_bytes() != root.certificate_pem:
                 files.write_atomically(bundle, root.certificate_pem, files.PUBLIC)
-        return cls(data_dir, trust_domain, root=root, intermediate=intermediate, clock=clock, serials=serials)
+        return cls(
+            data_dir,
+            trust_domain,
+            root=root,
+            intermediate=intermediate,
+            clock=clock,
+            serials=serials,
+            created=created,
+        )
 
     @property
     def bundle_path(self) -> Path:
@@ -134,21 +160,26 @@ class BuiltinAuthority:
                 f"{request.identity} is not in the trust domain {self._trust_domain!r} of this authority"
             )
         now = self._clock()
-        if now >= self._intermediate.half_life():
+        if not self._intermediate.fresh(now):
             async with self._renewing:
-                if now >= self._intermediate.half_life():
+                if not self._intermediate.fresh(now):
                     self._intermediate = await asyncio.to_thread(self._renew_intermediate, now)
         signer = self._intermediate
         times = profile.validity(now, request.lifetime, signer.certificate)
         if times.not_after <= now:
             raise AuthorityExpired(
-                f"the authority in {self._directory} ended at {times.not_after}: move the directory away "
-                "to begin a new one, and give every agent its new trust bundle"
+                f"the authority in {self._directory} ended at {times.not_after}: {_anew(self._directory)}"
             )
         serial = self._serials()
-        certificate = profile.leaf(request, signer.certificate, times, serial).sign(
-            signer.key, hashes.SHA256()
-        )
+        try:
+            certificate = profile.leaf(request, signer.certificate, times, serial).sign(
+                signer.key, hashes.SHA256()
+            )
+        except ValueError as error:
+            raise AuthorityError(
+                f"the authority in {self._directory} cannot certify {request.identity} from {times.not_before} "
+                f"to {times.not_after}: {error}: is the clock of this host right?"
+            ) from error
         return IssuedCertificate(
             identity=request.identity,
             workload=request.workload,
@@ -160,53 +191,78 @@ class BuiltinAuthority:
         )
 
     def _renew_intermediate(self, now: datetime) -> Signer:
-        with files.locked(
-            self._directory
-        ):  # another process may have renewed it already: then that one is taken
+        _check_times(self._directory / ROOT, self._root, now)
+        # Another process may have renewed it already: then that one is taken.
+        with files.locked(self._directory):
             return _open_intermediate(self._directory, self._trust_domain, self._root, now, self._serials)
 
 
-def _open_root(directory: Path, trust_domain: str, now: datetime, serials: Callable[[], int]) -> Signer:
+def _check_not_lost(directory: Path) -> None:
+    """DamagedAuthority if the root is missing where there was one: a new one would cut off every workload that runs.
+
+    Another process may be making the first one just now: it writes the root before whatever is a trace of it.
+    """
+    data_dir = directory.parent
+    traces = [f"{directory.name}/{INTERMEDIATE}"] if (directory / INTERMEDIATE).exists() else []
+    traces += [name for name in TRACES if (data_dir / name).exists()]
+    if traces and not (directory / ROOT).exists():
+        raise DamagedAuthority(
+            f"{directory / ROOT} is missing, but {data_dir} has {', '.join(traces)} of an authority that was there: "
+            f"restore {directory} from a backup; or {_anew(directory)}"
+        )
+
+
+def _anew(directory: Path) -> str:
+    """The way out that costs most."""
+    return (
+        f"move {directory.name}, {', '.join(TRACES)} of {directory.parent} away to begin a new authority, which no running "
+        "workload will trust: give every agent its new trust bundle and a new join token"
+    )
+
+
+def _make_root(directory: Path, trust_domain: str, now: datetime, serials: Callable[[], int]) -> None:
+    key, serial = new_key(), serials()
+    times = profile.validity(now, profile.ROOT_LIFETIME, None)
+    certificate = profile.root(trust_domain, key.public_key(), times, serial)
+    root = Signer(key, certificate.sign(key, hashes.SHA256()))
+    files.write_atomically(directory / ROOT, root.pem)
+
+
+def _open_root(directory: Path, trust_domain: str, now: datetime) -> Signer:
     path = directory / ROOT
-    try:
-        root = _read(path)
-    except FileNotFoundError:
-        if (directory / INTERMEDIATE).exists():
-            raise DamagedAuthority(
-                f"{path} is missing beside {INTERMEDIATE}: restore it from a backup; or remove {directory} "
-                "to begin a new authority, which no running workload will trust"
-            ) from None
-        key, serial = new_key(), serials()
-        times = profile.validity(now, profile.ROOT_LIFETIME, None)
-        certificate = profile.root(trust_domain, key.public_key(), times, serial)
-        root = Signer(key, certificate.sign(key, hashes.SHA256()))
-        files.write_atomically(path, root.pem)
-        return root
+    root = _read(path)
     found = _trust_domain(root.certificate)
     if found != trust_domain:
         raise WrongTrustDomain(
             f"{path} is the root of the trust domain {found!r}, not of {trust_domain!r}: "
             "set the trust domain back, or choose another data directory"
         )
-    if root.certificate.not_valid_after_utc <= now:
-        raise AuthorityExpired(
-            f"{path} ended at {root.certificate.not_valid_after_utc}: move {directory} away to begin a new "
-            "authority, and give every agent its new trust bundle"
-        )
+    _check_times(path, root, now)
     return root
+
+
+def _check_times(path: Path, root: Signer, now: datetime) -> None:
+    begin, end = root.certificate.not_valid_before_utc, root.certificate.not_valid_after_utc
+    if end <= now:
+        raise AuthorityExpired(f"{path} ended at {end}: {_anew(path.parent)}")
+    if begin > now:
+        raise AuthorityNotYetValid(
+            f"{path} is valid from {begin} on, and the clock of this host says {now.replace(microsecond=0)}: set the "
+            f"clock right; or, if it was wrong when the authority was made, {_anew(path.parent)}"
+        )
 
 
 def _open_intermediate(
     directory: Path, trust_domain: str, root: Signer, now: datetime, serials: Callable[[], int]
 ) -> Signer:
-    """The stored intermediate if it is root's and not past its half-life, else a new one, stored."""
+    """The stored intermediate if it is root's, valid already and not past its half-life, else a new one, stored."""
     path = directory / INTERMEDIATE
     try:
         stored = _read(path)
         stored.certificate.verify_directly_issued_by(root.certificate)
         # Near the root's end a new intermediate would not live longer than the stored one.
         last = stored.certificate.not_valid_after_utc >= root.certificate.not_valid_after_utc
-        if now < stored.half_life() or last:
+        if stored.fresh(now) or (last and stored.certificate.not_valid_before_utc <= now):
             return stored
     except (FileNotFoundError, DamagedAuthority, InvalidSignature, ValueError, TypeError):
         pass  # not there yet, half made or another root's: a new one costs nothing, leaves carry it with them

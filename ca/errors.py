@@ -5,7 +5,8 @@ CaError
 │   ├── DamagedAuthority      its files are missing, damaged or do not belong together
 │   ├── WrongTrustDomain      its files are those of another trust domain
 │   ├── InsecureFile          a private file can be read by others
-│   └── AuthorityExpired      the root or the intermediate has ended
+│   ├── AuthorityExpired      the root or the intermediate has ended
+│   └── AuthorityNotYetValid  the root begins in the future: a clock is or was wrong
 ├── CsrRefused                a certificate signing request that is not acceptable
 ├── UnusablePeer              a verified certificate that does not say which workload it is
 └── TokenError                a join token that does not let its bearer in
@@ -41,6 +42,10 @@ class InsecureFile(AuthorityError):
 
 
 class AuthorityExpired(AuthorityError):
+    pass
+
+
+class AuthorityNotYetValid(AuthorityError):
     pass
 
 

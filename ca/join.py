@@ -63,11 +63,12 @@ class JoinEvent:
 
 
 class _Refused(Exception):
-    """An attempt that ends with `status`; `args[0]` is said to the caller and logged."""
+    """An attempt that ends with `status`; `args[0]` is said to the caller, and logged unless `logged` says more."""
 
-    def __init__(self, status: grpc.StatusCode, reason: str) -> None:
+    def __init__(self, status: grpc.StatusCode, reason: str, logged: str = "") -> None:
         super().__init__(reason)
         self.status = status
+        self.logged = logged or reason
 
 
 JoinContext: TypeAlias = "grpc.aio.ServicerContext[JoinRequest, Awaitable[Certificate]]"
@@ -168,7 +169,7 @@ class JoinService(JoinServiceServicer):
         except (UnknownToken, ExpiredToken, UsedUpToken) as error:
             raise _Refused(grpc.StatusCode.UNAUTHENTICATED, str(error)) from error
         except (CaError, OSError) as error:
-            raise self._unable(str(workload), "check join tokens", error) from error
+            raise _unable("check join tokens", error) from error
 
     def _identity(self, claims: TokenClaims) -> Identity:
         trust_domain = self._authority.roots().trust_domain
@@ -214,7 +215,7 @@ class JoinService(JoinServiceServicer):
         try:
             issued = await self._authority.issue(LeafRequest(identity, csr, workload, self._lifetime))
         except (AuthorityError, OSError) as error:
-            raise self._unable(str(workload), "issue certificates", error) from error
+            raise _unable("issue certificates", error) from error
         return Certificate(
             chain_pem=issued.chain_pem,
             roots_pem=self._authority.roots().pem,
@@ -222,22 +223,24 @@ class JoinService(JoinServiceServicer):
             identity=identity.uri,
         )
 
-    def _unable(self, workload: str, what: str, error: Exception) -> _Refused:
-        """The server's own trouble: its reason names the server's files, so it is logged, and the caller is not told."""
-        status = grpc.StatusCode.UNAVAILABLE
-        self._on_event(JoinEvent(Outcome.REFUSED, "", workload, "", status.name, f"cannot {what}: {error}"))
-        return _Refused(status, f"the control plane cannot {what} now: see its log")
-
     async def _refuse(
         self, context: JoinContext | RenewContext, peer: str, name: str, refused: _Refused
     ) -> NoReturn:
-        reason = str(refused)
-        self._on_event(JoinEvent(Outcome.REFUSED, peer, name, "", refused.status.name, reason))
-        await context.abort(refused.status, reason)
+        self._on_event(JoinEvent(Outcome.REFUSED, peer, name, "", refused.status.name, refused.logged))
+        await context.abort(refused.status, str(refused))
         raise AssertionError("abort() never returns")
 
 
 _Check: TypeAlias = "Callable[[str, str, str, datetime, str], TokenClaims]"
+
+
+def _unable(what: str, error: Exception) -> _Refused:
+    """The server's own trouble: its reason names the server's files, so it is logged, and the caller is not told."""
+    return _Refused(
+        grpc.StatusCode.UNAVAILABLE,
+        f"the control plane cannot {what} now: see its log",
+        f"cannot {what}: {error}",
+    )
 
 
 def _checked(der: bytes) -> SigningRequest:

@@ -22,7 +22,7 @@ from typing import Final
 
 from ca import files
 from ca.control_plane import is_control_plane
-from ca.errors import ExpiredToken, TokenError, TokenForAnother, UnknownToken, UsedUpToken
+from ca.errors import ExpiredToken, InsecureFile, TokenError, TokenForAnother, UnknownToken, UsedUpToken
 from ca.peer import workload_key
 from mesh.identity import Identity
 from mesh.names import Key
@@ -148,10 +148,27 @@ class TokenStore:
             return claims
 
     def list(self) -> tuple[TokenRecord, ...]:
-        """All tokens, oldest first; the expired and used up ones as well, until they are revoked."""
+        """All tokens, oldest first; the expired and used up ones as well, until they are revoked.
+
+        What cannot be read is left out: `damaged` tells of it.
+        """
+        return tuple(sorted(self._scan()[0], key=lambda record: (record.created, record.token_id)))
+
+    def damaged(self) -> tuple[str, ...]:
+        """A line for each file that is not a token, is not private or cannot be read: which, why, and the way out."""
+        return self._scan()[1]
+
+    def _scan(self) -> tuple[tuple[TokenRecord, ...], tuple[str, ...]]:
+        records, damaged = [], []
         with files.locked(self._opened()):
-            records = [_read(path) for path in sorted(self._directory.glob("*.json"))]
-        return tuple(sorted(records, key=lambda record: (record.created, record.token_id)))
+            for path in sorted(self._directory.glob("*.json")):
+                try:
+                    records.append(_read(path))
+                except (TokenError, InsecureFile) as error:
+                    damaged.append(str(error))
+                except OSError as error:
+                    damaged.append(f"{path} cannot be read: {error.strerror}: check its owner and mode")
+        return tuple(records), tuple(damaged)
 
     def revoke(self, token_id: str) -> None:
         """Remove a token: nobody joins by it any more. Certificates that it gave stay valid. UnknownToken if there is none."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
+import shutil
 import stat
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +13,14 @@ from cryptography import x509
 
 from ca import builtin, files
 from ca.builtin import BuiltinAuthority
-from ca.errors import AuthorityExpired, DamagedAuthority, InsecureFile, WrongTrustDomain
+from ca.errors import (
+    AuthorityError,
+    AuthorityExpired,
+    AuthorityNotYetValid,
+    DamagedAuthority,
+    InsecureFile,
+    WrongTrustDomain,
+)
 from ca.times import system_clock
 from mesh.identity import Identity
 from tests.support.ca_builders import (
@@ -146,6 +154,66 @@ def test_a_lost_root_is_never_replaced(tmp_path: Path, junk: bytes | None) -> No
     with pytest.raises(DamagedAuthority, match="backup"):
         an_authority(tmp_path)
     assert not path.exists() or path.read_bytes() == junk
+
+
+@pytest.mark.parametrize("trace", ["roots.pem", "tokens", "last-good"])
+def test_a_lost_authority_is_not_replaced_in_silence(tmp_path: Path, trace: str) -> None:
+    first = an_authority(tmp_path)
+    assert first.created
+    assert not an_authority(tmp_path).created
+    shutil.rmtree(tmp_path / "ca")
+    roots = tmp_path / "roots.pem"
+    if trace != "roots.pem":
+        roots.unlink()
+        (tmp_path / trace).mkdir()
+    with pytest.raises(DamagedAuthority, match=rf"has {trace} of.*backup; or move ca, roots\.pem, .* away"):
+        an_authority(tmp_path)
+    assert not (tmp_path / "ca").exists()  # a backup is restored to where nothing is
+    if trace == "roots.pem":
+        assert roots.read_bytes() == first.roots().pem
+        roots.unlink()
+    else:
+        (tmp_path / trace).rmdir()
+    # As the error says: without a trace, a new authority begins, and says that it is one.
+    assert an_authority(tmp_path).created
+
+
+async def test_an_intermediate_that_is_not_valid_yet_is_made_anew(tmp_path: Path) -> None:
+    clock = HandClock()
+    root = an_authority(tmp_path, clock).roots()
+    clock.move(timedelta(days=200))  # the clock is wrong for a while, and the intermediate renews itself
+    running = an_authority(tmp_path, clock)
+    clock.now = START + timedelta(hours=1)
+    for authority in (running, an_authority(tmp_path, clock)):
+        issued = await authority.issue(a_leaf_request())
+        leaf, intermediate = certificates(issued.chain_pem)
+        assert intermediate.not_valid_before_utc <= clock.now
+        assert (issued.not_after - clock.now, authority.roots()) == (timedelta(hours=24), root)
+        leaf.verify_directly_issued_by(intermediate)
+
+
+async def test_a_root_that_is_not_valid_yet_is_an_error_that_names_the_clock(tmp_path: Path) -> None:
+    clock = HandClock()
+    running = an_authority(tmp_path, clock)
+    content = (tmp_path / "ca" / "intermediate.pem").read_bytes()
+    clock.move(timedelta(days=-1))
+    with pytest.raises(
+        AuthorityNotYetValid, match=r"valid from 2029-12-31 23:55.*says 2029-12-31 00:00.*clock"
+    ):
+        an_authority(tmp_path, clock)
+    with pytest.raises(AuthorityNotYetValid):
+        await running.issue(a_leaf_request())
+    assert (tmp_path / "ca" / "intermediate.pem").read_bytes() == content
+    clock.move(timedelta(days=1))
+    await running.issue(a_leaf_request())
+
+
+async def test_what_cannot_be_certified_is_an_error_of_the_authority(tmp_path: Path) -> None:
+    # A serial that no certificate may have: what the library refuses by a ValueError.
+    numbers = iter([1, 2, -1])
+    authority = BuiltinAuthority.open(tmp_path, TRUST_DOMAIN, system_clock, lambda: next(numbers))
+    with pytest.raises(AuthorityError, match=r"cannot certify spiffe://example\.org/ns/default/sa/api from"):
+        await authority.issue(a_leaf_request())
 
 
 def test_a_root_with_the_key_of_another_is_refused(tmp_path: Path) -> None:

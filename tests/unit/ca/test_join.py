@@ -93,6 +93,24 @@ async def test_wrong_tokens_are_unauthenticated(tmp_path: Path) -> None:
         assert not [secret for secret in secrets if secret in repr(server.events)]
 
 
+async def test_the_servers_own_trouble_is_told_once_and_not_to_the_caller(tmp_path: Path) -> None:
+    async with a_join_server(tmp_path) as server:
+        token = a_token(server)
+        (path,) = (tmp_path / "tokens").glob("*.json")
+        path.chmod(0o644)
+        code, details = await refused(server, a_request(token))
+        assert (code, str(tmp_path) in details) == (grpc.StatusCode.UNAVAILABLE, False)
+        assert details == "the control plane cannot check join tokens now: see its log"
+        (event,) = server.events
+        assert (event.outcome, event.workload, event.status) == (
+            Outcome.REFUSED,
+            "default/api-1",
+            "UNAVAILABLE",
+        )
+        assert event.peer
+        assert f"cannot check join tokens: {path}" in event.reason
+
+
 async def test_a_token_for_another_workload_is_denied(tmp_path: Path) -> None:
     async with a_join_server(tmp_path) as server:
         token = a_token(server, workload="api-2")

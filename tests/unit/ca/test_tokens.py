@@ -169,6 +169,25 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
         store.redeem(token, "default", "api-1", START)
 
 
+def test_damaged_files_do_not_hide_the_others(tmp_path: Path) -> None:
+    store = TokenStore(tmp_path)
+    for number in range(4):
+        store.create("default", "api", now=START + number * HOUR)
+    everything = store.list()
+    assert store.damaged() == ()
+    cut, shared, gone = (tmp_path / "tokens" / f"{each.token_id}.json" for each in everything[1:])
+    cut.write_text("{")
+    shared.chmod(0o644)
+    gone.unlink()
+    gone.symlink_to(tmp_path)  # stands for what the disk cannot read: a read of it fails for root too
+    assert store.list() == everything[:1]
+    lines = "\n".join(store.damaged())
+    assert len(store.damaged()) == 3
+    assert f"{cut} is not a join token: remove it" in lines
+    assert f"chmod 600 {shared}" in lines
+    assert f"{gone} cannot be read: Is a directory" in lines
+
+
 def _redeem(directory: str, token: str, results: multiprocessing.Queue[int]) -> None:
     store = TokenStore(Path(directory))
     got = 0

@@ -8,7 +8,7 @@ from typing import ClassVar
 from pb.envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
 from xds import wire
 from xds.cache import CHUNK, Subscription, lookup, removed_entries, version_of
-from xds.ordering import Order
+from xds.ordering import Difference, Order
 from xds.resource import Resource
 from xds.session import WILDCARD, Session
 from xds.state import ABSENT, NEW, UNKNOWN, InFlight, TypeState
@@ -111,15 +111,14 @@ class DeltaSession(Session):
                 len(chunk.names),
                 wire.delta_response(type_url, chunk.version, chunk.resources, b"", nonce),
             )
-        difference = order.differences.get(type_url)
-        if difference is None:
-            return None
+        difference = order.differences.get(type_url) or Difference()
         changed = _bounded(difference.changed) if order.may_add(type_url) else []
         gone = [*difference.unanswered]
         if not difference.changed and order.may_remove(type_url):
             gone += difference.removed
         gone = _bounded_names(gone)
-        if not changed and not gone:
+        owed = state.owed and not difference.changed and order.may_add(type_url)
+        if not (changed or gone or owed):
             return None
         before = state.tell(changed, gone)
         nonce, version, names = state.next_nonce(), version_of(changed), tuple(each.name for each in changed)

@@ -135,6 +135,9 @@ class Session(ABC):
                     state_of.abandon()
         if self._resumed_at is not None and now >= self._resumed_at + RESUMING:
             self._resumed_at = None
+        if not any(state.dirty or state.queue for state in self.states.values()):
+            self._settle()  # as after most acknowledgements
+            return None
         order = Order(
             self.states,
             self._maps,
@@ -367,7 +370,8 @@ class Session(ABC):
 
     def _settle(self) -> None:
         for type_url, state in self.states.items():
-            state.settle(self._cache.maps(self.scopes, type_url))
+            if state.overlay or state.sent or state.splits:
+                state.settle(self._cache.maps(self.scopes, type_url))
         if self._generations and self.settled:
             done, self._generations = self._generations, []
             for generation in done:

@@ -56,6 +56,8 @@ class SotwSession(Session):
         wildcard = WILDCARD in names or (state.unnamed and was.wildcard)
         named = names - {WILDCARD}
         if wildcard != was.wildcard or named != was.names:
+            if not named <= was.names or (wildcard and not was.wildcard):
+                state.claimed_version = ""  # it held that before it wanted these
             self._change_to(state, wildcard=wildcard, names=named, asked=named - was.names)
 
     def _says_removed(self, type_url: str) -> bool:
@@ -91,10 +93,11 @@ class SotwSession(Session):
             flight = InFlight(state.next_nonce(), version, chunk.names, (), now, maps=maps)
             return self._response(state, flight, chunk.resources)
         difference = order.differences.get(type_url)
+        if type_url in WHOLE_IN_SOTW:
+            return self._respond_whole(state, difference or Difference(), order, now)
+        state.owed = False  # no answer is what says that there is nothing
         if difference is None:
             return None
-        if type_url in WHOLE_IN_SOTW:
-            return self._respond_whole(state, difference, order, now)
         changed = difference.changed
         if not changed or not order.may_add(type_url):
             return None
@@ -111,7 +114,8 @@ class SotwSession(Session):
         """Everything: what is new; what may not be removed yet, or was refused, as the client has it."""
         adding = difference.changed if order.may_add(state.type_url) else []
         removing = difference.removed if not difference.changed and order.may_remove(state.type_url) else []
-        if not adding and not removing and not difference.unanswered:
+        owed = state.owed and not difference.changed and order.may_add(state.type_url)
+        if not (adding or removing or difference.unanswered or owed):
             return None
         gone = (*removing, *difference.unanswered)
         before = state.tell(adding, gone)

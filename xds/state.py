@@ -92,6 +92,8 @@ class TypeState:
     unnamed: bool = False
     queue: deque[tuple[Maps, Chunk]] = field(default_factory=deque)
     sent: list[tuple[Maps, tuple[str, ...]]] = field(default_factory=list)
+    # A first answer is to come, if only to say that there is nothing.
+    owed: bool = False
     in_flight: InFlight | None = None
     # Responses that were not answered in time, and that newer content was sent after.
     late: list[InFlight] = field(default_factory=list)
@@ -107,7 +109,7 @@ class TypeState:
     @property
     def idle(self) -> bool:
         """Nothing is on its way and nothing is left to be sent, except what is held back."""
-        return self.in_flight is None and not self.queue and self.unplanned is None and not self.dirty
+        return self.at_rest and not self.dirty
 
     @property
     def at_rest(self) -> bool:
@@ -115,6 +117,7 @@ class TypeState:
         return (
             self.in_flight is None
             and not self.queue
+            and not self.owed
             and self.unplanned is None
             and (not self.dirty or self.dirty <= self.back)
         )
@@ -140,6 +143,11 @@ class TypeState:
         """`names` may differ now from what the client holds."""
         if self.unplanned is self.subscription:
             return  # nothing was looked up yet
+        if self.queue and not self.nonces:
+            # Nothing of the first answer was sent: it is made anew.
+            self.queue.clear()
+            self.unplanned = self.subscription
+            return
         self.abandon()
         self.back = frozenset()
         self.dirty.update(names)
@@ -189,6 +197,7 @@ class TypeState:
             for name in chunk.names:
                 self.overlay[name] = NEW
                 self.dirty.add(name)
+        self.owed = self.owed or (bool(self.queue) and not self.nonces)
         self.sent.clear()
         self.queue.clear()
 
@@ -204,6 +213,7 @@ class TypeState:
     def next_nonce(self) -> str:
         """Nonces count from 1 in each stream and type, so that equal responses of different streams are equal bytes."""
         self.nonces += 1
+        self.owed = False
         return str(self.nonces)
 
     def pending(self) -> tuple[str, ...]:

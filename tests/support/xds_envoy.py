@@ -27,6 +27,9 @@ class Choices(Protocol):
 
     def names_the_culprit(self) -> bool: ...
 
+    def is_answered_meanwhile(self) -> bool:
+        """Whether, of several first requests, one is answered before the next is read."""
+
 
 class ModelEnvoy:
     """`known` finds the resource of a body: what is held is resources, so that it is known what they refer to."""
@@ -50,6 +53,7 @@ class ModelEnvoy:
 
     def connect(self) -> None:
         """With what it holds, if it holds something: it is a reconnect then."""
+        self.inbox: list[Said] = []
         self.unanswered: list[tuple[Said, str | None]] = []
         self.warming: set[str] = set()
         self.asked: dict[str, set[str]] = {}
@@ -59,12 +63,20 @@ class ModelEnvoy:
             for kind in EVERYTHING:
                 names = ("*", *sorted(self.named)) if kind == CLUSTER and self.named else ()
                 self.talk.ask(kind, *names, holds=self._versions(kind))
+                self._meanwhile()
         else:
             self.talk = SotwTalk(self.cache, *self.scopes)
             for kind in EVERYTHING:
                 self.talk.ask(kind, version=self.accepted.get(kind, ""))
+                self._meanwhile()
         for kind in FOLLOWS.values():
             self._follow(kind)
+            self._meanwhile()
+
+    def _meanwhile(self) -> None:
+        """The server may answer one of the first requests before it reads the next, but they are all sent before that is read."""
+        if self.choices.is_answered_meanwhile() and (said := self.talk.poll()) is not None:
+            self.inbox.append(said)
 
     def _versions(self, kind: str) -> dict[str, str]:
         return {name: each.version for name, each in self.held[kind].items()}
@@ -73,7 +85,7 @@ class ModelEnvoy:
 
     def receive(self) -> bool:
         """Take one response, if there is one."""
-        said = self.talk.poll()
+        said = self.inbox.pop(0) if self.inbox else self.talk.poll()
         if said is None:
             return False
         self.received += 1
@@ -122,7 +134,8 @@ class ModelEnvoy:
         if isinstance(self.talk, DeltaTalk):
             holds = self._versions(kind) if first else None
             self.talk.ask(kind, *sorted(wants - asked), leave=sorted(asked - wants), holds=holds)
-        elif wants or not first:
+        elif wants or not first or kind in self.accepted:
+            # Of a type that it has asked for once, Envoy says its version to the next stream, even with no names.
             self.talk.ask(kind, *sorted(wants), version=self.accepted.get(kind, "") if first else "")
         else:
             del self.asked[kind]
@@ -155,14 +168,19 @@ class ModelEnvoy:
         else:
             self.talk.nack(said, error)
 
-    def settle(self) -> None:
-        """Take and answer everything until nothing more comes."""
+    def settle(self, each_time: Callable[[], None]) -> None:
+        """Take and answer everything until nothing more comes; `each_time` is called after each response."""
         for _ in range(3000):
             if self.receive():
+                each_time()
                 continue
             places = self.answerable()
             if not places:
-                break
+                due = self.talk.session.poll_at()
+                if due is None or self.unanswered:
+                    break
+                self.talk.now = due
+                continue
             self.answer(places[0])
         else:
             raise AssertionError("it never ends")
@@ -177,6 +195,3 @@ class ModelEnvoy:
                 for kind, name in resource.needs:
                     if kind == CLUSTER and name not in self.held[kind]:
                         yield (resource.type_url, resource.name), (kind, name)
-
-
-Factory = Callable[[], ModelEnvoy]

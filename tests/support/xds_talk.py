@@ -176,10 +176,18 @@ class DeltaTalk(_Talk):
         self.session.receive(request, self.now)
         return self
 
+    def poll_later(self) -> Said | None:
+        """What there is to say when the session wants to be asked again, if it does."""
+        due = self.session.poll_at()
+        if due is None:
+            return None
+        self.now = max(due, self.now)
+        return self.poll()
+
     def drain(self) -> list[Said]:
-        """Acknowledge each response at once, until there are no more."""
+        """Acknowledge each response at once, until there are no more, now or when time has passed."""
         responses: list[Said] = []
-        while (said := self.poll()) is not None:
+        while (said := self.poll() or self.poll_later()) is not None:
             responses.append(said)
             assert len(responses) < 1000, "it never ends"
             self.ack(said)
@@ -251,10 +259,18 @@ class SotwTalk(_Talk):
         self._request(said.type_url, before, said.nonce, message)
         return self
 
+    def poll_later(self) -> Said | None:
+        """What there is to say when the session wants to be asked again, if it does."""
+        due = self.session.poll_at()
+        if due is None:
+            return None
+        self.now = max(due, self.now)
+        return self.poll()
+
     def drain(self) -> list[Said]:
-        """Acknowledge each response at once, until there are no more."""
+        """Acknowledge each response at once, until there are no more, now or when time has passed."""
         responses: list[Said] = []
-        while (said := self.poll()) is not None:
+        while (said := self.poll() or self.poll_later()) is not None:
             responses.append(said)
             assert len(responses) < 1000, "it never ends"
             self.ack(said)

@@ -115,6 +115,15 @@ def test_names_asked_for_while_a_response_is_on_its_way_are_sent_after_it() -> N
     assert [each.names for each in talk.drain()] == [["b"]]
 
 
+def test_a_name_that_changes_before_it_is_looked_up_is_sent_once() -> None:
+    cache = a_cache(*several(ENDPOINT, "a b"))
+    talk = DeltaTalk(cache).ask(ENDPOINT, "a")
+    talk.drain()
+    talk.ask(ENDPOINT, "b")
+    publish(cache, *several(ENDPOINT, "b", "2"))
+    assert [each.bodies for each in talk.drain()] == [{"b": "b=2"}]
+
+
 def test_an_ack_may_subscribe_and_leave() -> None:
     cache = a_cache(*several(ENDPOINT, "a b"))
     talk = DeltaTalk(cache).ask(ENDPOINT, "a")
@@ -198,6 +207,27 @@ def test_a_reconnect_is_told_what_changed_what_is_new_and_what_went() -> None:
     assert [each.bodies for each in responses if each.names] == [{"b": "b=2", "new": "new=1"}]
     assert [each.removed for each in responses if each.removed] == [["gone"]]
     assert talk.drain() == []
+
+
+def test_who_comes_back_says_what_it_holds_of_all_types_before_something_is_removed() -> None:
+    (old, used), (listener,) = several(CLUSTER, "old used"), several(LISTENER, "l")
+    cache = a_cache(used, *several(LISTENER, "l", "2"))
+    talk = DeltaTalk(cache).ask(CLUSTER, holds={"old": old.version, "used": used.version})
+    assert talk.poll() is None
+    assert talk.session.settled  # it keeps nobody waiting
+    assert talk.session.poll_at() == 1.0
+    talk.ask(LISTENER, holds={"l": listener.version})
+    changed = talk.said()
+    assert (changed.type_url, changed.names) == (LISTENER, ["l"])
+    talk.now = 1.0
+    assert talk.poll() is None  # the removal waits for the listener
+    talk.ack(changed)
+    assert talk.said().removed == ["old"]
+
+
+def test_a_separate_service_has_nothing_to_wait_for() -> None:
+    talk = DeltaTalk(a_cache(), only_type=CLUSTER).ask(CLUSTER, holds={"old": "1"})
+    assert talk.said().removed == ["old"]
 
 
 def test_a_reconnect_with_names_is_told_of_those_that_do_not_exist() -> None:

@@ -20,7 +20,7 @@ def bad(said: Said) -> list[str]:
 def judge(talk: Talk, *, naming: bool) -> list[Said]:
     """Acknowledge what is good, refuse responses with something bad, until there are no more."""
     responses = []
-    while (said := talk.poll()) is not None:
+    while (said := talk.poll() or talk.poll_later()) is not None:
         responses.append(said)
         assert len(responses) < 200, "it never ends"
         if bad(said):

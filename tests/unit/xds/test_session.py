@@ -116,6 +116,20 @@ def test_other_scopes_while_a_response_is_on_its_way(kind_of_talk: type[Talk]) -
         assert [each.names for each in responses] == [["a", "b", "c"], ["b", "c"]]
 
 
+@BOTH
+def test_a_first_answer_is_given_though_what_it_had_is_gone_before_it_is_sent(
+    kind_of_talk: type[Talk],
+) -> None:
+    """Without it a client waits, and one that came back keeps what has gone."""
+    cache = a_cache(*several(CLUSTER, "a"))
+    talk = kind_of_talk(cache).ask(CLUSTER).ask(LISTENER)
+    first = talk.said()
+    publish(cache, *several(LISTENER, "l"))
+    publish(cache, removed=[(LISTENER, "l")])
+    talk.ack(first)
+    assert [(each.type_url, each.names) for each in talk.drain()] == [(LISTENER, [])]
+
+
 # What clients share
 
 

@@ -152,6 +152,18 @@ def test_a_reconnect_with_the_same_version_is_not_answered() -> None:
     assert [each.names for each in after.drain()] == [["b"]]
 
 
+def test_a_name_that_comes_after_the_claim_is_answered_whatever_was_claimed() -> None:
+    """Envoy says the last version to a new stream, even if it has dropped what came with it."""
+    cache = a_cache(*several(ENDPOINT, "a"))
+    (before,) = SotwTalk(cache).ask(ENDPOINT, "a").drain()
+    for polls in (False, True):
+        talk = SotwTalk(cache).ask(ENDPOINT, version=before.version)
+        if polls:
+            assert talk.poll() is None
+        talk.ask(ENDPOINT, "a", version=before.version)
+        assert talk.said().names == ["a"]
+
+
 def test_a_reconnect_with_another_version_is_answered_in_full() -> None:
     talk = SotwTalk(a_cache(*several(CLUSTER, "a"))).ask(CLUSTER, version="old")
     assert [each.names for each in talk.drain()] == [["a"]]

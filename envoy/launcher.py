@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import shutil
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from envoy import tether
 from envoy.admin import AdminClient
 from envoy.bootstrap import DRAIN_TIME
 from envoy.errors import AdminFailed, EnvoyNotFound, EnvoyNotReady, InvalidConfiguration
@@ -77,13 +81,18 @@ class EnvoyProcess:
 
     @classmethod
     async def start(cls, options: LaunchOptions) -> Self:
-        """Start Envoy; EnvoyNotFound if there is no such program. Returns at once: see `wait_ready`."""
+        """Start Envoy; EnvoyNotFound if there is no such program. Returns at once: see `wait_ready`.
+
+        On Linux it ends with this process, however that ends (see `tether`). Call it on a thread that lasts as long as
+        Envoy shall, as an event loop's does.
+        """
+        command = _tethered(options.command())
         options.admin_address_file.unlink(missing_ok=True)
         with contextlib.ExitStack() as opened:
             output = opened.enter_context(options.log.open("ab")) if options.log else None
             try:
                 process = await asyncio.create_subprocess_exec(
-                    *options.command(),
+                    *command,
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
@@ -203,6 +212,20 @@ class EnvoyProcess:
             return "its log is in this process's own output"
         text = self._options.log.read_text(errors="replace")
         return "\n".join(text.splitlines()[-lines:])
+
+
+def _tethered(command: list[str]) -> list[str]:
+    """`command`, to be run so that it ends with this process; EnvoyNotFound if it is no program at all."""
+    if sys.platform != "linux":
+        return command
+    found = shutil.which(command[0])
+    if found is None:
+        raise EnvoyNotFound(
+            f"{command[0]} cannot be started: there is no such program, or it is not executable"
+        )
+    # Python's own options: no environment variable and no package of the user's takes part.
+    python = (sys.executable, "-I", "-S", tether.__file__)
+    return [*python, str(os.getpid()), str(Path(found).absolute()), *command[1:]]
 
 
 def _refusal(listener: dict[str, Any]) -> tuple[str, str]:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
+import re
+import signal
+import socket
+import sys
 from pathlib import Path
 
 import aiohttp
@@ -85,6 +90,70 @@ async def test_a_program_that_is_none_is_named(tmp_path: Path) -> None:
     given = LaunchOptions(tmp_path / "none", tmp_path / "b.json")
     with pytest.raises(EnvoyNotFound, match="none cannot be started"):
         await EnvoyProcess.start(given)
+
+
+async def test_a_program_that_cannot_be_run_says_so(tmp_path: Path) -> None:
+    binary = tmp_path / "envoy"
+    binary.write_bytes(b"\x7fELF of another machine")
+    binary.chmod(0o755)
+    process = await EnvoyProcess.start(LaunchOptions(binary, tmp_path / "b.json", log=tmp_path / "envoy.log"))
+    with pytest.raises(EnvoyNotReady, match=r"(?s)code 126.*envoy cannot be started: .*Exec format error"):
+        await process.wait_ready(30)
+
+
+OWNER = """
+import asyncio, pathlib, sys
+from envoy.launcher import EnvoyProcess, LaunchOptions
+
+async def main():
+    binary, bootstrap = map(pathlib.Path, sys.argv[1:])
+    process = await EnvoyProcess.start(LaunchOptions(binary, bootstrap, log=bootstrap.with_suffix(".log"), concurrency=1))
+    await process.wait_ready(30)
+    print(process.pid, process.admin_address, flush=True)
+    await process.wait()
+
+asyncio.run(main())
+"""
+
+
+async def test_envoy_ends_with_its_owner_and_leaves_its_ports(tmp_path: Path) -> None:
+    """An owner that is killed can do nothing any more: the next Envoy finds the admin port free."""
+    (port,) = free_ports(1)
+    bootstrap = tmp_path / "bootstrap.json"
+    listening = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+    bootstrap.write_text(json.dumps({"admin": {"address": listening}}))
+    owner = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", OWNER, str(binaries.envoy()), str(bootstrap)), stdout=asyncio.subprocess.PIPE
+    )
+    assert owner.stdout is not None
+    try:
+        pid, address = (await owner.stdout.readline()).decode().split()
+        assert address == f"127.0.0.1:{port}"
+        of_envoy = Path("/proc", pid)
+        # It is Envoy itself, with the signals that a program starts with, and without core files.
+        assert (
+            (of_envoy / "cmdline")
+            .read_bytes()
+            .startswith(str(binaries.envoy()).encode() + b"\0--config-path")
+        )
+        limits = (of_envoy / "limits").read_text()
+        assert re.search(r"^Max core file size +0 +0 ", limits, re.MULTILINE)
+        ignored = re.search(r"^SigIgn:\s+(\w+)$", (of_envoy / "status").read_text(), re.MULTILINE)
+        assert ignored is not None
+        assert not int(ignored[1], 16) & (1 << signal.SIGXFSZ - 1)
+    finally:
+        owner.kill()
+        await owner.wait()
+    try:
+        async with asyncio.timeout(10):
+            while of_envoy.exists():  # noqa: ASYNC110 (no child of ours: there is no event to wait for)
+                await asyncio.sleep(0.02)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", port))
 
 
 async def test_draining_waits_for_a_callers_request_and_no_longer(tmp_path: Path) -> None:

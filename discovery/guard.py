@@ -1,9 +1,10 @@
 """Holds what a source takes away all at once. Sans I/O: `now` is an argument, in seconds of any steady clock.
 
-What is held: one answer that removes at least half and at least five of a service's endpoints; an answer that leaves
-nothing of all there was; and, where the source lost its history (`SourceReset`) or the state that a start found on disk
-had holds, what the next whole answer removes, if that is at least half of a service's endpoints, however few. Removed
-means gone, critical, or no longer of the service. Everything else that an answer says is honoured at once: individual
+What is held: one answer that removes at least half and at least five of a service's endpoints; one that removes at least
+half and at least five of all that the source has (without as many new ones), or leaves nothing of it, and there each service
+that loses at least half of its endpoints, however few; and likewise what the next whole answer removes, where the source
+lost its history (`SourceReset`) or the state that a start found on disk had holds. Removed means gone, critical, or no
+longer of the service. Everything else that an answer says is honoured at once: individual
 removals, and what it adds, whatever it removes besides.
 
 A hold is of one service: the endpoints that went stay as they were. It ends when half have come back (as many live
@@ -31,8 +32,8 @@ V = TypeVar("V", Service, Workload)
 
 @dataclass(frozen=True, slots=True)
 class GuardSettings:
-    """`fewest` endpoints of a service must one answer remove, besides half of them, to be held for at most `longest`
-    seconds.
+    """`fewest` endpoints of a service, or of the source, must one answer remove, besides half of them, to be held for at
+    most `longest` seconds.
     """
 
     fewest: int = 5
@@ -77,6 +78,8 @@ class _Touched:
     services: dict[Key, Service | None] = field(default_factory=dict)
     workloads: dict[Key, Workload | None] = field(default_factory=dict)
     live: dict[Key, frozenset[Key]] = field(default_factory=dict)
+    loss: str | None = None
+    """Why the answer is not believed as a whole, if it takes too much of all that the source has."""
 
 
 class Guard:
@@ -92,6 +95,7 @@ class Guard:
         self._services: dict[Key, Service] = {}
         self._workloads: dict[Key, Workload] = {}
         self._members: dict[Key, set[Key]] = {}
+        self._live_anywhere: set[Key] = set()  # the workloads that are members of any service there is
         # As the mesh was told.
         self._told_services: dict[Key, Service] = {}
         self._told_workloads: dict[Key, Workload] = {}
@@ -207,7 +211,25 @@ class Guard:
                 del self._members[each]
         self._dirty_services.update(touched.services)
         self._dirty_workloads.update(touched.workloads)
+        touched.loss = self._loss(touched)
         return touched
+
+    def _loss(self, touched: _Touched) -> str | None:
+        """Count what came and went of the whole source; why it went too suddenly, if it did."""
+        before = len(self._live_anywhere)
+        changed = set[Key]().union(*(was ^ self._live(service) for service, was in touched.live.items()))
+        now = {
+            key
+            for key in changed
+            if any(each in self._services for each in _serves(self._workloads.get(key)))
+        }
+        gone = len((changed - now) & self._live_anywhere)
+        came = len(now - self._live_anywhere)
+        self._live_anywhere.difference_update(changed)
+        self._live_anywhere.update(now)
+        if 2 * came >= gone or not self._sudden(gone, before, None):
+            return None
+        return f"one answer removed {gone} of all {before} endpoints of the source"
 
     def _live(self, service: Key) -> frozenset[Key]:
         return frozenset(self._members.get(service, ())) if service in self._services else frozenset()
@@ -221,7 +243,7 @@ class Guard:
                 self._let_go(service, held, key)
             self._honour_deregistered(service, held, touched, suspect)
         gone = before - after
-        if gone and self._sudden(len(gone), len(before), suspect):
+        if gone and self._sudden(len(gone), len(before), suspect or touched.loss):
             if held is None:
                 was = touched.services.get(service) or self._services[service]
                 held = self._holds[service] = _Held(was, since=now, ends=0, why="", stayed=0, went=0)
@@ -229,6 +251,8 @@ class Guard:
             held.service = touched.services.get(service) or self._services.get(service) or held.service
             held.ends = now + self._settings.longest
             held.why = suspect or f"one answer removed {len(gone)} of {len(before)} endpoints"
+            if touched.loss and not suspect and not self._sudden(len(gone), len(before), None):
+                held.why = touched.loss
             held.stayed = len(before) - len(gone)
             held.went = len(held.workloads) + len(gone)
             for key in gone:
@@ -250,7 +274,11 @@ class Guard:
             and key not in self._workloads
             and key not in touched.live[service]
         ]
-        if suspect is None and not self._sudden(len(removed), len(held.workloads), None):
+        if (
+            suspect is None
+            and touched.loss is None
+            and not self._sudden(len(removed), len(held.workloads), None)
+        ):
             for key in removed:
                 self._let_go(service, held, key)
                 held.went -= 1

@@ -190,6 +190,71 @@ def test_an_empty_catalog_is_held_but_not_the_removal_of_the_only_one() -> None:
         assert not mesh.live()
 
 
+def crowd(count: int, each: int) -> dict[str, tuple[Workload, ...]]:
+    return {f"s{n}": instances(each, f"s{n}") for n in range(count)}
+
+
+def test_many_small_services_that_go_at_once_are_held_each() -> None:
+    services = crowd(1000, 1)
+    everything = [each for them in services.values() for each in them]
+    mesh = Mesh(*everything, *instances(4), services=(*services, "api"))
+    mesh.say(
+        SourceUpdate(
+            "s",
+            removed_services=tuple(key(name) for name in services),
+            removed_workloads=tuple(each.key for each in everything),
+        ),
+        now=3,
+    )
+    assert all(mesh.live(name) == names(1, name) for name in services)
+    holds = mesh.guard.holds()
+    assert len(holds) == 1000
+    assert {(hold.why, hold.ends) for hold in holds} == {
+        ("one answer removed 1000 of all 1004 endpoints of the source", 603)
+    }
+    # What is deregistered by itself meanwhile goes at once, and what comes back is live.
+    mesh.say(removing("api-0"))
+    assert mesh.live() == names(3, first=1)
+    mesh.say(SourceUpdate("s", (a_service("s7"),), services["s7"]))
+    assert len(mesh.guard.holds()) == 999
+
+
+def test_a_snapshot_that_lacks_most_services_is_held_and_what_it_keeps_is_believed() -> None:
+    services = crowd(40, 3)
+    mesh = Mesh(
+        *(each for them in services.values() for each in them), *instances(20), services=(*services, "api")
+    )
+    mesh.say(snapshot(*instances(19, first=1)))
+    assert all(mesh.live(name) == names(3, name) for name in services)
+    assert mesh.live() == names(19, first=1)
+    assert len(mesh.guard.holds()) == 40
+
+
+def test_less_than_half_of_the_source_is_believed_and_so_are_four() -> None:
+    for count, gone, held in ((20, 9, 0), (20, 10, 10), (8, 4, 0), (9, 5, 5)):
+        services = crowd(count, 1)
+        mesh = Mesh(*(each for them in services.values() for each in them), services=services)
+        mesh.say(removing(*(f"s{n}-0" for n in range(gone))))
+        assert len(mesh.guard.holds()) == held
+        assert sum(len(mesh.live(name)) for name in services) == count - (0 if held else gone)
+
+
+def test_services_that_are_all_renamed_are_no_loss() -> None:
+    old, new = crowd(20, 1), {f"t{n}": instances(1, f"t{n}") for n in range(20)}
+    mesh = Mesh(*(each for them in old.values() for each in them), services=old)
+    mesh.say(snapshot(*(each for them in new.values() for each in them), services=new))
+    assert not mesh.guard.holds()
+    assert set(mesh.state.services) == {key(name) for name in new}
+
+
+def test_one_workload_of_many_services_is_one_endpoint_of_the_source() -> None:
+    many = tuple(f"s{n}" for n in range(9))
+    mesh = Mesh(a_workload("w-0", *many), a_workload("w-1", *many), services=many)
+    mesh.say(removing("w-0"))
+    assert not mesh.guard.holds()
+    assert all(mesh.live(name) == {"w-1"} for name in many)
+
+
 def test_after_a_reset_half_of_however_few_are_held_once() -> None:
     mesh = Mesh(*instances(2), *instances(3, "web"), services=("api", "web"))
     mesh.guard.distrust(SourceReset("s", "it forgot"))
@@ -337,6 +402,11 @@ class AnySource(RuleBasedStateMachine):
             )
         if not self.guard.holds():
             assert (self.state.services, self.state.workloads) == (self.said.services, self.said.workloads)
+
+    @invariant()
+    def the_live_endpoints_of_the_source_are_known(self) -> None:
+        live = set[Key]().union(*(self.endpoints(self.said, service) for service in SERVICES))
+        assert self.guard._live_anywhere == live
 
     @invariant()
     def what_was_told_is_known(self) -> None:

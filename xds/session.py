@@ -254,7 +254,6 @@ class Session(ABC):
             state.dirty.add(name)
             if name in culprits:
                 state.quarantine[name] = resource.version
-        state.back = frozenset()
         state.splits.extendleft(reversed(parts))
         state.refusal = Refusal(
             version=flight.version,

@@ -285,6 +285,15 @@ def test_a_first_answer_leaves_out_what_refers_to_a_refused_resource() -> None:
 
 
 @BOTH
+def test_a_first_answer_of_which_all_stays_back_is_given_all_the_same(kind_of_talk: type[Talk]) -> None:
+    cache = a_cache(*several(CLUSTER, "new", "bad"), a_resource(LISTENER, "l", needs=[(CLUSTER, "new")]))
+    talk = kind_of_talk(cache).ask(CLUSTER).ask(LISTENER)
+    responses = judge(talk, naming=True)
+    assert [each.names for each in responses if each.type_url == LISTENER] == [[]]
+    assert talk.session.settled
+
+
+@BOTH
 @pytest.mark.parametrize("refused", ["cluster", "route"])
 def test_what_a_client_still_uses_is_not_removed(kind_of_talk: type[Talk], refused: str) -> None:
     cache = a_cache(

@@ -27,6 +27,8 @@ from mesh.names import Key
 
 SAVE_PAUSE = 2.0
 """Seconds between two writes of a source's last good state, and from a change to its write."""
+SAVE_RETRY = 15.0
+"""Seconds after a write that failed until the next: whether or not anything changes, there may be room again."""
 PATIENCE = 2.0
 """Seconds that a source may take to speak before its restored state counts as its word."""
 
@@ -284,28 +286,33 @@ class Discovery:
                 self._tell(running, ended)
 
     async def _keep(self, running: _Running, lastgood: LastGood) -> None:
-        """Write the state some time after it changes, and once more at the end if it must."""
+        """Write the state some time after it changes, again if that fails, and once more at the end if it must."""
+        pause = SAVE_PAUSE
         try:
             while True:
                 await running.unsaved.wait()
-                await asyncio.sleep(SAVE_PAUSE)
-                await self._save(running, lastgood)
+                await asyncio.sleep(pause)
+                pause = SAVE_PAUSE if await self._save(running, lastgood) else SAVE_RETRY
         finally:
             if running.unsaved.is_set():
                 await self._save(running, lastgood)
 
-    async def _save(self, running: _Running, lastgood: LastGood) -> None:
+    async def _save(self, running: _Running, lastgood: LastGood) -> bool:
+        """Whether it was written; if not, it stays unsaved."""
         running.unsaved.clear()
         saved = Saved(running.guard.told(), held=bool(running.guard.holds()))
         try:
             await asyncio.to_thread(lastgood.save, running.source.name, saved)
         except OSError as error:
-            # The mesh goes on without it; it is tried again at the next change.
-            warning = f"the last good state cannot be written: {error}: make room, or check the data folder"
+            # The mesh goes on without it. The error's own text may have the temporary file's name: always another.
+            warning = f"the last good state cannot be written: {error.strerror or error}: make room, or check the data folder"
+            if running.own_warnings != (warning,):
+                self._log.warning("last_good_state_not_saved", source=running.source.name, reason=warning)
             running.own_warnings = (warning,)
-            self._log.warning("last_good_state_not_saved", source=running.source.name, reason=warning)
-        else:
-            running.own_warnings = ()
+            running.unsaved.set()
+            return False
+        running.own_warnings = ()
+        return True
 
 
 class _ApplyFailed(Exception):

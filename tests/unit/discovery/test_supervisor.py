@@ -138,6 +138,22 @@ async def test_a_disk_that_fails_is_shown_and_the_mesh_goes_on(
         await told.until(lambda: len(told.endpoints("api")) == 2)
 
 
+async def test_a_write_that_failed_is_tried_again_though_nothing_changes(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("discovery.supervisor.SAVE_PAUSE", 0.01)
+    monkeypatch.setattr("discovery.supervisor.SAVE_RETRY", 0.05)
+    folder = tmp_path / "last-good"
+    folder.touch()  # no folder, so nothing can be written there: stands for a disk without room
+    lastgood = LastGood(folder)
+    async with told_by(Scripted("s", snapshot(1)), lastgood=lastgood) as told:
+        await told.until(lambda: "cannot be written" in "".join(told.status("s").warnings))
+        folder.unlink()
+        await told.until(lambda: not told.status("s").warnings)
+        assert lastgood.load("s").saved == Saved(snapshot(1))
+        assert len(told.events) == 1
+
+
 async def test_a_corrupt_state_is_shown(tmp_path: pathlib.Path) -> None:
     (tmp_path / "s.lastgood").write_text("junk")
     async with told_by(Scripted("s"), lastgood=LastGood(tmp_path), ready=False) as told:

@@ -13,7 +13,7 @@ from mesh.events import SourceUpdate
 from mesh.names import Key
 from meshwright.pipeline import Pace, Pipeline
 from meshwright.publisher import Publisher
-from meshwright.scopes import Outbound
+from meshwright.scopes import Outbound, Scope
 from tests.support.builders import a_service, a_snapshot, a_state, a_workload
 from xds.cache import ResourceCache
 from xds.types import ENDPOINT
@@ -22,6 +22,8 @@ NEVER = 3600.0
 
 
 class Running:
+    scopes: tuple[Scope, ...] = ()
+
     def __init__(self, pace: Pace) -> None:
         self.cache = ResourceCache()
         state = a_state()

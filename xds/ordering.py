@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from xds.cache import Maps, lookup
 from xds.resource import Name, Resource
-from xds.state import ABSENT, InFlight, TypeState
+from xds.state import ABSENT, Doubt, InFlight, TypeState
 from xds.types import ENDPOINT, GATED, REMOVAL_ORDER
 
 LATE = 4
@@ -126,8 +126,9 @@ class Order:
             if state.held(name) == ABSENT:
                 state.dirty.discard(name)
             elif not self._says_removed(state.type_url):
-                # The client forgets it with what refers to it.
-                state.tell((), (name,))
+                # The client forgets it with what refers to it, and then no longer asks for it.
+                state.overlay[name] = Doubt(state.before(name))
+                state.dirty.discard(name)
             elif state.before(name) is None:
                 into.unanswered.append(name)
             else:

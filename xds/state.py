@@ -208,7 +208,16 @@ class TypeState:
             self.sent.clear()
             self.splits.clear()
             if self.overlay:
-                self.overlay = {name: self.overlay.get(name, NEW) for name in self.quarantine}
+                self.overlay = {
+                    name: known
+                    for name, known in self.overlay.items()
+                    if name in self.quarantine
+                    or (
+                        isinstance(known, Doubt)
+                        and known.before is not None
+                        and lookup(current, name) is None
+                    )
+                }
 
     def next_nonce(self) -> str:
         """Nonces count from 1 in each stream and type, so that equal responses of different streams are equal bytes."""

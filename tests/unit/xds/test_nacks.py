@@ -323,6 +323,21 @@ def test_what_a_client_still_uses_is_not_removed(kind_of_talk: type[Talk], refus
     assert last.removed == ["old"] or (isinstance(talk, SotwTalk) and last.names == ["new"])
 
 
+def test_a_route_that_went_and_came_back_is_still_held_as_it_was() -> None:
+    """In the state of the world nobody is told that a route has gone, so it is held until nothing refers to it."""
+    cache = a_cache(*several(CLUSTER, "old"), a_resource(ROUTE, "r", needs=NEEDS["old"]))
+    talk = routed(SotwTalk(cache))
+    publish(cache, removed=[(ROUTE, "r")])
+    judge(talk, naming=True)
+    publish(
+        cache,
+        *several(CLUSTER, "new"),
+        a_resource(ROUTE, "r", "bad", needs=NEEDS["new"]),
+        removed=[(CLUSTER, "old")],
+    )
+    assert all("old" in each.names for each in judge(talk, naming=True) if each.type_url == CLUSTER)
+
+
 def test_nothing_is_removed_from_who_came_with_what_we_never_saw_and_refuses_the_new() -> None:
     (old,) = several(CLUSTER, "old")
     route = a_resource(ROUTE, "r", "1", needs=NEEDS["old"])

@@ -11,6 +11,13 @@ instance without checks), each move of the services' index is also followed by a
 instances' ModifyIndex: one read for each node or for each service, whichever are fewer. Where that is many, one read of
 all checks before it finds the instances with checks that came or went, which are nearly all.
 
+Reads of single services would tell a great loss bit by bit, and each bit would be believed. So where one answer touches half
+of the services, the session ends and the next one reads everything as one answer, which the guard then judges as a whole;
+and where half of the names are gone from `catalog/services` (as they are for a token that may read less than it did), it
+is told besides that they are not to be believed to be gone. A service whose instances are all gone while `catalog/services`
+has its name is either the first sign of its end, which that poll confirms at once, or of rights that are lost: a long poll
+goes on with those that it began with. So it stays for a moment, and where many of them are not confirmed, all is read anew.
+
 So the number of connections is fixed and small, a critical check costs one read, and the long polls' number does not
 grow with the services (a poll for each would pass Consul's limit of 200 connections for one client).
 """
@@ -28,7 +35,7 @@ from discovery.consul_catalog import OWN_SERVICE, Catalog, changed_nodes
 from discovery.consul_client import Answer, ConsulClient
 from discovery.consul_model import Check, Node
 from discovery.consul_options import ConsulOptions
-from discovery.errors import ConsulIndexReset, ConsulNonsense, DiscoveryError
+from discovery.errors import ConsulIndexReset, ConsulManyLost, ConsulNonsense, DiscoveryError
 from discovery.source import SourceEvent, SourceFailed, SourceRecovered, SourceReport, SourceReset
 
 T = TypeVar("T")
@@ -38,17 +45,22 @@ SWEEPS_AT_ONCE = 16
 LONG_SWEEPS_AT_ONCE = 4
 LONG_SWEEP = 16
 """Reads of a sweep above which it is worth a look at all checks first."""
+MANY = 5
+"""Services of one answer that are many, if they are half of all; or all of them, if there are two or more."""
+DOUBT = 1.0
+"""Seconds that a service without instances may stay because `catalog/services` has its name."""
 
 
 @dataclass(slots=True)
 class _Seen:
-    """What is kept over sessions: the highest index of each long poll, to notice a Consul that lost its history, and the warnings
-    that were reported last, to take them back.
+    """What is kept over sessions: the highest index of each long poll, to notice a Consul that lost its history; the names of
+    the last `catalog/services`, to notice when many are gone; and the warnings that were reported last, to take them back.
     """
 
     services: int = 0
     nodes: int = 0
     checks: int = 0
+    names: frozenset[str] = frozenset()
     reported: tuple[str, ...] = ()
 
 
@@ -95,7 +107,7 @@ class ConsulSource:
             try:
                 async with ConsulClient(self._options) as client:
                     await _Session(self.name, client, self._options, self._seen, emit).run(opened)
-            except* ConsulIndexReset:
+            except* (ConsulIndexReset, ConsulManyLost):
                 pass  # the next session sees it too, and says so before its snapshot
             except* DiscoveryError as group:
                 failed = True
@@ -133,6 +145,8 @@ class _Session:
         self._reads = asyncio.Semaphore(READS_AT_ONCE)
         self._sweep = asyncio.Event()
         self._look = asyncio.Event()
+        self._doubtful: set[str] = set()  # the services without instances that `catalog/services` has
+        self._doubt = asyncio.Event()
         self._group = asyncio.TaskGroup()
 
     async def run(self, opened: Callable[[], None]) -> None:
@@ -144,23 +158,28 @@ class _Session:
         services, nodes, troubled = all_services.result(), all_nodes.result(), all_troubled.result()
         self._services, self._nodes, self._troubled = services.value, nodes.value, troubled.value
         _check_whole(services.value)
-        went_back = self._went_back(services.index, nodes.index, troubled.index)
+        suspect = self._went_back(services.index, nodes.index, troubled.index) or self._names_gone(
+            services.value
+        )
         # What changes during these reads moves an index that was taken before them, so it is not missed.
         names = _names(services.value)
         answers = await _gather(self._client.instances, names, READS_AT_ONCE)
         for service, entries in zip(names, answers, strict=True):
             self._catalog.put(service, entries)
         opened()
-        if went_back:
-            self._emit(SourceReset(self._name, went_back))
+        if suspect:
+            self._emit(SourceReset(self._name, suspect))
         self._emit(self._catalog.snapshot())
+        # Only now: a session that ends before has told nobody that they are gone.
+        self._seen.names = frozenset(names)
         self._report(first=True)
         async with self._group as group:
-            group.create_task(self._watch(self._client.services, services.index, self._on_services))
-            group.create_task(self._watch(self._client.nodes, nodes.index, self._on_nodes))
-            group.create_task(self._watch(self._client.troubled, troubled.index, self._on_troubled))
+            group.create_task(self._watch(self._client.services, services, self._on_services))
+            group.create_task(self._watch(self._client.nodes, nodes, self._on_nodes))
+            group.create_task(self._watch(self._client.troubled, troubled, self._on_troubled))
             group.create_task(self._looks())
             group.create_task(self._sweeps())
+            group.create_task(self._doubts())
 
     def _went_back(self, services: int, nodes: int, checks: int) -> str | None:
         """Why the history of Consul is another one than before, if it is; remembers the indexes."""
@@ -172,25 +191,38 @@ class _Session:
             return None
         return f"Consul's indexes went back from {old} to {new} (services, nodes, checks): was it restored or emptied?"
 
+    def _names_gone(self, services: dict[str, list[str]]) -> str | None:
+        """Why it is not to be believed that so many services are gone since the last answer, if they are."""
+        gone, before = len(self._seen.names - services.keys()), len(self._seen.names)
+        if not _many(gone, before):
+            return None
+        return (
+            f"one answer of Consul lacks {gone} of {before} services: were they all deregistered, or may the token read "
+            "less than before?"
+        )
+
     async def _watch(
         self,
         poll: Callable[[int | None], Awaitable[Answer[T]]],
-        index: int,
+        last: Answer[T],
         handle: Callable[[Answer[T]], None],
     ) -> None:
         loop = asyncio.get_running_loop()
         while True:
             asked = loop.time()
-            answer = await poll(index)
+            answer = await poll(last.index)
             answered = loop.time()
-            if answer.index < index:
+            if answer.index < last.index:
                 raise ConsulIndexReset(
-                    f"an index of Consul went back from {index} to {answer.index}: was it restored or emptied?"
+                    f"an index of Consul went back from {last.index} to {answer.index}: was it restored or emptied?"
                 )
-            moved, index = answer.index != index, answer.index
-            if moved:
+            # A token whose rights change sees something else, and no index moves for that.
+            moved = answer.index != last.index
+            news = moved or answer.value != last.value
+            last = answer
+            if news:
                 handle(answer)
-            elif answered - asked < 1:
+            if not moved and answered - asked < 1:
                 # No long poll ends this soon without news: something between us and Consul ignores `index`.
                 await asyncio.sleep(1)
             # Under a storm of changes, leave the loop at least as much time as the answers take.
@@ -198,8 +230,11 @@ class _Session:
 
     def _on_services(self, answer: Answer[dict[str, list[str]]]) -> None:
         self._seen.services = answer.index
-        old, self._services = self._services, answer.value
         _check_whole(answer.value)
+        if gone := self._names_gone(answer.value):
+            raise ConsulManyLost(gone)
+        old, self._services = self._services, answer.value
+        self._seen.names = frozenset(_names(answer.value))
         names = old.keys() | answer.value.keys()
         self._read_all(name for name in names if old.get(name) != answer.value.get(name))
         self._look.set()
@@ -209,14 +244,21 @@ class _Session:
         self._seen.nodes = answer.index
         old, self._nodes = self._nodes, answer.value
         changed = changed_nodes(old, answer.value)
-        self._read_all(self._catalog.on_nodes(changed))
+        self._read_affected(self._catalog.on_nodes(changed))
         if changed:
             self._sweep.set()
 
     def _on_troubled(self, answer: Answer[list[Check]]) -> None:
         self._seen.checks = answer.index
         old, self._troubled = self._troubled, answer.value
-        self._read_all(self._catalog.affected(old, answer.value))
+        self._read_affected(self._catalog.affected(old, answer.value))
+
+    def _read_affected(self, names: set[str]) -> None:
+        """Read what one answer affects; ConsulManyLost if that may be half of everything, which is one answer then."""
+        affected, of = len(names & self._catalog.names), len(self._catalog.names)
+        if affected >= MANY and _many(affected, of):
+            raise ConsulManyLost(f"one answer of Consul affects {affected} of {of} services")
+        self._read_all(names)
 
     def _read_all(self, names: Iterable[str]) -> None:
         for name in names:
@@ -236,13 +278,35 @@ class _Session:
             self._reading[name] = False
             async with self._reads:
                 entries = await self._client.instances(name)
-            update = self._catalog.put(name, entries)
-            if update is not None:
-                self._emit(update)
-            self._report()
+            if not entries and name in self._services and name in self._catalog.names:
+                self._doubtful.add(name)
+                self._doubt.set()
+            else:
+                self._put(name, entries)
             if not self._reading[name]:
                 break
         del self._reading[name]
+
+    def _put(self, name: str, entries: Iterable[object]) -> None:
+        self._doubtful.discard(name)
+        update = self._catalog.put(name, entries)
+        if update is not None:
+            self._emit(update)
+        self._report()
+
+    async def _doubts(self) -> None:
+        """Believe at last what nothing confirmed; ConsulManyLost if it is many services."""
+        while True:
+            await self._doubt.wait()
+            await asyncio.sleep(DOUBT)
+            self._doubt.clear()
+            gone, of = len(self._doubtful), len(self._catalog.names)
+            if _many(gone, of):
+                raise ConsulManyLost(
+                    f"{gone} of {of} services have no instances, though Consul has their names"
+                )
+            for name in sorted(self._doubtful):
+                self._put(name, ())
 
     async def _looks(self) -> None:
         """A look at all checks for each move of the services' index, where a sweep takes long."""
@@ -282,6 +346,10 @@ class _Session:
         if warnings != self._seen.reported or (first and warnings):
             self._seen.reported = warnings
             self._emit(SourceReport(self._name, warnings=warnings))
+
+
+def _many(some: int, of: int) -> bool:
+    return 2 * some >= of and (some >= MANY or some == of > 1)
 
 
 def _names(services: Iterable[str]) -> list[str]:

@@ -5,6 +5,7 @@ DiscoveryError
 │   ├── ConsulUnreachable  no connection, a time-out, or an answer of 5xx or 429
 │   ├── ConsulRefused      an answer of 401 or 403
 │   └── ConsulNonsense     an answer that cannot be one of Consul's, or that is too large
+├── ConsulManyLost         one answer takes so much away that all is read anew
 ├── ConsulIndexReset       an index went backwards: Consul was restored or restarted empty
 └── BadOptions             options that cannot work (a bad address, an unreadable certificate)
 """
@@ -29,6 +30,10 @@ class ConsulRefused(ConsulError):
 
 
 class ConsulNonsense(ConsulError):
+    pass
+
+
+class ConsulManyLost(DiscoveryError):
     pass
 
 

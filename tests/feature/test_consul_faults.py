@@ -65,6 +65,88 @@ async def test_a_node_that_dies_is_held_while_single_instances_are_not() -> None
             assert not told.status().holds
 
 
+async def on_node(agent: ConsulAgent, node: str, *services: str, count: int = 1) -> None:
+    """Register instances in the catalog, all of them on one node that has no agent."""
+    for service in services:
+        for number in range(1, count + 1):
+            instance = {
+                "ID": f"{service}-{number}",
+                "Service": service,
+                "Port": 80,
+                "Address": f"10.0.1.{number}",
+            }
+            await agent.catalog(node, "10.0.0.1", Service=instance)
+
+
+CROWD = tuple(f"s{number}" for number in range(40))
+READS_ALL = 'service_prefix "" {policy = "read"} node_prefix "" {policy = "read"}'
+
+
+@pytest.mark.parametrize(("each", "kept", "poke"), [(3, 20, True), (1, 60, True), (3, 20, False)])
+async def test_a_token_that_may_read_less_takes_nothing_away(each: int, kept: int, poke: bool) -> None:
+    """Most services vanish from one answer, while `consul` stays; be they most of the endpoints or few of them."""
+    async with consul_agent(acl=True) as agent:
+        await on_node(agent, "far", *CROWD, count=each)
+        await on_node(agent, "near", "keep", count=kept)
+        policy = await agent.put("/v1/acl/policy", {"Name": "reader", "Rules": READS_ALL})
+        made = await agent.put("/v1/acl/token", {"Policies": [{"Name": "reader"}]})
+        async with told_by(source_of(agent, token=made["SecretID"], wait=1.0)) as told:
+            assert len(told.state.workloads) == 40 * each + kept
+            less = READS_ALL.replace('service_prefix ""', 'service "consul" {policy = "read"} service "keep"')
+            await agent.put(f"/v1/acl/policy/{policy['ID']}", policy | {"Rules": less})
+            if poke:
+                # A long poll ends with the rules that it began with, and what follows it has the new ones.
+                await on_node(agent, "near", "new")
+            await told.until(lambda: told.status().holds)
+            assert {hold.service.name for hold in told.status().holds} == set(CROWD)
+            assert all("less than before" in hold.why for hold in told.status().holds)
+            assert all(len(told.endpoints(name)) == each for name in CROWD)
+
+            # What it may read goes on to change by itself, at once.
+            await agent.put("/v1/catalog/deregister", {"Node": "near", "ServiceID": "keep-1"})
+            await told.until(lambda: len(told.endpoints("keep")) == kept - 1)
+            await agent.put(f"/v1/acl/policy/{policy['ID']}", policy)
+            await told.until(lambda: not told.status().holds)
+            await told.until(lambda: len(told.state.workloads) == 40 * each + kept - 1 + poke)
+
+
+async def test_a_catalog_that_is_emptied_at_once_is_held_as_a_whole() -> None:
+    async with consul_agent() as agent:
+        await on_node(agent, "far", *CROWD, "api")
+        async with told_by(source_of(agent)) as told:
+            before = told.state
+            assert len(before.services) == 41
+            await agent.put("/v1/catalog/deregister", {"Node": "far"})
+            await told.until(lambda: told.status().holds)
+            assert len(told.status().holds) == 41
+            assert (told.state.services, told.state.workloads) == (before.services, before.workloads)
+            assert told.discovery.release(None) == 41
+            assert not told.state.services
+
+
+async def test_half_of_every_service_that_goes_with_its_node_is_held() -> None:
+    async with consul_agent() as agent:
+        for node in ("east", "west"):
+            await on_node(agent, node, *CROWD)
+        async with told_by(source_of(agent)) as told:
+            assert len(told.state.workloads) == 80
+            await agent.put("/v1/catalog/deregister", {"Node": "east"})
+            await told.until(lambda: told.status().holds)
+            assert len(told.status().holds) == 40
+            assert len(told.state.workloads) == 80
+
+
+async def test_services_that_are_deregistered_one_by_one_go_at_once() -> None:
+    async with consul_agent() as agent:
+        names = [f"s{number}" for number in range(8)]
+        await on_node(agent, "far", *names)
+        async with told_by(source_of(agent)) as told:
+            for left, name in reversed(list(enumerate(names))):
+                await agent.put("/v1/catalog/deregister", {"Node": "far", "ServiceID": f"{name}-1"})
+                await told.until(lambda left=left: len(told.state.services) == left)  # type: ignore[misc]
+                assert not told.status().holds
+
+
 async def test_a_hold_ends_when_the_node_is_back_or_by_time() -> None:
     async with consul_agent() as agent:
         for number in range(1, 7):

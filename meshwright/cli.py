@@ -229,7 +229,10 @@ def token_list(data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
     from meshwright.data_dir import used
     from meshwright.tables import tokens
 
-    tokens(TokenStore(used(data_dir)).list())
+    store = TokenStore(used(data_dir))
+    tokens(store.list())
+    for line in store.damaged():
+        typer.echo(f"meshwright: {line}", err=True)
 
 
 @token_app.command("revoke")

@@ -112,6 +112,11 @@ class ControlPlane:
         authority = await asyncio.to_thread(
             BuiltinAuthority.open, data_dir, settings.trust_domain, system_clock
         )
+        if authority.created:
+            log.warning(
+                "a new certificate authority was made: back up its directory, which nothing can replace",
+                directory=str(data_dir / "ca"),
+            )
         names, life = ServerNames.parse(settings.server_names), settings.certificate_lifetime
         certificate = ServerCertificate(authority, names, system_clock, random.random)
         await certificate.renew()

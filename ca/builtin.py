@@ -163,7 +163,7 @@ class BuiltinAuthority:
         if not self._intermediate.fresh(now):
             async with self._renewing:
                 if not self._intermediate.fresh(now):
-                    self._intermediate = await asyncio.to_thread(self._renew_intermediate, now)
+                    self._intermediate = await self._renewed_intermediate(now)
         signer = self._intermediate
         times = profile.validity(now, request.lifetime, signer.certificate)
         if times.not_after <= now:
@@ -189,6 +189,18 @@ class BuiltinAuthority:
             not_before=times.not_before,
             not_after=times.not_after,
         )
+
+    async def _renewed_intermediate(self, now: datetime) -> Signer:
+        """The next one; if the disk does not take it, the present one while it lasts. AuthorityError otherwise."""
+        try:
+            return await asyncio.to_thread(self._renew_intermediate, now)
+        except OSError as error:
+            certificate = self._intermediate.certificate
+            if certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc:
+                return self._intermediate
+            raise AuthorityError(
+                f"the intermediate in {self._directory} cannot be renewed: {error.strerror}: make room, or check its owner"
+            ) from error
 
     def _renew_intermediate(self, now: datetime) -> Signer:
         _check_times(self._directory / ROOT, self._root, now)

@@ -9,6 +9,7 @@ from typing import TypeVar
 from discovery.source import (
     SourceEvent,
     SourceFailed,
+    SourceIncomplete,
     SourceRecovered,
     SourceReport,
 )
@@ -47,6 +48,7 @@ class FileSource:
     async def events(self) -> AsyncGenerator[SourceEvent, None]:
         told: DocumentSet | None = None
         failing = ""
+        lacking = frozenset[str]()
         async with _closing(aiter(self._sets)) as sets:
             async for documents in sets:
                 if documents.failure:
@@ -58,7 +60,14 @@ class FileSource:
                     failing = ""
                     yield SourceRecovered(self._name)
                 first = told is None
-                if told is None:
+                unread = frozenset(
+                    file for file, state in documents.files.items() if state.held is None and state.refused
+                )
+                if told is None or lacking:
+                    # Files that were wrong when we started: what they held before is known to the guard alone, so
+                    # it is told of the whole until the last of them was read.
+                    yield SourceIncomplete(self._name, unread & lacking if told else unread)
+                    lacking = unread & lacking if told else unread
                     yield documents.to_snapshot(self._name)
                 elif update := difference(self._name, told, documents):
                     yield update

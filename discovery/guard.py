@@ -105,6 +105,7 @@ class Guard:
         self._dirty_workloads: set[Key] = set()
         self._suspect: str | None = None
         self._restored = False
+        self._unread: frozenset[str] = frozenset()
 
     def restore(self, snapshot: SourceSnapshot, *, held: bool) -> SourceSnapshot:
         """Begin with the last good state, which is the event to apply. `held`: it was written while there were holds."""
@@ -119,8 +120,14 @@ class Guard:
         """The next snapshot may lack what is still there."""
         self._suspect = reset.reason
 
+    def keep(self, files: frozenset[str]) -> None:
+        """The next snapshot lacks what these documents held, for they cannot be read: that stays as the mesh was told it."""
+        self._unread = files
+
     def receive(self, said: Said, now: float) -> Said | None:
         """What is to be applied: a snapshot for a snapshot; None if nothing is."""
+        if isinstance(said, SourceSnapshot) and self._unread:
+            said = self._with_unread(said)
         suspect = self._suspicion(said)
         touched = self._take(said)
         for service in touched.live:
@@ -130,6 +137,21 @@ class Guard:
             self._restored = False
             return self.told() if self._holds else said
         return update
+
+    def _with_unread(self, said: SourceSnapshot) -> SourceSnapshot:
+        def kept(told: dict[Key, V], put: tuple[V, ...]) -> tuple[V, ...]:
+            named = {each.key for each in put}
+            return tuple(
+                each
+                for key, each in told.items()
+                if key not in named and each.origin and each.origin[0].partition("#")[0] in self._unread
+            )
+
+        return replace(
+            said,
+            services=(*said.services, *kept(self._told_services, said.services)),
+            workloads=(*said.workloads, *kept(self._told_workloads, said.workloads)),
+        )
 
     def due(self, now: float) -> SourceUpdate | None:
         """End the holds whose time has come. What is to be applied."""

@@ -52,7 +52,26 @@ class SourceReset:
     reason: str
 
 
-SourceEvent = SourceSnapshot | SourceUpdate | SourceFailed | SourceRecovered | SourceReset | SourceReport
+@dataclass(frozen=True, slots=True)
+class SourceIncomplete:
+    """The next snapshot lacks what these documents held: they cannot be read now, and were not read since the start.
+
+    `files` are what origins begin with, up to their `#`. What the mesh was told of them before stays in force.
+    """
+
+    source: str
+    files: frozenset[str]
+
+
+SourceEvent = (
+    SourceSnapshot
+    | SourceUpdate
+    | SourceFailed
+    | SourceRecovered
+    | SourceReset
+    | SourceIncomplete
+    | SourceReport
+)
 
 
 class Source(Protocol):

@@ -18,6 +18,7 @@ from discovery.source import (
     Source,
     SourceEvent,
     SourceFailed,
+    SourceIncomplete,
     SourceRecovered,
     SourceReport,
     SourceReset,
@@ -195,6 +196,8 @@ class Discovery:
                 self._log.info("source_recovered", source=name)
                 waiting = SourceState.RESTORED if running.restored else SourceState.STARTING
                 self._set(running, SourceState.LIVE if running.spoken else waiting)
+            case SourceIncomplete(files=files):
+                running.guard.keep(files)
             case SourceReset(reason=reason):
                 self._log.warning("source_reset", source=name, reason=reason)
                 running.guard.distrust(event)

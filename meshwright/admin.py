@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +29,7 @@ class Answers:
     ready: Callable[[], str | None]
     status: Callable[[], Status]
     listing: Callable[[], Listing]
-    config_dump: Callable[[Key], str | None]
+    config_dump: Callable[[Key], Awaitable[str | None]]
     release: Callable[[Key | None], int]
     refresh_metrics: Callable[[], None]
 
@@ -122,7 +122,7 @@ class Admin:
 
     async def _config_dump(self, request: web.Request) -> web.Response:
         workload = Key(request.match_info["namespace"], request.match_info["workload"])
-        dump = self._answers.config_dump(workload)
+        dump = await self._answers.config_dump(workload)
         if dump is None:
             return web.Response(
                 status=404, text=f"no proxy {workload} is connected: `meshwright status` lists those that are"

@@ -135,7 +135,7 @@ class ControlPlane:
         xds_settings = XdsSettings(
             ack_timeout=settings.ack_timeout, first_configurations=settings.first_configurations
         )
-        xds = XdsServer(cache, doors.identify, xds_settings, observer)
+        xds = XdsServer(cache, doors.identify, xds_settings, observer, may_see=doors.may_see)
         pipeline.rescope = xds.rescope
         discovery = Discovery(
             tuple(self._sources()),

@@ -19,6 +19,7 @@ from meshwright.pipeline import Pipeline
 from meshwright.publisher import client_id
 from pb.envoy.config.core.v3.base_pb2 import Node
 from xds.server import Client, Peer, Refused
+from xds.stream import Stream
 
 log = structlog.get_logger(__name__)
 
@@ -66,6 +67,16 @@ class Doors:
         """The identity that discovery gives `workload`; None while it is not discovered."""
         found = self._pipeline.state.workloads.get(workload)
         return found.identity(self._trust_domain) if found else None
+
+    def may_see(self, peer: Peer, stream: Stream) -> bool:
+        """Whether CSDS tells `peer` of `stream`: a workload sees its own streams, and plaintext sees plaintext."""
+        pem = peer.auth.get(CERTIFICATE)
+        if not pem or not isinstance(stream.proof, Proved):
+            return not pem and stream.proof is None
+        try:
+            return proved_by(pem[0]).workload == stream.proof.workload
+        except UnusablePeer:
+            return False  # a certificate of ours that is no workload's, such as the control plane's own
 
     def stale(self, proof: object, now: datetime) -> str | None:
         """Why the proof that a stream was opened with no longer holds; None if it does. A stream outlives its certificate."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -94,10 +93,6 @@ class Metrics:
 
     def joined(self, event: JoinEvent) -> None:
         self.joins.labels(event.outcome.value, event.status).inc()
-
-    def expires(self, kind: str, when: datetime | None) -> None:
-        if when is not None:
-            self.expiry.labels(kind).set(when.timestamp())
 
 
 async def watch_loop_lag(metrics: Metrics, clock: Callable[[], float], every: float = 0.5) -> None:

@@ -18,7 +18,7 @@ from meshwright.publisher import Publisher, Update
 from meshwright.scopes import Scope
 from xds.cache import ResourceCache, ScopeChange
 
-PIECE = 100
+PIECE = 10
 """Services that are rendered before other work of the loop gets its turn: some 5 ms."""
 
 
@@ -111,22 +111,29 @@ class Pipeline:
                 forget(scope)
 
     async def _flush(self) -> None:
-        state, changes, changed_at = self.state, self._pending, self._first_at
-        self._pending = Changes()
-        services = sorted(changes.services | changes.endpoints)
-        if len(services) <= PIECE:
-            self._publish(self._publisher.apply(state, changes), changed_at)
-            return
-        for start in range(0, len(services), PIECE):
-            piece = frozenset(services[start : start + PIECE])
-            last = start + PIECE >= len(services)
+        """Publish what is pending, a piece at a time. A removal that comes meanwhile goes first."""
+        changes, changed_at = self._take()
+        todo = sorted(changes.services | changes.endpoints)
+        while True:
+            piece, todo = frozenset(todo[:PIECE]), todo[PIECE:]
             part = Changes(
                 services=changes.services & piece,
                 endpoints=changes.endpoints & piece,
-                workloads=changes.workloads if last else frozenset(),
+                workloads=frozenset() if todo else changes.workloads,
             )
-            self._publish(self._publisher.apply(state, part), changed_at)
+            self._publish(self._publisher.apply(self.state, part), changed_at)
+            if not todo:
+                return
             await asyncio.sleep(0)
+            if self._pending.urgent:
+                urgent, _ = self._take()
+                first = urgent.services | urgent.endpoints
+                changes |= urgent
+                todo = sorted(first) + [key for key in todo if key not in first]
+
+    def _take(self) -> tuple[Changes, float]:
+        changes, self._pending = self._pending, Changes()
+        return changes, self._first_at
 
     def _publish(self, update: Update, changed_at: float | None) -> None:
         if update.changes:

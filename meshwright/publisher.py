@@ -7,7 +7,7 @@ calls it, and passes the time where it matters.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from weakref import WeakValueDictionary
 
@@ -142,16 +142,21 @@ class Publisher:
         self._watch(client, attached, workload)
         if scopes == attached.scopes:
             return
+        fresh = [scope for scope in scopes if scope not in self._contents]
+        # The listeners first: if Envoy would refuse them, the client stays where it is and nothing else is opened for it.
         opened = [
             change
-            for scope in scopes
-            if scope not in self._contents
+            for scope in fresh
+            if isinstance(scope, Local)
             for change in self._open(scope, attached.workload)
         ]
         if attached.scopes and any(
-            isinstance(scope, Local) and scope not in self._contents for scope in scopes
+            isinstance(scope, Local) and scope not in self._contents for scope in fresh
         ):
-            return  # Envoy would refuse the new listeners: the old ones stay, and `problems` says why
+            return  # `problems` says why
+        for scope in fresh:
+            if not isinstance(scope, Local):
+                opened.extend(self._open(scope, attached.workload))
         update.changes.extend(opened)
         for scope in scopes:
             self._users[scope] = self._users.get(scope, 0) + 1
@@ -201,8 +206,10 @@ class Publisher:
                 put = tuple(each for of in contents.values() for each in of.values())
                 yield ScopeChange(scope, put=put, replace=True)
             case Local(listeners, inbound):
-                rendered = (*self._renderer.outbound_listeners(listeners), *self._renderer.inbound(inbound))
-                made = self._checked(f"workload {workload}", rendered)
+                made = self._checked(
+                    f"workload {workload}",
+                    lambda: (*self._renderer.outbound_listeners(listeners), *self._renderer.inbound(inbound)),
+                )
                 if made is not None:
                     self._contents[scope] = {workload: made}
                     yield ScopeChange(scope, put=tuple(made.values()), replace=True)
@@ -227,7 +234,8 @@ class Publisher:
             elif key in changes.services or key not in contents:
                 after = self._service(scope, key)
             else:
-                after = before | self._endpoints(scope, key)
+                endpoints = self._endpoints(scope, key)
+                after = None if endpoints is None else before | endpoints
             if after is None:
                 continue
             put.extend(each for name, each in after.items() if before.get(name) != each)
@@ -239,28 +247,36 @@ class Publisher:
         return ScopeChange(scope, put=tuple(put), removed=tuple(removed)) if put or removed else None
 
     def _service(self, scope: Outbound | Proxyless, key: Key) -> dict[Name, Resource] | None:
-        view = service_view(self.state, key)
-        if isinstance(scope, Proxyless):
-            rendered = self._renderer.proxyless_service(view, scope.view.namespace)
-        else:
-            rendered = self._renderer.service(view)
+        def render() -> Iterable[Rendered]:
+            view = service_view(self.state, key)
+            if isinstance(scope, Proxyless):
+                return self._renderer.proxyless_service(view, scope.view.namespace)
             names = scope_view(self.state, key, scope.view.namespace)
-            if names is not None:
-                rendered = (*rendered, *self._renderer.scopes(names))
-        made = self._checked(f"service {key}", rendered)
-        return None if made is None else made | self._endpoints(scope, key)
+            return (
+                *self._renderer.service(view),
+                *(self._renderer.scopes(names) if names is not None else ()),
+            )
 
-    def _endpoints(self, scope: Outbound | Proxyless, key: Key) -> dict[Name, Resource]:
+        made = self._checked(f"service {key}", render)
+        endpoints = self._endpoints(scope, key) if made is not None else None
+        return None if made is None or endpoints is None else made | endpoints
+
+    def _endpoints(self, scope: Outbound | Proxyless, key: Key) -> dict[Name, Resource] | None:
         """The fast lane: no constraint of an endpoint is checked here, for `documents` and `discovery` did."""
         render = (
             self._renderer.proxyless_endpoints if isinstance(scope, Proxyless) else self._renderer.endpoints
         )
-        made = (self._resource(render(view), view.origin) for view in endpoints_views(self.state, key))
-        return {(each.type_url, each.name): each for each in made}
+        return self._checked(
+            f"endpoints of service {key}", lambda: [render(view) for view in endpoints_views(self.state, key)]
+        )
 
-    def _checked(self, subject: str, rendered: Iterable[Rendered]) -> dict[Name, Resource] | None:
-        """The resources, or None, with the reason in `problems`, if Envoy would refuse one of them."""
-        rendered = tuple(rendered)
+    def _checked(self, subject: str, render: Callable[[], Iterable[Rendered]]) -> dict[Name, Resource] | None:
+        """What `render` makes, as resources; None, with the reason in `problems`, if Envoy would refuse one of them."""
+        try:
+            rendered = tuple(render())
+        except Exception as error:  # noqa: BLE001 (one service that cannot be rendered must not end the mesh's control plane)
+            self.problems[subject] = f"it cannot be rendered: {type(error).__name__}: {error}"
+            return None
         made: dict[Name, Resource] = {}
         clusters = tuple((CLUSTER, each.name) for each in rendered if each.type_url == CLUSTER)
         for each in rendered:

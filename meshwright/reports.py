@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import difflib
 import importlib.metadata
@@ -149,7 +150,7 @@ class Reports:
         )
         return Listing(services=tuple(services), workloads=tuple(workloads))
 
-    def config_dump(self, workload: Key) -> str | None:
+    async def config_dump(self, workload: Key) -> str | None:
         """All that a proxy is given, as JSON, with versions and provenance; None if it is not connected."""
         streams = [stream for client in client_ids(workload) for stream in self.xds.streams_of(client)]
         if not streams:
@@ -158,8 +159,8 @@ class Reports:
         for scope in streams[0].session.scopes:
             for each in self.xds.cache.contents(scope):
                 resources.setdefault((each.type_url, each.name), each)
-        dump = [_shown(each) for _, each in sorted(resources.items())]
-        return json.dumps({"proxy": str(workload), "resources": dump}, indent=2)
+        # Decoding all of it takes longer than the event loop may be held up.
+        return await asyncio.to_thread(_dumped, workload, [each for _, each in sorted(resources.items())])
 
     def refresh_metrics(self) -> None:
         """Bring the gauges up to date that are read off, not counted."""
@@ -236,6 +237,10 @@ class Reports:
 
 def version() -> str:
     return importlib.metadata.version("meshwright")
+
+
+def _dumped(workload: Key, resources: list[Resource]) -> str:
+    return json.dumps({"proxy": str(workload), "resources": [_shown(each) for each in resources]}, indent=2)
 
 
 def _shown(resource: Resource) -> dict[str, Any]:

@@ -104,7 +104,12 @@ class ConsulSettings(BaseModel):
     def acl_token(self) -> str | None:
         """The token, read from its file if it has one."""
         if self.token_file is not None:
-            return self.token_file.read_text().strip()
+            try:
+                return self.token_file.read_text().strip()
+            except (OSError, UnicodeDecodeError) as error:
+                raise SettingsError(
+                    f"setting consul.token_file (--consul-token-file): {self.token_file} cannot be read: {error}"
+                ) from error
         return self.token.get_secret_value() if self.token else None
 
 

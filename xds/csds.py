@@ -36,9 +36,6 @@ if TYPE_CHECKING:
     from xds.server import XdsServer
     from xds.stream import Stream
 
-IDENTITY = "x509_subject_alternative_name"
-"""The entry of gRPC's auth context that says who a peer is; absent in plaintext."""
-
 TEXTS: dict[str, Callable[[str, str], bool]] = {
     "exact": str.__eq__,
     "prefix": str.startswith,
@@ -49,7 +46,7 @@ TEXTS: dict[str, Callable[[str, str], bool]] = {
 
 
 class Csds(ClientStatusDiscoveryServiceServicer):
-    """Answers about the streams of the caller's own identity alone; in plaintext, about those in plaintext."""
+    """Answers about the streams that `XdsServer.may_see` lets the caller see."""
 
     def __init__(self, server: XdsServer) -> None:
         self._server = server
@@ -68,10 +65,10 @@ class Csds(ClientStatusDiscoveryServiceServicer):
         return self._answer(request, context)
 
     def _answer(self, request: ClientStatusRequest, context: Any) -> ClientStatusResponse:
-        caller = peer_of(context).auth.get(IDENTITY)
+        caller = peer_of(context)
         response = ClientStatusResponse()
         for stream in self._server.streams():
-            if stream.peer.auth.get(IDENTITY) == caller and _asked_for(stream, request):
+            if self._server.may_see(caller, stream) and _asked_for(stream, request):
                 describe(
                     stream, self._server, response.config.add(), bodies=not request.exclude_resource_contents
                 )

@@ -108,6 +108,14 @@ def server_options(settings: XdsSettings) -> list[tuple[str, Any]]:
     ]
 
 
+IDENTITY = "x509_subject_alternative_name"
+"""The entry of gRPC's auth context that says who a peer is; absent in plaintext."""
+
+
+def _same_identity(peer: Peer, stream: Stream) -> bool:
+    return peer.auth.get(IDENTITY) == stream.peer.auth.get(IDENTITY)
+
+
 class XdsServer:
     """Add it to as many gRPC servers as there are ports. Use it from one event loop."""
 
@@ -118,12 +126,15 @@ class XdsServer:
         settings: XdsSettings = XdsSettings(),
         observer: Observer | None = None,
         clock: Callable[[], float] = time.monotonic,
+        may_see: Callable[[Peer, Stream], bool] | None = None,
     ) -> None:
+        """`may_see` says for CSDS whether a peer may be told of a stream; by default, of those of its own TLS identity."""
         self.cache = cache
         self.identify = identify
         self.settings = settings
         self.observer: Observer = observer or NullObserver()
         self.clock = clock
+        self.may_see = may_see or _same_identity
         self.first_turns = asyncio.Semaphore(settings.first_configurations)
         self._streams: dict[str, set[Stream]] = {}
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 import yaml
 
+from meshwright.client import get_listing
 from tests.support.mesh import Instance, Mesh, a_document, a_service_document
 from tests.support.processes import eventually
 
@@ -105,3 +106,36 @@ async def test_a_start_with_a_wrong_file_serves_the_rest(mesh: Mesh) -> None:
 
     await eventually(passes, "a request passes")
     assert any("wrong.yaml" in line and "Servise" in line for line in (await mesh.status()).sources[0].errors)
+
+
+async def test_a_restart_with_a_wrong_file_keeps_what_it_held(mesh: Mesh) -> None:
+    web, api = Instance("web", "web-1", uses=None), Instance("api", "api-1")
+    mesh.write_service("web", web)
+    mesh.write_service("api", api)
+    server = await mesh.serve()
+    await mesh.up(web, api)
+
+    async def passes() -> bool:
+        return (await mesh.call(web, "api.mesh"))[0] == 200
+
+    await eventually(passes, "a request passes")
+
+    async def written() -> bool:
+        return any(path.stat().st_size for path in (mesh.data / "last-good").glob("*.lastgood"))
+
+    await eventually(written, "the last good state is on disk")
+    await server.stop()
+    syntax_error(mesh, api)
+    await mesh.serve()
+    assert any("api.yaml" in line for line in (await mesh.status()).sources[0].errors)
+    listed = await get_listing(mesh.data)
+    assert {each.workload for each in listed.workloads} == {"default/api-1", "default/web-1"}
+    assert await passes()
+    # Mended, and without the instance: now it is gone.
+    mesh.write_service("api")
+
+    async def gone() -> bool:
+        return {each.workload for each in (await get_listing(mesh.data)).workloads} == {"default/web-1"}
+
+    await eventually(gone, "the mended file is in force")
+    assert not (await mesh.status()).sources[0].errors

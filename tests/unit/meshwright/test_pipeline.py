@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 from envoy.render import Renderer
-from mesh.events import SourceUpdate
+from mesh.events import Changes, SourceUpdate
 from mesh.names import Key
-from meshwright.pipeline import Pace, Pipeline
-from meshwright.publisher import Publisher
+from mesh.state import MeshState
+from meshwright.pipeline import PIECE, Pace, Pipeline
+from meshwright.publisher import Publisher, Update
 from meshwright.scopes import Outbound, Scope
 from tests.support.builders import a_service, a_snapshot, a_state, a_workload
 from xds.cache import ResourceCache
@@ -89,3 +90,30 @@ async def test_what_changes_nothing_publishes_nothing() -> None:
     async with running(Pace(NEVER, NEVER)) as made:
         made.pipeline.receive(SourceUpdate("test", workloads=(a_workload("api-1"),)))
         await asyncio.wait_for(made.pipeline.settled(), 0.5)
+
+
+async def test_a_removal_overtakes_a_large_change_that_is_on_its_way() -> None:
+    published: list[frozenset[Key]] = []
+
+    class Watched(Publisher):
+        def apply(self, state: MeshState, changes: Changes) -> Update:
+            if not published:
+                pipeline.receive(SourceUpdate("test", removed_workloads=(Key("default", "zz-1"),)))
+            published.append(changes.endpoints)
+            return super().apply(state, changes)
+
+    state = a_state()
+    pipeline = Pipeline(
+        state,
+        Watched(state, Renderer()),
+        ResourceCache(),
+        pace=Pace(0.0, 0.0),
+        clock=asyncio.get_running_loop().time,
+    )
+    many = [a_service(f"s{number}") for number in range(10 * PIECE)]
+    pipeline.receive(a_snapshot(a_service("zz"), a_workload("zz-1"), *many))
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(pipeline.run())
+        await asyncio.wait_for(pipeline.settled(), 10)
+        task.cancel()
+    assert Key("default", "zz") in published[1]

@@ -223,3 +223,31 @@ def test_who_says_a_name_in_plaintext_has_nothing_to_do_with_who_proved_it() -> 
     )
     assert set(moved_on.rescoped) == {"default/web-1"}
     assert secrets in moved_on.rescoped["default/web-1"]
+
+
+def test_what_was_opened_beside_refused_listeners_is_opened_when_they_are_mended() -> None:
+    """One event changes what a workload uses and makes its listeners refusable; the next mends the listeners."""
+    mesh = Mesh(a_service("api"), a_service("web"), a_workload("web-1", meshed=True, sidecar=15006, uses=[]))
+    mesh.attach("web-1")
+    wrong = a_workload("web-1", meshed=True, uses=["api"], ports=[WorkloadPort("http", 9001, 70000)])
+    assert mesh.tell(SourceUpdate("test", workloads=(wrong,))).rescoped == {}
+    mended = mesh.tell(
+        SourceUpdate("test", workloads=(a_workload("web-1", meshed=True, sidecar=15006, uses=["api"]),))
+    )
+    (scopes,) = mended.rescoped.values()
+    assert scopes[0] in {change.scope for change in mended.changes}
+    assert (CLUSTER, "default/api:80") in put(mended)
+
+
+def test_a_service_that_cannot_be_rendered_harms_nobody_else() -> None:
+    mesh = Mesh(
+        a_service("api"), a_service("store"), a_service("web"), a_workload("api-1"), a_workload("web-1")
+    )
+    mesh.attach("web-1")
+    # No document says so, and Consul refuses it too: a fault of ours, or of a source to come.
+    impossible = a_workload("api-1", weight=2**33)
+    update = mesh.tell(SourceUpdate("test", workloads=(impossible, a_workload("store-1", app=9003))))
+    assert put(update) == {(ENDPOINT, "default/store:80")}
+    assert "it cannot be rendered" in mesh.publisher.problems["endpoints of service default/api"]
+    mesh.tell(moved("api-1", 9002))
+    assert mesh.publisher.problems == {}

@@ -27,7 +27,7 @@ from mesh.workload import Workload
 from meshwright.scopes import Local, Outbound, Proxyless, Scope, Scopes, Secrets, Undiscovered
 from xds.cache import ScopeChange
 from xds.resource import Name, Resource, encode
-from xds.types import CLUSTER, LISTENER, ROUTE
+from xds.types import CLUSTER, ENDPOINT, LISTENER, ROUTE, SCOPED_ROUTE
 
 
 @dataclass(slots=True)
@@ -278,12 +278,15 @@ class Publisher:
             self.problems[subject] = f"it cannot be rendered: {type(error).__name__}: {error}"
             return None
         made: dict[Name, Resource] = {}
-        clusters = tuple((CLUSTER, each.name) for each in rendered if each.type_url == CLUSTER)
+        # Make before break: who is sent to a cluster is told of it when the cluster and its endpoints were acknowledged.
+        clusters = tuple(
+            (kind, each.name) for each in rendered if each.type_url == CLUSTER for kind in (CLUSTER, ENDPOINT)
+        )
         for each in rendered:
             if each.problem is not None:
                 self.problems[subject] = each.problem
                 return None
-            needs = clusters if each.type_url in {ROUTE, LISTENER} else ()
+            needs = clusters if each.type_url in {ROUTE, SCOPED_ROUTE, LISTENER} else ()
             made[each.type_url, each.name] = self._resource(each, each.origin, needs)
         self.problems.pop(subject, None)
         return made

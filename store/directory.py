@@ -23,7 +23,7 @@ from documents.sets import DocumentSet
 from store.errors import DirectoryUnavailable
 from store.scanning import YOUNG, Scanner
 
-STEP, DEBOUNCE = 5, 20
+STEP, DEBOUNCE = 1, 20
 """Milliseconds without a further change after which a change is told of, and the most that this may take."""
 
 

@@ -5,7 +5,7 @@ Worked out afresh each time something may be sent, from what differs alone. The 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from xds.cache import Maps, lookup
@@ -41,13 +41,16 @@ class Order:
         late_before: float,
         *,
         keep_all: bool,
+        expected: Collection[str] = (),
     ) -> None:
         """`maps`: what is in force, by type; `says_removed`: whether the protocol can tell that one of a type has gone.
 
         What was sent at `late_before` or earlier and is not acknowledged no longer holds up what does not refer to it.
-        With `keep_all`, nothing is removed yet that something else may refer to.
+        With `keep_all`, nothing is removed yet that something else may refer to. `expected` are endpoints that the client is about
+        to ask for.
         """
         self._states = states
+        self._expected = expected
         self._maps = maps
         self._says_removed = says_removed
         self._late_before = late_before
@@ -178,6 +181,8 @@ class Order:
         )
 
     def _unsettled(self, type_url: str, name: str) -> bool:
+        if type_url == ENDPOINT and name in self._expected:
+            return True
         state = self._states.get(type_url)
         if state is None or not state.subscription.wants(name):
             return False

@@ -25,6 +25,8 @@ GENERATIONS = 256
 """How many publications a session is waited for at most: one that never answers is not waited for by more."""
 MESSAGE = 4096
 """Characters of a NACK's message that are kept."""
+ASKING = 0.1
+"""Seconds that a client has, after it took a new cluster, to ask for its endpoints: routes that need them wait as long."""
 RESUMING = 1.0
 """Seconds that a client which comes back has to say what it holds of all types: before, nothing is removed that it may refer to."""
 ORIGINS = 100
@@ -76,6 +78,7 @@ class Session(ABC):
         self._on_refused = on_refused
         self._on_converged = on_converged
         self._generations: list[Generation] = []
+        self._expected: dict[str, float] = {}
         # Whether the client said that it held clusters when it came, and those sent before it asked for endpoints.
         self._resumed = False
         self._resumed_at: float | None = None
@@ -138,12 +141,18 @@ class Session(ABC):
         if not any(state.dirty or state.queue for state in self.states.values()):
             self._settle()  # as after most acknowledgements
             return None
+        if self._expected:
+            asked = self.states[ENDPOINT].subscription
+            self._expected = {
+                name: until for name, until in self._expected.items() if until > now and not asked.wants(name)
+            }
         order = Order(
             self.states,
             self._maps,
             self._says_removed,
             now - self._ack_timeout,
             keep_all=self._resumed_at is not None,
+            expected=self._expected.keys(),
         )
         for state in self.states.values():
             if order.may_send(state):
@@ -160,6 +169,7 @@ class Session(ABC):
             for state in self.states.values()
             if state.in_flight is not None
         ]
+        due.extend(self._expected.values())
         if self._resumed_at is not None and any(state.back for state in self.states.values()):
             due.append(self._resumed_at + RESUMING)
         return min(due, default=None)
@@ -222,6 +232,10 @@ class Session(ABC):
             del state.late[: state.late.index(flight) + 1]
         if error is None:
             self._acknowledged(state, flight)
+            if state.type_url == CLUSTER and ENDPOINT in self.states:
+                self._expected.update(
+                    {each.endpoints: now + ASKING for each in flight.told if each.name not in flight.before}
+                )
         else:
             self._refused(state, flight, error, now)
 

@@ -32,8 +32,9 @@ class SotwSession(Session):
         """Take a request. ProtocolViolation if no client should send it."""
         state = self._state(request.type_url)
         type_url = self._kind(request.type_url)
-        self._check_names(request.resource_names)
         names = set(request.resource_names)
+        if state is None or names != state.subscription.names:  # each acknowledgement names them all again
+            self._check_names(names)
         if state is None:
             state = self._first(
                 type_url, wildcard=self._first_wildcard(type_url, names), names=names - {WILDCARD}
@@ -54,7 +55,7 @@ class SotwSession(Session):
         # A client that never named anything goes on to mean everything by an empty list; any other means nothing by it.
         state.unnamed = state.unnamed and not names
         wildcard = WILDCARD in names or (state.unnamed and was.wildcard)
-        named = names - {WILDCARD}
+        named = names - {WILDCARD} if WILDCARD in names else names
         if wildcard != was.wildcard or named != was.names:
             if not named <= was.names or (wildcard and not was.wildcard):
                 state.claimed_version = ""  # it held that before it wanted these

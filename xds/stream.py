@@ -94,6 +94,7 @@ class Stream:
         self._refusals = 0
         self._turn_began = 0.0
         self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = 0.0
         self._turn_ends: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._ending: str | None = None
@@ -238,8 +239,12 @@ class Stream:
     def _set_alarm(self) -> None:
         """Look again when an answer is overdue. An alarm that is set is left alone: an ACK does not need to unset it."""
         due, now = self.session.poll_at(), self._server.clock()
-        if due is not None and due > now and self._alarm is None:
-            self._alarm = asyncio.get_running_loop().call_later(due - now, self._on_alarm)
+        if due is None or due <= now or (self._alarm is not None and due >= self._alarm_at):
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_at = due
+        self._alarm = asyncio.get_running_loop().call_later(due - now, self._on_alarm)
 
     def _on_alarm(self) -> None:
         self._alarm = None

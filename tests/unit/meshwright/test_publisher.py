@@ -99,7 +99,7 @@ def test_a_new_service_brings_cluster_endpoints_scopes_and_routes_together() -> 
     (route,) = [
         each for each in update.changes[0].put if (each.type_url, each.name) == (ROUTE, "default/api")
     ]
-    assert route.needs == ((CLUSTER, "default/api:80"),)
+    assert route.needs == ((CLUSTER, "default/api:80"), (ENDPOINT, "default/api:80"))
 
 
 def test_a_removed_service_is_removed_whole() -> None:

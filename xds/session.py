@@ -138,14 +138,14 @@ class Session(ABC):
                     state_of.abandon()
         if self._resumed_at is not None and now >= self._resumed_at + RESUMING:
             self._resumed_at = None
-        if not any(state.dirty or state.queue for state in self.states.values()):
-            self._settle()  # as after most acknowledgements
-            return None
         if self._expected:
             asked = self.states[ENDPOINT].subscription
             self._expected = {
                 name: until for name, until in self._expected.items() if until > now and not asked.wants(name)
             }
+        if not any(state.dirty or state.queue for state in self.states.values()):
+            self._settle()  # as after most acknowledgements
+            return None
         order = Order(
             self.states,
             self._maps,

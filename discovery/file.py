@@ -64,10 +64,12 @@ class FileSource:
                     file for file, state in documents.files.items() if state.held is None and state.refused
                 )
                 if told is None or lacking:
-                    # Files that were wrong when we started: what they held before is known to the guard alone, so
-                    # it is told of the whole until the last of them was read.
-                    yield SourceIncomplete(self._name, unread & lacking if told else unread)
-                    lacking = unread & lacking if told else unread
+                    # Files that were wrong when we started: what they held before is known to the guard alone, so it is
+                    # told of the whole until the last of them was read.
+                    still = unread if told is None else unread & lacking
+                    if still or lacking:
+                        yield SourceIncomplete(self._name, still)
+                    lacking = still
                     yield documents.to_snapshot(self._name)
                 elif update := difference(self._name, told, documents):
                     yield update

@@ -73,7 +73,11 @@ async def _mesh(folder: Path, layout: Layout) -> AsyncIterator[asyncio.subproces
         control_plane = await running.enter_async_context(
             _process(folder / "control-plane.log", *_serve(folder, layout))
         )
-        await _until(lambda: _ready(layout), "the control plane is not ready", folder / "control-plane.log")
+        await _until(
+            lambda: _ready(layout, control_plane),
+            "the control plane is not ready",
+            folder / "control-plane.log",
+        )
         for each in layout.instances:
             await running.enter_async_context(_process(folder / f"{each.name}.log", *_app(each)))
             token = folder / f"{each.name}.token"
@@ -172,7 +176,9 @@ async def _until(holds: Callable[[], Awaitable[bool]], failure: str, log: Path) 
         await asyncio.sleep(0.1)
 
 
-async def _ready(layout: Layout) -> bool:
+async def _ready(layout: Layout, control_plane: asyncio.subprocess.Process) -> bool:
+    if control_plane.returncode is not None:
+        raise DemoError(f"the control plane ended with exit code {control_plane.returncode}")
     try:
         async with (
             aiohttp.ClientSession() as session,

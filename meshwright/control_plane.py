@@ -124,7 +124,9 @@ class ControlPlane:
         metrics = Metrics(CollectorRegistry())
         cache = ResourceCache()
         renderer = Renderer()
-        state = MeshState(settings.trust_domain, order=self._order(), merging=_merging(settings))
+        sources = tuple(self._sources())
+        order = tuple(source.name for source in sources)
+        state = MeshState(settings.trust_domain, order=order, merging=_merging(settings))
         publisher = Publisher(state, renderer)
         pipeline = Pipeline(
             state, publisher, cache, pace=Pace(settings.quiet, settings.quiet_max), clock=time.monotonic
@@ -138,7 +140,7 @@ class ControlPlane:
         xds = XdsServer(cache, doors.identify, xds_settings, observer, may_see=doors.may_see)
         pipeline.rescope = xds.rescope
         discovery = Discovery(
-            tuple(self._sources()),
+            sources,
             lastgood=LastGood(data_dir / LAST_GOOD),
             clock=time.monotonic,
             random=random.random,
@@ -281,9 +283,6 @@ class ControlPlane:
             )
             yield ConsulSource(options, name=consul.name, random=random.random)
 
-    def _order(self) -> tuple[str, ...]:
-        return tuple(source.name for source in self._sources())
-
 
 class _Tasks:
     """The long-lived tasks. One that breaks ends the program: a supervisor restarts what may break (see `discovery.supervisor`)."""
@@ -316,10 +315,9 @@ class _Tasks:
 async def _renew(certificate: ServerCertificate) -> None:
     """Renew the control plane's own certificate in time, until cancelled."""
     while True:
-        wait = (certificate.renew_at - system_clock()).total_seconds()
         # An hour at most: the machine's clock may be set meanwhile.
-        await asyncio.sleep(min(max(wait, 0.0), 3600.0))
-        if system_clock() < certificate.renew_at:
+        await asyncio.sleep(min(certificate.due_in(), 3600.0))
+        if certificate.due_in() > 0:
             continue
         try:
             await certificate.renew()

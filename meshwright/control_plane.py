@@ -61,6 +61,10 @@ from xds.stream import Stream
 DRAIN = 1.0
 """Seconds that open calls get at the end. Proxies keep what they have, and connect again to whoever answers."""
 
+COLLECTIONS = (10_000, 20, 20)
+"""How seldom the collector looks at what is new (objects, then rounds). A wave of updates makes many objects that go by themselves;
+by default the collector took 6 % of its time.
+"""
 RETRY = 10.0
 """Seconds after a certificate could not be renewed."""
 
@@ -196,6 +200,7 @@ class ControlPlane:
             # What is here now stays for good: the collector need not look at it again.
             gc.collect()
             gc.freeze()
+            gc.set_threshold(*COLLECTIONS)
             cache.open()
             log.info("ready", services=len(pipeline.state.services), workloads=len(pipeline.state.workloads))
 

@@ -171,7 +171,7 @@ class Settings(BaseSettings):
         Field(
             description="Seconds without a further change before a change is sent; removals never wait.", ge=0
         ),
-    ] = 0.01
+    ] = 0.005
     quiet_max: Annotated[
         float, Field(description="Seconds that a change waits at most while others keep coming.", ge=0)
     ] = 0.1

@@ -30,6 +30,10 @@ CHUNK = 1024 * 1024
 """Bytes of resources in one response, about: gRPC clients take 4 MiB unless told otherwise."""
 
 
+CHANGES = 16
+"""How many changes of subscriptions are remembered, for the next client that changes alike."""
+
+
 @dataclass(frozen=True, slots=True)
 class ScopeChange:
     """`put` and `removed` (type URL and name) change a scope; with `replace`, `put` is all that it holds; `drop` ends it."""
@@ -92,10 +96,12 @@ class ResourceCache:
         """`remembered`: how many joined first responses and type versions are kept for the next client that needs the same."""
         self.is_open = False
         self._scopes: dict[Hashable, _Scope] = {}
+        self._maps: dict[tuple[tuple[Hashable, ...], str], Maps] = {}
         self._generation = 0
         self._subscriptions: WeakValueDictionary[tuple[bool, frozenset[str]], Subscription] = (
             WeakValueDictionary()
         )
+        self._changed: dict[tuple[Subscription, bool, frozenset[str], frozenset[str]], Subscription] = {}
         self._plans: _Recent[tuple[Chunk, ...]] = _Recent(remembered)
         self._version: _Recent[str] = _Recent(remembered)
         self._versions: _Recent[dict[str, str]] = _Recent(remembered)
@@ -112,6 +118,7 @@ class ResourceCache:
     def publish(self, changes: Iterable[ScopeChange], *, changed_at: float | None = None) -> Generation:
         """Make `changes`, all at once, and mark the sessions that they concern. A resource of equal version changes nothing."""
         changes = tuple(changes)
+        self._maps.clear()
         self._generation += 1
         generation = Generation(self._generation, changed_at if changed_at is not None else 0.0)
         counted = generation if changed_at is not None else None
@@ -153,9 +160,13 @@ class ResourceCache:
 
     def ready(self, scopes: Iterable[Hashable]) -> bool:
         """Whether streams with these scopes may be answered: the cache is open and every scope was published."""
-        return self.is_open and all(
-            (found := self._scopes.get(each)) is not None and found.ready for each in scopes
-        )
+        if not self.is_open:
+            return False
+        for each in scopes:
+            found = self._scopes.get(each)
+            if found is None or not found.ready:
+                return False
+        return True
 
     def when_ready(self, scopes: Iterable[Hashable], call: Callable[[], None]) -> None:
         """Call `call`, perhaps more than once, when one of the scopes that is not ready becomes so."""
@@ -170,10 +181,15 @@ class ResourceCache:
                 self._discard(each)
 
     def maps(self, scopes: tuple[Hashable, ...], type_url: str) -> Maps:
-        return tuple(
-            found.maps.get(type_url, NOTHING) if (found := self._scopes.get(each)) else NOTHING
-            for each in scopes
-        )
+        """Asked for many times for each change, by all that are given the same: so it is made once until something changes."""
+        made = self._maps.get((scopes, type_url))
+        if made is None:
+            made = tuple(
+                found.maps.get(type_url, NOTHING) if (found := self._scopes.get(each)) else NOTHING
+                for each in scopes
+            )
+            self._maps[scopes, type_url] = made
+        return made
 
     def subscription(self, *, wildcard: bool, names: Iterable[str]) -> Subscription:
         """The one object that stands for this subscription, so that equal clients share its memory."""
@@ -182,6 +198,19 @@ class ResourceCache:
         if found is None:
             found = Subscription(wildcard, wanted)
             self._subscriptions[wildcard, wanted] = found
+        return found
+
+    def changed(
+        self, was: Subscription, *, wildcard: bool, asked: frozenset[str], left: frozenset[str]
+    ) -> Subscription:
+        """`was` with what is `asked` for besides and without what was `left`: made once for the many that change alike."""
+        by = (was, wildcard, asked, left)
+        found = self._changed.get(by)
+        if found is None:
+            found = self.subscription(wildcard=wildcard, names=(was.names | asked) - left)
+            if len(self._changed) >= CHANGES:
+                self._changed.clear()
+            self._changed[by] = found
         return found
 
     def subscribe(

@@ -14,6 +14,8 @@ from xds.session import WILDCARD, Session
 from xds.state import ABSENT, NEW, UNKNOWN, InFlight, TypeState
 from xds.types import CLUSTER, ENDPOINT
 
+_NOTHING = Difference()
+
 
 class DeltaSession(Session):
     delta: ClassVar[bool] = True
@@ -22,11 +24,11 @@ class DeltaSession(Session):
         """Take a request. ProtocolViolation if no client should send it."""
         state = self._state(request.type_url)
         type_url = self._kind(request.type_url)
-        self._check_names(request.resource_names_subscribe)
-        add, leave = set(request.resource_names_subscribe), set(request.resource_names_unsubscribe)
+        add, leave = request.resource_names_subscribe, request.resource_names_unsubscribe
+        self._check_names(add)
         if state is None:
             wildcard = self._first_wildcard(type_url, add)
-            state = self._first(type_url, wildcard=wildcard, names=add - {WILDCARD})
+            state = self._first(type_url, wildcard=wildcard, names=frozenset(add) - {WILDCARD})
             if request.initial_resource_versions:
                 state.claimed = dict(request.initial_resource_versions)
                 self._resumed = self._resumed or type_url == CLUSTER
@@ -38,9 +40,9 @@ class DeltaSession(Session):
             self._answered(state, request.response_nonce, error, now)
         # An ACK may change the subscription as well; so may a request with a nonce of long ago.
         if add or leave:
-            self._change(state, add, leave)
+            self._change(state, frozenset(add), frozenset(leave))
 
-    def _change(self, state: TypeState, add: set[str], leave: set[str]) -> None:
+    def _change(self, state: TypeState, add: frozenset[str], leave: frozenset[str]) -> None:
         was = state.subscription
         wildcard = (was.wildcard or WILDCARD in add) and WILDCARD not in leave
         asked = add - {WILDCARD} - leave
@@ -49,7 +51,8 @@ class DeltaSession(Session):
                 state.claimed.pop(name, None)  # it no longer holds what it said
             for name in asked & state.claimed.keys():
                 state.claimed[name] = UNKNOWN  # it is to be answered, whatever it holds
-        self._change_to(state, wildcard=wildcard, names=(was.names | asked) - leave, asked=asked)
+        new = self._cache.changed(was, wildcard=wildcard, asked=asked, left=leave)
+        self._change_to(state, new, asked=asked, left=leave & was.names if leave else ())
         if wildcard and state.unplanned is not state.subscription:
             # It has forgotten them, whatever the wildcard says.
             state.ask_new(leave - {WILDCARD})
@@ -111,12 +114,12 @@ class DeltaSession(Session):
                 len(chunk.names),
                 wire.delta_response(type_url, chunk.version, chunk.resources, b"", nonce),
             )
-        difference = order.differences.get(type_url) or Difference()
-        changed = _bounded(difference.changed) if order.may_add(type_url) else []
-        gone = [*difference.unanswered]
-        if not difference.changed and order.may_remove(type_url):
-            gone += difference.removed
-        gone = _bounded_names(gone)
+        difference = order.difference(type_url) or _NOTHING
+        changed = _bounded(difference.changed) if difference.changed and order.may_add(type_url) else []
+        gone = difference.unanswered
+        if difference.removed and not difference.changed and order.may_remove(type_url):
+            gone = [*gone, *difference.removed]
+        gone = _bounded_names(gone) if gone else gone
         owed = state.owed and not difference.changed and order.may_add(type_url)
         if not (changed or gone or owed):
             return None

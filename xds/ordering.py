@@ -31,7 +31,7 @@ class Difference:
 
 
 class Order:
-    """What may be sent at this moment. Tidies `dirty`, `quarantine` and `splits` of the states on the way."""
+    """What may be sent at this moment. Good for one response. Tidies `dirty`, `quarantine` and `splits` of the states on the way."""
 
     def __init__(
         self,
@@ -56,15 +56,31 @@ class Order:
         self._late_before = late_before
         self._on_their_way: dict[str, frozenset[str]] = {}
         self._refusals = any(state.quarantine for state in states.values())
-        self.differences = {
-            type_url: self._difference(state)
-            for type_url, state in states.items()
-            if state.dirty and self.may_send(state) and not state.queue
-        }
-        if (keep_all or self._refusals) and any(each.removed for each in self.differences.values()):
-            self._keep(None if keep_all else self._needed())
-        for type_url, difference in self.differences.items():
-            states[type_url].back = frozenset(difference.back)
+        self._keeps = keep_all or self._refusals
+        self._keep_all = keep_all
+        self._differences: dict[str, Difference | None] = {}
+
+    def difference(self, type_url: str) -> Difference | None:
+        """What differs of a type; None if nothing may be sent of it. Worked out when it is first asked for, after the types that
+        are sent before it: what a response before it decides already needs no more.
+        """
+        if type_url not in self._differences and type_url in self._states:
+            for each, state in self._states.items():
+                if each not in self._differences:
+                    self._compare(each, state)
+                if each == type_url:
+                    break
+        return self._differences.get(type_url)
+
+    def _compare(self, type_url: str, state: TypeState) -> None:
+        found = None
+        if state.dirty and not state.queue and self.may_send(state):
+            found = self._difference(state)
+            state.back = frozenset(found.back)
+        self._differences[type_url] = found
+        if self._keeps and found is not None and found.removed:
+            self._keeps = False
+            self._keep(None if self._keep_all else self._needed())
 
     def may_send(self, state: TypeState) -> bool:
         """Whether the client has answered what was sent of this type, or may be sent more though it has not."""
@@ -77,7 +93,12 @@ class Order:
         """Whether all that has to be there first was acknowledged."""
         if type_url not in GATED:
             return True
-        return all(self._added(each) for each in GATED[: GATED.index(type_url)])
+        for each in GATED:
+            if each == type_url:
+                return True
+            if not self._added(each):
+                return False
+        return True
 
     def may_remove(self, type_url: str) -> bool:
         """Whether nothing refers to it any more."""
@@ -86,7 +107,8 @@ class Order:
         if not all(self._added(each) and self._answered(each) for each in GATED):
             return False
         earlier = REMOVAL_ORDER if type_url == ENDPOINT else REMOVAL_ORDER[: REMOVAL_ORDER.index(type_url)]
-        return not any(each in self.differences and self.differences[each].removed for each in earlier)
+        differences = (self.difference(each) for each in earlier)
+        return not any(each is not None and each.removed for each in differences)
 
     def _added(self, type_url: str) -> bool:
         """Whether no addition, change or removal of this type is on its way (or it is late), and no addition or change left to be sent."""
@@ -95,7 +117,7 @@ class Order:
             return True
         if state.queue or (state.in_flight is not None and not self._late(state.in_flight)):
             return False
-        difference = self.differences.get(type_url)
+        difference = self.difference(type_url)
         return difference is None or not (difference.changed or difference.waiting)
 
     def _answered(self, type_url: str) -> bool:
@@ -203,8 +225,9 @@ class Order:
 
     def _keep(self, needed: set[Name] | None) -> None:
         """Of what is to be removed, what is `needed` stays; None: all of it."""
-        for type_url, difference in self.differences.items():
-            if type_url not in REMOVAL_ORDER and type_url != ENDPOINT:
+        for type_url in (*REMOVAL_ORDER, ENDPOINT):
+            difference = self.difference(type_url)
+            if difference is None:
                 continue
             kept = (
                 set(difference.removed)
@@ -213,6 +236,7 @@ class Order:
             )
             difference.back |= kept
             difference.removed = [name for name in difference.removed if name not in kept]
+            self._states[type_url].back = frozenset(difference.back)
 
     def _needed(self) -> set[Name] | None:
         """What a client still uses in place of what it refused, or of what stays back, refers to things: these.
@@ -238,5 +262,5 @@ class Order:
         return needed
 
     def _back(self, type_url: str) -> set[str]:
-        found = self.differences.get(type_url)
+        found = self.difference(type_url)
         return found.back if found is not None else set()

@@ -16,6 +16,7 @@ from xds.cache import Generation, ResourceCache
 from xds.client import Client, Peer
 from xds.csds import add_csds
 from xds.errors import Refused
+from xds.pace import Pace
 from xds.session import Limits
 from xds.state import Refusal
 from xds.status import ClientStatus
@@ -136,6 +137,7 @@ class XdsServer:
         self.clock = clock
         self.may_see = may_see or _same_identity
         self.first_turns = asyncio.Semaphore(settings.first_configurations)
+        self.pace = Pace(clock)
         self._streams: dict[str, set[Stream]] = {}
 
     def add_to(self, server: grpc.aio.Server) -> None:

@@ -7,7 +7,7 @@ a request has come or `on_marked` was called. Times are seconds of any clock tha
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Collection, Hashable, Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -31,6 +31,8 @@ RESUMING = 1.0
 """Seconds that a client which comes back has to say what it holds of all types: before, nothing is removed that it may refer to."""
 ORIGINS = 100
 """How many origins of refused resources are kept, about."""
+LEADING = frozenset(GATED[1:])
+"""Types that lead to clusters: of no use before those are there."""
 _RANK = {type_url: place for place, type_url in enumerate((CLUSTER, ENDPOINT, *GATED[1:]))}
 
 
@@ -83,6 +85,7 @@ class Session(ABC):
         self._resumed = False
         self._resumed_at: float | None = None
         self._warming: set[str] = set()
+        self.yields = False
 
     # What the cache and the server say
 
@@ -123,19 +126,29 @@ class Session(ABC):
 
     # What is sent
 
-    def poll(self, now: float) -> tuple[str, int, bytes] | None:
-        """The next response to send: its type, how many resources it has, and its bytes. None: nothing for now."""
+    def poll(self, now: float, *, hurried: bool = False) -> tuple[str, int, bytes] | None:
+        """The next response to send: its type, how many resources it has, and its bytes. None: nothing for now.
+
+        While `hurried`, what leads to clusters stays back: `yields` says afterwards whether something did.
+        """
+        self.yields = False
         if not self._cache.ready(self.scopes):
             return None
+        quarantined, todo = False, list[TypeState]()
         for state in self.states.values():
             if state.unplanned is not None:
                 self._plan(state)
-        if any(state.quarantine for state in self.states.values()):
+            if state.quarantine:
+                quarantined = True
+            if state.dirty or state.queue:
+                todo.append(state)
+        if quarantined:
             for type_url in GATED:  # what is shared may hold something that refers to what was refused
                 state_of = self.states.get(type_url)
                 # A chunk without names says that there is nothing: a client waits for that as well.
                 if state_of is not None and any(chunk.names for _, chunk in state_of.queue):
                     state_of.abandon()
+                    todo.append(state_of)
         if self._resumed_at is not None and now >= self._resumed_at + RESUMING:
             self._resumed_at = None
         if self._expected:
@@ -143,7 +156,10 @@ class Session(ABC):
             self._expected = {
                 name: until for name, until in self._expected.items() if until > now and not asked.wants(name)
             }
-        if not any(state.dirty or state.queue for state in self.states.values()):
+        if hurried and todo and all(state.type_url in LEADING for state in todo):
+            self.yields = True
+            return None
+        if not todo:
             self._settle()  # as after most acknowledgements
             return None
         order = Order(
@@ -155,7 +171,9 @@ class Session(ABC):
             expected=self._expected.keys(),
         )
         for state in self.states.values():
-            if order.may_send(state):
+            if hurried and state.type_url in LEADING:
+                self.yields = self.yields or bool(state.dirty)
+            elif order.may_send(state):
                 response = self._respond(state, order, now)
                 if response is not None:
                     return response
@@ -173,6 +191,11 @@ class Session(ABC):
         if self._resumed_at is not None and any(state.back for state in self.states.values()):
             due.append(self._resumed_at + RESUMING)
         return min(due, default=None)
+
+    @property
+    def impatient(self) -> bool:
+        """Whether `poll_at` may be sooner than it was for what was sent before."""
+        return bool(self._expected) or self._resumed_at is not None
 
     @property
     def settled(self) -> bool:
@@ -297,9 +320,10 @@ class Session(ABC):
     def _kind(self, type_url: str) -> str:
         return self._only_type or type_url
 
-    def _first(self, type_url: str, *, wildcard: bool, names: Iterable[str]) -> TypeState:
+    def _first(self, type_url: str, *, wildcard: bool, names: Collection[str]) -> TypeState:
         """The state of a type that is asked for for the first time: everything is to be looked up."""
-        new = self._cache.subscription(wildcard=wildcard, names=self._limited(type_url, names))
+        self._limit(type_url, len(names))
+        new = self._cache.subscription(wildcard=wildcard, names=names)
         state = TypeState(type_url, new, base=(NOTHING,), unplanned=new)
         self.states[type_url] = state
         # In the order in which types are sent, whatever order they were asked for in.
@@ -308,11 +332,11 @@ class Session(ABC):
         return state
 
     def _change_to(
-        self, state: TypeState, *, wildcard: bool, names: Iterable[str], asked: Iterable[str]
+        self, state: TypeState, new: Subscription, *, asked: Iterable[str], left: Iterable[str]
     ) -> None:
-        """Make the subscription what it should be. `asked` of its names are to be answered, whatever the client held."""
-        was, type_url = state.subscription, state.type_url
-        new = self._cache.subscription(wildcard=wildcard, names=self._limited(type_url, names))
+        """Make the subscription `new`. `asked` of its names are to be answered, whatever the client held; `left` it no longer names."""
+        was, type_url, wildcard = state.subscription, state.type_url, new.wildcard
+        self._limit(type_url, len(new.names))
         if new is not was:
             self._cache.unsubscribe(self, self.scopes, type_url, was)
             self._cache.subscribe(self, self.scopes, type_url, new)
@@ -328,10 +352,8 @@ class Session(ABC):
             known = state.overlay.keys() | state.quarantine.keys() | state.dirty
             for name in [name for name in known if not new.wants(name)]:
                 state.forget(name)
-        else:
-            left = was.names - new.names if not wildcard else frozenset[str]()
-            if left:
-                state.abandon()
+        elif left and not wildcard:
+            state.abandon()
             for name in left:
                 state.forget(name)
         if wildcard and not was.wildcard:
@@ -360,15 +382,14 @@ class Session(ABC):
                 state.overlay[name] = ABSENT
                 state.dirty.add(name)
 
-    def _limited(self, type_url: str, names: Iterable[str]) -> frozenset[str]:
-        """`names`, if they are not far more than there is: names cost memory, and time, even if nobody has them."""
-        limited, most = frozenset(names), self._limits.names
+    def _limit(self, type_url: str, number: int) -> None:
+        """ProtocolViolation for far more names than there are: names cost memory, and time, even if nobody has them."""
+        most = self._limits.names
         if self._cache.ready(self.scopes):
             known = sum(map(len, self._cache.maps(self.scopes, type_url)))
             most = min(most, self._limits.unknown_names + 2 * known)
-        if len(limited) > most:
+        if number > most:
             raise ProtocolViolation(f"more than {most} names of {type_url}: ask for what there is")
-        return limited
 
     def _check_names(self, names: Iterable[str]) -> None:
         if max(map(len, names), default=0) > self._limits.name_length:

@@ -59,7 +59,8 @@ class SotwSession(Session):
         if wildcard != was.wildcard or named != was.names:
             if not named <= was.names or (wildcard and not was.wildcard):
                 state.claimed_version = ""  # it held that before it wanted these
-            self._change_to(state, wildcard=wildcard, names=named, asked=named - was.names)
+            new = self._cache.subscription(wildcard=wildcard, names=named)
+            self._change_to(state, new, asked=named - was.names, left=was.names - named)
 
     def _says_removed(self, type_url: str) -> bool:
         return type_url in WHOLE_IN_SOTW
@@ -93,7 +94,7 @@ class SotwSession(Session):
             version = self._version(state) if type_url not in WHOLE_IN_SOTW else chunk.version
             flight = InFlight(state.next_nonce(), version, chunk.names, (), now, maps=maps)
             return self._response(state, flight, chunk.resources)
-        difference = order.differences.get(type_url)
+        difference = order.difference(type_url)
         if type_url in WHOLE_IN_SOTW:
             return self._respond_whole(state, difference or Difference(), order, now)
         state.owed = False  # no answer is what says that there is nothing

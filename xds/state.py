@@ -49,7 +49,7 @@ class Refusal:
     origin: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class InFlight:
     """A response that is neither acknowledged nor refused yet. `before`: what its names were held as, where they were.
 

@@ -19,6 +19,7 @@ from xds.session import Session
 from xds.sotw import SotwSession
 from xds.state import Refusal, TypeState
 from xds.status import ClientStatus, TypeStatus
+from xds.types import CLUSTER, ENDPOINT
 
 if TYPE_CHECKING:
     from xds.server import XdsServer
@@ -35,6 +36,7 @@ work, for its response is halved; finding one culprit among thousands takes a do
 LAST_WORDS = 1.0
 """Seconds that a client has to take what is on its way when its stream ends."""
 
+FIRST = frozenset({CLUSTER, ENDPOINT})
 TURN = 10
 """How many times the silence that a client is allowed its whole turn may last."""
 
@@ -88,8 +90,10 @@ class Stream:
         self._server = server
         self._context = context
         self._delta = delta
-        self._woken = asyncio.Event()
-        self._wake = self._woken.set  # one object: the cache tells callers apart by it
+        self._is_woken = False
+        self._next: tuple[str, int, bytes] | None = None
+        self._sleeping: asyncio.Future[None] | None = None
+        self._wake = self._wake_up  # one object: the cache tells callers apart by it
         self._stopping = self._took_turn = self._has_turn = False
         self._refusals = 0
         self._turn_began = 0.0
@@ -121,7 +125,7 @@ class Stream:
         try:
             while request is not None:
                 self._receive(request)
-                self._woken.set()
+                self._look()
                 request = await _read(self._context, delta=self._delta)
         except asyncio.CancelledError:
             if self._ending is None:
@@ -136,7 +140,7 @@ class Stream:
         CancelledError for a client that does not take it, and so can be told nothing.
         """
         self._stopping = True
-        self._woken.set()
+        self._wake_up()
         try:
             await asyncio.wait({writer}, timeout=LAST_WORDS)
         finally:
@@ -147,7 +151,7 @@ class Stream:
         self._server.cache.forget(self.session.scopes, self._wake)
         self.session.rescope(scopes)
         self._server.cache.when_ready(scopes, self._wake)
-        self._woken.set()
+        self._wake_up()
 
     def end(self, reason: str) -> None:
         self._ending = reason
@@ -159,6 +163,7 @@ class Stream:
         self._end_turn()
         if self._alarm is not None:
             self._alarm.cancel()
+        self._server.pace.forget(self._wake)
         self._server.cache.forget(self.session.scopes, self._wake)
         self.session.close()
         self._server.remove(self)
@@ -195,6 +200,8 @@ class Stream:
         if request.HasField("node") and request.node.id and request.node.id != self.node_id:
             raise ProtocolViolation(f"node.id changed from {self.node_id!r} on an open stream")
         now = self._server.clock()
+        if request.type_url in FIRST and not self._has_turn:
+            self._server.pace.first_matters()
         if isinstance(self.session, DeltaSession):
             assert isinstance(request, DeltaDiscoveryRequest)  # noqa: S101 (read so)
             self.session.receive(request, now)
@@ -203,6 +210,12 @@ class Stream:
             assert isinstance(request, DiscoveryRequest)  # noqa: S101 (read so)
             self.session.receive(request, now)
 
+    def _wake_up(self) -> None:
+        """Let the writer look what there is to send."""
+        self._is_woken = True
+        if self._sleeping is not None and not self._sleeping.done():
+            self._sleeping.set_result(None)
+
     def _writer_ended(self, writer: asyncio.Task[None]) -> None:
         """A stream without its writer would never again be told of a change: it ends, and the client comes back."""
         if not writer.cancelled() and writer.exception() is not None and self._task is not None:
@@ -210,9 +223,13 @@ class Stream:
 
     async def _write_when_woken(self) -> None:
         """Apart from reading: a client that takes nothing may still speak, and end its stream."""
+        loop = asyncio.get_running_loop()
         while not self._stopping:
-            await self._woken.wait()
-            self._woken.clear()
+            if not self._is_woken:
+                self._sleeping = loop.create_future()
+                await self._sleeping
+                self._sleeping = None
+            self._is_woken = False
             try:
                 await self._write()
             except grpc.aio.InternalError:
@@ -224,7 +241,7 @@ class Stream:
             if self._refusals > REFUSALS:
                 await asyncio.sleep(PAUSE)
             await self._take_turn()
-            response = self.session.poll(self._server.clock())
+            response, self._next = self._next or self._poll(), None
             if response is None:
                 break
             self._took_turn = True
@@ -232,12 +249,39 @@ class Stream:
             await self._context.write(body)
             self._server.observer.sent(self.client, type_url, resources, len(body))
             self._limit_turn()
+        self._rest()
+
+    def _look(self) -> None:
+        """As the writer would, which is not woken for nothing: after most requests there is nothing to send."""
+        if self._sleeping is None or self._is_woken or not self._took_turn or self._refusals > REFUSALS:
+            self._wake_up()
+            return
+        self._next = self._poll()
+        if self._next is None:
+            self._rest()
+        else:
+            self._wake_up()
+
+    def _poll(self) -> tuple[str, int, bytes] | None:
+        pace = self._server.pace
+        response = self.session.poll(self._server.clock(), hurried=not self._has_turn and pace.hurried())
+        if response is None:
+            if self.session.yields:
+                pace.later(self._wake)
+        elif response[0] in FIRST and not self._has_turn:
+            pace.first_matters()
+        return response
+
+    def _rest(self) -> None:
+        """There is nothing to send for now."""
         if self.session.settled or not self._took_turn:
             self._end_turn()
         self._set_alarm()
 
     def _set_alarm(self) -> None:
         """Look again when an answer is overdue. An alarm that is set is left alone: an ACK does not need to unset it."""
+        if self._alarm is not None and not self.session.impatient:
+            return
         due, now = self.session.poll_at(), self._server.clock()
         if due is None or due <= now or (self._alarm is not None and due >= self._alarm_at):
             return
@@ -248,7 +292,7 @@ class Stream:
 
     def _on_alarm(self) -> None:
         self._alarm = None
-        self._woken.set()
+        self._wake_up()
 
     async def _take_turn(self) -> None:
         """First configurations are large: only so many are on their way at the same time.

@@ -6,6 +6,8 @@ or encoded again. Field numbers are those of envoy/service/discovery/v3/discover
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 _LENGTH_DELIMITED = 2
 
 
@@ -29,6 +31,10 @@ def text(number: int, content: str) -> bytes:
     return field(number, content.encode()) if content else b""
 
 
+_text = lru_cache(maxsize=4096)(text)
+"""What the same response to many clients has again and again."""
+
+
 def any_message(type_url: str, body: bytes) -> bytes:
     """The content of a google.protobuf.Any."""
     return text(1, type_url) + field(2, body)
@@ -46,12 +52,12 @@ def delta_entry(type_url: str, name: str, version: str, body: bytes) -> bytes:
 
 def sotw_response(type_url: str, version: str, resources: bytes, nonce: str) -> bytes:
     """A DiscoveryResponse; `resources` is joined `sotw_entry`s."""
-    return b"".join((text(1, version), resources, text(4, type_url), text(5, nonce)))
+    return b"".join((_text(1, version), resources, _text(4, type_url), _text(5, nonce)))
 
 
 def delta_response(type_url: str, version: str, resources: bytes, removed: bytes, nonce: str) -> bytes:
     """A DeltaDiscoveryResponse; `resources` is joined `delta_entry`s, `removed` joined `removed_entry`s."""
-    return b"".join((text(1, version), resources, text(4, type_url), removed, text(5, nonce)))
+    return b"".join((_text(1, version), resources, _text(4, type_url), removed, _text(5, nonce)))
 
 
 def removed_entry(name: str) -> bytes:

@@ -188,23 +188,7 @@ class Cors:
     max_age: int = 5
 
 
-@dataclass(frozen=True, slots=True)
-class ExtensionRef:
-    """A document of ours that a rule names as a filter: its kind, and its key in the route's own namespace."""
-
-    kind: str
-    key: Key
-
-
-Filter = (
-    RequestHeaderModifier
-    | ResponseHeaderModifier
-    | RequestRedirect
-    | UrlRewrite
-    | RequestMirror
-    | Cors
-    | ExtensionRef
-)
+Filter = RequestHeaderModifier | ResponseHeaderModifier | RequestRedirect | UrlRewrite | RequestMirror | Cors
 
 
 class BackendKind(StrEnum):
@@ -240,10 +224,11 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """`codes` are statuses of the backend that are tried again; `attempts` None leaves their number to defaults.
+    """`codes` are statuses of the backend after which a request is tried again, at most `attempts` times more.
 
-    A connection that fails, and a reset before an answer, are tried again whatever the codes (GEP-1731).
-    `backoff` is the least time between tries.
+    Whatever the codes, one whose connection could not be made, or that was refused before it was processed, is tried
+    again; one that may have been processed (a reset after it was sent) is not (HTTPRouteRetry). `attempts` None
+    leaves their number to defaults; zero means no retries. `backoff` is the base interval between tries.
     """
 
     codes: tuple[int, ...] = ()

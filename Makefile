@@ -15,10 +15,11 @@ help: ## List the targets
 venv: ## Make or refresh .venv (editable install, generated messages, development tools)
 	@scripts/install/venv.sh
 
-tools: venv ## Install what the tests need besides Python: Envoy, Consul, system packages
+tools: venv ## Install what the tests need besides Python: Envoy, Consul, Redis, system packages
 	@scripts/install/system.sh curl openssl wrk
 	@scripts/install/envoy.sh > /dev/null
 	@scripts/install/consul.sh > /dev/null
+	@scripts/install/redis.sh > /dev/null
 
 demo: venv ## Run a mesh of real Envoys on this machine; CHECK=1 sends requests once and exits 0 or 1
 	@scripts/install/envoy.sh > /dev/null

@@ -1,0 +1,35 @@
+"""One mesh for all tests of this folder. A test takes the fixture `traffic`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.support.traffic.world import Traffic, World
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Servers and agents live on the loop of the session, so the tests of this folder run on it too."""
+    on_session_loop = pytest.mark.asyncio(loop_scope="session")
+    for item in items:
+        if HERE in item.path.parents and pytest_asyncio.is_async_test(item):
+            item.add_marker(on_session_loop, append=False)
+
+
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
+async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    async with World(tmp_path_factory.mktemp("traffic")) as made:
+        yield made
+
+
+@pytest.fixture
+def traffic(world: World) -> Iterator[Traffic]:
+    """The shared mesh, with servers that behave normally and have seen nothing."""
+    world.reset()
+    yield Traffic(world)
+    world.reset()

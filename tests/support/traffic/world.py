@@ -1,0 +1,149 @@
+"""The one mesh that all traffic tests share, and what a test gets of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Self
+
+from tests.support.mesh import Mesh
+from tests.support.traffic.applying import AppliedFile, Applier
+from tests.support.traffic.client import Answer, Client
+from tests.support.traffic.members import Member, members, services
+from tests.support.traffic.servers import HttpServer, Seen, Server, Tries
+from tests.support.traffic.sidecars import Sidecar, start_all
+
+Headers = Mapping[str, str] | Iterable[tuple[str, str]]
+
+
+class World:
+    """An async context manager: control plane, servers and sidecars, all ended at its end."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.mesh = Mesh(folder)
+        self.members: dict[str, Member] = {each.name: each for each in members()}
+        self._tries = Tries()
+        self.servers: dict[str, Server] = {
+            name: server for name, each in self.members.items() if (server := _server(each, self._tries))
+        }
+        self.sidecars: dict[str, Sidecar] = {
+            name: Sidecar(each, folder, self.mesh.data, self.mesh.xds_port, self.mesh.join_port)
+            for name, each in self.members.items()
+        }
+        self.applier = Applier(self.mesh, self.sidecars["web-1"])
+        self.client = Client()
+        self._stack = contextlib.AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(self.mesh)
+            for service in services():
+                of_it = [each.document() for each in self.members.values() if each.service == service]
+                self.mesh.write(f"{service.key.name}.yaml", service.document(), *of_it)
+            for server in self.servers.values():
+                stack.push_async_callback(server.stop)
+                await server.start()
+            await self.mesh.serve()
+            stack.push_async_callback(self._stop_sidecars)
+            await start_all(self.sidecars.values())
+            await self.applier.acknowledged()
+            await stack.enter_async_context(self.client)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def _stop_sidecars(self) -> None:
+        await asyncio.gather(*(each.stop() for each in self.sidecars.values()))
+
+    def reset(self) -> None:
+        """Before each test: servers behave normally, and have seen nothing."""
+        self._tries.counts.clear()
+        for server in self.servers.values():
+            server.reset()
+
+    def workload(self, name: str) -> str:
+        """`web` is `web-1`."""
+        if name in self.members:
+            return name
+        if f"{name}-1" in self.members:
+            return f"{name}-1"
+        raise KeyError(f"{name!r} is not in the mesh: {', '.join(self.members)}")
+
+
+class Traffic:
+    """What a test gets: see `World` for who is there, `behaviour` for what servers can be asked to do."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.mesh = world.mesh
+        self.servers = world.servers
+
+    def apply(
+        self, documents: str, *, lenient: bool = False
+    ) -> contextlib.AbstractAsyncContextManager[AppliedFile]:
+        """`async with traffic.apply(yaml) as file:` the documents are in force, acknowledged by every sidecar, within the block.
+        RefusedError says why they are not taken. See `Applier.apply`.
+        """
+        return self.world.applier.apply(documents, lenient=lenient)
+
+    def member(self, name: str) -> Member:
+        return self.world.members[self.world.workload(name)]
+
+    def envoy(self, name: str) -> Sidecar:
+        """The sidecar of a workload: `stats`, `clusters`, `config_dump`, `admin`."""
+        return self.world.sidecars[self.world.workload(name)]
+
+    def seen(self, service: str) -> list[Seen]:
+        """The requests that the servers of `service` have seen, in the order of their coming."""
+        of_it = (each for each in self.servers.values() if each.member.service.key.name == service)
+        return sorted((request for server in of_it for request in server.requests), key=lambda each: each.at)
+
+    async def get(
+        self,
+        url: str,
+        *,
+        headers: Headers = (),
+        caller: str = "web",
+        method: str = "GET",
+        body: bytes | None = None,
+    ) -> Answer:
+        """`url`'s host is a name of the mesh: `http://api.mesh/path`. `Answer.status` 0 is no answer, `error` then says why."""
+        return await self.world.client.request(
+            method, url, via=self.member(caller), headers=headers, body=body
+        )
+
+    async def many(
+        self,
+        n: int,
+        url: str,
+        *,
+        headers: Headers = (),
+        caller: str = "web",
+        method: str = "GET",
+        body: bytes | None = None,
+        rate: float | None = None,
+        concurrency: int = 16,
+    ) -> list[Answer]:
+        """`n` requests, `rate` a second or as quickly as `concurrency` at a time allows."""
+        return await self.world.client.many(
+            n,
+            method,
+            url,
+            rate=rate,
+            concurrency=concurrency,
+            via=self.member(caller),
+            headers=headers,
+            body=body,
+        )
+
+
+def _server(member: Member, tries: Tries) -> Server | None:
+    """The application of a member; None for one that nothing is asked of yet."""
+    if "http" in member.app_ports:
+        return HttpServer(member, tries)
+    return None

@@ -1,0 +1,217 @@
+"""Gateways, what may reach across namespaces, and how TLS to a backend is verified, as the Gateway API has them.
+
+Source: https://gateway-api.sigs.k8s.io/reference/spec/ (v1, experimental channel included).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from mesh.names import Key
+from mesh.routes import BackendKind, RouteKind
+from mesh.service import Labels
+
+NAMESPACE_NAME = "kubernetes.io/metadata.name"
+"""The label that every namespace has: its own name (Kubernetes well-known labels)."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ObjectRef:
+    """A document that holds certificates or keys: `Secret` or `ConfigMap`."""
+
+    kind: str
+    key: Key
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.key}"
+
+
+class ListenerProtocol(StrEnum):
+    HTTP = "HTTP"
+    HTTPS = "HTTPS"
+    TLS = "TLS"
+    TCP = "TCP"
+
+
+class TlsMode(StrEnum):
+    TERMINATE = "Terminate"
+    PASSTHROUGH = "Passthrough"
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerTls:
+    """`certificates` are never none when `mode` is TERMINATE, and have no meaning otherwise."""
+
+    mode: TlsMode
+    certificates: tuple[ObjectRef, ...] = ()
+
+
+class Operator(StrEnum):
+    IN = "In"
+    NOT_IN = "NotIn"
+    EXISTS = "Exists"
+    DOES_NOT_EXIST = "DoesNotExist"
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """A condition on one label, as in Kubernetes' `matchExpressions`."""
+
+    label: str
+    operator: Operator
+    values: tuple[str, ...] = ()
+
+    def met_by(self, labels: dict[str, str]) -> bool:
+        match self.operator:
+            case Operator.IN:
+                return labels.get(self.label) in self.values
+            case Operator.NOT_IN:
+                return labels.get(self.label) not in self.values
+            case Operator.EXISTS:
+                return self.label in labels
+            case Operator.DOES_NOT_EXIST:
+                return self.label not in labels
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """Chooses namespaces by all of its requirements; by none, every namespace."""
+
+    requirements: tuple[Requirement, ...] = ()
+
+    def covers(self, namespace: str, labels: Labels = ()) -> bool:
+        """Whether it chooses `namespace`, which has `labels` besides the label NAMESPACE_NAME."""
+        known = {**dict(labels), NAMESPACE_NAME: namespace}
+        return all(requirement.met_by(known) for requirement in self.requirements)
+
+
+class FromNamespaces(StrEnum):
+    ALL = "All"
+    SAME = "Same"
+    SELECTOR = "Selector"
+
+
+@dataclass(frozen=True, slots=True)
+class AllowedRoutes:
+    """Whose routes, and of which kinds, a listener takes. `selector` is there if `namespaces` is SELECTOR."""
+
+    kinds: tuple[RouteKind, ...]
+    namespaces: FromNamespaces = FromNamespaces.SAME
+    selector: Selector | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayListener:
+    """`hostname` is in lower case, may begin with `*.`, and None for every name. `tls` is there for HTTPS and TLS."""
+
+    name: str
+    port: int
+    protocol: ListenerProtocol
+    allowed: AllowedRoutes
+    hostname: str | None = None
+    tls: ListenerTls | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClientValidation:
+    """Clients must show a certificate of one of `authorities`. `optional`: those that do not are let in all the same."""
+
+    authorities: tuple[ObjectRef, ...]
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """North-south entry. No two listeners have name, or port and protocol and hostname, in common.
+
+    `clients` says how certificates of clients are validated on HTTPS listeners, `clients_by_port` what holds instead
+    on some ports (None: no validation there). `client_certificate` is what it shows to backends that speak TLS.
+    """
+
+    key: Key
+    class_name: str
+    listeners: tuple[GatewayListener, ...]
+    addresses: tuple[str, ...] = ()
+    clients: ClientValidation | None = None
+    clients_by_port: tuple[tuple[int, ClientValidation | None], ...] = ()
+    client_certificate: ObjectRef | None = None
+    labels: Labels = ()
+    created: datetime | None = None
+    origin: tuple[str, ...] = field(default=(), compare=False)
+
+    def client_validation(self, port: int) -> ClientValidation | None:
+        return dict(self.clients_by_port).get(port, self.clients)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class GrantFrom:
+    """Who may refer: documents of `kind` in `namespace`."""
+
+    kind: str
+    namespace: str
+
+
+@dataclass(frozen=True, slots=True)
+class GrantTo:
+    """To what: the document `name` of `kind` in the grant's own namespace; None, all of them."""
+
+    kind: str
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceGrant:
+    """Any of `sources` may refer to any of `targets`."""
+
+    key: Key
+    sources: tuple[GrantFrom, ...]
+    targets: tuple[GrantTo, ...]
+    origin: tuple[str, ...] = field(default=(), compare=False)
+
+    def permits(self, kind: str, namespace: str, target_kind: str, target: str) -> bool:
+        """Whether a document of `kind` in `namespace` may refer to the one named `target`, of `target_kind`, in the
+        grant's own namespace.
+        """
+        return GrantFrom(kind, namespace) in self.sources and any(
+            each.kind == target_kind and each.name in {None, target} for each in self.targets
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TlsTarget:
+    """A backend to which TLS is spoken: SERVICE or EXTERNAL. `section` is the name of one of its ports; None: all."""
+
+    kind: BackendKind
+    key: Key
+    section: str | None = None
+
+
+class SubjectKind(StrEnum):
+    HOSTNAME = "Hostname"
+    URI = "URI"
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectName:
+    """A subject alternative name that a certificate must have; a HOSTNAME may begin with `*.`."""
+
+    kind: SubjectKind
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class BackendTlsPolicy:
+    """TLS to a backend: `hostname` is sent as SNI and, without `names`, must be in the certificate.
+
+    With `names`, one of them must be in it instead. `authorities` None means those of the system.
+    """
+
+    key: Key
+    targets: tuple[TlsTarget, ...]
+    hostname: str
+    authorities: tuple[ObjectRef, ...] | None = None
+    names: tuple[SubjectName, ...] = ()
+    created: datetime | None = None
+    origin: tuple[str, ...] = field(default=(), compare=False)

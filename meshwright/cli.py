@@ -14,6 +14,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from meshwright import intercept_cli
 from meshwright.errors import MeshwrightError
 
 app = typer.Typer(
@@ -29,6 +30,7 @@ hold_app = typer.Typer(help="Holds: mass removals that were not believed.", no_a
 app.add_typer(envoy_app, name="envoy")
 app.add_typer(token_app, name="token")
 app.add_typer(hold_app, name="hold")
+app.command()(intercept_cli.intercept)
 
 C = TypeVar("C", bound=str)
 DataDir = Annotated[

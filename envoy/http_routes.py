@@ -1,0 +1,108 @@
+"""Rules of HTTPRoute and GRPCRoute as Envoy's routes.
+
+https://gateway-api.sigs.k8s.io/reference/spec/#httprouterule
+https://www.envoyproxy.io/docs/envoy/v1.40.0/api-v3/config/route/v3/route_components.proto
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from envoy import names, route_actions, route_filters, route_matches
+from envoy.seams import Parts, ServiceSeams
+from mesh.routes import Filter, PathMatch, RequestRedirect
+from mesh.rules import BackendView, Mirror, RuleView
+from pb.envoy.config.route.v3.route_components_pb2 import Route, RouteAction
+
+NO_BACKEND = "no backend: the status of the route says why\n"
+
+
+def routes(rules: tuple[RuleView, ...], seams: ServiceSeams, *, port: int | None = None) -> Iterator[Route]:
+    """The routes of `rules`, in their order: the first that matches wins.
+
+    `port` is the one that requests come in by, where it is known: redirects may have to say it.
+
+    A rule is one route, unless some backends are treated in ways of their own, or are none: then each backend has a
+    route, which takes its share by a fraction of the requests. Envoy draws one number for each request, so
+    fractions are cumulative; the shares are exact to a millionth.
+    """
+    for rule in rules:
+        yield from _rule(rule, seams.rule((rule.route, rule.place)), port)
+
+
+def route_name(rule: RuleView) -> str:
+    """`<kind> <namespace>/<name>#<place of the rule>`, as access logs show it."""
+    return f"{rule.route.kind} {rule.route.key}#{rule.place}"
+
+
+def _rule(rule: RuleView, parts: Parts, port: int | None) -> Iterator[Route]:
+    backends = tuple(each for each in rule.backends if each.weight > 0)
+    if _redirect(rule.filters) is not None or all(each.problem for each in backends):
+        yield _route(rule, parts, port, ())
+    elif not any(each.problem or each.filters for each in backends):
+        yield _route(rule, parts, port, backends)
+    else:
+        total = sum(each.weight for each in backends)
+        taken = 0
+        for each in backends:
+            taken += each.weight
+            made = _route(rule, parts, port, (each,))
+            if taken < total:
+                route_matches.millionths(made.match.runtime_fraction, taken, total)
+            yield made
+
+
+def _route(rule: RuleView, parts: Parts, port: int | None, backends: tuple[BackendView, ...]) -> Route:
+    """To `backends`, which have filters, or are none, only where there is but one."""
+    made = route_actions.start(parts, route_name(rule))
+    route_matches.fill(made.match, rule.match)
+    path = rule.match.path or route_matches.EVERY_PATH
+    filters = rule.filters
+    if len(backends) == 1:
+        filters = (*filters, *backends[0].filters)
+    route_filters.change_headers(made, filters)
+    redirect = _redirect(filters)
+    if redirect is not None:
+        route_filters.redirect(made.redirect, redirect, path, port)
+    elif all(each.problem for each in backends):
+        made.direct_response.status = 500
+        made.direct_response.body.inline_string = NO_BACKEND
+    else:
+        _forward(route_actions.to_clusters(made, parts), rule, filters, path, backends)
+    return made
+
+
+def _forward(
+    action: RouteAction,
+    rule: RuleView,
+    filters: tuple[Filter, ...],
+    path: PathMatch,
+    backends: tuple[BackendView, ...],
+) -> None:
+    if len(backends) == 1:
+        action.cluster = _cluster(backends[0])
+    else:
+        for each in backends:
+            added = action.weighted_clusters.clusters.add()
+            added.name = _cluster(each)
+            added.weight.value = each.weight
+    route_filters.rewrite(action, filters, path)
+    for mirror in rule.mirrors:
+        if not mirror.backend.problem:
+            _mirror(action, mirror)
+
+
+def _mirror(action: RouteAction, mirror: Mirror) -> None:
+    made = action.request_mirror_policies.add()
+    made.cluster = _cluster(mirror.backend)
+    route_matches.millionths(made.runtime_fraction, *mirror.share)
+    # The copy is the same request: `<host>-shadow`, Envoy's default, is a name that no application knows.
+    made.disable_shadow_host_suffix_append = True
+
+
+def _cluster(backend: BackendView) -> str:
+    return names.cluster(backend.service, backend.port, backend.subset)
+
+
+def _redirect(filters: tuple[Filter, ...]) -> RequestRedirect | None:
+    return next((each for each in filters if isinstance(each, RequestRedirect)), None)

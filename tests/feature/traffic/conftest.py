@@ -1,4 +1,12 @@
-"""One mesh for all tests of this folder. A test takes the fixture `traffic`."""
+"""One mesh for all tests of this folder, up in a few seconds. A test takes the fixture `traffic`:
+
+    async def test_a_third_goes_to_v2(traffic: Traffic) -> None:
+        async with traffic.apply(ROUTE):                                     # in force, acknowledged by every sidecar
+            answers = await traffic.many(300, "http://api.mesh/", headers={"x-behave": "delay=5ms"})
+        assert within(1 / 3, 300, shares(answers, "version")["v2"])
+
+`tests/support/traffic/members.py` has who is there, `behaviour.py` what servers can be asked to do, `world.py` what a test can do.
+"""
 
 from __future__ import annotations
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import grpc
 import pytest
 
 from tests.support.traffic.applying import RefusedError
 from tests.support.traffic.client import shares, statuses
+from tests.support.traffic.statistics import bounds, within
 from tests.support.traffic.world import Traffic
 
 
@@ -75,3 +77,124 @@ spec: {ports: [{name: http, port: 70000, protocol: http}]}
         async with traffic.apply(document):
             pytest.fail("it was taken")
     assert not (await traffic.mesh.status()).sources[0].errors
+
+
+async def test_failures_are_counted_over_all_servers_by_request(traffic: Traffic) -> None:
+    headers = {"x-behave": "fail-first=2", "x-request-id": "one"}
+    answers = [await traffic.get("http://api.mesh/", headers=headers) for _ in range(3)]
+    assert [each.status for each in answers] == [503, 503, 200]
+    assert len({each.workload for each in answers}) > 1, "other servers were asked"
+
+
+async def test_a_server_can_be_told_to_behave(traffic: Traffic) -> None:
+    traffic.servers["api-2"].behave("status=500", path="/sick")
+    answers = await traffic.many(40, "http://api.mesh/sick")
+    assert {each.status for each in answers if each.workload == "api-2"} == {500}
+    assert {each.status for each in answers if each.workload != "api-2"} == {200}
+    assert statuses(await traffic.many(20, "http://api.mesh/well")) == {200: 20}
+
+
+async def test_a_misspelt_behaviour_is_an_error(traffic: Traffic) -> None:
+    answer = await traffic.get("http://api.mesh/", headers={"x-behave": "dealy=1s"})
+    assert (answer.status, "dealy" in answer.text) == (500, True)
+
+
+async def test_an_answer_may_break_in_its_middle_or_be_slow(traffic: Traffic) -> None:
+    broken = await traffic.get("http://api.mesh/", headers={"x-behave": "reset-body;body=10000"})
+    assert (broken.status, bool(broken.error)) == (0, True)
+    slow = await traffic.get("http://api.mesh/", headers={"x-behave": "slow-body=300ms"})
+    assert slow.status == 200
+    assert slow.head_seconds < 0.2 < slow.seconds
+
+
+async def test_an_application_calls_the_next_service(traffic: Traffic) -> None:
+    answer = await traffic.get(
+        "http://api.mesh/", headers={"x-behave": "call=store/items", "x-request-id": "r"}
+    )
+    called = answer.json["called"]
+    assert (called["service"], called["path"]) == ("store", "/items")
+    assert called["caller"] == traffic.member("api").identity
+    assert called["headers"]["x-request-id"] == "r"
+
+
+async def test_grpc_passes_and_behaves(traffic: Traffic) -> None:
+    answer = await traffic.grpc("grpc.mesh", "/shop.Cart/Add", b"{}")
+    assert answer.ok, answer
+    assert (answer.json["method"], answer.json["caller"]) == (
+        "/shop.Cart/Add",
+        traffic.member("web").identity,
+    )
+    refused = await traffic.grpc("grpc.mesh", metadata={"x-behave": "status=8"})
+    assert refused.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    streamed = await traffic.grpc("grpc.mesh", "/shop.Cart/ListStream")
+    assert (streamed.ok, len(streamed.messages)) == (True, 3)
+    chat = await traffic.grpc("grpc.mesh", "/shop.Cart/Chat", b"a", b"b")
+    assert chat.messages[1:] == (b"a", b"b")
+    assert [each.status for each in traffic.seen("grpc")] == [0, 8, 0, 0]
+    dialled = await traffic.grpc("any", port=traffic.member("dialer").local["grpc/grpc"])
+    assert dialled.json["caller"] == traffic.member("dialer").identity
+
+
+async def test_tcp_passes_whoever_speaks_first(traffic: Traffic) -> None:
+    async with traffic.tcp("tcp/echo") as connection:
+        workload, _, line = (await connection.ask("ping")).partition(" ")
+        assert (workload[:4], line) == ("tcp-", "ping")
+    async with traffic.tcp("tcp/greet") as connection:
+        assert (await connection.read()).startswith("hello from tcp-")
+    assert traffic.servers[workload].requests[0].body == b"ping"
+
+
+async def test_an_application_speaks_websocket(traffic: Traffic) -> None:
+    """To its own port: whether the sidecars let an upgrade pass is for the tests of that feature."""
+    port = traffic.member("api-2").app_ports["http"]
+    async with traffic.websocket("http://api.mesh/socket", port=port) as stream:
+        assert (await stream.receive_json())["workload"] == "api-2"
+        await stream.send_str("ping")
+        assert await stream.receive_str() == "ping"
+
+
+async def test_an_application_or_a_sidecar_may_be_away(traffic: Traffic) -> None:
+    async with traffic.without_app("other"):
+        assert (await traffic.get("http://other.other.mesh/")).status == 503
+    assert (await traffic.get("http://other.other.mesh/")).status == 200
+    async with traffic.without_sidecar("other"):
+        assert (await traffic.get("http://other.other.mesh/")).status == 503
+    assert (await traffic.get("http://other.other.mesh/")).status == 200
+
+
+async def test_load_is_constant_and_tells_of_every_request(traffic: Traffic) -> None:
+    async with traffic.load("http://api.mesh/", rate=300, seconds=1) as load:
+        report = await load.done()
+    assert report.statuses == {200: report.sent}, report
+    assert (report.errors, report.failures) == (0, [])
+    assert report.sent == pytest.approx(300, abs=2)
+    assert sum(len(traffic.servers[f"api-{n}"].requests) for n in range(1, 5)) == report.sent
+    assert 0 < report.latency(0.5) < 1
+
+
+async def test_load_tells_of_failures_and_resets(traffic: Traffic) -> None:
+    traffic.servers["store-1"].behave("status=404")
+    traffic.servers["store-2"].behave("reset-body;body=10000")
+    async with traffic.load("http://store.mesh/", rate=200) as load:
+        await load.more(50)
+    report = load.report
+    assert report.statuses[404] > 0
+    assert report.errors > 0
+    assert len(report.failures) == report.sent == report.statuses[404] + report.errors
+
+
+async def test_the_sidecar_tells_what_it_does(traffic: Traffic) -> None:
+    await traffic.get("http://api.mesh/")
+    stats = await traffic.envoy("web").stats(r"^http\.outbound\.downstream_rq_2xx$")
+    assert stats["http.outbound.downstream_rq_2xx"] > 0
+    clusters = await traffic.envoy("web").clusters()
+    assert len(clusters["default/api:80"]["host_statuses"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("share", "n", "low", "high"), [(0.5, 1000, 423, 577), (0.0, 10, 0, 0), (1.0, 10, 10, 10)]
+)
+def test_bounds_of_a_share(share: float, n: int, low: int, high: int) -> None:
+    assert bounds(share, n) == (low, high)
+    assert within(share, n, low)
+    assert not within(share, n, high + 1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 from meshwright.status import Status
@@ -57,13 +57,22 @@ class Applier:
     async def acknowledged(self) -> Status:
         """Return when no proxy has anything pending but what it refused."""
 
-        async def calm() -> Status | None:
+        status = await self.mesh.status()
+
+        async def calm() -> bool:
+            nonlocal status
             status = await self.mesh.status()
             pending = list(_unsettled(status))
             assert not pending, pending
-            return status
+            return True
 
-        return await eventually(calm, "every sidecar has acknowledged", patience=PATIENCE, every=0.01)
+        await self.until(calm, "every sidecar has acknowledged")
+        return status
+
+    async def until(self, question: Callable[[], Awaitable[bool]], what: str) -> None:
+        """Return when `question` is answered with yes; AssertionError if it is not in time, or the control plane has ended."""
+        server = self.mesh.server
+        await eventually(question, what, *([server] if server else ()), patience=PATIENCE, every=0.01)
 
     async def markers(self) -> set[str]:
         """The markers that the witness's Envoy has clusters of."""
@@ -107,7 +116,7 @@ class AppliedFile:
             refused[:] = [each for source in status.sources for each in source.errors if self.name in each]
             return bool(refused) or marker in await self._applier.markers()
 
-        await eventually(taken_or_refused, f"{self.name} is in force", patience=PATIENCE, every=0.01)
+        await self._applier.until(taken_or_refused, f"{self.name} is in force")
         if refused:
             raise RefusedError("\n".join(refused))
         self.status = await self._applier.acknowledged()
@@ -127,7 +136,7 @@ class AppliedFile:
             assert not left, left
             return True
 
-        await eventually(gone, f"{self.name} is out of force", patience=PATIENCE, every=0.01)
+        await self._applier.until(gone, f"{self.name} is out of force")
         await self._applier.acknowledged()
 
 

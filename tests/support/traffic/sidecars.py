@@ -43,6 +43,8 @@ class Sidecar:
         self._task: asyncio.Task[int] | None = None
 
     async def start(self) -> None:
+        self._stopping = Stopping()
+        self._admin_address.unlink(missing_ok=True)
         key, account = self.member.key, self.member.account
         token = await asyncio.to_thread(
             TokenStore(self._data_dir).create, key.namespace, account, now=system_clock(), workload=key.name
@@ -86,6 +88,10 @@ class Sidecar:
         await eventually(_patient(live), f"the sidecar of {self.member.name} is live: {self.agent_log}")
 
     @property
+    def _admin_address(self) -> Path:
+        return self._directory / "bootstrap.admin-address"
+
+    @property
     def admin(self) -> AdminClient:
         """Envoy's admin interface; AdminFailed while it is not open."""
         try:
@@ -122,6 +128,7 @@ class Sidecar:
         self._stopping.request()
         if self._task is not None:
             await self._task
+            self._task = None
 
 
 def _patient(question: Any) -> Any:

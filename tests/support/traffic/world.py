@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 from typing import Self
+
+import aiohttp
 
 from tests.support.mesh import Mesh
 from tests.support.traffic.applying import AppliedFile, Applier
 from tests.support.traffic.client import Answer, Client
-from tests.support.traffic.members import Member, members, services
+from tests.support.traffic.grpc_side import GrpcAnswer, GrpcClient, GrpcServer
+from tests.support.traffic.load import Load
+from tests.support.traffic.load_process import Order
+from tests.support.traffic.members import LOOPBACK, Member, members, services
 from tests.support.traffic.servers import HttpServer, Seen, Server, Tries
 from tests.support.traffic.sidecars import Sidecar, start_all
+from tests.support.traffic.tcp_side import TcpConnection, TcpServer, connected
 
 Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 
@@ -27,7 +33,7 @@ class World:
         self.members: dict[str, Member] = {each.name: each for each in members()}
         self._tries = Tries()
         self.servers: dict[str, Server] = {
-            name: server for name, each in self.members.items() if (server := _server(each, self._tries))
+            name: _server(each, self._tries) for name, each in self.members.items()
         }
         self.sidecars: dict[str, Sidecar] = {
             name: Sidecar(each, folder, self.mesh.data, self.mesh.xds_port, self.mesh.join_port)
@@ -35,6 +41,7 @@ class World:
         }
         self.applier = Applier(self.mesh, self.sidecars["web-1"])
         self.client = Client()
+        self.grpc_client = GrpcClient()
         self._stack = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -51,6 +58,7 @@ class World:
             await start_all(self.sidecars.values())
             await self.applier.acknowledged()
             await stack.enter_async_context(self.client)
+            stack.push_async_callback(self.grpc_client.close)
             self._stack = stack.pop_all()
         return self
 
@@ -141,9 +149,109 @@ class Traffic:
             body=body,
         )
 
+    # What is away
 
-def _server(member: Member, tries: Tries) -> Server | None:
-    """The application of a member; None for one that nothing is asked of yet."""
-    if "http" in member.app_ports:
-        return HttpServer(member, tries)
-    return None
+    @contextlib.asynccontextmanager
+    async def without_app(self, name: str) -> AsyncIterator[None]:
+        """Nothing listens on the workload's own ports within the block: its sidecar finds nobody."""
+        server = self.servers[self.world.workload(name)]
+        await server.stop()
+        try:
+            yield
+        finally:
+            await server.start()
+
+    @contextlib.asynccontextmanager
+    async def without_sidecar(self, name: str) -> AsyncIterator[None]:
+        """The workload's sidecar does not run within the block: callers cannot connect. At its end, a new one is in sync."""
+        sidecar = self.envoy(name)
+        await sidecar.stop()
+        try:
+            yield
+        finally:
+            await start_all([sidecar])
+            await self.world.applier.acknowledged()
+
+    # Other protocols
+
+    async def grpc(
+        self,
+        authority: str,
+        method: str = "/test.Echo/Say",
+        *messages: bytes,
+        metadata: Mapping[str, str] | None = None,
+        caller: str = "web",
+        patience: float = 10.0,
+        port: int | None = None,
+    ) -> GrpcAnswer:
+        """A gRPC call, by the caller's outbound port (or `port`). See `grpc_side` for what a method's name means."""
+        port = port or self.member(caller).outbound_port
+        return await self.world.grpc_client.call(
+            port, authority, method, messages or (b"",), metadata or {}, patience
+        )
+
+    def tcp(self, place: str = "tcp/echo") -> contextlib.AbstractAsyncContextManager[TcpConnection]:
+        """A TCP connection of `dialer` through its sidecar. `place` is `<service>/<port>` of those that it dials."""
+        return connected(self.member("dialer").local[place])
+
+    @contextlib.asynccontextmanager
+    async def websocket(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        caller: str = "web",
+        port: int | None = None,
+    ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+        """A WebSocket to a service, by the caller's outbound port (or `port`); it first says who answers, as JSON, and then echoes.
+        aiohttp.WSServerHandshakeError if it is refused.
+        """
+        host, _, path = url.split("://", 1)[1].partition("/")
+        target = f"ws://{LOOPBACK}:{port or self.member(caller).outbound_port}/{path}"
+        async with (
+            aiohttp.ClientSession() as session,
+            session.ws_connect(target, headers={**(headers or {}), "host": host}) as stream,
+        ):
+            yield stream
+
+    # Constant load
+
+    def load(
+        self,
+        url: str,
+        *,
+        rate: float = 1000.0,
+        seconds: float | None = None,
+        caller: str = "web",
+        headers: Mapping[str, str] | None = None,
+        method: str = "GET",
+        connections: int = 64,
+    ) -> Load:
+        """`async with traffic.load(url, rate=1000) as load:` requests at a constant rate from another process; afterwards
+        `load.report` tells of each. With `seconds`: `report = await load.done()` within the block.
+        """
+        host, _, path = url.split("://", 1)[1].partition("/")
+        return Load(
+            Order(
+                LOOPBACK,
+                self.member(caller).outbound_port,
+                host,
+                f"/{path}",
+                method,
+                dict(headers or {}),
+                rate,
+                seconds,
+                connections,
+            )
+        )
+
+
+def _server(member: Member, tries: Tries) -> Server:
+    """The application of a member, by the protocol of its first port."""
+    match member.service.ports[0].protocol:
+        case "grpc":
+            return GrpcServer(member, tries)
+        case "tcp":
+            return TcpServer(member, tries)
+        case _:
+            return HttpServer(member, tries)

@@ -96,18 +96,21 @@ def difference(source: str, old: DocumentSet, new: DocumentSet) -> SourceUpdate 
             continue
         for parsed, into in zip(held, (was, now), strict=True):
             into.update({document.name: document for document in (parsed.documents if parsed else ())})
-    values = [
-        document.value
+    put = [
+        document
         for name, document in now.items()
         if name not in was or was[name].value != document.value or was[name].origin != document.origin
     ]
-    removed = [document.value for name, document in was.items() if name not in now]
+    gone = [document for name, document in was.items() if name not in now]
+    values, removed = [each.value for each in put], [each.value for each in gone]
     update = SourceUpdate(
         source,
         services=tuple(each for each in values if isinstance(each, Service)),
         workloads=tuple(each for each in values if isinstance(each, Workload)),
         removed_services=tuple(each.key for each in removed if isinstance(each, Service)),
         removed_workloads=tuple(each.key for each in removed if isinstance(each, Workload)),
+        declared=tuple(each.as_declared() for each in put if not isinstance(each.value, Service | Workload)),
+        removed_declared=tuple(each.name for each in gone if not isinstance(each.value, Service | Workload)),
     )
     return None if update == SourceUpdate(source) else update
 

@@ -16,12 +16,12 @@ A source that fails says nothing, so nothing of it changes: that needs no hold.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from discovery.source import SourceReset
-from mesh.events import SourceSnapshot, SourceUpdate
+from mesh.events import Declared, DocumentName, SourceSnapshot, SourceUpdate
 from mesh.names import Key
 from mesh.service import Service
 from mesh.workload import Health, Workload
@@ -98,6 +98,7 @@ class Guard:
         self._live_anywhere: set[Key] = set()  # the workloads that are members of any service there is
         # As the mesh was told.
         self._told_services: dict[Key, Service] = {}
+        self._declared: dict[DocumentName, Declared] = {}
         self._told_workloads: dict[Key, Workload] = {}
         self._holds: dict[Key, _Held] = {}
         self._holders: dict[Key, set[Key]] = {}  # workload → the services that hold it
@@ -136,7 +137,17 @@ class Guard:
         if isinstance(said, SourceSnapshot):
             self._restored = False
             return self.told() if self._holds else said
-        return update
+        return self._with_declared(said, update)
+
+    def _with_declared(self, said: SourceUpdate, update: SourceUpdate | None) -> SourceUpdate | None:
+        """Routes and policies are never held: their owner wrote what they say."""
+        if not said.declared and not said.removed_declared:
+            return update
+        return replace(
+            update or SourceUpdate(self._source),
+            declared=said.declared,
+            removed_declared=said.removed_declared,
+        )
 
     def _with_unread(self, said: SourceSnapshot) -> SourceSnapshot:
         def kept(told: dict[Key, V], put: tuple[V, ...]) -> tuple[V, ...]:
@@ -151,7 +162,15 @@ class Guard:
             said,
             services=(*said.services, *kept(self._told_services, said.services)),
             workloads=(*said.workloads, *kept(self._told_workloads, said.workloads)),
+            declared=(*said.declared, *self._unread_declared(said)),
         )
+
+    def _unread_declared(self, said: SourceSnapshot) -> Iterator[Declared]:
+        named = {each.name for each in said.declared}
+        for name, each in self._declared.items():
+            origin = each.value.origin
+            if name not in named and origin and origin[0].partition("#")[0] in self._unread:
+                yield each
 
     def due(self, now: float) -> SourceUpdate | None:
         """End the holds whose time has come. What is to be applied."""
@@ -175,7 +194,10 @@ class Guard:
     def told(self) -> SourceSnapshot:
         """All that the mesh was told: what the source says, and what is held."""
         return SourceSnapshot(
-            self._source, tuple(self._told_services.values()), tuple(self._told_workloads.values())
+            self._source,
+            tuple(self._told_services.values()),
+            tuple(self._told_workloads.values()),
+            tuple(self._declared.values()),
         )
 
     @property
@@ -197,6 +219,12 @@ class Guard:
 
     def _take(self, said: Said) -> _Touched:
         """Make what the source says ours."""
+        if isinstance(said, SourceSnapshot):
+            self._declared.clear()
+        else:
+            for name in said.removed_declared:
+                self._declared.pop(name, None)
+        self._declared.update({each.name: each for each in said.declared})
         services: dict[Key, Service | None] = {each.key: each for each in said.services}
         workloads: dict[Key, Workload | None] = {each.key: each for each in said.workloads}
         if isinstance(said, SourceSnapshot):

@@ -128,7 +128,7 @@ def _proxies(before: MeshState, after: MeshState, changes: Changes) -> frozenset
         for key, workload in state.workloads.items():
             if not workload.meshed:
                 continue
-            scope = outbound_scope(workload)
+            scope = outbound_scope(state, workload)
             if (
                 key in changes.workloads
                 or not changes.services.isdisjoint(workload.services)

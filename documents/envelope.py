@@ -27,6 +27,8 @@ class Named(Protocol):
 
     @property
     def key(self) -> Key: ...
+    @property
+    def origin(self) -> tuple[str, ...]: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from documents.errors import Conflict, DocumentError, Invalid, Malformed, Where
 from documents.explaining import explained
 from documents.kinds import KINDS
 from documents.reading import Lines, Piece, Refusal, Tree, nearest, pieces, show
+from mesh.events import Declared
 from mesh.names import DEFAULT_NAMESPACE, Key
 from mesh.service import Service
 from mesh.workload import Workload
@@ -36,6 +37,9 @@ class Document:
     def name(self) -> tuple[str, Key]:
         """What no two documents may share."""
         return self.kind, self.key
+
+    def as_declared(self) -> Declared:
+        return Declared(self.kind, self.value, self.piece.data.decode() if self.piece is not None else "")
 
     @property
     def origin(self) -> str:
@@ -73,6 +77,10 @@ class ParsedFile:
 
     def workloads(self) -> Iterator[Workload]:
         return (each.value for each in self.documents if isinstance(each.value, Workload))
+
+    def declared(self) -> Iterator[Declared]:
+        """All others."""
+        return (each.as_declared() for each in self.documents if not isinstance(each.value, Service | Workload))
 
 
 def parse(file: str, data: bytes, kinds: tuple[Kind, ...] = KINDS) -> ParsedFile:

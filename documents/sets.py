@@ -104,6 +104,7 @@ class DocumentSet:
             source,
             tuple(service for each in held for service in each.services()),
             tuple(workload for each in held for workload in each.workloads()),
+            tuple(declared for each in held for declared in each.declared()),
         )
 
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from envoy import names, tls
 from envoy.packing import from_ads, listen_on, pack
+from envoy.seams import NOTHING, Parts
 from mesh.names import sni
 from mesh.service import Protocol, ServicePort
 from mesh.views import ServiceView
 from pb.envoy.config.cluster.v3.circuit_breaker_pb2 import CircuitBreakers
 from pb.envoy.config.cluster.v3.cluster_pb2 import Cluster
+from pb.envoy.config.core.v3.base_pb2 import RoutingPriority
 from pb.envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -27,11 +29,15 @@ MTLS = "mtls"
 """The key in an endpoint's metadata `envoy.transport_socket_match` that says that it takes mesh TLS."""
 
 
-def outbound(view: ServiceView, port: ServicePort) -> Cluster:
-    """One port of a service: mesh TLS to endpoints with a sidecar, plain TCP to those without."""
-    cluster = Cluster(name=names.cluster(view.key, port.port), type=Cluster.EDS)
-    cluster.lb_policy = Cluster.LEAST_REQUEST
-    cluster.connect_timeout.seconds = CONNECT_TIMEOUT
+def outbound(view: ServiceView, port: ServicePort, parts: Parts = NOTHING, subset: str = "") -> Cluster:
+    """One port of a service, or of a subset of it: mesh TLS to endpoints with a sidecar, plain TCP to those without."""
+    cluster = Cluster.FromString(parts.cluster)
+    cluster.name = names.cluster(view.key, port.port, subset)
+    cluster.type = Cluster.EDS
+    if not cluster.HasField("load_balancing_policy"):
+        cluster.lb_policy = Cluster.LEAST_REQUEST
+    if not cluster.HasField("connect_timeout"):
+        cluster.connect_timeout.seconds = CONNECT_TIMEOUT
     from_ads(cluster.eds_cluster_config.eds_config)
     meshed = cluster.transport_socket_matches.add()
     meshed.name = MTLS
@@ -51,21 +57,22 @@ def outbound(view: ServiceView, port: ServicePort) -> Cluster:
     keepalive.keepalive_time.value = 60
     keepalive.keepalive_interval.value = 10
     keepalive.keepalive_probes.value = 3
-    _protocol(cluster, port.protocol, max_age=MAX_CONNECTION_AGE)
+    _protocol(cluster, port.protocol, parts.http, max_age=MAX_CONNECTION_AGE)
     return cluster
 
 
-def inbound(app_port: int, protocol: Protocol) -> Cluster:
+def inbound(app_port: int, protocol: Protocol, parts: Parts = NOTHING) -> Cluster:
     """The application, on the sidecar's own loopback."""
     name = names.inbound_cluster(app_port, protocol)
-    cluster = Cluster(name=name, type=Cluster.STATIC)
+    cluster = Cluster.FromString(parts.cluster)
+    cluster.name, cluster.type = name, Cluster.STATIC
     cluster.connect_timeout.seconds = CONNECT_TIMEOUT
     cluster.load_assignment.cluster_name = name
     listen_on(
         cluster.load_assignment.endpoints.add().lb_endpoints.add().endpoint.address, "127.0.0.1", app_port
     )
     _no_hidden_limits(cluster)
-    _protocol(cluster, protocol)
+    _protocol(cluster, protocol, parts.http)
     return cluster
 
 
@@ -87,22 +94,27 @@ def _alpn(protocol: Protocol) -> tuple[str, ...]:
 
 def _no_hidden_limits(cluster: Cluster) -> None:
     """Envoy's defaults answer 503 beyond 1,024 requests at once, and retry 3 at once: limits are for policies to set."""
-    limits = cluster.circuit_breakers.thresholds.add()
-    _unlimited(limits)
+    thresholds = cluster.circuit_breakers.thresholds
+    if not any(each.priority == RoutingPriority.DEFAULT for each in thresholds):
+        thresholds.add()
+    for limits in thresholds:
+        _unlimited(limits)
 
 
 def _unlimited(limits: CircuitBreakers.Thresholds) -> None:
-    limits.max_connections.value = UNLIMITED
-    limits.max_pending_requests.value = UNLIMITED
-    limits.max_requests.value = UNLIMITED
-    limits.max_retries.value = UNLIMITED
+    """Whatever is not said."""
+    for name in ("max_connections", "max_pending_requests", "max_requests"):
+        if not limits.HasField(name):
+            getattr(limits, name).value = UNLIMITED
+    if not limits.HasField("max_retries") and not limits.HasField("retry_budget"):
+        limits.max_retries.value = UNLIMITED
 
 
-def _protocol(cluster: Cluster, protocol: Protocol, max_age: int | None = None) -> None:
+def _protocol(cluster: Cluster, protocol: Protocol, said: bytes, max_age: int | None = None) -> None:
     if not protocol.is_http:
         return
-    options = HttpProtocolOptions()
-    if max_age is not None:
+    options = HttpProtocolOptions.FromString(said)
+    if max_age is not None and not options.common_http_protocol_options.HasField("max_connection_duration"):
         options.common_http_protocol_options.max_connection_duration.seconds = max_age
     if protocol is Protocol.HTTP:
         options.explicit_http_config.http_protocol_options.SetInParent()

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from envoy import names
 from envoy.packing import from_ads, pack
-from envoy.seams import HttpFilter, add_filters
+from envoy.seams import NOTHING, HttpFilter, Parts, add_filters
 from pb.envoy.config.listener.v3.listener_components_pb2 import FilterChain
-from pb.envoy.config.route.v3.route_pb2 import RouteConfiguration
 from pb.envoy.extensions.filters.http.router.v3.router_pb2 import Router
 from pb.envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
@@ -28,9 +27,9 @@ CONNECT_ATTEMPTS = 3
 """Endpoints that a TCP connection is tried on: as many as an HTTP request has with its retries."""
 
 
-def by_host_name(filters: tuple[HttpFilter, ...]) -> HttpConnectionManager:
+def by_host_name(parts: Parts, filters: tuple[HttpFilter, ...]) -> HttpConnectionManager:
     """Outbound HTTP for every service: the host of `:authority`, without the port, chooses the scope."""
-    manager = _outbound(names.OUTBOUND)
+    manager = _outbound(names.OUTBOUND, parts)
     scoped = manager.scoped_routes
     scoped.name = names.OUTBOUND
     extractor = scoped.scope_key_builder.fragments.add().header_value_extractor
@@ -41,29 +40,35 @@ def by_host_name(filters: tuple[HttpFilter, ...]) -> HttpConnectionManager:
     from_ads(scoped.scoped_rds.scoped_rds_config_source)
     _local_reply(manager.local_reply_config, ("NR",), NO_ROUTE)
     _local_reply(manager.local_reply_config, ("UH", "NC"), NO_ENDPOINT)
-    _finish(manager, filters)
+    _finish(manager, parts, filters)
     return manager
 
 
-def to_route(stat_prefix: str, route: str, filters: tuple[HttpFilter, ...]) -> HttpConnectionManager:
+def to_route(
+    stat_prefix: str, route: str, parts: Parts, filters: tuple[HttpFilter, ...]
+) -> HttpConnectionManager:
     """Outbound HTTP by one route configuration."""
-    manager = _outbound(stat_prefix)
+    manager = _outbound(stat_prefix, parts)
     manager.rds.route_config_name = route
     from_ads(manager.rds.config_source)
     _local_reply(manager.local_reply_config, ("UH", "NC"), NO_ENDPOINT)
-    _finish(manager, filters)
+    _finish(manager, parts, filters)
     return manager
 
 
 def to_application(
-    stat_prefix: str, routes: RouteConfiguration, filters: tuple[HttpFilter, ...]
+    stat_prefix: str, route: str, parts: Parts, filters: tuple[HttpFilter, ...]
 ) -> HttpConnectionManager:
-    """Inbound HTTP. The application sees who called in `x-forwarded-client-cert`, which no caller can forge."""
-    manager = _manager(stat_prefix)
+    """Inbound HTTP. The application sees who called in `x-forwarded-client-cert`, which no caller can forge.
+
+    The routes are a resource of their own: a policy that changes one drains no connection, as a changed listener would.
+    """
+    manager = _manager(stat_prefix, parts)
     manager.forward_client_cert_details = HttpConnectionManager.SANITIZE_SET
     manager.set_current_client_cert_details.uri = True
-    manager.route_config.CopyFrom(routes)
-    _finish(manager, filters)
+    manager.rds.route_config_name = route
+    from_ads(manager.rds.config_source)
+    _finish(manager, parts, filters)
     return manager
 
 
@@ -72,32 +77,44 @@ def api_listener(route: str) -> HttpConnectionManager:
     manager = HttpConnectionManager(stat_prefix=route)
     manager.rds.route_config_name = route
     from_ads(manager.rds.config_source)
-    _finish(manager, ())
+    _finish(manager, NOTHING, ())
     return manager
 
 
-def tcp_to(stat_prefix: str, cluster: str) -> TcpProxy:
-    """Bytes to and fro. An idle connection stays: only its two ends know what silence means."""
-    proxy = TcpProxy(stat_prefix=stat_prefix, cluster=cluster)
+def tcp_to(stat_prefix: str, *backends: tuple[str, int]) -> TcpProxy:
+    """Bytes to and fro, to one of some clusters by weight. An idle connection stays: only its two ends know what silence means."""
+    proxy = TcpProxy(stat_prefix=stat_prefix)
+    if len(backends) == 1:
+        proxy.cluster = backends[0][0]
+    else:
+        for cluster, weight in backends:
+            proxy.weighted_clusters.clusters.add(name=cluster, weight=weight)
     proxy.max_connect_attempts.value = CONNECT_ATTEMPTS
     proxy.idle_timeout.SetInParent()  # zero is none; Envoy's default is an hour
     return proxy
 
 
-def http_chain(chain: FilterChain, manager: HttpConnectionManager) -> None:
+def http_chain(chain: FilterChain, manager: HttpConnectionManager, parts: Parts = NOTHING) -> None:
+    _first(chain, parts)
     added = chain.filters.add()
     added.name = HCM
     pack(added.typed_config, manager)
 
 
-def tcp_chain(chain: FilterChain, proxy: TcpProxy) -> None:
+def tcp_chain(chain: FilterChain, proxy: TcpProxy, parts: Parts = NOTHING) -> None:
+    _first(chain, parts)
     added = chain.filters.add()
     added.name = TCP_PROXY
     pack(added.typed_config, proxy)
 
 
-def _outbound(stat_prefix: str) -> HttpConnectionManager:
-    manager = _manager(stat_prefix)
+def _first(chain: FilterChain, parts: Parts) -> None:
+    for each in parts.network_filters:
+        chain.filters.add().MergeFromString(each)
+
+
+def _outbound(stat_prefix: str, parts: Parts) -> HttpConnectionManager:
+    manager = _manager(stat_prefix, parts)
     manager.forward_client_cert_details = HttpConnectionManager.SANITIZE
     return manager
 
@@ -112,21 +129,25 @@ def _local_reply(config: LocalReplyConfig, flags: tuple[str, ...], text: str) ->
     mapper.body_format_override.text_format_source.inline_string = text
 
 
-def _manager(stat_prefix: str) -> HttpConnectionManager:
-    manager = HttpConnectionManager(stat_prefix=stat_prefix, codec_type=HttpConnectionManager.AUTO)
+def _manager(stat_prefix: str, parts: Parts) -> HttpConnectionManager:
+    manager = HttpConnectionManager.FromString(parts.manager)
+    manager.stat_prefix, manager.codec_type = stat_prefix, HttpConnectionManager.AUTO
     # A sidecar is no edge: addresses and request ids of the client before it are kept, and the server's name is its own.
     manager.use_remote_address.value = False
     manager.server_header_transformation = HttpConnectionManager.PASS_THROUGH
     # Zero is none; Envoy would cut silent streams (gRPC watches, server-sent events) after five minutes.
-    manager.stream_idle_timeout.SetInParent()
+    if not manager.HasField("stream_idle_timeout"):
+        manager.stream_idle_timeout.SetInParent()
     # What a route or a policy matches is what the application will see.
     manager.normalize_path.value = True
     manager.upgrade_configs.add().upgrade_type = "websocket"
     return manager
 
 
-def _finish(manager: HttpConnectionManager, filters: tuple[HttpFilter, ...]) -> None:
-    add_filters(manager, filters)
+def _finish(manager: HttpConnectionManager, parts: Parts, filters: tuple[HttpFilter, ...]) -> None:
+    """A filter that a policy gives takes the place of the disabled one of its name."""
+    own = {each.name for each in parts.http_filters}
+    add_filters(manager, (*parts.http_filters, *(each for each in filters if each.name not in own)))
     last = manager.http_filters.add()
     last.name = ROUTER
     pack(last.typed_config, Router())

@@ -42,7 +42,7 @@ def reachable_without_sidecar(view: EndpointsView) -> ClusterLoadAssignment:
 
 
 def _assignment(view: EndpointsView, endpoints: Iterable[Endpoint]) -> ClusterLoadAssignment:
-    made = ClusterLoadAssignment(cluster_name=names.cluster(view.service, view.port.port))
+    made = ClusterLoadAssignment(cluster_name=names.cluster(view.service, view.port.port, view.subset))
     by_locality: dict[Locality, list[Endpoint]] = {}
     for each in endpoints:
         if each.health is not Health.CRITICAL:

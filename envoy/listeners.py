@@ -11,27 +11,29 @@ from collections.abc import Iterator
 
 from envoy import connection, names, routes, tls
 from envoy.packing import listen_on, pack
-from envoy.seams import HttpFilter
+from envoy.seams import NOTHING, ListenerSeams, Parts
 from mesh.names import authorities, sni
 from mesh.views import InboundPort, InboundView, LocalListener, OutboundListenersView, Served, ServiceView
 from pb.envoy.config.core.v3.base_pb2 import TrafficDirection
 from pb.envoy.config.listener.v3.listener_components_pb2 import FilterChain
 from pb.envoy.config.listener.v3.listener_pb2 import Listener
+from pb.envoy.config.route.v3.route_pb2 import RouteConfiguration
 from pb.envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2 import TlsInspector
 
 TLS_INSPECTOR = "envoy.filters.listener.tls_inspector"
 
 
-def outbound(view: OutboundListenersView, filters: tuple[HttpFilter, ...]) -> Iterator[Listener]:
+def outbound(view: OutboundListenersView, seams: ListenerSeams) -> Iterator[Listener]:
     """HTTP to every service by host name on one port, and one listener for each explicit local port."""
-    by_name = _listener(names.OUTBOUND, view.bind, view.http_port, TrafficDirection.OUTBOUND)
-    connection.http_chain(by_name.filter_chains.add(), connection.by_host_name(filters))
+    parts = seams.outbound
+    by_name = _listener(names.OUTBOUND, view.bind, view.http_port, TrafficDirection.OUTBOUND, parts)
+    connection.http_chain(by_name.filter_chains.add(), connection.by_host_name(parts, seams.filters), parts)
     yield by_name
     for local in view.local:
-        yield _local(view.bind, local, filters)
+        yield _local(view.bind, local, seams)
 
 
-def inbound(view: InboundView, filters: tuple[HttpFilter, ...]) -> Iterator[Listener]:
+def inbound(view: InboundView, seams: ListenerSeams) -> Iterator[Listener]:
     """One listener for each port on which the sidecar takes mesh TLS.
 
     What is not mesh TLS for a service behind the port, plaintext and other server names, matches no filter chain: the
@@ -39,7 +41,22 @@ def inbound(view: InboundView, filters: tuple[HttpFilter, ...]) -> Iterator[List
     """
     for port in view.ports:
         if port.served:
-            yield _inbound(view, port, filters)
+            yield _inbound(view, port, seams)
+
+
+def inbound_routes(view: InboundView, seams: ListenerSeams) -> Iterator[RouteConfiguration]:
+    """For each HTTP port that is served: whatever is asked goes to the application, as policies say."""
+    for port in view.ports:
+        for served in port.served:
+            if served.port.protocol.is_http:
+                chain = names.inbound_chain(served.service, served.port)
+                made = routes.inbound(
+                    served.port,
+                    names.inbound_cluster(served.app_port, served.port.protocol),
+                    seams.chain(chain),
+                )
+                made.name = names.inbound_route(served.service, served.port)
+                yield made
 
 
 def api(view: ServiceView, caller_namespace: str) -> Iterator[Listener]:
@@ -54,31 +71,38 @@ def api(view: ServiceView, caller_namespace: str) -> Iterator[Listener]:
             yield made
 
 
-def _local(bind: str, local: LocalListener, filters: tuple[HttpFilter, ...]) -> Listener:
-    name = names.outbound_local(local.local_port)
-    made = _listener(name, bind, local.local_port, TrafficDirection.OUTBOUND)
+def _local(bind: str, local: LocalListener, seams: ListenerSeams) -> Listener:
+    name, parts = names.outbound_local(local.local_port), seams.outbound
+    made = _listener(name, bind, local.local_port, TrafficDirection.OUTBOUND, parts)
     chain = made.filter_chains.add()
     if local.port.protocol.is_http:
         route = names.port_route(local.service, local.port.port)
-        connection.http_chain(chain, connection.to_route(name, route, filters))
+        connection.http_chain(chain, connection.to_route(name, route, parts, seams.filters), parts)
     else:
-        cluster = names.cluster(local.service, local.port.port)
-        connection.tcp_chain(chain, connection.tcp_to(name, cluster))
+        backends = [
+            (names.cluster(each.service, each.port, each.subset), each.weight)
+            for each in local.backends
+            if each.weight and not each.problem
+        ] or [(names.cluster(local.service, local.port.port), 1)]
+        connection.tcp_chain(chain, connection.tcp_to(name, *backends), parts)
     return made
 
 
-def _inbound(view: InboundView, port: InboundPort, filters: tuple[HttpFilter, ...]) -> Listener:
-    made = _listener(names.inbound(port.sidecar_port), view.bind, port.sidecar_port, TrafficDirection.INBOUND)
+def _inbound(view: InboundView, port: InboundPort, seams: ListenerSeams) -> Listener:
+    made = _listener(
+        names.inbound(port.sidecar_port), view.bind, port.sidecar_port, TrafficDirection.INBOUND, NOTHING
+    )
     inspector = made.listener_filters.add()
     inspector.name = TLS_INSPECTOR
     pack(inspector.typed_config, TlsInspector())
     for served in port.served:
-        _chain(made.filter_chains.add(), view.trust_domain, served, filters)
+        _chain(made.filter_chains.add(), view.trust_domain, served, seams)
     return made
 
 
-def _chain(chain: FilterChain, trust_domain: str, served: Served, filters: tuple[HttpFilter, ...]) -> None:
+def _chain(chain: FilterChain, trust_domain: str, served: Served, seams: ListenerSeams) -> None:
     chain.name = names.inbound_chain(served.service, served.port)
+    parts = seams.chain(chain.name)
     chain.filter_chain_match.transport_protocol = "tls"
     chain.filter_chain_match.server_names.append(sni(served.service, served.port.port, trust_domain))
     # A caller that opens a connection and never finishes its handshake holds nothing for ever.
@@ -86,15 +110,19 @@ def _chain(chain: FilterChain, trust_domain: str, served: Served, filters: tuple
     cluster = names.inbound_cluster(served.app_port, served.port.protocol)
     if served.port.protocol.is_http:
         tls.downstream(chain.transport_socket, trust_domain=trust_domain, alpn=("h2", "http/1.1"))
-        manager = connection.to_application(cluster, routes.inbound(served.port, cluster), filters)
-        connection.http_chain(chain, manager)
+        route = names.inbound_route(served.service, served.port)
+        manager = connection.to_application(cluster, route, parts, seams.filters)
+        connection.http_chain(chain, manager, parts)
     else:
         tls.downstream(chain.transport_socket, trust_domain=trust_domain)
-        connection.tcp_chain(chain, connection.tcp_to(cluster, cluster))
+        connection.tcp_chain(chain, connection.tcp_to(cluster, (cluster, 1)), parts)
 
 
-def _listener(name: str, bind: str, port: int, direction: TrafficDirection.ValueType) -> Listener:
-    made = Listener(name=name, traffic_direction=direction)
+def _listener(
+    name: str, bind: str, port: int, direction: TrafficDirection.ValueType, parts: Parts
+) -> Listener:
+    made = Listener.FromString(parts.listener)
+    made.name, made.traffic_direction = name, direction
     listen_on(made.address, bind, port)
     # With SO_REUSEPORT, Envoy's default, a second sidecar on the same port would silently get a part of the connections. With
     # one socket for all workers Envoy refuses the listener instead. The kernel spreads connections over workers no longer,

@@ -25,9 +25,9 @@ LOCAL_CLUSTER = "local"
 """The bootstrap's cluster of the proxy's own service, for zone-aware routing."""
 
 
-def cluster(service: Key, port: int) -> str:
-    """Also the name of its ClusterLoadAssignment."""
-    return f"{service}:{port}"
+def cluster(service: Key, port: int, subset: str = "") -> str:
+    """Also the name of its ClusterLoadAssignment. `subset` is the name of a ServiceSubset document of the service."""
+    return f"{service}:{port}/{subset}" if subset else f"{service}:{port}"
 
 
 def route(service: Key) -> str:
@@ -70,6 +70,11 @@ def inbound_cluster(app_port: int, protocol: Protocol) -> str:
 def inbound_chain(service: Key, port: ServicePort) -> str:
     """The filter chain for one port of one service."""
     return f"{service}:{port.port}"
+
+
+def inbound_route(service: Key, port: ServicePort) -> str:
+    """The route configuration behind that chain."""
+    return f"inbound/{service}:{port.port}"
 
 
 def spoken(protocol: Protocol) -> str:

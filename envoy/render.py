@@ -13,7 +13,7 @@ from envoy import clusters, listeners, packing, routes, scopes
 from envoy.check import check
 from envoy.endpoints import load_assignment, reachable_without_sidecar
 from envoy.errors import EnvoyError
-from envoy.seams import NO_POLICIES, ExtraResource, Seams
+from envoy.seams import NO_LISTENER_POLICIES, NO_POLICIES, ExtraResource, ListenerSeams, ServiceSeams
 from mesh.views import EndpointsView, InboundView, OutboundListenersView, ScopeView, ServiceView
 
 CACHE_BYTES = 64 * 1024 * 1024
@@ -47,8 +47,8 @@ class Renderer:
         self._made: OrderedDict[Hashable, _Made] = OrderedDict()
         self._lock = threading.Lock()
 
-    def service(self, view: ServiceView, seams: Seams = NO_POLICIES) -> tuple[Rendered, ...]:
-        """A service as callers see it: a cluster for each port, and its route configurations."""
+    def service(self, view: ServiceView, seams: ServiceSeams = NO_POLICIES) -> tuple[Rendered, ...]:
+        """A service as callers see it: a cluster for each port and subset, and its route configurations."""
         return self._once("service", (view, seams), view.origin, lambda: _service(view, seams))
 
     def endpoints(self, view: EndpointsView) -> Rendered:
@@ -64,7 +64,7 @@ class Renderer:
         )
 
     def outbound_listeners(
-        self, view: OutboundListenersView, seams: Seams = NO_POLICIES
+        self, view: OutboundListenersView, seams: ListenerSeams = NO_LISTENER_POLICIES
     ) -> tuple[Rendered, ...]:
         """The listeners for a workload's own calls."""
         return self._once(
@@ -72,12 +72,12 @@ class Renderer:
             (view, seams),
             view.origin,
             lambda: (
-                *_checked(listeners.outbound(view, seams.http_filters), view.origin),
-                *_extra(seams.resources),
+                *_checked(listeners.outbound(view, seams), view.origin),
+                *_extra(seams.outbound.resources),
             ),
         )
 
-    def inbound(self, view: InboundView, seams: Seams = NO_POLICIES) -> tuple[Rendered, ...]:
+    def inbound(self, view: InboundView, seams: ListenerSeams = NO_LISTENER_POLICIES) -> tuple[Rendered, ...]:
         """The listeners for calls to a workload, and the clusters of its application."""
         return self._once("inbound", (view, seams), view.origin, lambda: _inbound(view, seams))
 
@@ -144,19 +144,21 @@ class _Made:
         )
 
 
-def _service(view: ServiceView, seams: Seams) -> tuple[Rendered, ...]:
+def _service(view: ServiceView, seams: ServiceSeams) -> tuple[Rendered, ...]:
     def messages() -> Iterator[Message]:
         for port in view.ports:
-            yield clusters.outbound(view, port)
-        named = routes.by_authority(view, seams.route)
+            for subset in ("", *(each.name for each in view.subsets)):
+                yield clusters.outbound(view, port, seams.service, subset)
+        named = routes.by_authority(view, seams)
         if named is not None:
             yield named
-        yield from routes.by_port(view, seams.route)
+        yield from routes.by_port(view, seams)
 
-    return (*_checked(messages(), view.origin), *_extra(seams.resources))
+    origin = (*view.origin, *(each for each in seams.service.origin if each not in view.origin))
+    return (*_checked(messages(), origin), *_extra(seams.resources()))
 
 
-def _inbound(view: InboundView, seams: Seams) -> tuple[Rendered, ...]:
+def _inbound(view: InboundView, seams: ListenerSeams) -> tuple[Rendered, ...]:
     applications = {
         (served.app_port, served.port.protocol): None for port in view.ports for served in port.served
     }
@@ -166,8 +168,9 @@ def _inbound(view: InboundView, seams: Seams) -> tuple[Rendered, ...]:
     }
     return (
         *_checked(made.values(), view.origin),
-        *_checked(listeners.inbound(view, seams.http_filters), view.origin),
-        *_extra(seams.resources),
+        *_checked(listeners.inbound(view, seams), view.origin),
+        *_checked(listeners.inbound_routes(view, seams), view.origin),
+        *_extra(each for each in seams.resources() if each not in seams.outbound.resources),
     )
 
 
@@ -175,7 +178,7 @@ def _proxyless(view: ServiceView, caller_namespace: str) -> Iterator[Message]:
     for port in view.ports:
         if port.protocol.is_http:
             yield clusters.proxyless(view, port)
-    yield from routes.by_port(view, NO_POLICIES.route)
+    yield from routes.by_port(view, NO_POLICIES)
     yield from listeners.api(view, caller_namespace)
 
 

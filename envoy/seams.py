@@ -1,18 +1,21 @@
-"""Where policies take part in rendering: the connection manager, the route, and resources of their own.
+"""Where policies take part in rendering: clusters, routes, connection managers, listeners, and resources of their own.
 
-A policy never edits a finished message. It gives a frozen value, which is part of the whole input that a rendering is
-memoised by. All are empty until a later issue brings policies.
+A policy never edits a finished message. It gives parts of messages, serialised: a frozen value, which is part of the whole
+input that a rendering is memoised by. Parts are laid down first, in the order of the kinds, and what this mesh does where
+nobody says otherwise is filled in around them. One after another, the bytes of two parts are the two merged
+(https://protobuf.dev/programming-guides/encoding/#last-one-wins).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import timedelta
 from enum import IntEnum
 
 from google.protobuf.any_pb2 import Any
+from google.protobuf.message import Message
 
-from pb.envoy.config.route.v3.route_components_pb2 import Route
+from mesh.targeting import RouteName
 from pb.envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
 )
@@ -23,13 +26,17 @@ class FilterOrder(IntEnum):
     refuses a request before what spends work on it.
     """
 
+    CORS = 5
     AUTHENTICATION = 10
     AUTHORIZATION = 20
     FAULT = 30
     RATE_LIMIT = 40
+    CONCURRENCY = 45
     TRANSFORMATION = 50
     COMPRESSION = 60
+    BUFFERING = 65
     TELEMETRY = 70
+    SESSION = 80
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -43,37 +50,6 @@ class HttpFilter:
     disabled: bool = False
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class RouteFilter:
-    """The configuration of the HTTP filter `name` for one route."""
-
-    name: str
-    type_url: str
-    config: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Retries:
-    """When a request is sent again, as in `x-envoy-retry-on`. `attempts` come after the first one."""
-
-    on: tuple[str, ...]
-    attempts: int
-
-
-SAFE_RETRIES = Retries(on=("connect-failure", "refused-stream", "reset-before-request"), attempts=2)
-"""Only where the request cannot have reached the application, so that repeating it is safe whatever it does. An instance
-that is replaced under load costs no request this way."""
-
-
-@dataclass(frozen=True, slots=True)
-class RouteSettings:
-    """What a route does. `timeout` None is no limit: long answers and streams are legitimate, and nobody asked for one."""
-
-    timeout: timedelta | None = None
-    retries: Retries | None = SAFE_RETRIES
-    filters: tuple[RouteFilter, ...] = ()
-
-
 @dataclass(frozen=True, slots=True)
 class ExtraResource:
     """A resource that a policy needs besides, for example the cluster of a rate limit service."""
@@ -85,29 +61,108 @@ class ExtraResource:
 
 
 @dataclass(frozen=True, slots=True)
-class Seams:
-    """All three. A renderer's caller passes one for what it renders; equal ones share the rendering."""
+class Parts:
+    """What policies say of one thing. Each is a serialised message of which only what they say is set; empty says nothing.
 
+    `cluster`: Cluster. `http`: HttpProtocolOptions of that cluster. `action`: RouteAction, for routes that lead to clusters.
+    `route`: Route, without match and action. `manager`: HttpConnectionManager. `listener`: Listener, of which only
+    `listener_filters` and `access_log` are taken. `network_filters`: serialised listener.v3.Filter, put before what handles a connection.
+    """
+
+    cluster: bytes = b""
+    http: bytes = b""
+    action: bytes = b""
+    route: bytes = b""
+    manager: bytes = b""
+    listener: bytes = b""
+    network_filters: tuple[bytes, ...] = ()
     http_filters: tuple[HttpFilter, ...] = ()
-    route: RouteSettings = RouteSettings()
     resources: tuple[ExtraResource, ...] = ()
+    origin: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return self != NOTHING
+
+    def __add__(self, other: Parts) -> Parts:
+        if not other:
+            return self
+        return Parts(
+            self.cluster + other.cluster,
+            self.http + other.http,
+            self.action + other.action,
+            self.route + other.route,
+            self.manager + other.manager,
+            self.listener + other.listener,
+            (*self.network_filters, *other.network_filters),
+            (*self.http_filters, *other.http_filters),
+            (*self.resources, *(each for each in other.resources if each not in self.resources)),
+            (*self.origin, *(each for each in other.origin if each not in self.origin)),
+        )
 
 
-NO_POLICIES = Seams()
+NOTHING = Parts()
+
+RuleName = tuple[RouteName, int]
+"""A route document, and the place of one of its rules."""
 
 
-def add_filters(manager: HttpConnectionManager, filters: tuple[HttpFilter, ...]) -> None:
+@dataclass(frozen=True, slots=True)
+class ServiceSeams:
+    """For a service as its callers see it. `rules` are those of attached routes; `service` what holds without one."""
+
+    service: Parts = NOTHING
+    rules: tuple[tuple[RuleName, Parts], ...] = ()
+
+    def rule(self, name: RuleName | None) -> Parts:
+        """For one rule of a route; None: the route that is there when none is attached."""
+        return self.service if name is None else dict(self.rules).get(name, self.service)
+
+    def resources(self) -> Iterable[ExtraResource]:
+        """All, each once."""
+        return dict.fromkeys(
+            each for parts in (self.service, *(parts for _, parts in self.rules)) for each in parts.resources
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerSeams:
+    """For what a sidecar listens on. `outbound`: its workload's own calls. `inbound`: for each service port it serves, by
+    the name of its filter chain. `filters` stand in every connection manager, disabled, so that a policy that enables one
+    changes routes only, which disturbs no connection.
+    """
+
+    outbound: Parts = NOTHING
+    inbound: tuple[tuple[str, Parts], ...] = ()
+    filters: tuple[HttpFilter, ...] = ()
+
+    def chain(self, name: str) -> Parts:
+        return dict(self.inbound).get(name, NOTHING)
+
+    def resources(self) -> Iterable[ExtraResource]:
+        """All, each once."""
+        return dict.fromkeys(
+            each
+            for parts in (self.outbound, *(parts for _, parts in self.inbound))
+            for each in parts.resources
+        )
+
+
+NO_POLICIES = ServiceSeams()
+NO_LISTENER_POLICIES = ListenerSeams()
+
+
+def serialised(message: Message) -> bytes:
+    """A part: the same bytes for the same content."""
+    return message.SerializeToString(deterministic=True)
+
+
+def add_filters(manager: HttpConnectionManager, filters: Iterable[HttpFilter]) -> None:
     """Append `filters` in their declared order, ties by name."""
     for each in sorted(filters):
         added = manager.http_filters.add()
         added.name = each.name
         added.disabled = each.disabled
         _fill(added.typed_config, each.type_url, each.config)
-
-
-def add_route_filters(route: Route, filters: tuple[RouteFilter, ...]) -> None:
-    for each in filters:
-        _fill(route.typed_per_filter_config[each.name], each.type_url, each.config)
 
 
 def _fill(target: Any, type_url: str, config: bytes) -> None:

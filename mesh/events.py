@@ -2,11 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from mesh.names import Key
 from mesh.service import Service
 from mesh.workload import Workload
+
+
+class Value(Protocol):
+    """A frozen, hashable value that a document declares: a route, a policy, a subset."""
+
+    @property
+    def key(self) -> Key: ...
+    @property
+    def origin(self) -> tuple[str, ...]: ...
+
+
+DocumentName = tuple[str, Key]
+"""The kind and key of a document."""
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What a document other than a service or a workload declares. `text` is the document itself, to be read again one day."""
+
+    kind: str
+    value: Value
+    text: str = field(default="", repr=False, compare=False)
+
+    @property
+    def name(self) -> DocumentName:
+        return self.kind, self.value.key
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +43,7 @@ class SourceSnapshot:
     source: str
     services: tuple[Service, ...] = ()
     workloads: tuple[Workload, ...] = ()
+    declared: tuple[Declared, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +55,8 @@ class SourceUpdate:
     workloads: tuple[Workload, ...] = ()
     removed_services: tuple[Key, ...] = ()
     removed_workloads: tuple[Key, ...] = ()
+    declared: tuple[Declared, ...] = ()
+    removed_declared: tuple[DocumentName, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +75,18 @@ class Changes:
 
     `services`: declared, changed or removed, or whose accepted identities changed. `endpoints`: services whose
     endpoints changed. `workloads`: whose own view changed (its ports, what it uses, whether it is there).
-    `urgent`: somebody was removed or became critical, which is never delayed.
+    `callers`: which policies concern which callers may have changed. `urgent`: somebody was removed or became critical, which is
+    never delayed.
     """
 
     services: frozenset[Key] = frozenset()
     endpoints: frozenset[Key] = frozenset()
     workloads: frozenset[Key] = frozenset()
     urgent: bool = False
+    callers: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.services or self.endpoints or self.workloads)
+        return bool(self.services or self.endpoints or self.workloads or self.callers)
 
     def __or__(self, other: Changes) -> Changes:
         return Changes(
@@ -62,4 +94,5 @@ class Changes:
             self.endpoints | other.endpoints,
             self.workloads | other.workloads,
             self.urgent or other.urgent,
+            self.callers or other.callers,
         )

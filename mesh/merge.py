@@ -10,7 +10,7 @@ no nearer. Policies that are a union instead of an override (access) do not use 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from immutables import Map
@@ -36,6 +36,7 @@ class Attachment:
     callers: tuple[CallerRef, ...] = ()
     enforced: bool = False
     created: datetime | None = None
+    origin: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         if self.enforced and self.target.level > Level.NAMESPACE:
@@ -50,19 +51,29 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """What holds for a subject. `origins` names, for the path of each value that is no mapping, the policy it is of."""
+    """What holds for a subject. `origins` names, for the path of each value that is no mapping, the policy it is of; `documents` are
+    those that took part, as provenance.
+    """
 
     fields: Fields = Map()
     origins: Map[Path, Key] = Map()
+    documents: tuple[str, ...] = field(default=(), compare=False)
 
 
 def merge(attachments: Iterable[Attachment], subject: Subject) -> Merged:
     """What the attachments that apply to `subject` say together. Their order does not matter."""
+    return combine(each for each in attachments if each.applies(subject))
+
+
+def combine(attachments: Iterable[Attachment]) -> Merged:
+    """What attachments that all apply say together. Their order does not matter."""
     fields: dict[str, _Draft] = {}
     origins: dict[Path, Key] = {}
-    for each in sorted((each for each in attachments if each.applies(subject)), key=_precedence):
+    documents: dict[str, None] = {}
+    for each in sorted(attachments, key=_precedence):
         _fill(fields, each.fields, (), each.key, origins)
-    return Merged(_frozen(fields), Map(origins))
+        documents.update(dict.fromkeys(each.origin))
+    return Merged(_frozen(fields), Map(origins), tuple(documents))
 
 
 def freeze(fields: Mapping[str, object]) -> Fields:

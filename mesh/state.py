@@ -12,9 +12,22 @@ from typing import TypeVar
 
 from immutables import Map
 
-from mesh.events import Changes, Event, SourceGone, SourceSnapshot, SourceUpdate
+from mesh.declared import moved
+from mesh.events import (
+    Changes,
+    Declared,
+    DocumentName,
+    Event,
+    SourceGone,
+    SourceSnapshot,
+    SourceUpdate,
+    Value,
+)
 from mesh.identity import Identity
 from mesh.names import Key
+from mesh.policy import PolicyIndex
+from mesh.routes import Subset
+from mesh.routing import Routing
 from mesh.service import Service, ServicePort
 from mesh.workload import Endpoint, Health, Workload, endpoint
 
@@ -38,6 +51,7 @@ class SourceView:
 
     services: Map[Key, Service] = Map()
     workloads: Map[Key, Workload] = Map()
+    declared: Map[DocumentName, Declared] = Map()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +59,8 @@ class MeshState:
     """All services and workloads. Iterate in any order; look up by key.
 
     `order` ranks the sources, first wins; a source that it does not name ranks behind, by name. `members` holds, for
-    each service, the keys of the workloads that serve it, sorted.
+    each service, the keys of the workloads that serve it, sorted. `declared` is all else that documents say, of which `routing` and
+    `policies` are indices.
     """
 
     trust_domain: str
@@ -55,6 +70,9 @@ class MeshState:
     services: Map[Key, Service] = Map()
     workloads: Map[Key, Workload] = Map()
     members: Map[Key, tuple[Key, ...]] = Map()
+    declared: Map[DocumentName, Value] = Map()
+    routing: Routing = Routing()
+    policies: PolicyIndex = PolicyIndex()
 
     def apply(self, event: Event) -> tuple[MeshState, Changes]:
         """The state after `event`, and what it changed. The same event again changes nothing."""
@@ -65,26 +83,48 @@ class MeshState:
             after = SourceView(
                 _updated(before.services, event.services, event.removed_services),
                 _updated(before.workloads, event.workloads, event.removed_workloads),
+                _declared(before.declared, event.declared, event.removed_declared),
             )
+            documents = {*(each.name for each in event.declared), *event.removed_declared}
             services = (*(each.key for each in event.services), *event.removed_services)
             workloads = (*(each.key for each in event.workloads), *event.removed_workloads)
         else:
             whole = event if isinstance(event, SourceSnapshot) else SourceSnapshot(event.source)
             after = SourceView(
-                _whole(before.services, whole.services), _whole(before.workloads, whole.workloads)
+                _whole(before.services, whole.services),
+                _whole(before.workloads, whole.workloads),
+                _declared(Map(), whole.declared, ()),
             )
+            documents = {*before.declared, *after.declared}
             services = (*before.services, *after.services)
             workloads = (*before.workloads, *after.workloads)
         sources = self.sources.set(event.source, after)
         if isinstance(event, SourceGone):
             sources = sources.delete(event.source)
-        return _settle(
+        state, changes = _settle(
             replace(self, sources=sources),
             services={key for key in services if _differs(before.services, after.services, key)},
             workloads={key for key in workloads if _differs(before.workloads, after.workloads, key)},
             # Also when one of two has just gone: what it declared may be another's now.
             several=len(self.sources) > 1 or len(sources) > 1,
         )
+        for name in sorted(documents):
+            if before.declared.get(name) is not after.declared.get(name):
+                state, more = moved(state, name, state.effective_declared(name))
+                changes |= more
+        return state, changes | _referring(self, state, changes)
+
+    def subsets_of(self, service: Key) -> tuple[Subset, ...]:
+        """By namespace and name."""
+        return self.routing.subsets.get(service, ())
+
+    def effective_declared(self, name: DocumentName) -> Value | None:
+        """As the first source has it that does."""
+        for source in self._ranked():
+            found = self.sources[source].declared.get(name)
+            if found is not None:
+                return found.value
+        return None
 
     def endpoints(self, service: Key, port: ServicePort) -> tuple[Endpoint, ...]:
         """The endpoints of one port, by workload key. Critical ones are left out: they get no traffic at all."""
@@ -196,6 +236,18 @@ def _settle(
     )
 
 
+def _referring(old: MeshState, new: MeshState, changes: Changes) -> Changes:
+    """The services whose routes send to one that has come, gone, or has other ports now."""
+    found: set[Key] = set()
+    for key in changes.services:
+        referring = new.routing.referring.get(key, ())
+        if referring:
+            was, now = old.services.get(key), new.services.get(key)
+            if (was and was.ports) != (now and now.ports):
+                found.update(each for each in referring if each in new.services)
+    return Changes(services=frozenset(found - changes.services))
+
+
 def _declared_members(state: MeshState, services: set[Key]) -> set[Key]:
     """The workloads that come or go with the owner of `services`."""
     return {
@@ -225,6 +277,17 @@ def _updated(before: Map[Key, V], put: Iterable[V], removed: Iterable[Key]) -> M
         draft[each.key] = each
     for key in removed:
         draft.pop(key, None)
+    return draft.finish()
+
+
+def _declared(
+    before: Map[DocumentName, Declared], put: Iterable[Declared], removed: Iterable[DocumentName]
+) -> Map[DocumentName, Declared]:
+    draft = before.mutate()
+    for each in put:
+        draft[each.name] = each
+    for name in removed:
+        draft.pop(name, None)
     return draft.finish()
 
 

@@ -10,31 +10,49 @@ import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from mesh import routing
 from mesh.names import Key
-from mesh.service import Protocol, ServicePort
+from mesh.policy import PolicyName
+from mesh.rules import BackendView, RuleView
+from mesh.service import Labels, Protocol, ServicePort
 from mesh.state import MeshState
+from mesh.targeting import Caller
 from mesh.workload import Endpoint, Workload
 
 
 @dataclass(frozen=True, slots=True)
+class SubsetView:
+    """A subset of the service it stands in: the endpoints that have all of `labels`."""
+
+    name: str
+    labels: Labels
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceView:
-    """A service as all its callers see it. `identities` are the SPIFFE ids a caller accepts, sorted, never empty."""
+    """A service as its callers of one namespace see it. `identities` are the SPIFFE ids a caller accepts, sorted, never empty.
+
+    `routes`: for each port number that routes are attached to, their rules, the first that matches wins, and what none
+    matches is a 404. A port that is not there has no routes: all goes to the port itself.
+    """
 
     key: Key
     ports: tuple[ServicePort, ...]
     trust_domain: str
     identities: tuple[str, ...]
-    virtual_address: str
+    subsets: tuple[SubsetView, ...] = ()
+    routes: tuple[tuple[int, tuple[RuleView, ...]], ...] = ()
     origin: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointsView:
-    """The endpoints of one port of a service, by workload key; none is critical."""
+    """The endpoints of one port of a service, or of a subset of it, by workload key; none is critical."""
 
     service: Key
     port: ServicePort
     endpoints: tuple[Endpoint, ...]
+    subset: str = ""
     origin: tuple[str, ...] = field(default=(), compare=False)
 
 
@@ -47,13 +65,14 @@ class ScopeView:
     origin: tuple[str, ...] = field(default=(), compare=False)
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class LocalListener:
-    """An explicit local port, on loopback, that leads to one port of a service."""
+    """An explicit local port, on loopback, that leads to one port of a service; or, where routes for TCP say so, to `backends`."""
 
     local_port: int
     service: Key
     port: ServicePort
+    backends: tuple[BackendView, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,32 +116,43 @@ class InboundView:
 
 @dataclass(frozen=True, slots=True)
 class OutboundScope:
-    """Which services a proxy may call: all of them when `services` is None. The proxies of equal scopes share one."""
+    """Which services a proxy may call: all of them when `services` is None. The proxies of equal scopes share one.
+
+    `facets` are the policies for some callers only that concern this one.
+    """
 
     namespace: str
     services: tuple[Key, ...] | None
+    facets: frozenset[PolicyName] = frozenset()
 
     def admits(self, service: Key) -> bool:
         return self.services is None or service in self.services
 
 
-def service_view(state: MeshState, key: Key) -> ServiceView:
+def service_view(state: MeshState, key: Key, caller_namespace: str = "") -> ServiceView:
+    """With the routes that callers of `caller_namespace` (empty: the service's own) follow."""
     service = state.services[key]
     return ServiceView(
         key=key,
         ports=service.ports,
         trust_domain=state.trust_domain,
         identities=tuple(sorted(identity.uri for identity in state.identities(key))),
-        virtual_address=service.virtual_address,
+        subsets=tuple(SubsetView(each.key.name, each.labels) for each in state.subsets_of(key)),
+        routes=routing.port_rules(state, key, caller_namespace or key.namespace),
         origin=service.origin,
     )
 
 
 def endpoints_views(state: MeshState, key: Key) -> Iterator[EndpointsView]:
-    """One view for each port of the service."""
+    """One view for each port of the service, and of each of its subsets."""
     service = state.services[key]
     for port in service.ports:
-        yield EndpointsView(key, port, state.endpoints(key, port), origin=service.origin)
+        endpoints = state.endpoints(key, port)
+        yield EndpointsView(key, port, endpoints, origin=service.origin)
+        for subset in state.subsets_of(key):
+            wanted = set(subset.labels)
+            some = tuple(each for each in endpoints if wanted <= set(each.labels))
+            yield EndpointsView(key, port, some, subset.key.name, origin=(*service.origin, *subset.origin))
 
 
 def scope_view(state: MeshState, key: Key, caller_namespace: str) -> ScopeView | None:
@@ -133,14 +163,19 @@ def scope_view(state: MeshState, key: Key, caller_namespace: str) -> ScopeView |
     return ScopeView(key, caller_namespace, origin=service.origin)
 
 
-def outbound_scope(workload: Workload) -> OutboundScope:
-    services = None if workload.uses is None else tuple(sorted({use.service for use in workload.uses}))
-    return OutboundScope(workload.key.namespace, services)
+def outbound_scope(state: MeshState, workload: Workload) -> OutboundScope:
+    """What `workload` names, and what the routes of that lead to; all, if it names nothing."""
+    namespace, services = workload.key.namespace, None
+    if workload.uses is not None:
+        named = {use.service for use in workload.uses}
+        services = tuple(sorted(routing.reachable(state, named, namespace)))
+    caller = Caller(workload.key, workload.service_account, workload.services)
+    return OutboundScope(namespace, services, state.policies.facets(caller))
 
 
 def outbound_listeners_view(state: MeshState, workload: Workload) -> OutboundListenersView:
     """The view, less local ports of services or ports that are not (or not yet) declared."""
-    local = []
+    local, namespace = [], workload.key.namespace
     for use in workload.uses or ():
         service = state.services.get(use.service)
         if use.local_port is None or service is None:
@@ -151,9 +186,17 @@ def outbound_listeners_view(state: MeshState, workload: Workload) -> OutboundLis
             else (service.ports[0] if len(service.ports) == 1 else None)
         )
         if port is not None:
-            local.append(LocalListener(use.local_port, use.service, port))
+            backends = (
+                () if port.protocol.is_http else routing.tcp_backends(state, use.service, port, namespace)
+            )
+            local.append(LocalListener(use.local_port, use.service, port, backends))
     bind = workload.address if _is_loopback(workload.address) else "127.0.0.1"
-    return OutboundListenersView(bind, workload.outbound_port, tuple(sorted(local)), origin=workload.origin)
+    return OutboundListenersView(
+        bind,
+        workload.outbound_port,
+        tuple(sorted(local, key=lambda each: each.local_port)),
+        origin=workload.origin,
+    )
 
 
 def inbound_view(state: MeshState, workload: Workload) -> InboundView:

@@ -53,6 +53,7 @@ from meshwright.reports import Reports
 from meshwright.scopes import Scope, Secrets
 from meshwright.settings import Settings, unknown_variables
 from pb.meshwright.join.v1.join_pb2_grpc import add_JoinServiceServicer_to_server
+from policies.registry import KINDS
 from store.directory import Directory
 from xds.cache import ResourceCache
 from xds.server import XdsServer, XdsSettings, server_options
@@ -145,7 +146,7 @@ class ControlPlane:
         pipeline.rescope = xds.rescope
         discovery = Discovery(
             sources,
-            lastgood=LastGood(data_dir / LAST_GOOD),
+            lastgood=LastGood(data_dir / LAST_GOOD, KINDS),
             clock=time.monotonic,
             random=random.random,
             guard_settings=GuardSettings(longest=settings.hold),
@@ -275,7 +276,7 @@ class ControlPlane:
         """In the order of their rank: where two declare a service, the first has it."""
         settings = self.settings
         if settings.documents is not None:
-            yield FileSource(FILES, Directory(settings.documents))
+            yield FileSource(FILES, Directory(settings.documents, KINDS))
         if settings.consul is not None:
             consul = settings.consul
             options = ConsulOptions(

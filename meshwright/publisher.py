@@ -25,6 +25,7 @@ from mesh.views import (
 )
 from mesh.workload import Workload
 from meshwright.scopes import Local, Outbound, Proxyless, Scope, Scopes, Secrets, Undiscovered
+from policies.weave import Weaver
 from xds.cache import ScopeChange
 from xds.resource import Name, Resource, encode
 from xds.types import CLUSTER, ENDPOINT, LISTENER, ROUTE, SCOPED_ROUTE
@@ -57,10 +58,11 @@ class Publisher:
     stay in force.
     """
 
-    def __init__(self, state: MeshState, renderer: Renderer) -> None:
+    def __init__(self, state: MeshState, renderer: Renderer, weaver: Weaver | None = None) -> None:
         self.state = state
         self.problems: dict[str, str] = {}
         self._renderer = renderer
+        self._weaver = weaver or Weaver()
         self._attached: dict[str, Attached] = {}
         self._watchers: dict[Key, set[str]] = {}
         self._scopes = Scopes()
@@ -90,6 +92,8 @@ class Publisher:
         clients.update(
             each for key in changes.workloads for each in client_ids(key) if each in self._attached
         )
+        if changes.callers:
+            clients.update(self._attached)
         for client in sorted(clients):
             self._rescope(client, update)
         return update
@@ -169,17 +173,19 @@ class Publisher:
         if workload is None:
             return (Undiscovered(attached.workload),)
         if attached.proxyless:
-            return (Proxyless(outbound_scope(workload)),)
-        local = Local(outbound_listeners_view(self.state, workload), inbound_view(self.state, workload))
-        scopes: tuple[Scope, ...] = (Outbound(outbound_scope(workload)), local)
+            return (Proxyless(outbound_scope(self.state, workload)),)
+        inbound = inbound_view(self.state, workload)
+        seams = self._weaver.listeners(self.state, workload, inbound)
+        local = Local(outbound_listeners_view(self.state, workload), inbound, seams)
+        scopes: tuple[Scope, ...] = (Outbound(outbound_scope(self.state, workload)), local)
         return (*scopes, Secrets(workload.key)) if attached.proved else scopes
 
     def _watch(self, client: str, attached: Attached, workload: Workload | None) -> None:
         """Remember which services decide the listeners of this client."""
         watched = frozenset[Key]()
         if workload is not None:
-            local = (use.service for use in workload.uses or () if use.local_port is not None)
-            watched = frozenset((*workload.services, *local))
+            # Of what it names, the ports decide its local listeners, and the routes what else it needs.
+            watched = frozenset((*workload.services, *(use.service for use in workload.uses or ())))
         for service in attached.watched - watched:
             self._watchers[service].discard(client)
         for service in watched - attached.watched:
@@ -205,10 +211,13 @@ class Publisher:
                 self._refresh(scope, contents, every, Changes(services=every, endpoints=every))
                 put = tuple(each for of in contents.values() for each in of.values())
                 yield ScopeChange(scope, put=put, replace=True)
-            case Local(listeners, inbound):
+            case Local(listeners, inbound, seams):
                 made = self._checked(
                     f"workload {workload}",
-                    lambda: (*self._renderer.outbound_listeners(listeners), *self._renderer.inbound(inbound)),
+                    lambda: (
+                        *self._renderer.outbound_listeners(listeners, seams),
+                        *self._renderer.inbound(inbound, seams),
+                    ),
                 )
                 if made is not None:
                     self._contents[scope] = {workload: made}
@@ -248,12 +257,12 @@ class Publisher:
 
     def _service(self, scope: Outbound | Proxyless, key: Key) -> dict[Name, Resource] | None:
         def render() -> Iterable[Rendered]:
-            view = service_view(self.state, key)
+            view = service_view(self.state, key, scope.view.namespace)
             if isinstance(scope, Proxyless):
                 return self._renderer.proxyless_service(view, scope.view.namespace)
             names = scope_view(self.state, key, scope.view.namespace)
             return (
-                *self._renderer.service(view),
+                *self._renderer.service(view, self._weaver.service(self.state, scope.view, view)),
                 *(self._renderer.scopes(names) if names is not None else ()),
             )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from envoy.seams import NO_LISTENER_POLICIES, ListenerSeams
 from mesh.names import Key
 from mesh.views import InboundView, OutboundListenersView, OutboundScope
 
@@ -47,10 +48,11 @@ class Local:
 
     listeners: OutboundListenersView
     inbound: InboundView
+    seams: ListenerSeams = NO_LISTENER_POLICIES
     _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_hash", hash((self.listeners, self.inbound)))
+        object.__setattr__(self, "_hash", hash((self.listeners, self.inbound, self.seams)))
 
     def __hash__(self) -> int:
         return self._hash

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from documents.kinds import KINDS
 from documents.sets import DocumentSet
+from policies.registry import KINDS
 from store.scanning import Scanner
 
 

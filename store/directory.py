@@ -18,8 +18,8 @@ import structlog
 from watchfiles import awatch
 
 from documents.envelope import Kind
-from documents.kinds import KINDS
 from documents.sets import DocumentSet
+from policies.registry import KINDS
 from store.errors import DirectoryUnavailable
 from store.scanning import YOUNG, Scanner
 

@@ -27,6 +27,7 @@ from envoy.render import Rendered
 from envoy.validate import assemble
 from mesh.events import SourceSnapshot
 from mesh.state import MeshState
+from policies.registry import KINDS
 from tests.support import binaries
 from tests.support.builders import TRUST_DOMAIN
 from tests.support.envoy_certificates import TestAuthority
@@ -36,7 +37,7 @@ from tests.support.envoy_static import rendered
 CASES = Path(__file__).with_name("cases")
 REWRITE = os.environ.get("MESHWRIGHT_REWRITE_GOLDENS") == "1"
 PROXY = "default/web-1"
-KINDS = {
+FILES = {
     packing.LDS: "listeners",
     packing.RDS: "routes",
     packing.SRDS: "scopes",
@@ -47,9 +48,11 @@ cases = sorted(path for path in CASES.iterdir() if path.is_dir())
 
 
 def read(case: Path) -> MeshState:
-    parsed = parse("input.yaml", (case / "input.yaml").read_bytes())
+    parsed = parse("input.yaml", (case / "input.yaml").read_bytes(), KINDS)
     assert not parsed.errors, "\n".join(str(error) for error in parsed.errors)
-    snapshot = SourceSnapshot("file", tuple(parsed.services()), tuple(parsed.workloads()))
+    snapshot = SourceSnapshot(
+        "file", tuple(parsed.services()), tuple(parsed.workloads()), tuple(parsed.declared())
+    )
     return MeshState(TRUST_DOMAIN).apply(snapshot)[0]
 
 
@@ -60,7 +63,7 @@ def outputs(resources: Iterable[Rendered]) -> dict[str, str]:
         assert each.problem is None, each.problem
         message = GetMessageClass(message_type(each.type_url)).FromString(each.body)
         values = json.loads(MessageToJson(message, preserving_proto_field_name=True))
-        found.setdefault(f"out.{KINDS[each.type_url]}.yaml", []).append(values)
+        found.setdefault(f"out.{FILES[each.type_url]}.yaml", []).append(values)
     return {name: yaml.safe_dump(values, sort_keys=True, width=110) for name, values in found.items()}
 
 

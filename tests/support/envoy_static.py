@@ -27,6 +27,7 @@ from mesh.views import (
     service_view,
 )
 from pb.envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
+from policies.weave import Weaver
 from tests.support import binaries
 
 
@@ -41,20 +42,27 @@ def free_ports(count: int) -> list[int]:
 
 def rendered(state: MeshState, workload: str, renderer: Renderer | None = None) -> tuple[Rendered, ...]:
     """Everything that the sidecar of `workload` is given, but its secrets."""
-    renderer = renderer or Renderer()
+    renderer, weaver = renderer or Renderer(), Weaver()
     caller = state.workloads[Key.parse(workload)]
-    return (
-        *_outbound(state, outbound_scope(caller), renderer),
-        *renderer.outbound_listeners(outbound_listeners_view(state, caller)),
-        *renderer.inbound(inbound_view(state, caller)),
+    inbound = inbound_view(state, caller)
+    seams = weaver.listeners(state, caller, inbound)
+    made = (
+        *_outbound(state, outbound_scope(state, caller), renderer, weaver),
+        *renderer.outbound_listeners(outbound_listeners_view(state, caller), seams),
+        *renderer.inbound(inbound, seams),
     )
+    assert not weaver.problems, weaver.problems
+    return made
 
 
-def _outbound(state: MeshState, scope: OutboundScope, renderer: Renderer) -> Iterator[Rendered]:
+def _outbound(
+    state: MeshState, scope: OutboundScope, renderer: Renderer, weaver: Weaver
+) -> Iterator[Rendered]:
     for key in sorted(state.services):
         if not scope.admits(key):
             continue
-        yield from renderer.service(service_view(state, key))
+        view = service_view(state, key, scope.namespace)
+        yield from renderer.service(view, weaver.service(state, scope, view))
         yield from (renderer.endpoints(view) for view in endpoints_views(state, key))
         names = scope_view(state, key, scope.namespace)
         if names is not None:

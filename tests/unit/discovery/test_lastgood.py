@@ -70,7 +70,7 @@ def test_sources_of_any_name_are_kept_apart(tmp_path: pathlib.Path) -> None:
         (lambda content: content.replace(b"api-1", b"api-2"), "checksum"),
         (lambda _: b"", "not of this version"),
         (lambda _: b"\x00\xff" * 50, "not of this version"),
-        (lambda content: content.replace(b"lastgood 1", b"lastgood 9"), "not of this version"),
+        (lambda content: content.replace(b"lastgood 2", b"lastgood 9"), "not of this version"),
     ],
 )
 def test_a_damaged_file_is_set_aside(tmp_path: pathlib.Path, damage: object, said: str) -> None:

@@ -27,7 +27,6 @@ def test_a_service_as_its_callers_see_it() -> None:
     )
     view = service_view(state, API)
     assert view.identities == ("spiffe://mesh.test/ns/default/sa/api", "spiffe://mesh.test/ns/default/sa/b")
-    assert view.virtual_address == "240.1.2.3"
 
 
 def test_one_view_of_endpoints_for_each_port() -> None:
@@ -43,10 +42,14 @@ def test_a_service_without_http_has_no_host_names() -> None:
 
 def test_proxies_that_use_the_same_share_a_scope() -> None:
     first, second = a_proxy("web-1", uses=("api", "store", "api")), a_proxy("web-2", uses=("store", "api"))
-    assert outbound_scope(first) == outbound_scope(second) == OutboundScope("default", (API, STORE))
-    everything = outbound_scope(a_proxy("web-3"))
+    assert (
+        outbound_scope(a_state(), first)
+        == outbound_scope(a_state(), second)
+        == OutboundScope("default", (API, STORE))
+    )
+    everything = outbound_scope(a_state(), a_proxy("web-3"))
     assert everything.admits(Key("anywhere", "anything"))
-    assert not outbound_scope(a_proxy("web-4", uses=())).admits(API)
+    assert not outbound_scope(a_state(), a_proxy("web-4", uses=())).admits(API)
 
 
 def test_local_listeners_are_those_that_lead_somewhere() -> None:

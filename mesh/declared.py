@@ -1,0 +1,84 @@
+"""What it changes when a document other than a service or a workload comes, goes or says something else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from mesh.events import Changes, DocumentName, Value
+from mesh.names import Key
+from mesh.policy import Policy
+from mesh.routes import Route
+from mesh.routing import concerned, parents
+from mesh.targeting import Level, TargetRef
+
+if TYPE_CHECKING:
+    from mesh.state import MeshState
+
+
+def moved(state: MeshState, name: DocumentName, value: Value | None) -> tuple[MeshState, Changes]:
+    """`state` with `value` (None: nothing) under `name`. A value that differs in its origin alone is put in place, and is no change."""
+    old = state.declared.get(name)
+    if old is None and value is None:
+        return state, Changes()
+    declared = state.declared.set(name, value) if value is not None else state.declared.delete(name)
+    routing, policies = state.routing, state.policies
+    services: set[Key] = set()
+    workloads: set[Key] = set()
+    if old is not None:
+        services.update(concerned(routing, old))
+        routing = routing.without(old)
+    if value is not None:
+        routing = routing.put(value)
+        services.update(concerned(routing, value))
+    new = replace(state, declared=declared, routing=routing)
+    callers = False
+    for each in (old, value):
+        if isinstance(each, Policy):
+            callers = callers or bool(each.callers)
+            here, there = _reach(new, each.targets)
+            services |= here
+            workloads |= there
+    if isinstance(value, Policy):
+        policies = policies.put(value)
+    elif isinstance(old, Policy):
+        policies = policies.without(old.name)
+    new = replace(new, policies=policies)
+    if old == value:
+        return new, Changes()
+    services.intersection_update(new.services)
+    return new, Changes(
+        services=frozenset(services),
+        # A subset has endpoints of its own; of an unchanged service they are the same bytes and go nowhere.
+        endpoints=frozenset(services),
+        workloads=frozenset(workloads),
+        callers=callers,
+    )
+
+
+def _reach(state: MeshState, targets: Iterable[TargetRef]) -> tuple[set[Key], set[Key]]:
+    """The services, as callers see them, and the workloads, as their own sidecars do, that policies of these targets may concern."""
+    services: set[Key] = set()
+    workloads: set[Key] = set()
+    for target in targets:
+        key = Key(target.namespace, target.name)
+        match target.level:
+            case Level.MESH:
+                services.update(state.services)
+                workloads.update(state.workloads)
+            case Level.NAMESPACE:
+                services.update(each for each in state.services if each.namespace == target.namespace)
+                workloads.update(each for each in state.workloads if each.namespace == target.namespace)
+                for service in services:
+                    workloads.update(state.members.get(service, ()))
+            case Level.SERVICE:
+                services.add(key)
+                workloads.update(state.members.get(key, ()))
+            case Level.WORKLOAD:
+                workloads.add(key)
+            case Level.ROUTE | Level.INLINE:
+                route = state.declared.get((target.kind, key))
+                if isinstance(route, Route):
+                    services.update(parents(route))
+    return services, {each for each in workloads if each in state.workloads}

@@ -1,0 +1,269 @@
+"""Which rules the callers of a service follow: routes attached to it, ordered, their references resolved.
+
+Routes of the service's own namespace hold for every caller (producer routes), those of another namespace for callers of that
+namespace alone (consumer routes), where they take the place of the producer's
+(https://gateway-api.sigs.k8s.io/mesh/#types-of-routes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from immutables import Map
+
+from mesh.gateways import ReferenceGrant
+from mesh.names import Key
+from mesh.precedence import in_order, prevailing
+from mesh.routes import (
+    Backend,
+    BackendKind,
+    ParentKind,
+    RequestMirror,
+    Route,
+    RouteKind,
+    Subset,
+)
+from mesh.rules import BackendView, Mirror, RuleView
+from mesh.service import ServicePort
+from mesh.targeting import RouteName
+
+if TYPE_CHECKING:
+    from mesh.state import MeshState
+
+K = TypeVar("K", Key, str)
+V = TypeVar("V", bound=Route | Subset | ReferenceGrant)
+KINDS_OF_HTTP = frozenset({RouteKind.GRPC, RouteKind.HTTP})
+KINDS_OF_TCP = frozenset({RouteKind.TLS, RouteKind.TCP})
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """Routes and what they refer to, found by what they concern. Persistent: a change of one costs what that one has.
+
+    `attached`: the routes of each service. `referring`: the services whose routes send to a service. `subsets`: of each service.
+    """
+
+    attached: Map[Key, tuple[Route, ...]] = Map()
+    referring: Map[Key, tuple[Key, ...]] = Map()
+    subsets: Map[Key, tuple[Subset, ...]] = Map()
+    grants: Map[str, tuple[ReferenceGrant, ...]] = Map()
+
+    def put(self, value: object) -> Routing:
+        """With a route, a subset or a grant; any other value changes nothing here."""
+        match value:
+            case Route():
+                attached = self.attached
+                for parent in parents(value):
+                    attached = attached.set(parent, _with(attached.get(parent, ()), value))
+                referring = self.referring
+                for service in self._referred(value):
+                    referring = referring.set(
+                        service, tuple(sorted((*referring.get(service, ()), *parents(value))))
+                    )
+                return Routing(attached, referring, self.subsets, self.grants)
+            case Subset():
+                have = self.subsets.get(value.service, ())
+                return Routing(
+                    self.attached,
+                    self.referring,
+                    self.subsets.set(value.service, _with(have, value)),
+                    self.grants,
+                )
+            case ReferenceGrant():
+                space = value.key.namespace
+                granted = self.grants.set(space, _with(self.grants.get(space, ()), value))
+                return Routing(self.attached, self.referring, self.subsets, granted)
+            case _:
+                return self
+
+    def without(self, value: object) -> Routing:
+        match value:
+            case Route():
+                attached = self.attached
+                for parent in parents(value):
+                    attached = _less(attached, parent, value)
+                referring = self.referring
+                for service in self._referred(value):
+                    left = list(referring.get(service, ()))
+                    for parent in parents(value):
+                        left.remove(parent)
+                    referring = referring.set(service, tuple(left)) if left else referring.delete(service)
+                return Routing(attached, referring, self.subsets, self.grants)
+            case Subset():
+                return Routing(
+                    self.attached, self.referring, _less(self.subsets, value.service, value), self.grants
+                )
+            case ReferenceGrant():
+                granted = _less(self.grants, value.key.namespace, value)
+                return Routing(self.attached, self.referring, self.subsets, granted)
+            case _:
+                return self
+
+    @staticmethod
+    def _referred(route: Route) -> Iterator[Key]:
+        """The services, or subsets by their own name, that a route names."""
+        yield from dict.fromkeys(each.key for each in route.backends())
+
+
+def parents(route: Route) -> tuple[Key, ...]:
+    """The services that a route is attached to, each once."""
+    return tuple(dict.fromkeys(each.key for each in route.parents if each.kind is ParentKind.SERVICE))
+
+
+def concerned(routing: Routing, value: object) -> Iterable[Key]:
+    """The services whose rendering `value` takes part in."""
+    match value:
+        case Route():
+            return parents(value)
+        case Subset():
+            return (value.service, *routing.referring.get(value.key, ()))
+        case ReferenceGrant():
+            return routing.attached.keys()
+        case _:
+            return ()
+
+
+def port_rules(
+    state: MeshState, service: Key, caller_namespace: str
+) -> tuple[tuple[int, tuple[RuleView, ...]], ...]:
+    """For each HTTP port with routes, its rules as callers of the namespace follow them, by precedence."""
+    if service not in state.routing.attached:
+        return ()
+    found = []
+    for port in state.services[service].ports:
+        if port.protocol.is_http:
+            routes = attached(state, service, port, caller_namespace, KINDS_OF_HTTP)
+            if routes:
+                found.append((port.port, tuple(rule_views(state, routes))))
+    return tuple(found)
+
+
+def tcp_backends(
+    state: MeshState, service: Key, port: ServicePort, caller_namespace: str
+) -> tuple[BackendView, ...]:
+    """Where connections to a TCP port go, if a route says so: the first rule of the oldest one, for there is nothing to match."""
+    if service not in state.routing.attached:
+        return ()
+    for route in attached(state, service, port, caller_namespace, KINDS_OF_TCP):
+        for rule in route.rules:
+            return tuple(backend_view(state, route, each) for each in rule.backends)
+    return ()
+
+
+def attached(
+    state: MeshState, service: Key, port: ServicePort, caller_namespace: str, kinds: frozenset[RouteKind]
+) -> tuple[Route, ...]:
+    """The routes that callers of a namespace follow on one port."""
+    here = [
+        route
+        for route in state.routing.attached.get(service, ())
+        if any(
+            each.kind is ParentKind.SERVICE
+            and each.key == service
+            and each.port in {None, port.port}
+            and each.section in {None, port.name}
+            for each in route.parents
+        )
+    ]
+    own = [each for each in here if each.key.namespace == caller_namespace != service.namespace]
+    if not own:
+        own = [each for each in here if each.key.namespace == service.namespace]
+    return prevailing(each for each in own if each.kind in kinds)
+
+
+def rule_views(state: MeshState, routes: Iterable[Route]) -> Iterator[RuleView]:
+    """One for each match of each rule, by precedence."""
+    for route, place, index in in_order(tuple(routes)):
+        rule = route.rules[place]
+        yield RuleView(
+            route=RouteName(route.kind.value, route.key),
+            place=place,
+            match=rule.matches[index],
+            backends=tuple(backend_view(state, route, each) for each in rule.backends),
+            filters=tuple(each for each in rule.filters if not isinstance(each, RequestMirror)),
+            mirrors=tuple(
+                Mirror(
+                    backend_view(state, route, each.backend),
+                    (each.share.numerator, each.share.denominator) if each.share else (100, 100),
+                )
+                for each in rule.filters
+                if isinstance(each, RequestMirror)
+            ),
+            timeouts=rule.timeouts,
+            retry=rule.retry,
+            persistence=rule.persistence,
+            hostnames=route.hostnames,
+            origin=route.origin,
+        )
+
+
+def backend_view(state: MeshState, route: Route, backend: Backend) -> BackendView:
+    """Where `backend` of `route` is, or why it is nowhere."""
+
+    def nowhere(problem: str) -> BackendView:
+        return BackendView(backend.key, backend.port or 0, "", backend.weight, backend.filters, problem)
+
+    if not permitted(state, route, backend):
+        return nowhere(
+            f"RefNotPermitted: no ReferenceGrant in {backend.key.namespace} lets {route.kind} of "
+            f"{route.key.namespace} refer to {backend}"
+        )
+    service, subset = backend.key, ""
+    if backend.kind is BackendKind.SUBSET:
+        found = state.declared.get(("ServiceSubset", backend.key))
+        if not isinstance(found, Subset):
+            return nowhere(f"BackendNotFound: there is no {backend}")
+        service, subset = found.service, found.key.name
+    elif backend.kind is not BackendKind.SERVICE:
+        return nowhere(f"InvalidKind: {backend.kind} cannot be a backend here")
+    known = state.services.get(service)
+    if known is None:
+        return nowhere(f"BackendNotFound: there is no service {service}")
+    number = backend.port or (known.ports[0].port if len(known.ports) == 1 else 0)
+    if all(port.port != number for port in known.ports):
+        return nowhere(f"BackendNotFound: service {service} has no port {number or '(say which)'}")
+    return BackendView(service, number, subset, backend.weight, backend.filters)
+
+
+def permitted(state: MeshState, route: Route, backend: Backend) -> bool:
+    """Whether a reference stays in its namespace or is granted (https://gateway-api.sigs.k8s.io/api-types/referencegrant/)."""
+    if backend.key.namespace == route.key.namespace:
+        return True
+    return any(
+        grant.permits(route.kind.value, route.key.namespace, backend.kind.value, backend.key.name)
+        for grant in state.routing.grants.get(backend.key.namespace, ())
+    )
+
+
+def reachable(state: MeshState, services: Iterable[Key], caller_namespace: str) -> frozenset[Key]:
+    """`services`, and those that their routes send requests to: whoever may call one needs the clusters of the others."""
+    found: set[Key] = set()
+    todo = list(services)
+    while todo:
+        service = todo.pop()
+        if service in found:
+            continue
+        found.add(service)
+        for route in state.routing.attached.get(service, ()):
+            if route.key.namespace in {service.namespace, caller_namespace}:
+                for backend in route.backends():
+                    view = backend_view(state, route, backend)
+                    if not view.problem and view.service not in found:
+                        # Only its clusters are needed; that its own routes come along is harmless.
+                        todo.append(view.service)
+    return frozenset(found)
+
+
+def _with(have: tuple[V, ...], value: V) -> tuple[V, ...]:
+    return tuple(sorted((*have, value), key=_key))
+
+
+def _less(of: Map[K, tuple[V, ...]], key: K, value: V) -> Map[K, tuple[V, ...]]:
+    left = tuple(each for each in of[key] if _key(each) != _key(value))
+    return of.set(key, left) if left else of.delete(key)
+
+
+def _key(value: Route | Subset | ReferenceGrant) -> tuple[str, Key]:
+    return (value.kind.value if isinstance(value, Route) else type(value).__name__), value.key

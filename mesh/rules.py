@@ -1,0 +1,50 @@
+"""Rules of routes with their references resolved: what is left to translate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mesh.names import Key
+from mesh.routes import Filter, Match, Retry, SessionPersistence, Timeouts
+from mesh.targeting import RouteName
+
+
+@dataclass(frozen=True, slots=True)
+class BackendView:
+    """Where a rule sends requests: a port of a service, or of its subset of that name (empty: all of it).
+
+    `problem` says why there is no such thing; its share of the requests is answered with 500
+    (https://gateway-api.sigs.k8s.io/reference/spec/#httpbackendref).
+    """
+
+    service: Key
+    port: int
+    subset: str = ""
+    weight: int = 1
+    filters: tuple[Filter, ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """A copy of the request goes to `backend` as well. `share` is numerator and denominator."""
+
+    backend: BackendView
+    share: tuple[int, int] = (100, 100)
+
+
+@dataclass(frozen=True, slots=True)
+class RuleView:
+    """One match of one rule of a route, whose references are resolved. `filters` are those that send nothing elsewhere."""
+
+    route: RouteName
+    place: int
+    match: Match
+    backends: tuple[BackendView, ...]
+    filters: tuple[Filter, ...] = ()
+    mirrors: tuple[Mirror, ...] = ()
+    timeouts: Timeouts | None = None
+    retry: Retry | None = None
+    persistence: SessionPersistence | None = None
+    hostnames: tuple[str, ...] = ()
+    origin: tuple[str, ...] = field(default=(), compare=False)

@@ -1,0 +1,81 @@
+"""What a kind of policy is to the rest of the program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from enum import Flag, auto
+from typing import Any
+
+from documents.envelope import API_VERSION, Kind, Part
+from envoy.seams import HttpFilter, Parts
+from mesh.names import Key
+from mesh.rules import RuleView
+from mesh.service import Protocol
+from mesh.targeting import Level
+from policies.document import PolicyDocument
+
+
+class Side(Flag):
+    """Whose sidecar enforces it. `CALLER`: at the calls to the target. `CALLEE`: where the target takes them. A `LISTENER` policy concerns
+    all that a targeted workload's sidecar handles, its own calls and those to it.
+    """
+
+    CALLER = auto()
+    CALLEE = auto()
+    LISTENER = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """What an effect is rendered for. `side` is one; the port is that of the service where it is one port's.
+
+    For a kind whose policies are a union, `policy` is the one, and `callers` the SPIFFE ids of those that it names (a prefix, ending in a slash,
+    for a namespace); none means everyone.
+    """
+
+    side: Side
+    trust_domain: str
+    service: Key | None = None
+    workload: Key | None = None
+    port: int | None = None
+    protocol: Protocol = Protocol.HTTP
+    route: bool = False
+    policy: str = ""
+    callers: tuple[str, ...] = ()
+
+    def of(self, policy: str, callers: tuple[str, ...]) -> Where:
+        return replace(self, policy=policy, callers=callers)
+
+
+ANYWHERE = frozenset({Level.MESH, Level.NAMESPACE, Level.SERVICE, Level.WORKLOAD, Level.ROUTE})
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyKind:
+    """`fields` is the model of what policies say, `effect` what that does to the Envoy resources at one place.
+
+    `filters` are the HTTP filters that the kind needs: disabled in every connection manager, enabled by routes. `levels`: what may be
+    targeted. `union`: policies of this kind all apply, each by itself, instead of being merged. `inline`: what the rule of a route says
+    itself, in the names of the kind's fields.
+    """
+
+    document: type[PolicyDocument]
+    fields: type[Part]
+    side: Side
+    effect: Callable[[Any, Where], Parts]
+    filters: tuple[HttpFilter, ...] = ()
+    levels: frozenset[Level] = ANYWHERE
+    union: bool = False
+    inline: Callable[[RuleView], dict[str, object]] | None = None
+
+    @property
+    def name(self) -> str:
+        return self.document.__name__
+
+    def as_document(self) -> Kind:
+        return Kind(API_VERSION, self.name, self.document)
+
+    def unfit(self, levels: Iterator[Level]) -> Iterator[Level]:
+        """Those of `levels` that policies of this kind cannot target."""
+        return (each for each in levels if each not in self.levels)

@@ -1,0 +1,16 @@
+"""All kinds of policies. The order in which their parts are laid down is this one; HTTP filters have an order of their own."""
+
+from __future__ import annotations
+
+from documents.envelope import Kind
+from documents.kinds import KINDS as DOCUMENT_KINDS
+from policies import retry, timeout
+from policies.kind import PolicyKind
+
+POLICIES: tuple[PolicyKind, ...] = (
+    timeout.KIND,
+    retry.KIND,
+)
+
+KINDS: tuple[Kind, ...] = (*DOCUMENT_KINDS, *(each.as_document() for each in POLICIES))
+"""Every kind that a document may have."""

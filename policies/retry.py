@@ -1,0 +1,179 @@
+"""RetryPolicy: when a request is sent again, how often, and how much of the load that may add. Enforced by the caller.
+
+https://www.envoyproxy.io/docs/envoy/v1.40.0/configuration/http/http_filters/router_filter#x-envoy-retry-on
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from documents.envelope import Part, Problem, wrong
+from envoy.packing import pack
+from envoy.seams import Parts, serialised
+from mesh.rules import RuleView
+from mesh.targeting import Level
+from pb.envoy.config.cluster.v3.cluster_pb2 import Cluster
+from pb.envoy.config.route.v3.route_components_pb2 import HeaderMatcher, RouteAction
+from pb.envoy.config.route.v3.route_components_pb2 import RetryPolicy as RetryMessage
+from pb.envoy.extensions.retry.host.previous_hosts.v3.previous_hosts_pb2 import PreviousHostsPredicate
+from pb.envoy.extensions.retry.priority.previous_priorities.v3.previous_priorities_config_pb2 import (
+    PreviousPrioritiesConfig,
+)
+from policies.document import PolicyDocument, Targeting
+from policies.fields import Count, Percent, PositiveDuration, seconds, set_duration, text
+from policies.kind import ANYWHERE, PolicyKind, Side, Where
+
+HTTP_CONDITIONS = (
+    "5xx", "gateway-error", "reset", "reset-before-request", "connect-failure", "envoy-ratelimited",
+    "retriable-4xx", "refused-stream", "http3-post-connect-failure",
+)  # fmt: skip
+GRPC_CONDITIONS = ("cancelled", "deadline-exceeded", "internal", "resource-exhausted", "unavailable")
+Condition = Literal[
+    "5xx", "gateway-error", "reset", "reset-before-request", "connect-failure", "envoy-ratelimited", "retriable-4xx",
+    "refused-stream", "http3-post-connect-failure", "cancelled", "deadline-exceeded", "internal", "resource-exhausted",
+    "unavailable",
+]  # fmt: skip
+HOST_ATTEMPTS = 20
+"""How often a retry looks for an endpoint that has not failed this request yet (see `envoy.routes`)."""
+
+
+class BackoffFields(Part):
+    base: PositiveDuration = Field(
+        "25ms", description="The first pause, about: each is drawn at random, and they double."
+    )
+    max: PositiveDuration | None = Field(
+        None, description="The longest pause; by default ten times the base."
+    )
+
+
+class RetryAfterFields(Part):
+    headers: list[str] = Field(
+        ["retry-after"],
+        min_length=1,
+        description="Headers of an answer that say how many seconds to wait, as Retry-After does.",
+    )
+    max: PositiveDuration = Field(
+        "300s", description="A longer wait than this is not honoured: the usual pause is made."
+    )
+
+
+class BudgetFields(Part):
+    percent: Percent = Field(20.0, description="Retries at once, in percent of the requests at once.")
+    min_per_second: Count = Field(3, description="Retries at once that are always allowed.")
+
+
+class RetryFields(Part):
+    attempts: Count | None = Field(None, description="Retries after the first try. 0: none at all.")
+    on: list[Condition] | None = Field(None, description="What makes a try a failed one.")
+    codes: list[int] | None = Field(None, description="Statuses that make a try a failed one.")
+    per_try_timeout: PositiveDuration | None = Field(
+        None, description="For each try; then it counts as failed."
+    )
+    backoff: BackoffFields | None = Field(None, description="The pauses between tries.")
+    retry_after: RetryAfterFields | None = Field(None, description="Pauses that the callee asks for.")
+    budget: BudgetFields | None = Field(
+        None, description="A limit on retries over all requests to a service."
+    )
+    other_host: bool | None = Field(
+        None, description="Prefer endpoints that this request has not tried. By default yes."
+    )
+    other_priority: bool | None = Field(
+        None, description="Prefer localities that this request has not tried."
+    )
+
+    @model_validator(mode="after")
+    def _right(self) -> RetryFields:
+        for code in self.codes or ():
+            if not 100 <= code <= 599:
+                raise wrong(f"{code} is not an HTTP status", "Use numbers from 100 to 599")
+        return self
+
+
+class RetrySpec(Targeting, RetryFields):
+    pass
+
+
+class RetryPolicy(PolicyDocument):
+    """When a request is sent again."""
+
+    api_version: Literal["meshwright.dev/v1alpha1"]
+    kind: Literal["RetryPolicy"]
+    spec: RetrySpec
+
+    def own_problems(self) -> Iterator[Problem]:
+        backoff = self.spec.backoff
+        if backoff is not None and backoff.max and seconds(backoff.max) < seconds(backoff.base):
+            yield Problem(
+                ("spec", "backoff", "max"),
+                f"{backoff.max} is less than the base, {backoff.base}",
+                "Make it longer",
+            )
+
+
+def effect(fields: RetryFields, where: Where) -> Parts:
+    del where
+    action, cluster = RouteAction(), Cluster()
+    policy = action.retry_policy
+    conditions: list[str] = list(
+        fields.on if fields.on is not None else ("connect-failure", "refused-stream", "reset-before-request")
+    )
+    if fields.codes:
+        conditions.append("retriable-status-codes")
+        policy.retriable_status_codes.extend(sorted(set(fields.codes)))
+    policy.retry_on = ",".join(conditions)
+    policy.num_retries.value = 2 if fields.attempts is None else fields.attempts
+    if fields.attempts == 0:
+        policy.retry_on = ""
+    if fields.per_try_timeout is not None:
+        set_duration(policy.per_try_timeout, fields.per_try_timeout)
+    if fields.backoff is not None:
+        set_duration(policy.retry_back_off.base_interval, fields.backoff.base)
+        if fields.backoff.max is not None:
+            set_duration(policy.retry_back_off.max_interval, fields.backoff.max)
+    if fields.retry_after is not None:
+        _retry_after(policy, fields.retry_after)
+    if fields.other_host is not False:
+        predicate = policy.retry_host_predicate.add()
+        predicate.name = "envoy.retry_host_predicates.previous_hosts"
+        pack(predicate.typed_config, PreviousHostsPredicate())
+        policy.host_selection_retry_max_attempts = HOST_ATTEMPTS
+    if fields.other_priority:
+        policy.retry_priority.name = "envoy.retry_priorities.previous_priorities"
+        pack(policy.retry_priority.typed_config, PreviousPrioritiesConfig(update_frequency=1))
+    if fields.budget is not None:
+        budget = cluster.circuit_breakers.thresholds.add().retry_budget
+        budget.budget_percent.value = fields.budget.percent
+        budget.min_retry_concurrency.value = fields.budget.min_per_second
+    return Parts(cluster=serialised(cluster), action=serialised(action))
+
+
+def _retry_after(policy: RetryMessage, fields: RetryAfterFields) -> None:
+    back_off = policy.rate_limited_retry_back_off
+    for header in fields.headers:
+        back_off.reset_headers.add(name=header)
+        policy.retriable_headers.append(HeaderMatcher(name=header, present_match=True))
+    set_duration(back_off.max_interval, fields.max)
+    policy.retry_on += ",retriable-headers"
+
+
+def inline(rule: RuleView) -> dict[str, object]:
+    """`retry` of a rule: besides its codes, whatever did not reach the backend is tried again (https://gateway-api.sigs.k8s.io/geps/gep-1731/)."""
+    retry = rule.retry
+    if retry is None:
+        return {}
+    found: dict[str, object] = {"on": ["connect-failure", "refused-stream", "reset"]}
+    if retry.codes:
+        found["codes"] = list(retry.codes)
+    if retry.attempts is not None:
+        found["attempts"] = retry.attempts
+    if retry.backoff is not None:
+        found["backoff"] = {"base": text(retry.backoff)}
+    return found
+
+
+KIND = PolicyKind(
+    RetryPolicy, RetryFields, Side.CALLER, effect, levels=ANYWHERE - {Level.WORKLOAD}, inline=inline
+)

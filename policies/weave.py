@@ -1,0 +1,212 @@
+"""From the policies in force to what they add to the rendering of one service, or of one sidecar's listeners."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+from envoy.route_extensions import CORS_FILTER, SESSION_FILTER
+from immutables import Map
+from pydantic import ValidationError
+
+from envoy import names
+from envoy.seams import (
+    NO_POLICIES,
+    NOTHING,
+    HttpFilter,
+    ListenerSeams,
+    Parts,
+    RuleName,
+    ServiceSeams,
+)
+from mesh.merge import Attachment, Fields, Merged, freeze
+from mesh.names import Key
+from mesh.policy import Place, PolicyName
+from mesh.rules import RuleView
+from mesh.service import Protocol
+from mesh.state import MeshState
+from mesh.targeting import CallerRef, TargetRef
+from mesh.views import InboundView, OutboundScope, ServiceView
+from mesh.workload import Workload
+from policies.kind import PolicyKind, Side, Where
+from policies.registry import POLICIES
+
+REMEMBERED = 20_000
+"""Effects that are remembered, about: mostly one for each service and policy that differs by service."""
+
+
+@dataclass(slots=True)
+class Weaver:
+    """Remembers what policies come to, so that equal ones are validated and turned into messages once.
+
+    `problems` says, by place, which policies are left out there and why.
+    """
+
+    kinds: tuple[PolicyKind, ...] = POLICIES
+    problems: dict[str, str] = field(default_factory=dict)
+    _made: dict[Hashable, Parts | str] = field(default_factory=dict)
+
+    @property
+    def filters(self) -> tuple[HttpFilter, ...]:
+        """What stands in every connection manager, disabled."""
+        return (CORS_FILTER, SESSION_FILTER, *(each for kind in self.kinds for each in kind.filters))
+
+    def service(self, state: MeshState, scope: OutboundScope, view: ServiceView) -> ServiceSeams:
+        """For a service as callers of `scope` see it."""
+        rules = {(rule.route, rule.place): rule for _, of_port in view.routes for rule in of_port}
+        if not state.policies.policies and not any(each.timeouts or each.retry for each in rules.values()):
+            return NO_POLICIES
+        protocol = next((port.protocol for port in view.ports if port.protocol.is_http), Protocol.TCP)
+
+        def where(*, route: bool) -> Where:
+            return Where(Side.CALLER, state.trust_domain, view.key, protocol=protocol, route=route)
+
+        place = Place(view.key.namespace, view.key)
+        whole = self._parts(state, place, where(route=False), Side.CALLER, scope.facets)
+        made: list[tuple[RuleName, Parts]] = []
+        for name, rule in rules.items():
+            at = Place(view.key.namespace, view.key, route=rule.route)
+            made.append((name, self._parts(state, at, where(route=True), Side.CALLER, scope.facets, rule)))
+        return ServiceSeams(whole, tuple(made))
+
+    def listeners(self, state: MeshState, workload: Workload, inbound: InboundView) -> ListenerSeams:
+        """For what the sidecar of `workload` listens on."""
+        filters = self.filters
+        if not state.policies.policies:
+            return ListenerSeams(filters=filters)
+        own = Place(workload.key.namespace, workload=workload.key)
+        outbound = self._parts(
+            state, own, Where(Side.CALLER, state.trust_domain, workload=workload.key), Side.LISTENER
+        )
+        chains: list[tuple[str, Parts]] = []
+        for port in inbound.ports:
+            for served in port.served:
+                where = Where(
+                    Side.CALLEE,
+                    state.trust_domain,
+                    served.service,
+                    workload.key,
+                    served.port.port,
+                    served.port.protocol,
+                )
+                place = Place(served.service.namespace, served.service, workload.key)
+                parts = self._parts(state, place, where, Side.CALLEE | Side.LISTENER)
+                if parts:
+                    chains.append((names.inbound_chain(served.service, served.port), parts))
+        return ListenerSeams(outbound, tuple(chains), filters)
+
+    def _parts(
+        self,
+        state: MeshState,
+        place: Place,
+        where: Where,
+        sides: Side,
+        facets: frozenset[PolicyName] = frozenset(),
+        rule: RuleView | None = None,
+    ) -> Parts:
+        """What all kinds that are enforced on one of `sides` add at a place."""
+        found = NOTHING
+        for kind in self.kinds:
+            if not kind.side & sides:
+                continue
+            for merged, callers in self._said(kind, state, place, facets, rule):
+                if merged.fields:
+                    found += self._effect(kind, merged, where, place, callers)
+        return found
+
+    def _said(
+        self,
+        kind: PolicyKind,
+        state: MeshState,
+        place: Place,
+        facets: frozenset[PolicyName],
+        rule: RuleView | None,
+    ) -> Iterator[tuple[Merged, tuple[str, ...]]]:
+        """What is said at a place: once, merged; or for a kind whose policies are a union, each by itself with its callers' ids."""
+        if kind.union:
+            for target in place.targets():
+                for each in state.policies.attached.get((kind.name, target), ()):
+                    yield (
+                        Merged(each.fields.set("policy", str(each.key)), Map(), each.origin),
+                        tuple(sorted(identities(state, each.callers))),
+                    )
+            return
+        inline: tuple[Attachment, ...] = ()
+        if rule is not None and kind.inline is not None:
+            fields = kind.inline(rule)
+            if fields:
+                target = TargetRef.inline(rule.route)
+                inline = (Attachment(rule.route.key, target, freeze(fields), origin=rule.origin),)
+        yield state.policies.merged(kind.name, place, facets, inline), ()
+
+    def _effect(
+        self, kind: PolicyKind, merged: Merged, where: Where, place: Place, callers: tuple[str, ...]
+    ) -> Parts:
+        key = (kind.name, merged.fields, where, callers)
+        made = self._made.get(key)
+        if made is None:
+            if len(self._made) >= REMEMBERED:
+                self._made.clear()
+            made = self._made[key] = _made(kind, merged.fields, where, callers)
+        subject = f"{kind.name} at {_named(place)}"
+        if isinstance(made, str):
+            self.problems[subject] = f"{', '.join(merged.documents)}: left out: {made}"
+            return NOTHING
+        self.problems.pop(subject, None)
+        return made if made.origin == merged.documents else _with_origin(made, merged.documents)
+
+
+def _made(kind: PolicyKind, fields: Fields, where: Where, callers: tuple[str, ...]) -> Parts | str:
+    """The effect, or why there can be none: what several policies say together may be wrong though each by itself is right."""
+    said = thawed(fields)
+    policy = str(said.pop("policy", ""))
+    try:
+        settings = kind.fields.model_validate(said)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    try:
+        return kind.effect(settings, where.of(policy, callers))
+    except Exception as error:  # noqa: BLE001 (one policy that cannot be rendered must not take the service with it)
+        return f"{type(error).__name__}: {error}"
+
+
+def thawed(fields: Fields) -> dict[str, object]:
+    """Plain mappings and lists again."""
+
+    def thaw(value: object) -> object:
+        if isinstance(value, Map):
+            return {name: thaw(each) for name, each in value.items()}
+        return [thaw(each) for each in value] if isinstance(value, tuple) else value
+
+    return {name: thaw(value) for name, value in fields.items()}
+
+
+def identities(state: MeshState, callers: Iterable[CallerRef]) -> Iterator[str]:
+    """The SPIFFE ids of the workloads that `callers` mean; of a whole namespace, its prefix, which ends in a slash."""
+    for ref in callers:
+        prefix = f"spiffe://{state.trust_domain}/ns/{ref.namespace}/"
+        if ref.service_account is not None:
+            yield f"{prefix}sa/{ref.service_account}"
+        elif ref.service is not None:
+            service = Key(ref.namespace, ref.service)
+            if service in state.services:
+                yield from (each.uri for each in state.identities(service))
+        elif ref.workload is not None:
+            found = state.workloads.get(Key(ref.namespace, ref.workload))
+            if found is not None:
+                yield found.identity(state.trust_domain).uri
+        else:
+            yield prefix
+
+
+def _named(place: Place) -> str:
+    if place.route is not None:
+        return f"{place.route.kind} {place.route.key}"
+    if place.service is not None:
+        return f"service {place.service}"
+    return f"workload {place.workload}" if place.workload is not None else f"namespace {place.namespace}"
+
+
+def _with_origin(parts: Parts, origin: tuple[str, ...]) -> Parts:
+    return replace(parts, origin=origin)

@@ -56,7 +56,8 @@ class MemoryCounters:
                 self._ends[draw.key] = now + draw.window
                 heapq.heappush(self._soonest, (now + draw.window, draw.key))
             self._used[draw.key] = used + draw.hits
-        return Tally(used, self._ends.get(draw.key, now + draw.window) - now)
+        left = self._ends.get(draw.key, now + draw.window) - now
+        return Tally(used, min(left, draw.window))  # the difference of two floats may be a little more
 
     def _drop_soonest(self) -> None:
         _, key = heapq.heappop(self._soonest)

@@ -35,7 +35,6 @@ class Unit(Enum):
     MINUTE = 60
     HOUR = 3_600
     DAY = 86_400
-    WEEK = 604_800
     MONTH = 2_592_000
     YEAR = 31_536_000
 

@@ -118,12 +118,18 @@ class RedisCounters(AbstractAsyncContextManager["RedisCounters"]):
 
 
 def _pool(options: RedisOptions) -> BlockingConnectionPool:
-    """A connection is made new once if Redis closed it while it lay idle; what is refused then is refused."""
+    """A connection is made new once if Redis closed it while it lay idle; what is refused then is refused.
+
+    The client's own time-outs of reading, writing and waiting for a connection are off, for `add` bounds the whole; and with one
+    of its own it writes within `asyncio.wait_for`, which on Python 3.11 loses a cancellation that comes as it ends.
+    """
     try:
         return BlockingConnectionPool.from_url(
             options.url,
             max_connections=options.connections,
-            timeout=None,  # of waiting for a free one: `add` bounds it all
+            timeout=None,
+            socket_timeout=None,
+            socket_connect_timeout=options.timeout,
             retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
             protocol=2,  # a connection is ready without asking anything first
             driver_info=None,

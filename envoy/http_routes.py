@@ -7,10 +7,11 @@ https://www.envoyproxy.io/docs/envoy/v1.40.0/api-v3/config/route/v3/route_compon
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
-from envoy import names, route_actions, route_filters, route_matches
+from envoy import names, route_actions, route_extensions, route_filters, route_matches
 from envoy.seams import Parts, ServiceSeams
-from mesh.routes import Filter, PathMatch, RequestRedirect
+from mesh.routes import Cors, Filter, PathMatch, RequestRedirect, ValueKind, ValueMatch
 from mesh.rules import BackendView, Mirror, RuleView
 from pb.envoy.config.route.v3.route_components_pb2 import Route, RouteAction
 
@@ -27,12 +28,33 @@ def routes(rules: tuple[RuleView, ...], seams: ServiceSeams, *, port: int | None
     fractions are cumulative; the shares are exact to a millionth.
     """
     for rule in rules:
-        yield from _rule(rule, seams.rule((rule.route, rule.place)), port)
+        parts = seams.rule((rule.route, rule.place))
+        preflights = _preflights(rule)
+        if preflights is not None:
+            yield from _rule(preflights, parts, port)
+        yield from _rule(rule, parts, port)
 
 
 def route_name(rule: RuleView) -> str:
     """`<kind> <namespace>/<name>#<place of the rule>`, as access logs show it."""
     return f"{rule.route.kind} {rule.route.key}#{rule.place}"
+
+
+def _preflights(rule: RuleView) -> RuleView | None:
+    """The rule for the preflights of what `rule` takes, where `rule` itself would not take them: their method is OPTIONS, the
+    one they ask for is in a header, and they have none of the other headers
+    (https://fetch.spec.whatwg.org/#cors-preflight-fetch).
+    """
+    wanted = rule.match
+    if not any(isinstance(each, Cors) for each in rule.filters) or not (wanted.method or wanted.headers):
+        return None
+    asked = ValueMatch("access-control-request-method", wanted.method or ".+", _kind(wanted.method))
+    origin = ValueMatch("origin", ".+", ValueKind.REGEX)
+    return replace(rule, match=replace(wanted, method="OPTIONS", headers=(origin, asked)))
+
+
+def _kind(value: str | None) -> ValueKind:
+    return ValueKind.EXACT if value else ValueKind.REGEX
 
 
 def _rule(rule: RuleView, parts: Parts, port: int | None) -> Iterator[Route]:
@@ -69,6 +91,8 @@ def _route(rule: RuleView, parts: Parts, port: int | None, backends: tuple[Backe
         made.direct_response.body.inline_string = NO_BACKEND
     else:
         _forward(route_actions.to_clusters(made, parts), rule, filters, path, backends)
+        route_extensions.cors(made, filters)
+        route_extensions.session(made, rule)
     return made
 
 

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -35,9 +35,12 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
         yield made
 
 
-@pytest.fixture
-def traffic(world: World) -> Iterator[Traffic]:
+@pytest_asyncio.fixture(loop_scope="session")
+async def traffic(world: World, request: pytest.FixtureRequest) -> AsyncIterator[Traffic]:
     """The shared mesh, with servers that behave normally and have seen nothing."""
     world.reset()
+    failed = request.session.testsfailed
     yield Traffic(world)
     world.reset()
+    if request.session.testsfailed > failed:
+        print(await world.describe())  # pytest shows it with the failure

@@ -5,6 +5,7 @@ from __future__ import annotations
 import grpc
 import pytest
 
+from tests.support.processes import free_port
 from tests.support.traffic.applying import RefusedError
 from tests.support.traffic.client import shares, statuses
 from tests.support.traffic.statistics import bounds, within
@@ -160,6 +161,33 @@ async def test_an_application_or_a_sidecar_may_be_away(traffic: Traffic) -> None
     async with traffic.without_sidecar("other"):
         assert (await traffic.get("http://other.other.mesh/")).status == 503
     assert (await traffic.get("http://other.other.mesh/")).status == 200
+
+
+async def test_a_test_may_add_a_server_and_a_proxy(traffic: Traffic) -> None:
+    async with traffic.outside() as server:
+        sidecar = free_port()
+        document = f"""
+apiVersion: meshwright.dev/v1alpha1
+kind: Service
+metadata: {{name: guest}}
+spec: {{ports: [{{name: http, port: 80, protocol: http}}]}}
+---
+apiVersion: meshwright.dev/v1alpha1
+kind: Workload
+metadata: {{name: guest-1}}
+spec:
+  services: [guest]
+  address: 127.0.0.1
+  meshed: true
+  outboundPort: {free_port()}
+  ports: [{{name: http, app: {server.member.app_ports["http"]}, sidecar: {sidecar}}}]
+"""
+        async with traffic.apply(document):
+            assert (await traffic.get("http://guest.mesh/")).status == 503
+            async with traffic.proxy("guest-1", "guest") as proxy:
+                assert (await traffic.get("http://guest.mesh/")).workload == "outside-1"
+                assert sum((await proxy.stats(r"^http\.inbound.*\.downstream_rq_2xx$")).values()) == 1
+        assert len(server.requests) == server.connections == 1
 
 
 async def test_load_is_constant_and_tells_of_every_request(traffic: Traffic) -> None:

@@ -62,7 +62,7 @@ class Applier:
         async def calm() -> bool:
             nonlocal status
             status = await self.mesh.status()
-            pending = list(_unsettled(status))
+            pending = list(unsettled(status))
             assert not pending, pending
             return True
 
@@ -140,7 +140,8 @@ class AppliedFile:
         await self._applier.acknowledged()
 
 
-def _unsettled(status: Status) -> Iterator[str]:
+def unsettled(status: Status) -> Iterator[str]:
+    """What proxies have not acknowledged, and have not refused either."""
     for proxy in status.proxies:
         for each in proxy.types:
             if not each.in_sync and each.refused is None:
@@ -152,12 +153,13 @@ def new_complaints(before: Status, now: Status) -> str:
     lines = [
         f"{subject}: {why}" for subject, why in now.problems.items() if before.problems.get(subject) != why
     ]
-    known = set(_refusals(before))
-    lines += [each for each in _refusals(now) if each not in known]
+    known = set(refusals(before))
+    lines += [each for each in refusals(now) if each not in known]
     return "\n".join(lines)
 
 
-def _refusals(status: Status) -> Iterator[str]:
+def refusals(status: Status) -> Iterator[str]:
+    """What proxies refuse, in Envoy's words."""
     for proxy in status.proxies:
         for each in proxy.types:
             if each.refused is not None:

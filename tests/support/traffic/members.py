@@ -124,24 +124,24 @@ def members() -> tuple[Member, ...]:
     v1, v2 = {"version": "v1"}, {"version": "v2"}
     dials = {name: free_port() for name in ("tcp/echo", "tcp/greet", "grpc/grpc", "api/http")}
     return (
-        _member(WEB, 1, uses=None),
-        _member(PROBE, 1, uses=None),
-        _member(DIALER, 1, local=dials),
-        _member(API, 1, v1, "eu", "a", uses=("store",)),
-        _member(API, 2, v1, "eu", "b", uses=("store",)),
-        _member(API, 3, v2, "eu", "a", uses=("store",)),
-        _member(API, 4, v2, "us", "c", uses=("store",)),
-        _member(STORE, 1),
-        _member(STORE, 2),
-        _member(OTHER, 1),
-        _member(GRPC, 1, v1),
-        _member(GRPC, 2, v2),
-        _member(TCP, 1, v1),
-        _member(TCP, 2, v2),
+        a_member(WEB, 1, uses=None),
+        a_member(PROBE, 1, uses=None),
+        a_member(DIALER, 1, local=dials),
+        a_member(API, 1, v1, "eu", "a", uses=("store",)),
+        a_member(API, 2, v1, "eu", "b", uses=("store",)),
+        a_member(API, 3, v2, "eu", "a", uses=("store",)),
+        a_member(API, 4, v2, "us", "c", uses=("store",)),
+        a_member(STORE, 1),
+        a_member(STORE, 2),
+        a_member(OTHER, 1),
+        a_member(GRPC, 1, v1),
+        a_member(GRPC, 2, v2),
+        a_member(TCP, 1, v1),
+        a_member(TCP, 2, v2),
     )
 
 
-def _member(
+def a_member(
     service: MeshService,
     number: int,
     labels: dict[str, str] | None = None,
@@ -151,6 +151,7 @@ def _member(
     uses: Iterable[str] | None = (),
     local: dict[str, int] | None = None,
 ) -> Member:
+    """`<service>-<number>`, on free ports."""
     return Member(
         Key(service.key.namespace, f"{service.key.name}-{number}"),
         service,

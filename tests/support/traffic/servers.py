@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import json
 import socket
+import ssl
 import struct
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakSet
 
 import aiohttp
 from aiohttp import WSMsgType, web
@@ -67,7 +69,7 @@ class Server:
         """Requests that are being answered now."""
         self.most_in_progress = 0
         self.connections = 0
-        """Connections that were ever opened, since the last `reset`."""
+        """Connections that were opened since the last `reset`; of HTTP, those on which a request came."""
         self._tries = tries
         self._always: list[tuple[str, Behaviour]] = []
         self._served = 0
@@ -120,18 +122,21 @@ class Server:
 
 
 class HttpServer(Server):
-    """HTTP/1.1: says as JSON who it is and what it got, or does what it is asked to. A WebSocket echoes."""
+    """HTTP/1.1, with `tls` over TLS: says as JSON who it is and what it got, or does what it is asked to. A WebSocket echoes."""
 
-    def __init__(self, member: Member, tries: Tries) -> None:
+    def __init__(self, member: Member, tries: Tries, tls: ssl.SSLContext | None = None) -> None:
         super().__init__(member, tries)
+        self._tls = tls
         self._runner: web.ServerRunner | None = None
         self._calls: aiohttp.ClientSession | None = None
+        self._known: WeakSet[asyncio.BaseTransport] = WeakSet()
 
     async def start(self) -> None:
         self._calls = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
         self._runner = web.ServerRunner(web.Server(self._handle, access_log=None), shutdown_timeout=0.1)
         await self._runner.setup()
-        await web.TCPSite(self._runner, LOOPBACK, self.member.app_ports["http"]).start()
+        port = self.member.app_ports["http"]
+        await web.TCPSite(self._runner, LOOPBACK, port, ssl_context=self._tls).start()
 
     async def stop(self) -> None:
         if self._runner is not None:
@@ -140,6 +145,9 @@ class HttpServer(Server):
             await self._calls.close()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.transport is not None and request.transport not in self._known:
+            self._known.add(request.transport)
+            self.connections += 1
         with self.answering():
             return await self._answer(request)
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import aiohttp
 
+from mesh.names import Key
 from tests.support.mesh import Mesh
-from tests.support.traffic.applying import AppliedFile, Applier
+from tests.support.traffic.applying import AppliedFile, Applier, refusals, unsettled
 from tests.support.traffic.client import Answer, Client
 from tests.support.traffic.grpc_side import GrpcAnswer, GrpcClient, GrpcServer
 from tests.support.traffic.load import Load
 from tests.support.traffic.load_process import Order
-from tests.support.traffic.members import LOOPBACK, Member, members, services
+from tests.support.traffic.members import LOOPBACK, Member, MeshService, a_member, members, services
 from tests.support.traffic.servers import HttpServer, Seen, Server, Tries
 from tests.support.traffic.sidecars import Sidecar, start_all
 from tests.support.traffic.tcp_side import TcpConnection, TcpServer, connected
@@ -27,18 +29,16 @@ Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 class World:
     """An async context manager: control plane, servers and sidecars, all ended at its end."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **options: Any) -> None:
+        """`options` are further options of `meshwright serve`."""
         self.folder = folder
-        self.mesh = Mesh(folder)
+        self.mesh = Mesh(folder, **options)
         self.members: dict[str, Member] = {each.name: each for each in members()}
         self._tries = Tries()
         self.servers: dict[str, Server] = {
             name: _server(each, self._tries) for name, each in self.members.items()
         }
-        self.sidecars: dict[str, Sidecar] = {
-            name: Sidecar(each, folder, self.mesh.data, self.mesh.xds_port, self.mesh.join_port)
-            for name, each in self.members.items()
-        }
+        self.sidecars: dict[str, Sidecar] = {name: self.sidecar(each) for name, each in self.members.items()}
         self.applier = Applier(self.mesh, self.sidecars["web-1"])
         self.client = Client()
         self.grpc_client = GrpcClient()
@@ -64,6 +64,24 @@ class World:
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
+
+    def sidecar(self, member: Member) -> Sidecar:
+        """Not started yet."""
+        mesh = self.mesh
+        return Sidecar(member, self.folder, mesh.data, mesh.xds_port, mesh.join_port)
+
+    def server(self, member: Member, tls: ssl.SSLContext | None = None) -> HttpServer:
+        """A further HTTP server, not started yet."""
+        return HttpServer(member, self._tries, tls)
+
+    async def describe(self) -> str:
+        """For who reads of a failed test: what the control plane says of sources and proxies, and the end of its log."""
+        status = await self.mesh.status()
+        lines = [each for source in status.sources for each in (*source.errors, *source.warnings)]
+        lines += [f"{subject}: {why}" for subject, why in status.problems.items()]
+        lines += [*status.conflicts, *refusals(status), *unsettled(status)]
+        assert self.mesh.server is not None
+        return "\n".join([*lines, self.mesh.server.tail(15)])
 
     async def _stop_sidecars(self) -> None:
         await asyncio.gather(*(each.stop() for each in self.sidecars.values()))
@@ -148,6 +166,32 @@ class Traffic:
             headers=headers,
             body=body,
         )
+
+    # What a test adds
+
+    @contextlib.asynccontextmanager
+    async def outside(
+        self, service: str = "outside", tls: ssl.SSLContext | None = None
+    ) -> AsyncIterator[HttpServer]:
+        """One more server without a sidecar, unknown to the mesh: `server.member.app_ports["http"]` is its port."""
+        server = self.world.server(a_member(MeshService(Key("default", service)), 1), tls)
+        await server.start()
+        try:
+            yield server
+        finally:
+            await server.stop()
+
+    @contextlib.asynccontextmanager
+    async def proxy(self, workload: str, account: str) -> AsyncIterator[Sidecar]:
+        """One more proxy, for example a gateway's, for a workload (`edge-1`, `namespace/edge-1`) that a document declares by now."""
+        key = Key.parse(workload)
+        made = self.world.sidecar(Member(key, MeshService(Key(key.namespace, account))))
+        try:
+            await start_all([made])
+            await self.world.applier.acknowledged()
+            yield made
+        finally:
+            await made.stop()
 
     # What is away
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from envoy import connection, listeners
+from envoy.seams import NO_LISTENER_POLICIES
 from mesh.service import Service
 from mesh.views import inbound_view, outbound_listeners_view, service_view
 from mesh.workload import Use, Workload, WorkloadPort
@@ -15,12 +16,15 @@ from tests.support.builders import a_key, a_port, a_proxy, a_service, a_state, a
 
 def outbound(workload: Workload, *values: Service) -> dict[str, Listener]:
     state = a_state(workload, *values)
-    return {each.name: each for each in listeners.outbound(outbound_listeners_view(state, workload), ())}
+    return {
+        each.name: each
+        for each in listeners.outbound(outbound_listeners_view(state, workload), NO_LISTENER_POLICIES)
+    }
 
 
 def inbound(workload: Workload, *values: Service) -> list[Listener]:
     state = a_state(workload, *values)
-    return list(listeners.inbound(inbound_view(state, workload), ()))
+    return list(listeners.inbound(inbound_view(state, workload), NO_LISTENER_POLICIES))
 
 
 def manager(listener: Listener, chain: int = 0) -> HttpConnectionManager:

@@ -1,13 +1,16 @@
-"""One example filter through all three seams."""
+"""One example of each part that a policy may give."""
 
 from __future__ import annotations
 
+from google.protobuf.duration_pb2 import Duration
+
 from envoy import connection, packing
 from envoy.render import Rendered, Renderer
-from envoy.seams import ExtraResource, FilterOrder, HttpFilter, RouteFilter, RouteSettings, Seams
+from envoy.seams import ExtraResource, FilterOrder, HttpFilter, ListenerSeams, Parts, ServiceSeams, serialised
 from mesh.views import inbound_view, service_view
 from pb.envoy.config.cluster.v3.cluster_pb2 import Cluster
 from pb.envoy.config.listener.v3.listener_pb2 import Listener
+from pb.envoy.config.route.v3.route_components_pb2 import Route
 from pb.envoy.config.route.v3.route_pb2 import RouteConfiguration
 from pb.envoy.extensions.filters.http.fault.v3.fault_pb2 import HTTPFault
 from pb.envoy.extensions.filters.http.rbac.v3.rbac_pb2 import RBAC
@@ -30,11 +33,16 @@ ACCESS = HttpFilter(
     RBAC().SerializeToString(),
 )
 HELPER = Cluster(name="helper").SerializeToString()
-SEAMS = Seams(
-    http_filters=(FAULT, ACCESS),
-    route=RouteSettings(filters=(RouteFilter(FAULT.name, FAULT.type_url, FAULT.config),)),
-    resources=(ExtraResource(packing.CDS, "helper", HELPER, origin=("policies.yaml: FaultPolicy x",)),),
+ROUTE = Route()
+packing.pack(ROUTE.typed_per_filter_config[FAULT.name], HTTPFault())
+SEAMS = ServiceSeams(
+    Parts(
+        route=serialised(ROUTE),
+        cluster=serialised(Cluster(connect_timeout=Duration(seconds=1))),
+        resources=(ExtraResource(packing.CDS, "helper", HELPER, origin=("policies.yaml: FaultPolicy x",)),),
+    )
 )
+LISTENERS = ListenerSeams(filters=(FAULT, ACCESS))
 STATE = a_state(a_service("api"), a_proxy("api-1"))
 API = next(iter(STATE.services))
 
@@ -44,7 +52,7 @@ def find(rendered: tuple[Rendered, ...], type_url: str) -> list[Rendered]:
 
 
 def test_filters_stand_in_their_declared_order_before_the_router() -> None:
-    made = Renderer().inbound(inbound_view(STATE, next(iter(STATE.workloads.values()))), SEAMS)
+    made = Renderer().inbound(inbound_view(STATE, next(iter(STATE.workloads.values()))), LISTENERS)
     (listener,) = find(made, packing.LDS)
     assert listener.problem is None
     config = Listener.FromString(listener.body).filter_chains[0].filters[0].typed_config
@@ -58,7 +66,8 @@ def test_a_route_configures_them_and_extra_resources_come_along_with_their_own_p
     (first, *_) = find(made, packing.RDS)
     route = RouteConfiguration.FromString(first.body).virtual_hosts[0].routes[0]
     assert route.typed_per_filter_config[FAULT.name].type_url == FAULT.type_url
-    helper = find(made, packing.CDS)[-1]
+    api, helper = find(made, packing.CDS)
+    assert Cluster.FromString(api.body).connect_timeout.seconds == 1
     assert (helper.name, helper.body, helper.origin) == ("helper", HELPER, ("policies.yaml: FaultPolicy x",))
 
 
@@ -68,3 +77,20 @@ def test_policies_are_part_of_the_input_that_a_rendering_is_remembered_by() -> N
     assert renderer.service(view) != renderer.service(view, SEAMS)
     renderer.service(view, SEAMS)
     assert renderer.renderings["service"] == 2
+
+
+def test_a_filter_that_a_policy_gives_takes_the_place_of_the_disabled_one() -> None:
+    own = HttpFilter(FAULT.order, FAULT.name, FAULT.type_url, FAULT.config)
+    workload = next(iter(STATE.workloads.values()))
+    view = inbound_view(STATE, workload)
+    chain = f"{API}:80"
+    made = Renderer().inbound(
+        view, ListenerSeams(inbound=((chain, Parts(http_filters=(own,))),), filters=(FAULT,))
+    )
+    (listener,) = find(made, packing.LDS)
+    config = Listener.FromString(listener.body).filter_chains[0].filters[0].typed_config
+    filters = HttpConnectionManager.FromString(config.value).http_filters
+    assert [(each.name, each.disabled) for each in filters] == [
+        (FAULT.name, False),
+        (connection.ROUTER, False),
+    ]

@@ -24,6 +24,14 @@ WAIT = 10
 NET_ADMIN = 12
 """The bit of CAP_NET_ADMIN: capabilities(7), linux/capability.h."""
 
+LACKING = (
+    "initialize table",  # legacy, iptables-restore
+    "can't initialize",  # legacy, iptables
+    "not supported",  # nf_tables: the kernel lacks it or the table
+    "No such file or directory",  # nf_tables: a match or a target that the kernel lacks
+)
+"""What the programs say, among other words, when the kernel lacks something."""
+
 
 @dataclass(frozen=True, slots=True)
 class Command:
@@ -161,9 +169,7 @@ def _run(command: Command) -> str:
     if ran.returncode == 0:
         return ran.stdout
     said = " ".join(ran.stderr.split()) or f"exit code {ran.returncode}"
-    if any(
-        sign in said for sign in ("able to initialize", "not initialize", "not supported", "No chain/target")
-    ):
+    if any(sign in said for sign in LACKING):
         family = "IPv6" if program.startswith("ip6") else "IPv4"
         raise TableMissing(
             f"{program} says: {said}. The kernel lacks a table, a match or a target that this needs for {family}: load its"

@@ -24,6 +24,9 @@ from ratelimit.breaker import Breaker
 from ratelimit.errors import CountersAway, InvalidRedis
 from ratelimit.limits import Draw, Tally
 
+LONG = 0.2
+"""The share of the time-out after which waiting was in vain though the caller ended it. An answer takes a hundredth."""
+
 SCRIPT = """
 -- ARGV: hits, limit, window in ms, for each of KEYS. Returns hits before and ms until the end, for each of KEYS.
 local full = false
@@ -100,9 +103,15 @@ class RedisCounters(AbstractAsyncContextManager["RedisCounters"]):
             raise CountersAway("Redis did not answer lately, and it is not yet time to try again")
         keys = [self._options.prefix + draw.key for draw in draws]
         arguments = [part for draw in draws for part in (draw.hits, draw.limit, draw.window * 1000)]
+        began = self._clock()
         try:
             async with asyncio.timeout(self._options.timeout):
                 said = await self._script(keys, arguments)
+        except asyncio.CancelledError:
+            # The proxy gave up: after 20 ms by its default, so that a Redis that is away would never be seen to be.
+            if self._clock() - began >= self._options.timeout * LONG:
+                self._breaker.failed(self._clock())
+            raise
         except TimeoutError as error:
             raise self._failed(
                 f"Redis did not answer within {self._options.timeout * 1000:.0f} ms"

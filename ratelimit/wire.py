@@ -13,6 +13,9 @@ from pb.envoy.type.v3.ratelimit_unit_pb2 import RateLimitUnit
 from ratelimit.errors import InvalidRequest
 from ratelimit.limits import MOST_REQUESTS, Descriptor, Limit, Status, Unit
 
+MOST_DESCRIPTORS = 64
+"""Of one request. Envoy sends one for each rate limit of a route: who sends many more wants to keep the counters busy."""
+
 _UNITS = {RateLimitUnit.Value(unit.name): unit for unit in Unit}
 _WIRE_UNITS = {unit: RateLimitResponse.RateLimit.Unit.Value(unit.name) for unit in Unit}
 _OVER = RateLimitResponse.OVER_LIMIT
@@ -23,17 +26,20 @@ def descriptors(request: RateLimitRequest) -> tuple[Descriptor, ...]:
     """Raises InvalidRequest where Envoy's configuration makes no sense; the message says what to mend there."""
     if not request.domain:
         raise InvalidRequest("the request names no domain: set `domain` of the rate limit filter")
-    hits = (
-        request.hits_addend or 1
-    )  # "If the value is not set in the message, a request increases the limit by 1"
+    if len(request.descriptors) > MOST_DESCRIPTORS:
+        raise InvalidRequest(
+            f"the request has {len(request.descriptors)} descriptors: {MOST_DESCRIPTORS} are the most, "
+            "so give the route fewer rate limits"
+        )
+    # "If the value is not set in the message, a request increases the matched limit by 1."
+    hits = request.hits_addend or 1
     return tuple(_descriptor(each, hits) for each in request.descriptors)
 
 
 def _descriptor(message: RateLimitDescriptor, hits: int) -> Descriptor:
     if message.HasField("hits_addend"):
-        hits = min(
-            message.hits_addend.value, MOST_REQUESTS
-        )  # it is a uint64, and no limit is larger than that
+        # A uint64, of which more than the largest limit says nothing more, and could overflow the counter.
+        hits = min(message.hits_addend.value, MOST_REQUESTS)
     entries = tuple((entry.key, entry.value) for entry in message.entries)
     if not message.HasField("limit"):
         return Descriptor(entries, hits)

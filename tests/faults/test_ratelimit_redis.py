@@ -39,9 +39,9 @@ class Caller:
         self.lag = 0.0
         """The longest that this process itself was late, which is the machine's fault."""
 
-    async def ask(self) -> RateLimitResponse:
+    async def ask(self, patience: float = 10.0) -> RateLimitResponse:
         began = time.perf_counter()
-        answer = await self._stub.ShouldRateLimit(self._request, timeout=10)
+        answer = await self._stub.ShouldRateLimit(self._request, timeout=patience)
         self.took.append(time.perf_counter() - began)
         return answer
 
@@ -112,6 +112,18 @@ async def test_a_frozen_redis_keeps_nobody_waiting_and_what_can_not_be_counted_p
         caller.check_none_waited()
 
 
+async def test_proxies_that_give_up_sooner_than_we_do_are_spared_too(tmp_path: Path) -> None:
+    """Envoy's rate limit filter waits 20 ms by default, less than our time-out."""
+    seen = Seen()
+    async with redis_server(tmp_path) as redis, asking(redis, Failure.ALLOW, seen) as caller:
+        redis.freeze()
+        for _ in range(3):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await caller.ask(patience=0.02)
+            assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        await eventually(_more_than(seen, "blind allow", 0, caller), "an answer without Redis")
+
+
 async def test_a_killed_redis_keeps_nobody_waiting_and_may_mean_no(tmp_path: Path) -> None:
     seen = Seen()
     async with redis_server(tmp_path) as redis, asking(redis, Failure.DENY, seen) as caller:
@@ -129,8 +141,13 @@ async def test_a_killed_redis_keeps_nobody_waiting_and_may_mean_no(tmp_path: Pat
         caller.check_none_waited()
 
 
-def _more_than(seen: Seen, outcome: str, number: int) -> Callable[[], Awaitable[bool]]:
+def _more_than(
+    seen: Seen, outcome: str, number: int, caller: Caller | None = None
+) -> Callable[[], Awaitable[bool]]:
     async def question() -> bool:
+        if caller is not None:
+            with contextlib.suppress(grpc.aio.AioRpcError):
+                await caller.ask(patience=0.02)
         return seen.outcomes[outcome] > number
 
     return question

@@ -60,6 +60,8 @@ def test_the_units_of_envoy_are_ours() -> None:
 def test_what_has_no_meaning_is_said_without_a_value() -> None:
     with pytest.raises(InvalidRequest, match="names no domain: set `domain` of the rate limit filter"):
         wire.descriptors(RateLimitRequest(descriptors=[a_message()]))
+    with pytest.raises(InvalidRequest, match="the request has 65 descriptors: 64 are the most"):
+        wire.descriptors(RateLimitRequest(domain="api", descriptors=[a_message()] * 65))
     override = RateLimitDescriptor.RateLimitOverride(requests_per_unit=7)
     with pytest.raises(InvalidRequest) as caught:
         wire.descriptors(RateLimitRequest(domain="api", descriptors=[a_message(limit=override)]))

@@ -29,7 +29,8 @@ RESOLVER = "10.77.0.53"
 ASKS = """
 import socket, sys
 
-with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
+with socket.socket(family, socket.SOCK_DGRAM) as asking:
     asking.bind(("", 40053))
     asking.settimeout(3)
     asking.connect((sys.argv[1], 53))
@@ -176,10 +177,11 @@ async def test_a_query_of_the_sidecar_is_not_taken_for_that_of_an_application_wh
 ) -> None:
     pair.a.meshwright(*OPTIONS, "--dns")
     # For half a minute the kernel goes on translating what comes from the application's port, unless that is told apart.
-    assert pair.a.run(sys.executable, "-c", ASKS, pair.b.ipv4, user=APP) == "answered\n"
-    assert (await pair.proxy_a.seen())["names"] == 1
-    assert pair.a.run(sys.executable, "-c", ASKS, pair.b.ipv4, user=ENVOY) == "refused\n"
-    assert (await pair.proxy_a.seen())["names"] == 1
+    for number, server in enumerate((pair.b.ipv4, pair.b.ipv6), start=1):
+        assert pair.a.run(sys.executable, "-c", ASKS, server, user=APP) == "answered\n"
+        assert (await pair.proxy_a.seen())["names"] == number
+        assert pair.a.run(sys.executable, "-c", ASKS, server, user=ENVOY) == "refused\n"
+        assert (await pair.proxy_a.seen())["names"] == number
 
 
 async def test_no_connection_slips_by_while_rules_are_replaced(pair: Pair) -> None:

@@ -178,6 +178,7 @@ def _names(names: dict[str, str]) -> dict[str, Any]:
     return {
         "name": "names",
         "address": _address("0.0.0.0", 15053, "UDP"),
+        "additional_addresses": [{"address": _address("::", 15053, "UDP")}],
         "listener_filters": [{"name": "envoy.filters.udp.dns_filter", "typed_config": config}],
     }
 

@@ -55,6 +55,12 @@ def _said(error: ErrorDetails, path: Path, model: type[BaseModel]) -> tuple[str,
             return f"{_shown(given)} is too large", f"Use {context['le']} or less"
         case "too_short":
             return "the list is empty", f"Give at least {context['min_length']}"
+        case "too_long":
+            return f"{context['actual_length']} are given", f"Give at most {context['max_length']}"
+        case "string_too_short":
+            return "the text is empty", "Give it, or leave the field out"
+        case "string_too_long":
+            return f"the text has more than {context['max_length']} characters", "Shorten it"
         case _ if kind in WANTED:
             return f"{_shown(given)} is {_named(given)}", f"Give {WANTED[kind]}"
         case _:

@@ -145,7 +145,7 @@ def _document(
 
 
 def _kind(tree: Tree, kinds: tuple[Kind, ...]) -> Kind | Problem:
-    known = ", ".join(str(kind) for kind in kinds)
+    known = ", ".join(dict.fromkeys(kind.name for kind in kinds))
     if not isinstance(tree, dict):
         return Problem(
             (), "a document is a mapping of apiVersion, kind, metadata and spec", f"Known kinds: {known}"

@@ -128,7 +128,9 @@ class RewriteKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PathRewrite:
-    """What the path becomes. PREFIX replaces what the rule's PathPrefix matched, and only goes with one."""
+    """What the path becomes. PREFIX replaces what the rule's PathPrefix matched, and only goes with one; its `value`
+    has no trailing slash, so that it is empty for the root. The result always begins with a slash.
+    """
 
     kind: RewriteKind
     value: str
@@ -243,14 +245,15 @@ class SessionKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SessionPersistence:
-    """Requests of a session go to one endpoint (GEP-1619). `permanent`: the cookie outlives the browser's session,
-    for `absolute_timeout`, which is then given.
+    """Requests of a session go to one endpoint (GEP-1619).
+
+    `name` is that of the cookie or header; None leaves it to us. `permanent`: the cookie outlives the client's own
+    session, for `absolute_timeout`, which is given then and only then.
     """
 
     kind: SessionKind = SessionKind.COOKIE
     name: str | None = None
     absolute_timeout: timedelta | None = None
-    idle_timeout: timedelta | None = None
     permanent: bool = False
 
 

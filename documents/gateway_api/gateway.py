@@ -1,0 +1,346 @@
+"""The kind Gateway (https://gateway-api.sigs.k8s.io/reference/spec/#gateway)."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from documents.envelope import Envelope, Namespace, Part, Port, Problem, repeated
+from documents.gateway_api.common import (
+    GROUP,
+    AuthorityReference,
+    Hostname,
+    SecretReference,
+    SectionName,
+    group_problem,
+)
+from documents.gateway_api.namespaces import SelectorSpec
+from documents.reading import Path
+from mesh.gateways import (
+    AllowedRoutes,
+    ClientValidation,
+    FromNamespaces,
+    Gateway,
+    GatewayListener,
+    ListenerProtocol,
+    ListenerTls,
+    ObjectRef,
+    TlsMode,
+)
+from mesh.names import Key
+from mesh.routes import RouteKind
+from mesh.service import labels
+
+
+def _upper(given: object) -> object:
+    """The protocols that the API defines are the same in any case (ProtocolType)."""
+    return given.upper() if isinstance(given, str) else given
+
+
+class RouteKindSpec(Part):
+    group: str = GROUP
+    kind: RouteKind = Field(strict=False)
+
+
+class AllowedNamespacesSpec(Part):
+    from_: FromNamespaces = Field(
+        default=FromNamespaces.SAME,
+        alias="from",
+        strict=False,
+        description="Same, All, or Selector: those that `selector` chooses.",
+    )
+    selector: SelectorSpec | None = None
+
+
+class AllowedRoutesSpec(Part):
+    namespaces: AllowedNamespacesSpec = Field(
+        default=AllowedNamespacesSpec(), description="Whose routes; by default those of its own."
+    )
+    kinds: Annotated[list[RouteKindSpec], Field(max_length=8)] = Field(
+        default=[], description="Which kinds; by default all that fit the protocol."
+    )
+
+    def problems(self, at: Path) -> Iterator[Problem]:
+        if self.namespaces.from_ is FromNamespaces.SELECTOR:
+            if self.namespaces.selector is None:
+                yield Problem(
+                    (*at, "namespaces", "selector"),
+                    "selector is missing",
+                    "Say which namespaces, or use from: All",
+                )
+            else:
+                yield from self.namespaces.selector.problems((*at, "namespaces", "selector"))
+        for place, each in enumerate(self.kinds):
+            if each.group != GROUP:
+                yield group_problem((*at, "kinds", place), each.kind, each.group, (GROUP,))
+
+
+class ListenerTlsSpec(Part):
+    mode: TlsMode = Field(default=TlsMode.TERMINATE, strict=False, description="Terminate or Passthrough.")
+    certificate_refs: Annotated[list[SecretReference], Field(max_length=64)] = Field(
+        default=[], description="What is shown to clients; by SNI where there are several."
+    )
+    options: dict[str, str] = Field(default={}, description="None is known.")
+
+    def problems(self, at: Path) -> Iterator[Problem]:
+        if self.mode is TlsMode.TERMINATE and not self.certificate_refs:
+            yield Problem(
+                (*at, "certificateRefs"),
+                "certificateRefs is missing",
+                "Name a Secret, or use mode: Passthrough",
+            )
+        for place, reference in enumerate(self.certificate_refs):
+            yield from reference.problems((*at, "certificateRefs", place))
+        for name in self.options:
+            yield Problem((*at, "options", name), f"option {name!r} is not known", "Remove it")
+
+
+class ListenerSpec(Part):
+    name: SectionName
+    hostname: Hostname | None = Field(None, description="By default every host name.")
+    port: Port
+    protocol: Annotated[ListenerProtocol, BeforeValidator(_upper)] = Field(
+        strict=False, description="HTTP, HTTPS, TLS or TCP."
+    )
+    tls: ListenerTlsSpec | None = None
+    allowed_routes: AllowedRoutesSpec = Field(default=AllowedRoutesSpec())
+
+    def problems(self, at: Path) -> Iterator[Problem]:
+        secure = self.protocol in {ListenerProtocol.HTTPS, ListenerProtocol.TLS}
+        if self.tls is None:
+            if secure:
+                yield Problem(
+                    (*at, "tls"), "tls is missing", f"A listener of protocol {self.protocol} needs it"
+                )
+        elif not secure:
+            yield Problem(
+                (*at, "tls"),
+                f"tls does not go with protocol {self.protocol}",
+                "Remove it, or use HTTPS or TLS",
+            )
+        elif self.protocol is ListenerProtocol.HTTPS and self.tls.mode is TlsMode.PASSTHROUGH:
+            yield Problem(
+                (*at, "tls", "mode"),
+                "HTTPS cannot be passed through",
+                "Use protocol: TLS, or mode: Terminate",
+            )
+        else:
+            yield from self.tls.problems((*at, "tls"))
+        if self.protocol is ListenerProtocol.TCP and self.hostname is not None:
+            yield Problem((*at, "hostname"), "TCP knows no host names", "Remove it")
+        yield from self.allowed_routes.problems((*at, "allowedRoutes"))
+        fitting = self._fitting()
+        for place, each in enumerate(self.allowed_routes.kinds):
+            if each.kind not in fitting:
+                yield Problem(
+                    (*at, "allowedRoutes", "kinds", place),
+                    f"{each.kind} does not fit a listener of protocol {self.protocol}",
+                    f"Use {' or '.join(fitting)}",
+                )
+
+    def _fitting(self) -> tuple[RouteKind, ...]:
+        """The kinds of routes that the protocol can have, as the API's table of protocols has it."""
+        match self.protocol:
+            case ListenerProtocol.HTTP | ListenerProtocol.HTTPS:
+                return RouteKind.HTTP, RouteKind.GRPC
+            case ListenerProtocol.TLS if self.tls is not None and self.tls.mode is TlsMode.TERMINATE:
+                return RouteKind.TLS, RouteKind.TCP
+            case ListenerProtocol.TLS:
+                return (RouteKind.TLS,)
+            case ListenerProtocol.TCP:
+                return (RouteKind.TCP,)
+
+    def value(self, own: str) -> GatewayListener:
+        allowed, tls = self.allowed_routes, self.tls
+        kinds = tuple(dict.fromkeys(each.kind for each in allowed.kinds)) or self._fitting()
+        chosen = allowed.namespaces.selector if allowed.namespaces.from_ is FromNamespaces.SELECTOR else None
+        return GatewayListener(
+            name=self.name,
+            port=self.port,
+            protocol=self.protocol,
+            allowed=AllowedRoutes(
+                kinds, allowed.namespaces.from_, None if chosen is None else chosen.value()
+            ),
+            hostname=self.hostname,
+            tls=None
+            if tls is None
+            else ListenerTls(
+                tls.mode,
+                tuple(each.value(own) for each in tls.certificate_refs)
+                if tls.mode is TlsMode.TERMINATE
+                else (),
+            ),
+        )
+
+
+class AddressSpec(Part):
+    type: Literal["IPAddress"] = Field("IPAddress", description="The only type that is supported.")
+    value: str = Field(description="Where its listeners are bound.")
+
+    def problems(self, at: Path) -> Iterator[Problem]:
+        try:
+            ipaddress.ip_address(self.value)
+        except ValueError:
+            yield Problem(
+                (*at, "value"), f"{self.value!r} is not an IP address", "Use an IPv4 or IPv6 address"
+            )
+
+
+class InfrastructureSpec(Part):
+    labels: Annotated[dict[str, str], Field(max_length=8)] = Field(
+        default={}, description="Put on what is made for it."
+    )
+    annotations: Annotated[dict[str, str], Field(max_length=16)] = Field(
+        default={}, description="No effect: nothing is made for it."
+    )
+
+
+class ClientAuthorityReference(AuthorityReference):
+    namespace: Namespace | None = Field(None, description="Another than its own needs a ReferenceGrant.")
+
+    def value(self, own: str) -> ObjectRef:
+        return super().value(self.namespace or own)
+
+
+class ClientValidationSpec(Part):
+    ca_certificate_refs: Annotated[list[ClientAuthorityReference], Field(min_length=1, max_length=8)] = Field(
+        description="Whose certificates clients must show."
+    )
+    mode: Literal["AllowValidOnly", "AllowInsecureFallback"] = Field(
+        "AllowValidOnly", description="AllowInsecureFallback lets in clients without a valid certificate too."
+    )
+
+    def problems(self, at: Path) -> Iterator[Problem]:
+        for place, reference in enumerate(self.ca_certificate_refs):
+            yield from reference.problems((*at, "caCertificateRefs", place))
+
+    def value(self, own: str) -> ClientValidation:
+        return ClientValidation(
+            tuple(each.value(own) for each in self.ca_certificate_refs),
+            optional=self.mode == "AllowInsecureFallback",
+        )
+
+
+class TlsConfigSpec(Part):
+    validation: ClientValidationSpec | None = None
+
+    def problems(self, at: Path) -> Iterator[Problem]:
+        if self.validation is not None:
+            yield from self.validation.problems((*at, "validation"))
+
+    def value(self, own: str) -> ClientValidation | None:
+        return None if self.validation is None else self.validation.value(own)
+
+
+class PortTlsSpec(Part):
+    port: Port
+    tls: TlsConfigSpec
+
+
+class FrontendSpec(Part):
+    default: TlsConfigSpec
+    per_port: Annotated[list[PortTlsSpec], Field(max_length=64)] = Field(
+        default=[], description="What holds instead on some ports."
+    )
+
+
+class BackendSpec(Part):
+    client_certificate_ref: SecretReference | None = Field(
+        None, description="What is shown to backends that speak TLS."
+    )
+
+
+class GatewayTlsSpec(Part):
+    frontend: FrontendSpec | None = Field(
+        default=None, description="Certificates of clients, on HTTPS listeners."
+    )
+    backend: BackendSpec | None = None
+
+    def problems(self, at: Path) -> Iterator[Problem]:
+        if self.frontend is not None:
+            yield from self.frontend.default.problems((*at, "frontend", "default"))
+            ports = (*at, "frontend", "perPort")
+            for place, each in enumerate(self.frontend.per_port):
+                yield from each.tls.problems((*ports, place, "tls"))
+            yield from repeated(ports, "port", [each.port for each in self.frontend.per_port], "port")
+        if self.backend is not None and self.backend.client_certificate_ref is not None:
+            yield from self.backend.client_certificate_ref.problems((*at, "backend", "clientCertificateRef"))
+
+
+class GatewaySpec(Part):
+    gateway_class_name: Annotated[str, Field(min_length=1, max_length=253)] = Field(
+        description="Who serves it: meshwright, for us."
+    )
+    listeners: Annotated[list[ListenerSpec], Field(min_length=1, max_length=64)]
+    addresses: Annotated[list[AddressSpec], Field(max_length=16)] = Field(
+        default=[], description="Where it listens; by default on all addresses of its proxy."
+    )
+    infrastructure: InfrastructureSpec = Field(default=InfrastructureSpec())
+    tls: GatewayTlsSpec = Field(default=GatewayTlsSpec())
+
+
+class GatewayDocument(Envelope):
+    """Where traffic enters the mesh from outside."""
+
+    api_version: Literal["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"]
+    kind: Literal["Gateway"]
+    spec: GatewaySpec
+
+    def problems(self) -> Iterator[Problem]:
+        spec, listeners = self.spec, ("spec", "listeners")
+        for place, listener in enumerate(spec.listeners):
+            yield from listener.problems((*listeners, place))
+        yield from repeated(listeners, "name", [listener.name for listener in spec.listeners], "name")
+        yield from _conflicts(listeners, spec.listeners)
+        for place, address in enumerate(spec.addresses):
+            yield from address.problems(("spec", "addresses", place))
+        yield from repeated(
+            ("spec", "addresses"), "value", [each.value for each in spec.addresses], "address"
+        )
+        yield from spec.tls.problems(("spec", "tls"))
+
+    def value(self, origin: tuple[str, ...]) -> Gateway:
+        spec, own = self.spec, self.metadata.namespace
+        frontend, backend = spec.tls.frontend, spec.tls.backend
+        shown = None if backend is None else backend.client_certificate_ref
+        return Gateway(
+            key=Key(own, self.metadata.name),
+            class_name=spec.gateway_class_name,
+            listeners=tuple(each.value(own) for each in spec.listeners),
+            addresses=tuple(each.value for each in spec.addresses),
+            clients=None if frontend is None else frontend.default.value(own),
+            clients_by_port=()
+            if frontend is None
+            else tuple((each.port, each.tls.value(own)) for each in frontend.per_port),
+            client_certificate=None if shown is None else shown.value(own),
+            labels=labels({**self.metadata.labels, **spec.infrastructure.labels}),
+            created=self.metadata.creation_timestamp,
+            origin=origin,
+        )
+
+
+def _conflicts(at: Path, listeners: list[ListenerSpec]) -> Iterator[Problem]:
+    """Listeners that could not be told apart: of one port, host name and protocol, or protocols that cannot share."""
+    seen: dict[int, list[tuple[int, ListenerSpec]]] = {}
+    for place, each in enumerate(listeners):
+        for other_at, other in seen.setdefault(each.port, []):
+            secure = {ListenerProtocol.HTTPS, ListenerProtocol.TLS}
+            if each.protocol is not other.protocol and not {each.protocol, other.protocol} <= secure:
+                yield Problem(
+                    (*at, place, "port"),
+                    f"port {each.port} speaks {other.protocol} for listeners[{other_at}] and cannot speak "
+                    f"{each.protocol} too",
+                    "Use another port",
+                )
+                break
+            if each.hostname == other.hostname or each.protocol is ListenerProtocol.TCP:
+                yield Problem(
+                    (*at, place),
+                    f"port {each.port} and host name {each.hostname or '(any)'} are those of listeners[{other_at}] already",
+                    "Use another port or host name",
+                )
+                break
+        seen[each.port].append((place, each))

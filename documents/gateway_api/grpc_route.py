@@ -1,0 +1,193 @@
+"""The kind GRPCRoute (https://gateway-api.sigs.k8s.io/reference/spec/#grpcroute).
+
+A call of gRPC is a request for the path `/<service>/<method>` (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md),
+and its matches become such as an HTTPRoute has. What was said is kept beside, for precedence goes by it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from documents.envelope import Envelope, Part, Problem, repeated
+from documents.expressions import flaw
+from documents.gateway_api.common import (
+    ParentRefs,
+    SectionName,
+    WeightedReference,
+    parent_problems,
+    rule_name_problems,
+)
+from documents.gateway_api.filters import GrpcFilterSpec, backend_filter_problems, filters_problems
+from documents.gateway_api.http_route import Hostnames, match_count_problems
+from documents.gateway_api.matching import HeaderMatches, value_matches, value_problems
+from documents.gateway_api.sessions import SessionSpec
+from documents.reading import Path
+from mesh.routes import (
+    Backend,
+    GrpcMethod,
+    Match,
+    PathKind,
+    PathMatch,
+    Route,
+    RouteKind,
+    Rule,
+    ValueKind,
+)
+
+_SERVICE = re.compile(r"\.?[a-z_][a-z_0-9]*(?:\.[a-z_][a-z_0-9]*)*", re.IGNORECASE | re.ASCII)
+_METHOD = re.compile(r"[A-Za-z_][A-Za-z_0-9]*")
+_ANY = "[^/]+"
+
+GrpcFilters = Annotated[list[GrpcFilterSpec], Field(max_length=16)]
+
+
+class GrpcMethodSpec(Part):
+    type: ValueKind = Field(ValueKind.EXACT, strict=False, description="Exact, or RegularExpression (RE2).")
+    service: Annotated[str, Field(max_length=1024)] | None = Field(None, description="With its package.")
+    method: Annotated[str, Field(max_length=1024)] | None = None
+
+    def problems(self, at: Path) -> Iterator[Problem]:
+        if not self.service and not self.method:
+            yield Problem(
+                at, "neither service nor method is given", "Give one of the two, or remove this match"
+            )
+            return
+        if self.type is ValueKind.REGEX:
+            found = flaw(self._expression())
+            if found is not None:
+                yield Problem(at, *found)
+            return
+        if self.service and not _SERVICE.fullmatch(self.service):
+            yield Problem(
+                (*at, "service"),
+                f"{self.service!r} is not the name of a gRPC service",
+                "Use names of letters, digits and '_', separated by dots, as foo.bar.Greeter",
+            )
+        if self.method and not _METHOD.fullmatch(self.method):
+            yield Problem(
+                (*at, "method"),
+                f"{self.method!r} is not the name of a gRPC method",
+                "Use letters, digits and '_', as SayHello",
+            )
+
+    def matched(self) -> PathMatch:
+        if self.type is ValueKind.REGEX or not self.service:
+            return PathMatch(PathKind.REGEX, self._expression())
+        if not self.method:
+            return PathMatch(PathKind.PREFIX, f"/{self.service}/")
+        return PathMatch(PathKind.EXACT, f"/{self.service}/{self.method}")
+
+    def said(self) -> GrpcMethod:
+        return GrpcMethod(self.service or None, self.method or None, self.type)
+
+    def _expression(self) -> str:
+        if self.type is ValueKind.EXACT:
+            return f"/{_ANY}/{self.method}"
+        service = f"(?:{self.service})" if self.service else _ANY
+        method = f"(?:{self.method})" if self.method else _ANY
+        return f"/{service}/{method}"
+
+
+class GrpcMatchSpec(Part):
+    """All that is given must hold."""
+
+    method: GrpcMethodSpec | None = Field(None, description="By default every method of every service.")
+    headers: HeaderMatches = Field(default=[])
+
+    def problems(self, at: Path) -> Iterator[Problem]:
+        if self.method is not None:
+            yield from self.method.problems((*at, "method"))
+        yield from value_problems((*at, "headers"), self.headers)
+
+    def value(self) -> Match:
+        return Match(
+            path=None if self.method is None else self.method.matched(),
+            headers=value_matches(self.headers),
+            grpc=None if self.method is None else self.method.said(),
+        )
+
+
+class GrpcBackendSpec(WeightedReference):
+    filters: GrpcFilters = Field(default=[], description="For calls to this backend alone.")
+
+    def problems(self, at: Path) -> Iterator[Problem]:
+        yield from super().problems(at)
+        yield from backend_filter_problems((*at, "filters"), self.filters)
+
+    def value(self, own: str) -> Backend:
+        plain = super().value(own)
+        filters = tuple(each.value(own) for each in self.filters)
+        return Backend(plain.kind, plain.key, plain.port, plain.weight, filters)
+
+
+class GrpcRuleSpec(Part):
+    name: SectionName | None = None
+    matches: Annotated[list[GrpcMatchSpec], Field(max_length=64)] = Field(
+        default=[], description="One of them must hold; by default every call does."
+    )
+    filters: GrpcFilters = Field(default=[])
+    backend_refs: Annotated[list[GrpcBackendSpec], Field(max_length=16)] = Field(
+        default=[], description="By weight. Without any, a route of the mesh leads to its own parent."
+    )
+    session_persistence: SessionSpec | None = None
+
+    def problems(self, at: Path) -> Iterator[Problem]:
+        for place, match in enumerate(self.matches):
+            yield from match.problems((*at, "matches", place))
+        yield from filters_problems((*at, "filters"), self.filters)
+        for place, backend in enumerate(self.backend_refs):
+            yield from backend.problems((*at, "backendRefs", place))
+        if self.session_persistence is not None:
+            yield from self.session_persistence.problems((*at, "sessionPersistence"))
+
+    def value(self, own: str) -> Rule:
+        return Rule(
+            name=self.name,
+            matches=tuple(each.value() for each in self.matches) or (Match(),),
+            filters=tuple(each.value(own) for each in self.filters),
+            backends=tuple(each.value(own) for each in self.backend_refs),
+            persistence=None if self.session_persistence is None else self.session_persistence.value(),
+        )
+
+
+class GrpcRouteSpec(Part):
+    parent_refs: ParentRefs = Field(
+        default=[], description="The services and gateways whose calls it routes."
+    )
+    hostnames: Hostnames = Field(
+        default=[], description="Of traffic of gateways; routes of a service hold whatever the host name."
+    )
+    rules: Annotated[list[GrpcRuleSpec], Field(max_length=16)] = Field(default=[])
+
+
+class GrpcRouteDocument(Envelope):
+    """Where gRPC calls go, and what is done to them on their way."""
+
+    api_version: Literal["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1alpha2"]
+    kind: Literal["GRPCRoute"]
+    spec: GrpcRouteSpec
+
+    def problems(self) -> Iterator[Problem]:
+        spec, rules = self.spec, ("spec", "rules")
+        yield from parent_problems(("spec", "parentRefs"), spec.parent_refs, self.metadata.namespace)
+        yield from repeated(("spec", "hostnames"), "", spec.hostnames, "host name")
+        for place, rule in enumerate(spec.rules):
+            yield from rule.problems((*rules, place))
+        yield from rule_name_problems(rules, [rule.name for rule in spec.rules])
+        yield from match_count_problems(rules, [rule.matches for rule in spec.rules])
+
+    def value(self, origin: tuple[str, ...]) -> Route:
+        own = self.metadata.namespace
+        return Route(
+            kind=RouteKind.GRPC,
+            key=self.metadata.key,
+            parents=tuple(each.value(own) for each in self.spec.parent_refs),
+            hostnames=tuple(self.spec.hostnames),
+            rules=tuple(each.value(own) for each in self.spec.rules),
+            created=self.metadata.creation_timestamp,
+            origin=origin,
+        )

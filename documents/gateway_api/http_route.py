@@ -1,0 +1,176 @@
+"""The kind HTTPRoute (https://gateway-api.sigs.k8s.io/reference/spec/#httproute)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from documents.durations import Duration
+from documents.envelope import Envelope, Part, Problem, repeated
+from documents.gateway_api.common import (
+    Hostname,
+    ParentRefs,
+    SectionName,
+    WeightedReference,
+    parent_problems,
+    rule_name_problems,
+)
+from documents.gateway_api.filters import (
+    HttpFilterSpec,
+    backend_filter_problems,
+    filters_problems,
+    prefix_problems,
+)
+from documents.gateway_api.matching import HttpMatchSpec
+from documents.gateway_api.sessions import SessionSpec
+from documents.reading import Path
+from mesh.routes import Backend, PathKind, Retry, Route, RouteKind, Rule, Timeouts
+
+MAX_MATCHES = 128
+"""Of all rules of a route together."""
+
+Hostnames = Annotated[list[Hostname], Field(max_length=16)]
+HttpFilters = Annotated[list[HttpFilterSpec], Field(max_length=16)]
+
+
+class HttpBackendSpec(WeightedReference):
+    filters: HttpFilters = Field(default=[], description="For requests to this backend alone.")
+
+    def problems(self, at: Path) -> Iterator[Problem]:
+        yield from super().problems(at)
+        yield from backend_filter_problems((*at, "filters"), self.filters)
+
+    def value(self, own: str) -> Backend:
+        plain = super().value(own)
+        filters = tuple(each.value(own) for each in self.filters)
+        return Backend(plain.kind, plain.key, plain.port, plain.weight, filters)
+
+
+class TimeoutsSpec(Part):
+    request: Duration | None = Field(None, description="For the whole, retries included. 0s: none.")
+    backend_request: Duration | None = Field(None, description="For each try. 0s: none.")
+
+    def problems(self, at: Path) -> Iterator[Problem]:
+        if self.request and self.backend_request and self.backend_request > self.request:
+            yield Problem(
+                (*at, "backendRequest"),
+                "one try may take longer than the whole request",
+                "Use at most what request says",
+            )
+
+    def value(self) -> Timeouts:
+        return Timeouts(self.request, self.backend_request)
+
+
+class RetrySpec(Part):
+    codes: list[Annotated[int, Field(ge=400, le=599)]] = Field(
+        default=[], description="Statuses after which to try again."
+    )
+    attempts: Annotated[int, Field(ge=0)] | None = Field(None, description="Tries beside the first. 0: none.")
+    backoff: Duration | None = Field(None, description="The base of the time between tries.")
+
+    def problems(self, at: Path) -> Iterator[Problem]:
+        yield from repeated((*at, "codes"), "", self.codes, "code")
+
+    def value(self) -> Retry:
+        return Retry(tuple(self.codes), self.attempts, self.backoff)
+
+
+class HttpRuleSpec(Part):
+    name: SectionName | None = None
+    matches: Annotated[list[HttpMatchSpec], Field(max_length=64)] = Field(
+        default=[HttpMatchSpec()], description="One of them must hold; by default every request does."
+    )
+    filters: HttpFilters = Field(default=[])
+    backend_refs: Annotated[list[HttpBackendSpec], Field(max_length=16)] = Field(
+        default=[], description="By weight. Without any, a route of the mesh leads to its own parent."
+    )
+    timeouts: TimeoutsSpec | None = None
+    retry: RetrySpec | None = None
+    session_persistence: SessionSpec | None = None
+
+    def problems(self, at: Path) -> Iterator[Problem]:
+        for place, match in enumerate(self.matches):
+            yield from match.problems((*at, "matches", place))
+        yield from filters_problems((*at, "filters"), self.filters)
+        yield from prefix_problems((*at, "filters"), self.filters, one_prefix=self._one_prefix())
+        for place, backend in enumerate(self.backend_refs):
+            yield from backend.problems((*at, "backendRefs", place))
+        redirects = [place for place, each in enumerate(self.filters) if each.type == "RequestRedirect"]
+        if redirects and self.backend_refs:
+            yield Problem(
+                (*at, "backendRefs"),
+                "a rule that redirects sends nothing to backends",
+                "Remove them, or the RequestRedirect filter",
+            )
+        if self.timeouts is not None:
+            yield from self.timeouts.problems((*at, "timeouts"))
+        if self.retry is not None:
+            yield from self.retry.problems((*at, "retry"))
+        if self.session_persistence is not None:
+            yield from self.session_persistence.problems((*at, "sessionPersistence"))
+
+    def _one_prefix(self) -> bool:
+        return len(self.matches) <= 1 and all(each.path.type is PathKind.PREFIX for each in self.matches)
+
+    def value(self, own: str) -> Rule:
+        return Rule(
+            name=self.name,
+            matches=tuple(each.value() for each in self.matches or [HttpMatchSpec()]),
+            filters=tuple(each.value(own) for each in self.filters),
+            backends=tuple(each.value(own) for each in self.backend_refs),
+            timeouts=None if self.timeouts is None else self.timeouts.value(),
+            retry=None if self.retry is None else self.retry.value(),
+            persistence=None if self.session_persistence is None else self.session_persistence.value(),
+        )
+
+
+class HttpRouteSpec(Part):
+    parent_refs: ParentRefs = Field(
+        default=[], description="The services and gateways whose traffic it routes."
+    )
+    hostnames: Hostnames = Field(
+        default=[], description="Of traffic of gateways; routes of a service hold whatever the host name."
+    )
+    rules: Annotated[list[HttpRuleSpec], Field(min_length=1, max_length=16)] = Field(default=[HttpRuleSpec()])
+
+
+class HttpRouteDocument(Envelope):
+    """Where HTTP requests go, and what is done to them on their way."""
+
+    api_version: Literal["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"]
+    kind: Literal["HTTPRoute"]
+    spec: HttpRouteSpec
+
+    def problems(self) -> Iterator[Problem]:
+        spec, rules = self.spec, ("spec", "rules")
+        yield from parent_problems(("spec", "parentRefs"), spec.parent_refs, self.metadata.namespace)
+        yield from repeated(("spec", "hostnames"), "", spec.hostnames, "host name")
+        for place, rule in enumerate(spec.rules):
+            yield from rule.problems((*rules, place))
+        yield from rule_name_problems(rules, [rule.name for rule in spec.rules])
+        yield from match_count_problems(rules, [rule.matches for rule in spec.rules])
+
+    def value(self, origin: tuple[str, ...]) -> Route:
+        own = self.metadata.namespace
+        return Route(
+            kind=RouteKind.HTTP,
+            key=self.metadata.key,
+            parents=tuple(each.value(own) for each in self.spec.parent_refs),
+            hostnames=tuple(self.spec.hostnames),
+            rules=tuple(each.value(own) for each in self.spec.rules),
+            created=self.metadata.creation_timestamp,
+            origin=origin,
+        )
+
+
+def match_count_problems(at: Path, matches: Sequence[Sequence[object]]) -> Iterator[Problem]:
+    count = sum(len(each) for each in matches)
+    if count > MAX_MATCHES:
+        yield Problem(
+            at,
+            f"the rules have {count} matches together",
+            f"Use at most {MAX_MATCHES}; make another route of the rest",
+        )

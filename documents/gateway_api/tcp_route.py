@@ -1,0 +1,44 @@
+"""The kind TCPRoute (https://gateway-api.sigs.k8s.io/reference/spec/#tcproute)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from pydantic import Field
+
+from documents.envelope import Envelope, Part, Problem
+from documents.gateway_api.common import ParentRefs, parent_problems
+from documents.gateway_api.stream_rules import StreamRules
+from mesh.routes import Route, RouteKind
+
+
+class TcpRouteSpec(Part):
+    parent_refs: ParentRefs = Field(
+        default=[], description="The services and gateways whose connections it routes."
+    )
+    rules: StreamRules
+
+
+class TcpRouteDocument(Envelope):
+    """Where TCP connections go."""
+
+    api_version: Literal["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1alpha2"]
+    kind: Literal["TCPRoute"]
+    spec: TcpRouteSpec
+
+    def problems(self) -> Iterator[Problem]:
+        yield from parent_problems(("spec", "parentRefs"), self.spec.parent_refs, self.metadata.namespace)
+        for place, rule in enumerate(self.spec.rules):
+            yield from rule.problems(("spec", "rules", place))
+
+    def value(self, origin: tuple[str, ...]) -> Route:
+        own = self.metadata.namespace
+        return Route(
+            kind=RouteKind.TCP,
+            key=self.metadata.key,
+            parents=tuple(each.value(own) for each in self.spec.parent_refs),
+            rules=tuple(each.value(own) for each in self.spec.rules),
+            created=self.metadata.creation_timestamp,
+            origin=origin,
+        )

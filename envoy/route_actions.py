@@ -31,7 +31,7 @@ def start(parts: Parts, name: str) -> Route:
 def to_clusters(route: Route, parts: Parts) -> RouteAction:
     """The action of `route`, which leads to clusters that are still to be named. What `parts` do not say is filled in."""
     action = _started(route, parts)
-    if not action.HasField("retry_policy"):
+    if not _says_retries(action):
         _retries(action.retry_policy, SAFE_RETRIES, SAFE_ATTEMPTS)
         other = action.retry_policy.retry_host_predicate.add()
         other.name = PREVIOUS_HOSTS
@@ -47,7 +47,7 @@ def to_application(route: Route, parts: Parts) -> RouteAction:
     used again: no byte of the request was sent then.
     """
     action = _started(route, parts)
-    if not action.HasField("retry_policy"):
+    if not _says_retries(action):
         _retries(action.retry_policy, ("reset-before-request",), 1)
     return action
 
@@ -59,10 +59,16 @@ def _started(route: Route, parts: Parts) -> RouteAction:
     if not action.HasField("timeout"):
         # Envoy's own default is 15 s; zero is none. Long answers and streams are legitimate, and nobody asked for one.
         action.timeout.SetInParent()
-    if not action.HasField("max_stream_duration"):
-        # The caller's own `grpc-timeout` holds, however long (gRFC A31 for proxyless clients).
-        action.max_stream_duration.grpc_timeout_header_max.SetInParent()
+        if not action.HasField("max_stream_duration"):
+            # The caller's own `grpc-timeout` holds, however long (gRFC A31 for proxyless clients). Not beside a timeout, which Envoy
+            # leaves alone where there is a stream duration.
+            action.max_stream_duration.grpc_timeout_header_max.SetInParent()
     return action
+
+
+def _says_retries(action: RouteAction) -> bool:
+    """Whether parts say when to retry, and not only how long a try may take."""
+    return bool(action.retry_policy.retry_on) or action.retry_policy.HasField("num_retries")
 
 
 def _retries(policy: RetryPolicy, on: tuple[str, ...], attempts: int) -> None:

@@ -120,6 +120,7 @@ class Pipeline:
                 services=changes.services & piece,
                 endpoints=changes.endpoints & piece,
                 workloads=frozenset() if todo else changes.workloads,
+                callers=changes.callers and not todo,
             )
             self._publish(self._publisher.apply(self.state, part), changed_at)
             if not todo:

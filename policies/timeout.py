@@ -16,7 +16,7 @@ from mesh.targeting import Level
 from pb.envoy.config.cluster.v3.cluster_pb2 import Cluster
 from pb.envoy.config.route.v3.route_components_pb2 import RouteAction
 from policies.document import PolicyDocument, Targeting
-from policies.fields import Duration, PositiveDuration, set_duration, text
+from policies.fields import Duration, PositiveDuration, seconds, set_duration, text
 from policies.kind import ANYWHERE, PolicyKind, Side, Where
 
 
@@ -56,7 +56,9 @@ def effect(fields: TimeoutFields, where: Where) -> Parts:
     if fields.idle is not None:
         set_duration(action.idle_timeout, fields.idle)
     if fields.stream is not None:
-        set_duration(action.max_stream_duration.max_stream_duration, fields.stream)
+        # Where a stream duration is given, Envoy does not look at the timeout: the shorter of the two is the life of the stream.
+        both = [each for each in (fields.stream, fields.request) if each is not None and seconds(each)]
+        set_duration(action.max_stream_duration.max_stream_duration, min(both, key=seconds, default="0s"))
     return Parts(cluster=serialised(cluster), action=serialised(action))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import grpc
 import pytest
 
-from tests.support.processes import free_port
 from tests.support.traffic.applying import RefusedError
 from tests.support.traffic.client import shares, statuses
 from tests.support.traffic.statistics import bounds, within
@@ -165,7 +164,7 @@ async def test_an_application_or_a_sidecar_may_be_away(traffic: Traffic) -> None
 
 async def test_a_test_may_add_a_server_and_a_proxy(traffic: Traffic) -> None:
     async with traffic.outside() as server:
-        sidecar = free_port()
+        sidecar = traffic.port()
         document = f"""
 apiVersion: meshwright.dev/v1alpha1
 kind: Service
@@ -179,7 +178,7 @@ spec:
   services: [guest]
   address: 127.0.0.1
   meshed: true
-  outboundPort: {free_port()}
+  outboundPort: {traffic.port()}
   ports: [{{name: http, app: {server.member.app_ports["http"]}, sidecar: {sidecar}}}]
 """
         async with traffic.apply(document):

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mesh.names import Key
-from tests.support.processes import free_port
+from tests.support.traffic.ports import LOOPBACK, Ports
 
-LOOPBACK = "127.0.0.1"
 TRUST_DOMAIN = "mesh.local"
 
 
@@ -44,6 +43,7 @@ class Member:
 
     key: Key
     service: MeshService
+    outbound_port: int
     labels: dict[str, str] = field(default_factory=dict)
     region: str = "eu"
     zone: str = "a"
@@ -51,7 +51,6 @@ class Member:
     local: dict[str, int] = field(default_factory=dict)
     app_ports: dict[str, int] = field(default_factory=dict)
     sidecar_ports: dict[str, int] = field(default_factory=dict)
-    outbound_port: int = field(default_factory=free_port)
 
     @property
     def name(self) -> str:
@@ -115,33 +114,34 @@ def services() -> tuple[MeshService, ...]:
     return (API, STORE, WEB, PROBE, DIALER, OTHER, GRPC, TCP)
 
 
-def members() -> tuple[Member, ...]:
+def members(ports: Ports) -> tuple[Member, ...]:
     """All workloads, each on ports of its own.
 
     `web` and `probe` may call everything. `dialer` reaches TCP and gRPC by local ports, the way without interception.
     `api` calls `store` when it is asked to, for tests of chains.
     """
     v1, v2 = {"version": "v1"}, {"version": "v2"}
-    dials = {name: free_port() for name in ("tcp/echo", "tcp/greet", "grpc/grpc", "api/http")}
+    dials = {name: ports.take() for name in ("tcp/echo", "tcp/greet", "grpc/grpc", "api/http")}
     return (
-        a_member(WEB, 1, uses=None),
-        a_member(PROBE, 1, uses=None),
-        a_member(DIALER, 1, local=dials),
-        a_member(API, 1, v1, "eu", "a", uses=("store",)),
-        a_member(API, 2, v1, "eu", "b", uses=("store",)),
-        a_member(API, 3, v2, "eu", "a", uses=("store",)),
-        a_member(API, 4, v2, "us", "c", uses=("store",)),
-        a_member(STORE, 1),
-        a_member(STORE, 2),
-        a_member(OTHER, 1),
-        a_member(GRPC, 1, v1),
-        a_member(GRPC, 2, v2),
-        a_member(TCP, 1, v1),
-        a_member(TCP, 2, v2),
+        a_member(ports, WEB, 1, uses=None),
+        a_member(ports, PROBE, 1, uses=None),
+        a_member(ports, DIALER, 1, local=dials),
+        a_member(ports, API, 1, v1, "eu", "a", uses=("store",)),
+        a_member(ports, API, 2, v1, "eu", "b", uses=("store",)),
+        a_member(ports, API, 3, v2, "eu", "a", uses=("store",)),
+        a_member(ports, API, 4, v2, "us", "c", uses=("store",)),
+        a_member(ports, STORE, 1),
+        a_member(ports, STORE, 2),
+        a_member(ports, OTHER, 1),
+        a_member(ports, GRPC, 1, v1),
+        a_member(ports, GRPC, 2, v2),
+        a_member(ports, TCP, 1, v1),
+        a_member(ports, TCP, 2, v2),
     )
 
 
 def a_member(
+    ports: Ports,
     service: MeshService,
     number: int,
     labels: dict[str, str] | None = None,
@@ -151,17 +151,18 @@ def a_member(
     uses: Iterable[str] | None = (),
     local: dict[str, int] | None = None,
 ) -> Member:
-    """`<service>-<number>`, on free ports."""
+    """`<service>-<number>`, with ports of its own."""
     return Member(
         Key(service.key.namespace, f"{service.key.name}-{number}"),
         service,
+        ports.take(),
         labels or {},
         region,
         zone,
         uses=None if uses is None else tuple(uses),
         local=local or {},
-        app_ports={each.name: free_port() for each in service.ports},
-        sidecar_ports={each.name: free_port() for each in service.ports},
+        app_ports={each.name: ports.take() for each in service.ports},
+        sidecar_ports={each.name: ports.take() for each in service.ports},
     )
 
 

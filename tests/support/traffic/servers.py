@@ -19,7 +19,8 @@ import aiohttp
 from aiohttp import WSMsgType, web
 
 from tests.support.traffic.behaviour import NORMAL, Behaviour, parse
-from tests.support.traffic.members import LOOPBACK, Member
+from tests.support.traffic.members import Member
+from tests.support.traffic.ports import LOOPBACK
 
 BEHAVE = "x-behave"
 TRACE_HEADERS = ("traceparent", "tracestate", "b3", "x-b3-", "x-request-id", "x-datadog-")

@@ -26,7 +26,8 @@ from envoy.errors import AdminFailed
 from mesh.workload import Locality
 from tests.support import binaries
 from tests.support.processes import eventually
-from tests.support.traffic.members import LOOPBACK, TRUST_DOMAIN, Member
+from tests.support.traffic.members import TRUST_DOMAIN, Member
+from tests.support.traffic.ports import LOOPBACK
 
 
 class Sidecar:

@@ -18,7 +18,8 @@ from tests.support.traffic.client import Answer, Client
 from tests.support.traffic.grpc_side import GrpcAnswer, GrpcClient, GrpcServer
 from tests.support.traffic.load import Load
 from tests.support.traffic.load_process import Order
-from tests.support.traffic.members import LOOPBACK, Member, MeshService, a_member, members, services
+from tests.support.traffic.members import Member, MeshService, a_member, members, services
+from tests.support.traffic.ports import LOOPBACK, Ports
 from tests.support.traffic.servers import HttpServer, Seen, Server, Tries
 from tests.support.traffic.sidecars import Sidecar, start_all
 from tests.support.traffic.tcp_side import TcpConnection, TcpServer, connected
@@ -32,8 +33,11 @@ class World:
     def __init__(self, folder: Path, **options: Any) -> None:
         """`options` are further options of `meshwright serve`."""
         self.folder = folder
+        self.ports = Ports()
         self.mesh = Mesh(folder, **options)
-        self.members: dict[str, Member] = {each.name: each for each in members()}
+        self.mesh.xds_port, self.mesh.join_port = self.ports.take(), self.ports.take()
+        self.mesh.admin_port, self.mesh.plaintext_port = self.ports.take(), self.ports.take()
+        self.members: dict[str, Member] = {each.name: each for each in members(self.ports)}
         self._tries = Tries()
         self.servers: dict[str, Server] = {
             name: _server(each, self._tries) for name, each in self.members.items()
@@ -46,6 +50,7 @@ class World:
 
     async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as stack:
+            stack.callback(self.ports.close)
             await stack.enter_async_context(self.mesh)
             for service in services():
                 of_it = [each.document() for each in self.members.values() if each.service == service]
@@ -56,7 +61,8 @@ class World:
             await self.mesh.serve()
             stack.push_async_callback(self._stop_sidecars)
             await start_all(self.sidecars.values())
-            await self.applier.acknowledged()
+            status = await self.applier.acknowledged()
+            assert not (refused := list(refusals(status))), refused
             await stack.enter_async_context(self.client)
             stack.push_async_callback(self.grpc_client.close)
             self._stack = stack.pop_all()
@@ -169,12 +175,16 @@ class Traffic:
 
     # What a test adds
 
+    def port(self) -> int:
+        """One that nobody else takes, for a document of a test."""
+        return self.world.ports.take()
+
     @contextlib.asynccontextmanager
     async def outside(
         self, service: str = "outside", tls: ssl.SSLContext | None = None
     ) -> AsyncIterator[HttpServer]:
         """One more server without a sidecar, unknown to the mesh: `server.member.app_ports["http"]` is its port."""
-        server = self.world.server(a_member(MeshService(Key("default", service)), 1), tls)
+        server = self.world.server(a_member(self.world.ports, MeshService(Key("default", service)), 1), tls)
         await server.start()
         try:
             yield server
@@ -185,7 +195,7 @@ class Traffic:
     async def proxy(self, workload: str, account: str) -> AsyncIterator[Sidecar]:
         """One more proxy, for example a gateway's, for a workload (`edge-1`, `namespace/edge-1`) that a document declares by now."""
         key = Key.parse(workload)
-        made = self.world.sidecar(Member(key, MeshService(Key(key.namespace, account))))
+        made = self.world.sidecar(Member(key, MeshService(Key(key.namespace, account)), outbound_port=0))
         try:
             await start_all([made])
             await self.world.applier.acknowledged()

@@ -215,6 +215,15 @@ async def test_the_ports_of_the_sidecar_themselves_do_not_loop(pair: Pair) -> No
     assert await pair.proxy_b.seen() == _seen(refused=1)
 
 
+async def test_what_a_host_only_routes_for_others_is_not_for_its_sidecar(pair: Pair) -> None:
+    a, b = pair.a, pair.b
+    b.run("sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
+    b.meshwright(*OPTIONS)
+    failed = a.attempt("curl", "--silent", "--max-time", "1", f"http://{VIRTUAL}:8080/", user=APP)
+    assert failed.returncode in {7, 28}, "nobody is there"
+    assert await pair.proxy_b.seen() == _seen()
+
+
 def test_removing_leaves_what_was_there_before_to_the_byte(hosts: tuple[Host, Host], tmp_path: Path) -> None:
     host, _ = hosts
     for path in _variants(host, tmp_path):

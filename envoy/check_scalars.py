@@ -34,7 +34,7 @@ NUMBERS = frozenset(
 )
 HEADER_NAME = re.compile(r":?[0-9a-zA-Z!#$%&'*+\-.^_|~`]+")
 HEADER_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
-LOOSE_NAME = re.compile(r"[^\x00\x0a\x0d]+")
+LOOSE_NAME = re.compile(r"[^\x00\x0a\x0d]*")  # also none at all: `cluster_header` of each weighted cluster
 LOOSE_VALUE = re.compile(r"[^\x00\x0a\x0d]*")
 HOST_LABEL = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?")
 

@@ -23,9 +23,9 @@ def routes(rules: tuple[RuleView, ...], seams: ServiceSeams, *, port: int | None
 
     `port` is the one that requests come in by, where it is known: redirects may have to say it.
 
-    A rule is one route, unless some backends are treated in ways of their own, or are none: then each backend has a
-    route, which takes its share by a fraction of the requests. Envoy draws one number for each request, so
-    fractions are cumulative; the shares are exact to a millionth.
+    A rule is one route, unless some of several backends are treated in ways of their own, or are none, or sessions stay
+    with theirs: then each backend has a route, which takes its share by a fraction of the requests. Envoy draws one number
+    for each request, so fractions are cumulative; the shares are exact to a millionth.
     """
     for rule in rules:
         parts = seams.rule((rule.route, rule.place))
@@ -61,17 +61,35 @@ def _rule(rule: RuleView, parts: Parts, port: int | None) -> Iterator[Route]:
     backends = tuple(each for each in rule.backends if each.weight > 0)
     if _redirect(rule.filters) is not None or all(each.problem for each in backends):
         yield _route(rule, parts, port, ())
-    elif not any(each.problem or each.filters for each in backends):
+    elif len(backends) == 1 or not (
+        route_extensions.by_cookie(rule) or any(each.problem or each.filters for each in backends)
+    ):
         yield _route(rule, parts, port, backends)
     else:
-        total = sum(each.weight for each in backends)
-        taken = 0
+        yield from _split(rule, parts, port, backends)
+
+
+def _split(
+    rule: RuleView, parts: Parts, port: int | None, backends: tuple[BackendView, ...]
+) -> Iterator[Route]:
+    """A route for each backend, before which those of sessions that began there stand, whatever the share."""
+    persistence = route_extensions.by_cookie(rule)
+    if persistence is not None:
         for each in backends:
-            taken += each.weight
-            made = _route(rule, parts, port, (each,))
-            if taken < total:
-                route_matches.millionths(made.match.runtime_fraction, taken, total)
-            yield made
+            if not each.problem:
+                made = _route(rule, parts, port, (each,))
+                route_extensions.began_at(made.match, rule, persistence, _cluster(each))
+                yield made
+    total = sum(each.weight for each in backends)
+    taken = 0
+    for each in backends:
+        taken += each.weight
+        made = _route(rule, parts, port, (each,))
+        if persistence is not None and not each.problem:
+            route_extensions.begin_at(made, rule, persistence, _cluster(each))
+        if taken < total:
+            route_matches.millionths(made.match.runtime_fraction, taken, total)
+        yield made
 
 
 def _route(rule: RuleView, parts: Parts, port: int | None, backends: tuple[BackendView, ...]) -> Route:

@@ -10,12 +10,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
+from datetime import timedelta
 
 from envoy.packing import pack, type_url
 from envoy.seams import FilterOrder, HttpFilter
 from mesh.routes import Cors, Filter, SessionKind, SessionPersistence
 from mesh.rules import RuleView
-from pb.envoy.config.route.v3.route_components_pb2 import Route
+from pb.envoy.config.core.v3.base_pb2 import HeaderValueOption
+from pb.envoy.config.route.v3.route_components_pb2 import Route, RouteMatch
 from pb.envoy.extensions.filters.http.cors.v3.cors_pb2 import Cors as CorsFilter
 from pb.envoy.extensions.filters.http.cors.v3.cors_pb2 import CorsPolicy
 from pb.envoy.extensions.filters.http.stateful_session.v3.stateful_session_pb2 import (
@@ -75,12 +77,48 @@ def session_name(rule: RuleView, persistence: SessionPersistence) -> str:
     return f"session-{digest[:8]}"
 
 
+def by_cookie(rule: RuleView) -> SessionPersistence | None:
+    """How sessions of `rule` are kept, if that is by a cookie."""
+    found = rule.persistence
+    return None if found is None or found.kind is not SessionKind.COOKIE else found
+
+
+def began_at(match: RouteMatch, rule: RuleView, persistence: SessionPersistence, cluster: str) -> None:
+    """Narrow `match` to sessions that `begin_at` said to be at `cluster`."""
+    header = match.headers.add()
+    header.name = "cookie"
+    cookie = re.escape(_backend_cookie(rule, persistence, cluster))
+    header.string_match.safe_regex.regex = f"(.*; *)?{cookie}( *;.*)?"
+
+
+def begin_at(route: Route, rule: RuleView, persistence: SessionPersistence, cluster: str) -> None:
+    """Make the client say from now on that its session is at `cluster`: the session's own cookie names an endpoint, and
+    Envoy has chosen the cluster before it looks for that.
+    """
+    cookie = f"{_backend_cookie(rule, persistence, cluster)}; Path=/; HttpOnly"
+    lasts = _lasts(persistence)
+    if lasts is not None:
+        cookie += f"; Max-Age={int(lasts.total_seconds())}"
+    added = route.response_headers_to_add.add(append_action=HeaderValueOption.APPEND_IF_EXISTS_OR_ADD)
+    added.header.key = "set-cookie"
+    added.header.value = cookie.replace("%", "%%")  # `%` begins a command of Envoy's formatter
+
+
+def _backend_cookie(rule: RuleView, persistence: SessionPersistence, cluster: str) -> str:
+    return f"{session_name(rule, persistence)}-at={hashlib.sha256(cluster.encode()).hexdigest()[:8]}"
+
+
+def _lasts(persistence: SessionPersistence) -> timedelta | None:
+    return persistence.absolute_timeout if persistence.permanent else None
+
+
 def _cookie(rule: RuleView, persistence: SessionPersistence) -> CookieBasedSessionState:
     made = CookieBasedSessionState()
     made.cookie.name = session_name(rule, persistence)
     made.cookie.path = "/"
-    if persistence.permanent and persistence.absolute_timeout is not None:
-        made.cookie.ttl.FromTimedelta(persistence.absolute_timeout)
+    lasts = _lasts(persistence)
+    if lasts is not None:
+        made.cookie.ttl.FromTimedelta(lasts)
     return made
 
 

@@ -62,6 +62,7 @@ def test_numbers(rules: UInt32Rules, good: int, bad: int) -> None:
         (StringRules(well_known_regex=HTTP_HEADER_NAME), ":authority", "a b"),
         (StringRules(well_known_regex=HTTP_HEADER_VALUE), "a\tb", "a\x00b"),
         (StringRules(well_known_regex=HTTP_HEADER_NAME, strict=False), "a b", "a\nb"),
+        (StringRules(well_known_regex=HTTP_HEADER_NAME, strict=False), "", "a\rb"),
         (StringRules(well_known_regex=HTTP_HEADER_VALUE, strict=False), "", "\r"),
         (StringRules(ip=True), "::1", "host"),
         (StringRules(ipv4=True), "127.0.0.1", "::1"),

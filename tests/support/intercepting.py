@@ -73,8 +73,8 @@ async def sidecar(
     path = folder / f"{host.namespace}.json"
     socket = folder / f"{host.namespace[-6:]}.sock"
     path.write_text(json.dumps(_bootstrap(socket, dict(virtual or {}), dict(names or {}))))
-    command = (binaries.envoy(), "--config-path", str(path), "--disable-hot-restart", "--concurrency", "1")
-    command += ("--log-level", "warning")
+    command = [binaries.envoy(), "--config-path", str(path), "--disable-hot-restart", "--concurrency", "1"]
+    command += ["--log-level", "warning"]
     async with running(f"envoy-{host.namespace}", folder, *host.command(*command, user=ENVOY)) as process:
         made = Sidecar(host, AdminClient(socket=str(socket)))
         await eventually(lambda: _ready(made), "Envoy is live", process)

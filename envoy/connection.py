@@ -81,16 +81,19 @@ def api_listener(route: str) -> HttpConnectionManager:
     return manager
 
 
-def tcp_to(stat_prefix: str, *backends: tuple[str, int]) -> TcpProxy:
+def tcp_to(stat_prefix: str, *backends: tuple[str, int], parts: Parts = NOTHING) -> TcpProxy:
     """Bytes to and fro, to one of some clusters by weight. An idle connection stays: only its two ends know what silence means."""
-    proxy = TcpProxy(stat_prefix=stat_prefix)
+    proxy = TcpProxy.FromString(parts.tcp)
+    proxy.stat_prefix = stat_prefix
     if len(backends) == 1:
         proxy.cluster = backends[0][0]
     else:
         for cluster, weight in backends:
             proxy.weighted_clusters.clusters.add(name=cluster, weight=weight)
-    proxy.max_connect_attempts.value = CONNECT_ATTEMPTS
-    proxy.idle_timeout.SetInParent()  # zero is none; Envoy's default is an hour
+    if not proxy.HasField("max_connect_attempts"):
+        proxy.max_connect_attempts.value = CONNECT_ATTEMPTS
+    if not proxy.HasField("idle_timeout"):
+        proxy.idle_timeout.SetInParent()  # zero is none; Envoy's default is an hour
     return proxy
 
 

@@ -84,7 +84,7 @@ def _local(bind: str, local: LocalListener, seams: ListenerSeams) -> Listener:
             for each in local.backends
             if each.weight and not each.problem
         ] or [(names.cluster(local.service, local.port.port), 1)]
-        connection.tcp_chain(chain, connection.tcp_to(name, *backends), parts)
+        connection.tcp_chain(chain, connection.tcp_to(name, *backends, parts=parts), parts)
     return made
 
 
@@ -115,7 +115,7 @@ def _chain(chain: FilterChain, trust_domain: str, served: Served, seams: Listene
         connection.http_chain(chain, manager, parts)
     else:
         tls.downstream(chain.transport_socket, trust_domain=trust_domain)
-        connection.tcp_chain(chain, connection.tcp_to(cluster, (cluster, 1)), parts)
+        connection.tcp_chain(chain, connection.tcp_to(cluster, (cluster, 1), parts=parts), parts)
 
 
 def _listener(

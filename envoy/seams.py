@@ -65,7 +65,7 @@ class Parts:
     """What policies say of one thing. Each is a serialised message of which only what they say is set; empty says nothing.
 
     `cluster`: Cluster. `http`: HttpProtocolOptions of that cluster. `action`: RouteAction, for routes that lead to clusters.
-    `route`: Route, without match and action. `manager`: HttpConnectionManager. `listener`: Listener, of which only
+    `route`: Route, without match and action. `manager`: HttpConnectionManager. `tcp`: TcpProxy. `listener`: Listener, of which only
     `listener_filters` and `access_log` are taken. `network_filters`: serialised listener.v3.Filter, put before what handles a connection.
     """
 
@@ -74,6 +74,7 @@ class Parts:
     action: bytes = b""
     route: bytes = b""
     manager: bytes = b""
+    tcp: bytes = b""
     listener: bytes = b""
     network_filters: tuple[bytes, ...] = ()
     http_filters: tuple[HttpFilter, ...] = ()
@@ -92,6 +93,7 @@ class Parts:
             self.action + other.action,
             self.route + other.route,
             self.manager + other.manager,
+            self.tcp + other.tcp,
             self.listener + other.listener,
             (*self.network_filters, *other.network_filters),
             (*self.http_filters, *other.http_filters),

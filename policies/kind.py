@@ -28,7 +28,8 @@ class Side(Flag):
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """What an effect is rendered for. `side` is one; the port is that of the service where it is one port's.
+    """What an effect is rendered for. `side` is one; the port is that of the service where it is one port's. For what a sidecar handles,
+    `workload` and `identity` (a SPIFFE id) are those of its own workload.
 
     For a kind whose policies are a union, `policy` is the one, and `callers` the SPIFFE ids of those that it names (a prefix, ending in a slash,
     for a namespace); none means everyone.
@@ -38,6 +39,7 @@ class Where:
     trust_domain: str
     service: Key | None = None
     workload: Key | None = None
+    identity: str = ""
     port: int | None = None
     protocol: Protocol = Protocol.HTTP
     route: bool = False

@@ -75,9 +75,9 @@ class Weaver:
         if not state.policies.policies:
             return ListenerSeams(filters=filters)
         own = Place(workload.key.namespace, workload=workload.key)
-        outbound = self._parts(
-            state, own, Where(Side.CALLER, state.trust_domain, workload=workload.key), Side.LISTENER
-        )
+        identity = workload.identity(state.trust_domain).uri
+        calls = Where(Side.CALLER, state.trust_domain, workload=workload.key, identity=identity)
+        outbound = self._parts(state, own, calls, Side.LISTENER)
         chains: list[tuple[str, Parts]] = []
         for port in inbound.ports:
             for served in port.served:
@@ -86,6 +86,7 @@ class Weaver:
                     state.trust_domain,
                     served.service,
                     workload.key,
+                    identity,
                     served.port.port,
                     served.port.protocol,
                 )

@@ -96,6 +96,15 @@ class PolicyDocument(Envelope):
         """What is wrong with the kind's own fields together. Fields that others may give are not missed here: see `PolicyKind.check`."""
         return iter(())
 
+    def callers_not_told_apart(self) -> Iterator[Problem]:
+        """For kinds that the callee enforces on what is not one caller's alone."""
+        if self.targeting().from_:
+            yield Problem(
+                ("spec", "from"),
+                f"a {self.kind} holds for all callers: it cannot tell them apart",
+                "Remove from",
+            )
+
     def value(self, origin: tuple[str, ...]) -> Policy:
         targeting, own = self.targeting(), self.metadata.namespace
         return Policy(

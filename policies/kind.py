@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Flag, auto
 from typing import Any
@@ -58,8 +58,9 @@ class PolicyKind:
     """`fields` is the model of what policies say, `effect` what that does to the Envoy resources at one place.
 
     `filters` are the HTTP filters that the kind needs: disabled in every connection manager, enabled by routes. `levels`: what may be
-    targeted. `union`: policies of this kind all apply, each by itself, instead of being merged. `inline`: what the rule of a route says
-    itself, in the names of the kind's fields.
+    targeted. `union`: policies of this kind all apply, each by itself, instead of being merged. `join`: how what several of a union add
+    becomes one, where laying one after another would not do: of two configurations of a route for one filter only the last counts.
+    `inline`: what the rule of a route says itself, in the names of the kind's fields.
     """
 
     document: type[PolicyDocument]
@@ -69,6 +70,7 @@ class PolicyKind:
     filters: tuple[HttpFilter, ...] = ()
     levels: frozenset[Level] = ANYWHERE
     union: bool = False
+    join: Callable[[Sequence[Parts]], Parts] | None = None
     inline: Callable[[RuleView], dict[str, object]] | None = None
 
     @property

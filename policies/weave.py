@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-from envoy.route_extensions import CORS_FILTER, SESSION_FILTER
 from immutables import Map
 from pydantic import ValidationError
 
 from envoy import names
+from envoy.route_extensions import CORS_FILTER, SESSION_FILTER
 from envoy.seams import (
     NO_POLICIES,
     NOTHING,
@@ -110,9 +110,16 @@ class Weaver:
         for kind in self.kinds:
             if not kind.side & sides:
                 continue
-            for merged, callers in self._said(kind, state, place, facets, rule):
-                if merged.fields:
-                    found += self._effect(kind, merged, where, place, callers)
+            made = [
+                self._effect(kind, merged, where, place, callers)
+                for merged, callers in self._said(kind, state, place, facets, rule)
+                if merged.fields
+            ]
+            if kind.join is not None and len(made) > 1:
+                origin = dict.fromkeys(document for each in made for document in each.origin)
+                found += replace(kind.join(made), origin=tuple(origin))
+            else:
+                found = sum(made, found)
         return found
 
     def _said(
@@ -125,12 +132,17 @@ class Weaver:
     ) -> Iterator[tuple[Merged, tuple[str, ...]]]:
         """What is said at a place: once, merged; or for a kind whose policies are a union, each by itself with its callers' ids."""
         if kind.union:
-            for target in place.targets():
-                for each in state.policies.attached.get((kind.name, target), ()):
-                    yield (
-                        Merged(each.fields.set("policy", str(each.key)), Map(), each.origin),
-                        tuple(sorted(identities(state, each.callers))),
-                    )
+            # A policy that targets a place twice, as the mesh and as a service, still is one.
+            found = {
+                each.key: each
+                for target in place.targets()
+                for each in state.policies.attached.get((kind.name, target), ())
+            }
+            for each in found.values():
+                yield (
+                    Merged(each.fields.set("policy", str(each.key)), Map(), each.origin),
+                    tuple(sorted(identities(state, each.callers))) or _nobody(state, each.callers),
+                )
             return
         inline: tuple[Attachment, ...] = ()
         if rule is not None and kind.inline is not None:
@@ -149,7 +161,8 @@ class Weaver:
             if len(self._made) >= REMEMBERED:
                 self._made.clear()
             made = self._made[key] = _made(kind, merged.fields, where, callers)
-        subject = f"{kind.name} at {_named(place)}"
+        own = f" {merged.fields['policy']}" if kind.union else ""
+        subject = f"{kind.name}{own} at {_named(place)}"
         if isinstance(made, str):
             self.problems[subject] = f"{', '.join(merged.documents)}: left out: {made}"
             return NOTHING
@@ -199,6 +212,11 @@ def identities(state: MeshState, callers: Iterable[CallerRef]) -> Iterator[str]:
                 yield found.identity(state.trust_domain).uri
         else:
             yield prefix
+
+
+def _nobody(state: MeshState, callers: Iterable[CallerRef]) -> tuple[str, ...]:
+    """Where callers are named and none is there: an id that nobody has, for no id at all would mean everyone."""
+    return (f"spiffe://{state.trust_domain}/nobody",) if any(True for _ in callers) else ()
 
 
 def _named(place: Place) -> str:

@@ -93,12 +93,20 @@ def _alpn(protocol: Protocol) -> tuple[str, ...]:
 
 
 def _no_hidden_limits(cluster: Cluster) -> None:
-    """Envoy's defaults answer 503 beyond 1,024 requests at once, and retry 3 at once: limits are for policies to set."""
-    thresholds = cluster.circuit_breakers.thresholds
-    if not any(each.priority == RoutingPriority.DEFAULT for each in thresholds):
-        thresholds.add()
-    for limits in thresholds:
+    """Envoy's defaults answer 503 beyond 1,024 requests at once, and retry 3 at once: limits are for policies to set.
+
+    Several policies may have spoken of one priority; Envoy would take the first and leave the others.
+    """
+    said = {
+        priority: CircuitBreakers.Thresholds(priority=priority)
+        for priority in (RoutingPriority.DEFAULT, RoutingPriority.HIGH)
+    }
+    for each in cluster.circuit_breakers.thresholds:
+        said[each.priority].MergeFrom(each)
+    cluster.circuit_breakers.ClearField("thresholds")
+    for limits in said.values():
         _unlimited(limits)
+        cluster.circuit_breakers.thresholds.append(limits)
 
 
 def _unlimited(limits: CircuitBreakers.Thresholds) -> None:

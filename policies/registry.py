@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from documents.envelope import Kind
 from documents.kinds import KINDS as DOCUMENT_KINDS
-from policies import retry, timeout
+from policies import circuit_breaker, outlier_detection, retry, timeout
 from policies.kind import PolicyKind
 
 POLICIES: tuple[PolicyKind, ...] = (
+    circuit_breaker.KIND,
+    outlier_detection.KIND,
     timeout.KIND,
     retry.KIND,
 )

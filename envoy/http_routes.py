@@ -10,29 +10,37 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from envoy import names, route_actions, route_extensions, route_filters, route_matches
+from envoy.route_filters import Entrance
 from envoy.seams import Parts, ServiceSeams
-from mesh.routes import Cors, Filter, PathMatch, RequestRedirect, ValueKind, ValueMatch
+from mesh.routes import Cors, Filter, PathMatch, RequestRedirect, RouteKind, ValueKind, ValueMatch
 from mesh.rules import BackendView, Mirror, RuleView
 from pb.envoy.config.route.v3.route_components_pb2 import Route, RouteAction
 
 NO_BACKEND = "no backend: the status of the route says why\n"
+GRPC_UNAVAILABLE = 503
+"""What Envoy tells a gRPC client as UNAVAILABLE, as https://gateway-api.sigs.k8s.io/reference/spec/#grpcbackendref asks for;
+500 would be UNKNOWN (https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md)."""
 
 
-def routes(rules: tuple[RuleView, ...], seams: ServiceSeams, *, port: int | None = None) -> Iterator[Route]:
+def routes(
+    rules: tuple[RuleView, ...], seams: ServiceSeams, *, port: int | None = None, scheme: str = "http"
+) -> Iterator[Route]:
     """The routes of `rules`, in their order: the first that matches wins.
 
-    `port` is the one that requests come in by, where it is known: redirects may have to say it.
+    `port` is the one that requests come in by, where it is known, and `scheme` what they speak, `http` or `https`:
+    redirects may have to say it.
 
     A rule is one route, unless some of several backends are treated in ways of their own, or are none, or sessions stay
     with theirs: then each backend has a route, which takes its share by a fraction of the requests. Envoy draws one number
     for each request, so fractions are cumulative; the shares are exact to a millionth.
     """
+    entrance = Entrance(port, scheme)
     for rule in rules:
         parts = seams.rule((rule.route, rule.place))
         preflights = _preflights(rule)
         if preflights is not None:
-            yield from _rule(preflights, parts, port)
-        yield from _rule(rule, parts, port)
+            yield from _rule(preflights, parts, entrance)
+        yield from _rule(rule, parts, entrance)
 
 
 def route_name(rule: RuleView) -> str:
@@ -57,34 +65,34 @@ def _kind(value: str | None) -> ValueKind:
     return ValueKind.EXACT if value else ValueKind.REGEX
 
 
-def _rule(rule: RuleView, parts: Parts, port: int | None) -> Iterator[Route]:
+def _rule(rule: RuleView, parts: Parts, entrance: Entrance) -> Iterator[Route]:
     backends = tuple(each for each in rule.backends if each.weight > 0)
     if _redirect(rule.filters) is not None or all(each.problem for each in backends):
-        yield _route(rule, parts, port, ())
+        yield _route(rule, parts, entrance, ())
     elif len(backends) == 1 or not (
         route_extensions.by_cookie(rule) or any(each.problem or each.filters for each in backends)
     ):
-        yield _route(rule, parts, port, backends)
+        yield _route(rule, parts, entrance, backends)
     else:
-        yield from _split(rule, parts, port, backends)
+        yield from _split(rule, parts, entrance, backends)
 
 
 def _split(
-    rule: RuleView, parts: Parts, port: int | None, backends: tuple[BackendView, ...]
+    rule: RuleView, parts: Parts, entrance: Entrance, backends: tuple[BackendView, ...]
 ) -> Iterator[Route]:
     """A route for each backend, before which those of sessions that began there stand, whatever the share."""
     persistence = route_extensions.by_cookie(rule)
     if persistence is not None:
         for each in backends:
             if not each.problem:
-                made = _route(rule, parts, port, (each,))
+                made = _route(rule, parts, entrance, (each,))
                 route_extensions.began_at(made.match, rule, persistence, _cluster(each))
                 yield made
     total = sum(each.weight for each in backends)
     taken = 0
     for each in backends:
         taken += each.weight
-        made = _route(rule, parts, port, (each,))
+        made = _route(rule, parts, entrance, (each,))
         if persistence is not None and not each.problem:
             route_extensions.begin_at(made, rule, persistence, _cluster(each))
         if taken < total:
@@ -92,7 +100,7 @@ def _split(
         yield made
 
 
-def _route(rule: RuleView, parts: Parts, port: int | None, backends: tuple[BackendView, ...]) -> Route:
+def _route(rule: RuleView, parts: Parts, entrance: Entrance, backends: tuple[BackendView, ...]) -> Route:
     """To `backends`, which have filters, or are none, only where there is but one."""
     made = route_actions.start(parts, route_name(rule))
     route_matches.fill(made.match, rule.match)
@@ -103,9 +111,9 @@ def _route(rule: RuleView, parts: Parts, port: int | None, backends: tuple[Backe
     route_filters.change_headers(made, filters)
     redirect = _redirect(filters)
     if redirect is not None:
-        route_filters.redirect(made.redirect, redirect, path, port)
+        route_filters.redirect(made.redirect, redirect, path, entrance)
     elif all(each.problem for each in backends):
-        made.direct_response.status = 500
+        made.direct_response.status = GRPC_UNAVAILABLE if rule.route.kind == RouteKind.GRPC else 500
         made.direct_response.body.inline_string = NO_BACKEND
     else:
         _forward(route_actions.to_clusters(made, parts), rule, filters, path, backends)

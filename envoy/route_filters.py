@@ -54,8 +54,16 @@ def change_headers(route: Route, filters: Iterable[Filter]) -> None:
     response.write(route.response_headers_to_add, route.response_headers_to_remove)
 
 
-def redirect(made: RedirectAction, wanted: RequestRedirect, matched: PathMatch, port: int | None) -> None:
-    """Make `made` answer with `wanted`. `port` is where requests come in, in plain HTTP, if that is known.
+@dataclass(frozen=True, slots=True)
+class Entrance:
+    """Where requests come in: the port, None if that is not known, and what is spoken there, `http` or `https`."""
+
+    port: int | None = None
+    scheme: str = "http"
+
+
+def redirect(made: RedirectAction, wanted: RequestRedirect, matched: PathMatch, entrance: Entrance) -> None:
+    """Make `made` answer with `wanted`.
 
     The port in Location follows https://gateway-api.sigs.k8s.io/reference/spec/#httprequestredirectfilter: the given one; else
     the well-known one of the scheme, where one is given; else the one that the request came in by. Envoy by itself keeps
@@ -66,7 +74,7 @@ def redirect(made: RedirectAction, wanted: RequestRedirect, matched: PathMatch, 
         made.scheme_redirect = wanted.scheme
     if wanted.hostname is not None:
         made.host_redirect = wanted.hostname
-    found = _redirect_port(wanted, port)
+    found = _redirect_port(wanted, entrance)
     if found is not None:
         made.port_redirect = found
     if wanted.path is not None:
@@ -128,16 +136,18 @@ def _option(
     return made
 
 
-def _redirect_port(wanted: RequestRedirect, port: int | None) -> int | None:
-    """The port to put into Location; None leaves it to Envoy, see `redirect`."""
-    if wanted.port is not None:
-        same = WELL_KNOWN.get(wanted.scheme or "http") == wanted.port and wanted.hostname is not None
-        return None if same else wanted.port
-    if wanted.scheme is None:
-        return None if port in {None, WELL_KNOWN["http"]} else port
-    if wanted.hostname is not None or port == WELL_KNOWN["http"]:
-        return None  # no port in the authority, or `:80`, which Envoy drops when the scheme changes
-    return WELL_KNOWN.get(wanted.scheme)
+def _redirect_port(wanted: RequestRedirect, entrance: Entrance) -> int | None:
+    """The port to put into Location; None leaves it to Envoy, see `redirect`. The well-known one is better left out."""
+    port = wanted.port
+    if port is None:
+        port = WELL_KNOWN.get(wanted.scheme or "", entrance.port)
+    if port is None or port != WELL_KNOWN.get(wanted.scheme or entrance.scheme):
+        return port
+    if wanted.hostname is not None or entrance.port == WELL_KNOWN[entrance.scheme]:
+        return (
+            None  # no port in the authority, or the well-known one, which Envoy drops when the scheme changes
+        )
+    return port
 
 
 def _redirect_path(made: RedirectAction, wanted: PathRewrite, matched: PathMatch) -> None:

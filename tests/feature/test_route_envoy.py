@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -29,8 +30,9 @@ from mesh.routes import (
     ValueMatch,
 )
 from mesh.rules import Mirror, RuleView
+from mesh.targeting import RouteName
 from pb.envoy.config.route.v3.route_components_pb2 import Route
-from tests.support.route_envoy import a_backend, a_rule, front, prefix
+from tests.support.route_envoy import ROUTE, a_backend, a_rule, front, prefix
 
 
 def made(*rules: RuleView, port: int | None = None) -> list[Route]:
@@ -144,6 +146,8 @@ REDIRECTS: list[tuple[RequestRedirect, int | None, str, str]] = [
     (RequestRedirect(scheme="https"), 8080, "me:8080", "https://me:443/p?q=1"),
     (RequestRedirect(scheme="https", hostname="other"), 8080, "me:8080", "https://other/p?q=1"),
     (RequestRedirect(scheme="https", port=8443), 80, "me", "https://me:8443/p?q=1"),
+    (RequestRedirect(scheme="https", port=443), 80, "me", "https://me/p?q=1"),
+    (RequestRedirect(scheme="https"), None, "me:1", "https://me:443/p?q=1"),
     (RequestRedirect(scheme="https", hostname="other", port=443), 80, "me", "https://other/p?q=1"),
     (RequestRedirect(path=PathRewrite(RewriteKind.FULL, "/new")), None, "me:1", "http://me:1/new?q=1"),
 ]
@@ -244,6 +248,16 @@ async def test_weights_and_backends_that_are_not_there_have_their_shares(tmp_pat
         got = await get("/none")
         assert (got.status, got.body["text"]) == (500, http_routes.NO_BACKEND)
         assert (await get("/missing")).status == 503
+
+
+async def test_a_grpc_client_is_told_that_a_backend_is_unavailable(tmp_path: Path) -> None:
+    gone = replace(
+        a_rule(a_backend(problem="gone"), match=prefix("/s/")), route=RouteName("GRPCRoute", ROUTE.key)
+    )
+    async with front(tmp_path, made(gone), {}) as get:
+        for path, status in (("/s/m", "14"), ("/t/m", "12")):  # UNAVAILABLE, UNIMPLEMENTED
+            got = await get(path, "POST", [("content-type", "application/grpc")])
+            assert (got.status, got.headers["grpc-status"]) == (200, status)
 
 
 async def test_copies_go_to_mirrors_by_share_and_change_no_answer(tmp_path: Path) -> None:

@@ -102,6 +102,18 @@ def test_a_redirect_needs_no_backend_and_is_not_concerned_by_actions_of_policies
     assert made.typed_per_filter_config["f"].type_url == "t/x"
 
 
+@pytest.mark.parametrize(
+    ("port", "scheme", "location_port"),
+    [(443, "https", 0), (8443, "https", 8443), (80, "http", 0), (443, "http", 443)],
+)
+def test_a_redirect_says_the_port_that_requests_came_in_by_unless_it_is_well_known(
+    port: int, scheme: str, location_port: int
+) -> None:
+    rule = a_rule(filters=(RequestRedirect(hostname="other"),))
+    (made,) = http_routes.routes((rule,), NO_POLICIES, port=port, scheme=scheme)
+    assert made.redirect.port_redirect == location_port
+
+
 def test_policies_of_a_rule_are_those_of_its_place() -> None:
     action = RouteAction()
     action.timeout.seconds = 7

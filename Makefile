@@ -20,6 +20,7 @@ tools: venv ## Install what the tests need besides Python: Envoy, Consul, Redis,
 	@scripts/install/envoy.sh > /dev/null
 	@scripts/install/consul.sh > /dev/null
 	@scripts/install/redis.sh > /dev/null
+	@scripts/install/network.sh > /dev/null
 
 demo: venv ## Run a mesh of real Envoys on this machine; CHECK=1 sends requests once and exits 0 or 1
 	@scripts/install/envoy.sh > /dev/null

@@ -14,6 +14,7 @@ from envoy import connection
 from envoy.bootstrap import BootstrapInput, render
 from envoy.launcher import EnvoyProcess, LaunchOptions
 from envoy.packing import from_ads, listen_on
+from envoy.seams import NOTHING
 from pb.envoy.config.cluster.v3.cluster_pb2 import Cluster
 from pb.envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from pb.envoy.config.listener.v3.listener_pb2 import Listener
@@ -73,14 +74,14 @@ def by_host(port: int) -> Resource:
     """The listener of the mesh's own rendering: one port, a scope for each host."""
     made = Listener(name="outbound")
     listen_on(made.address, "127.0.0.1", port)
-    connection.http_chain(made.filter_chains.add(), connection.by_host_name(()))
+    connection.http_chain(made.filter_chains.add(), connection.by_host_name(NOTHING, ()))
     return resource(made)
 
 
 def by_route(name: str, port: int, route: str, address: str = "127.0.0.1") -> Resource:
     made = Listener(name=name)
     listen_on(made.address, address, port)
-    connection.http_chain(made.filter_chains.add(), connection.to_route(name, route, ()))
+    connection.http_chain(made.filter_chains.add(), connection.to_route(name, route, NOTHING, ()))
     return resource(made, origin=(f"listeners/{name}.yaml",))
 
 

@@ -6,6 +6,9 @@ https://www.envoyproxy.io/docs/envoy/v1.40.0/api-v3/config/route/v3/route_compon
 
 from __future__ import annotations
 
+import re
+from urllib.parse import quote
+
 from mesh.routes import Match, PathKind, PathMatch, ValueKind, ValueMatch
 from pb.envoy.config.core.v3.base_pb2 import RuntimeFractionalPercent
 from pb.envoy.config.route.v3.route_components_pb2 import RouteMatch
@@ -30,7 +33,7 @@ def fill(made: RouteMatch, match: Match) -> None:
     for each in match.query:
         parameter = made.query_parameters.add()
         parameter.name = each.name
-        _value(parameter.string_match, each)
+        _query(parameter.string_match, each)
 
 
 def millionths(made: RuntimeFractionalPercent, numerator: int, denominator: int) -> None:
@@ -56,3 +59,21 @@ def _value(made: StringMatcher, match: ValueMatch) -> None:
         made.safe_regex.regex = match.value
     else:
         made.exact = match.value
+
+
+def _query(made: StringMatcher, match: ValueMatch) -> None:
+    """Envoy compares what stands in the query, undecoded. So that `a b` is found as `a%20b` and `a+b`, each character of an exact
+    value that may need it is looked for encoded too (https://url.spec.whatwg.org/#urlencoded-serializing).
+    """
+    if match.kind is ValueKind.REGEX or quote(match.value, safe="") == match.value:
+        _value(made, match)
+    else:
+        made.safe_regex.regex = "".join(_encoded(each) for each in match.value)
+
+
+def _encoded(character: str) -> str:
+    quoted = quote(character, safe="")
+    if quoted == character:
+        return re.escape(character)
+    plus = r"|\+" if character == " " else ""
+    return f"(?:{re.escape(character)}|(?i:{quoted}){plus})"

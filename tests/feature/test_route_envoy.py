@@ -96,6 +96,7 @@ async def test_paths_methods_headers_and_queries_match_whole(tmp_path: Path) -> 
         to("d", prefix("/h", headers=(ValueMatch("x-one", "1"), ValueMatch("x-two", "v[0-9]", regex)))),
         to("e", prefix("/q", query=(ValueMatch("n", "[0-9]+", regex), ValueMatch("k", "v")))),
         to("f", prefix("/pkg.Service/")),
+        to("g", prefix("/encoded", query=(ValueMatch("n", "a b/ü"),))),
     )
     cases: list[tuple[str, str, list[tuple[str, str]], str | None]] = [
         ("GET", "/exact", [], "a"),
@@ -117,10 +118,13 @@ async def test_paths_methods_headers_and_queries_match_whole(tmp_path: Path) -> 
         ("GET", "/q?k=v&n=12x", [], None),
         ("GET", "/q?k=w&n=12", [], None),
         ("GET", "/q?n=12", [], None),
+        ("GET", "/encoded?n=a%20b%2f%C3%BC", [], "g"),
+        ("GET", "/encoded?n=a+b/%c3%bc", [], "g"),
+        ("GET", "/encoded?n=a-b/%c3%bc", [], None),
         ("POST", "/pkg.Service/Method", [], "f"),
         ("POST", "/pkg.Services/Method", [], None),
     ]
-    async with front(tmp_path, routes, dict.fromkeys("abcdef", 1)) as get:
+    async with front(tmp_path, routes, dict.fromkeys("abcdefg", 1)) as get:
         for method, path, headers, expected in cases:
             got = await get(path, method, headers)
             assert got.body.get("name") == (expected and f"{expected}-0"), (method, path, headers)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
@@ -203,7 +203,7 @@ def decide(question: Question, tallies: Sequence[Tally]) -> tuple[Status, ...]:
     )
 
 
-def counts(limits_and_used: Iterator[tuple[int, int]]) -> bool:
+def counts(limits_and_used: Iterable[tuple[int, int]]) -> bool:
     """Whether a request is counted at all: not if one of its limits was used up before it."""
     return all(used < limit for limit, used in limits_and_used)
 

@@ -66,7 +66,7 @@ async def test_the_limit_may_ride_in_the_proxys_own_configuration(tmp_path: Path
 
 async def test_three_proxies_share_one_limit_on_redis(tmp_path: Path) -> None:
     """Each proxy asks a replica of its own; the replicas share nothing but Redis. Accuracy promised: 5 %."""
-    limit, windows = 300, 3
+    limit, windows = 100, 3
     async with AsyncExitStack() as stack:
         redis = await stack.enter_async_context(redis_server(tmp_path))
         session = await stack.enter_async_context(aiohttp.ClientSession())

@@ -55,7 +55,7 @@ static_resources:
             typed_config:
               "@type": type.googleapis.com/envoy.extensions.filters.http.ratelimit.v3.RateLimit
               domain: mesh
-              timeout: 0.5s
+              timeout: 5s
               failure_mode_deny: true
               enable_x_ratelimit_headers: DRAFT_VERSION_03
               rate_limit_service:

@@ -4,10 +4,25 @@ from __future__ import annotations
 
 from documents.envelope import Kind
 from documents.kinds import KINDS as DOCUMENT_KINDS
-from policies import circuit_breaker, outlier_detection, retry, timeout
+from policies import (
+    buffering,
+    circuit_breaker,
+    compression,
+    concurrency,
+    connection_limit,
+    fault_injection,
+    outlier_detection,
+    retry,
+    timeout,
+)
 from policies.kind import PolicyKind
 
 POLICIES: tuple[PolicyKind, ...] = (
+    buffering.KIND,
+    compression.KIND,
+    concurrency.KIND,
+    connection_limit.KIND,
+    fault_injection.KIND,
     circuit_breaker.KIND,
     outlier_detection.KIND,
     timeout.KIND,

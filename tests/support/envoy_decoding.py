@@ -29,7 +29,10 @@ def differences(resource: Rendered) -> list[str]:
 
 def _second(type_url: str, body: bytes) -> Any:
     package, _, name = type_url.rpartition("/")[2].rpartition(".")
-    return getattr(importlib.import_module(f"{SECOND}.{package}"), name).parse(body)
+    module = importlib.import_module(f"{SECOND}.{package}")
+    # HTTPFault is HttpFault there.
+    (own,) = (each for each in dir(module) if each.lower() == name.lower())
+    return getattr(module, own).parse(body)
 
 
 def _messages(path: str, ours: Message, theirs: Any) -> Iterator[str]:

@@ -14,7 +14,9 @@ from mesh.views import ServiceView
 from pb.envoy.config.cluster.v3.circuit_breaker_pb2 import CircuitBreakers
 from pb.envoy.config.cluster.v3.cluster_pb2 import Cluster
 from pb.envoy.config.core.v3.base_pb2 import RoutingPriority
+from pb.envoy.config.core.v3.health_check_pb2 import HealthCheck
 from pb.envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
+from pb.envoy.type.v3.http_pb2 import CodecClientType
 
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 CONNECT_TIMEOUT = 5
@@ -52,6 +54,7 @@ def outbound(view: ServiceView, port: ServicePort, parts: Parts = NOTHING, subse
     plain.name = "plaintext"
     plain.match.SetInParent()  # an empty match takes every other endpoint
     tls.raw(plain.transport_socket)
+    _suitable_check(cluster, port.protocol)
     _no_hidden_limits(cluster)
     keepalive = cluster.upstream_connection_options.tcp_keepalive
     keepalive.keepalive_time.value = 60
@@ -90,6 +93,20 @@ def proxyless(view: ServiceView, port: ServicePort) -> Cluster:
 
 def _alpn(protocol: Protocol) -> tuple[str, ...]:
     return {"http": ("http/1.1",), "http2": ("h2",), "tcp": ()}[names.spoken(protocol)]
+
+
+def _suitable_check(cluster: Cluster, protocol: Protocol) -> None:
+    """Of the health checks that policies give, keep the first that a port of `protocol` can answer."""
+    suitable = [HealthCheck.FromString(each.SerializeToString()) for each in cluster.health_checks]
+    if protocol is not Protocol.GRPC:
+        suitable = [each for each in suitable if not each.HasField("grpc_health_check")]
+    if not protocol.is_http:
+        suitable = [each for each in suitable if not each.HasField("http_health_check")]
+    cluster.ClearField("health_checks")
+    for check in suitable[:1]:
+        if check.HasField("http_health_check") and protocol is not Protocol.HTTP:
+            check.http_health_check.codec_client_type = CodecClientType.HTTP2
+        cluster.health_checks.append(check)
 
 
 def _no_hidden_limits(cluster: Cluster) -> None:

@@ -54,17 +54,22 @@ def session(route: Route, rule: RuleView) -> None:
 
     Envoy knows no idle time of a session, nor an end of one whose cookie has none.
     """
-    if rule.persistence is None:
-        return
+    if rule.persistence is not None:
+        made = session_filter(rule.persistence, session_name(rule, rule.persistence))
+        pack(route.typed_per_filter_config[SESSION_FILTER.name], made)
+
+
+def session_filter(persistence: SessionPersistence, name: str, path: str = "/") -> StatefulSessionPerRoute:
+    """What a route says to `SESSION_FILTER`. `name` is the cookie's or header's, `path` the cookie's."""
     made = StatefulSessionPerRoute()
     state = made.stateful_session.session_state
-    if rule.persistence.kind is SessionKind.HEADER:
+    if persistence.kind is SessionKind.HEADER:
         state.name = HEADER_STATE
-        pack(state.typed_config, HeaderBasedSessionState(name=session_name(rule, rule.persistence)))
+        pack(state.typed_config, HeaderBasedSessionState(name=name))
     else:
         state.name = COOKIE_STATE
-        pack(state.typed_config, _cookie(rule, rule.persistence))
-    pack(route.typed_per_filter_config[SESSION_FILTER.name], made)
+        pack(state.typed_config, _cookie(persistence, name, path))
+    return made
 
 
 def session_name(rule: RuleView, persistence: SessionPersistence) -> str:
@@ -112,10 +117,10 @@ def _lasts(persistence: SessionPersistence) -> timedelta | None:
     return persistence.absolute_timeout if persistence.permanent else None
 
 
-def _cookie(rule: RuleView, persistence: SessionPersistence) -> CookieBasedSessionState:
+def _cookie(persistence: SessionPersistence, name: str, path: str) -> CookieBasedSessionState:
     made = CookieBasedSessionState()
-    made.cookie.name = session_name(rule, persistence)
-    made.cookie.path = "/"
+    made.cookie.name = name
+    made.cookie.path = path
     lasts = _lasts(persistence)
     if lasts is not None:
         made.cookie.ttl.FromTimedelta(lasts)

@@ -1,0 +1,47 @@
+"""ConnectionLimit: the connection that is one too many is closed, and the next one is taken when another ended."""
+
+from __future__ import annotations
+
+import contextlib
+
+from policies.connection_limit import EXAMPLE
+from tests.support.processes import eventually
+from tests.support.traffic.world import Traffic
+
+LIMIT = """
+apiVersion: meshwright.dev/v1alpha1
+kind: ConnectionLimit
+metadata: {name: tcp}
+spec: {targetRefs: [{kind: Service, name: tcp}], connections: 2}
+"""
+
+
+async def answered(traffic: Traffic) -> bool:
+    """Whether a new connection gets through to an application."""
+    try:
+        async with traffic.tcp("tcp/echo") as connection:
+            return (await connection.ask("ping")).startswith("tcp-")
+    except (OSError, EOFError):
+        return False
+
+
+async def test_connections_beyond_the_limit_are_closed(traffic: Traffic) -> None:
+    """Two workloads take two each."""
+    async with traffic.apply(LIMIT), contextlib.AsyncExitStack() as stack:
+        held = []
+        for _ in range(4):
+            connection = await stack.enter_async_context(traffic.tcp("tcp/echo"))
+            assert (await connection.ask("ping")).startswith("tcp-")
+            held.append(connection)
+        assert not await answered(traffic)
+        for connection in held:
+            assert (await connection.ask("still")).endswith("still"), (
+                "those that were there are not disturbed"
+            )
+        await stack.aclose()
+        await eventually(lambda: answered(traffic), "a place is free again")
+
+
+async def test_the_example(traffic: Traffic) -> None:
+    async with traffic.apply(EXAMPLE.replace("name: db", "name: tcp")):
+        assert await answered(traffic)

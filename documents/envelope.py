@@ -9,13 +9,13 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Protocol, cast
+from typing import Annotated, Protocol
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
-from documents.reading import Path
+from documents.reading import Path, show
 from mesh.errors import MeshError
 from mesh.names import DEFAULT_NAMESPACE, DNS_LABEL, Key, check_label
 
@@ -143,7 +143,8 @@ def repeated(path: Path, field: str, values: Iterable[object], what: str) -> Ite
         first = seen.setdefault(value, place)
         if first != place:
             where: Path = (*path, place, field) if field else (*path, place)
-            shown = ".".join(cast("str", step) for step in path[1:])
             yield Problem(
-                where, f"{what} {value} is already that of {shown}[{first}]", f"Give each its own {what}"
+                where,
+                f"{what} {value} is already that of {show(path[1:])}[{first}]",
+                f"Give each its own {what}",
             )

@@ -54,7 +54,8 @@ def _said(error: ErrorDetails, path: Path, model: type[BaseModel]) -> tuple[str,
         case "less_than_equal":
             return f"{_shown(given)} is too large", f"Use {context['le']} or less"
         case "too_short":
-            return "the list is empty", f"Give at least {context['min_length']}"
+            what = "list" if isinstance(given, list) else "mapping"
+            return f"the {what} is empty", f"Give at least {context['min_length']}"
         case "too_long":
             return f"{context['actual_length']} are given", f"Give at most {context['max_length']}"
         case "string_too_short":

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from documents.envelope import Envelope, Part, Problem, ServiceName, repeated
+from documents.envelope import Envelope, Name, Part, Problem, repeated
 from documents.gateway_api.common import (
     CORE_GROUPS,
     OWN_GROUP,
@@ -29,7 +29,7 @@ _URI = re.compile(r"[^:/?#]+:(?://[^/?#]*)?[^?#]*(?:\?[^#]*)?(?:#.*)?")
 class TlsTargetSpec(Part):
     group: str = Field("", description='"" for a Service, meshwright.dev for an ExternalService.')
     kind: Literal["Service", "ExternalService"] = "Service"
-    name: ServiceName
+    name: Name
     section_name: SectionName | None = Field(None, description="A port by its name; by default all.")
 
     def problems(self, at: Path) -> Iterator[Problem]:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, WithJsonSchema
 
-from documents.envelope import API_VERSION, Namespace, Part, Port, Problem, ServiceName, repeated, wrong
+from documents.envelope import API_VERSION, Name, Namespace, Part, Port, Problem, repeated, wrong
 from documents.reading import Path, show
 from mesh.gateways import ObjectRef
 from mesh.names import Key
@@ -42,8 +42,11 @@ def _hostname(text: str) -> str:
 
 def precise_hostname(text: str) -> str:
     """`text` if it is a host name without a wildcard, as the API's PreciseHostname; raises what a validator raises."""
-    if text.startswith("*"):
-        raise wrong(f"host name {text!r} has a wildcard", "Use one whole name here")
+    if "*" in text:
+        raise wrong(
+            f"{text!r} has a wildcard where none can be",
+            "Use a whole name; where wildcards are allowed they are '*.' in front",
+        )
     try:
         ipaddress.ip_address(text)
     except ValueError:
@@ -103,7 +106,7 @@ class ParentReference(Part):
     group: str | None = Field(None, description='"" for a Service; for a Gateway it may be left out.')
     kind: Literal["Service", "Gateway"] = Field("Gateway", description="Service or Gateway.")
     namespace: Namespace | None = Field(None, description="By default the route's own.")
-    name: ServiceName
+    name: Name
     section_name: SectionName | None = Field(
         None, description="A listener of the gateway, or a port of the service, by its name."
     )
@@ -129,7 +132,7 @@ class BackendReference(Part):
     namespace: Namespace | None = Field(
         None, description="By default the route's own. Routes of a gateway need a ReferenceGrant for another."
     )
-    name: ServiceName
+    name: Name
     port: Port | None = Field(None, description="A port of the service. A Service needs one.")
 
     def problems(self, at: Path) -> Iterator[Problem]:
@@ -158,7 +161,7 @@ class SecretReference(Part):
     group: str = ""
     kind: Literal["Secret"] = "Secret"
     namespace: Namespace | None = Field(None, description="Another than its own needs a ReferenceGrant.")
-    name: ServiceName
+    name: Name
 
     def problems(self, at: Path) -> Iterator[Problem]:
         if self.group not in CORE_GROUPS:
@@ -173,7 +176,7 @@ class AuthorityReference(Part):
 
     group: str = ""
     kind: Literal["ConfigMap", "Secret"]
-    name: ServiceName
+    name: Name
 
     def problems(self, at: Path) -> Iterator[Problem]:
         if self.group not in CORE_GROUPS:

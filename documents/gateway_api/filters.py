@@ -335,7 +335,7 @@ def backend_filter_problems(at: Path, filters: Sequence[FilterSpec]) -> Iterator
         moves_path = (
             isinstance(each, HttpFilterSpec) and each.url_rewrite is not None and each.url_rewrite.path
         )
-        if each.type in {"RequestRedirect", "RequestMirror", "CORS"} or moves_path:
+        if each.type in {"RequestRedirect", "CORS"} or moves_path:
             what = "a rewrite of the path" if moves_path else each.type
             yield Problem(
                 (*at, place),

@@ -57,9 +57,7 @@ class GrpcMethodSpec(Part):
             )
             return
         if self.type is ValueKind.REGEX:
-            found = flaw(self._expression())
-            if found is not None:
-                yield Problem(at, *found)
+            yield from self._flaws(at)
             return
         if self.service and not _SERVICE.fullmatch(self.service):
             yield Problem(
@@ -73,6 +71,18 @@ class GrpcMethodSpec(Part):
                 f"{self.method!r} is not the name of a gRPC method",
                 "Use letters, digits and '_', as SayHello",
             )
+
+    def _flaws(self, at: Path) -> Iterator[Problem]:
+        """Each by itself, that neither reaches out of its part of the path; then the whole, for its size."""
+        flawed = False
+        for field, expression in (("service", self.service), ("method", self.method)):
+            found = flaw(expression) if expression else None
+            if found is not None:
+                flawed = True
+                yield Problem((*at, field), *found)
+        whole = None if flawed else flaw(self._expression())
+        if whole is not None:
+            yield Problem(at, *whole)
 
     def matched(self) -> PathMatch:
         if self.type is ValueKind.REGEX or not self.service:

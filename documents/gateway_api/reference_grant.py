@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from documents.envelope import Envelope, Namespace, Part, Problem, ServiceName
+from documents.envelope import Envelope, Name, Namespace, Part, Problem
 from documents.gateway_api.common import CORE_GROUPS, GROUP, OWN_GROUP, group_problem
 from mesh.gateways import GrantFrom, GrantTo, ReferenceGrant
 
@@ -21,7 +21,7 @@ class GrantFromSpec(Part):
 class GrantToSpec(Part):
     group: str = Field(description='"" for a Service and for what holds certificates.')
     kind: Literal["Service", "ServiceSubset", "ExternalService", "Secret", "ConfigMap"]
-    name: ServiceName | None = Field(None, description="By default all of that kind.")
+    name: Name | None = Field(None, description="By default all of that kind.")
 
 
 class ReferenceGrantSpec(Part):

@@ -66,6 +66,11 @@ class Metrics:
         self.scopes = Gauge(
             "meshwright_scopes", "Different views of the mesh that proxies have.", registry=registry
         )
+        self.policies_left_out = Gauge(
+            "meshwright_policies_left_out",
+            "Places at which a policy has no effect because of what is wrong with it there; status says which and why.",
+            registry=registry,
+        )
         self.renderings = Gauge(
             "meshwright_renderings", "Renderings made since the start.", registry=registry
         )

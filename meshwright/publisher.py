@@ -25,6 +25,7 @@ from mesh.views import (
 )
 from mesh.workload import Workload
 from meshwright.scopes import Local, Outbound, Proxyless, Scope, Scopes, Secrets, Undiscovered
+from meshwright.sizes import ScopeSize, scope_sizes
 from policies.weave import Weaver
 from xds.cache import ScopeChange
 from xds.resource import Name, Resource, encode
@@ -55,12 +56,12 @@ class Publisher:
     """Holds which scopes are in use and what each contains.
 
     `problems` says, for each service or workload whose rendering Envoy would refuse, why: its last good resources
-    stay in force.
+    stay in force. Of a policy that cannot be rendered somewhere, it says why it is left out there.
     """
 
     def __init__(self, state: MeshState, renderer: Renderer, weaver: Weaver | None = None) -> None:
         self.state = state
-        self.problems: dict[str, str] = {}
+        self._problems: dict[str, str] = {}
         self._renderer = renderer
         self._weaver = weaver or Weaver()
         self._attached: dict[str, Attached] = {}
@@ -71,6 +72,26 @@ class Publisher:
         self._idle_since: dict[Scope, float] = {}
         # As long as a scope holds the resource, equal renderings share it.
         self._encoded: WeakValueDictionary[Rendered, Resource] = WeakValueDictionary()
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """What is not sent, or left out, and why: by service, workload, or the place that a policy concerns."""
+        return {**self._problems, **self._weaver.problems}
+
+    @property
+    def policies_left_out(self) -> int:
+        """At how many places a policy has no effect because of what is wrong with it there."""
+        return len(self._weaver.problems)
+
+    def sizes(self) -> dict[str, ScopeSize]:
+        """What each client sees of the mesh, by its id."""
+        sizes = scope_sizes(self._contents, len(self.state.services))
+        return {
+            client: sizes[scope]
+            for client, attached in self._attached.items()
+            for scope in attached.scopes
+            if scope in sizes
+        }
 
     # What the pipeline says
 
@@ -239,7 +260,7 @@ class Publisher:
             before = contents.get(key, {})
             if key not in self.state.services:
                 after: dict[Name, Resource] | None = {}
-                self.problems.pop(f"service {key}", None)
+                self._problems.pop(f"service {key}", None)
             elif key in changes.services or key not in contents:
                 after = self._service(scope, key)
             else:
@@ -284,7 +305,7 @@ class Publisher:
         try:
             rendered = tuple(render())
         except Exception as error:  # noqa: BLE001 (one service that cannot be rendered must not end the mesh's control plane)
-            self.problems[subject] = f"it cannot be rendered: {type(error).__name__}: {error}"
+            self._problems[subject] = f"it cannot be rendered: {type(error).__name__}: {error}"
             return None
         made: dict[Name, Resource] = {}
         # Make before break: who is sent to a cluster is told of it when the cluster and its endpoints were acknowledged.
@@ -293,11 +314,11 @@ class Publisher:
         )
         for each in rendered:
             if each.problem is not None:
-                self.problems[subject] = each.problem
+                self._problems[subject] = each.problem
                 return None
             needs = clusters if each.type_url in {ROUTE, SCOPED_ROUTE, LISTENER} else ()
             made[each.type_url, each.name] = self._resource(each, each.origin, needs)
-        self.problems.pop(subject, None)
+        self._problems.pop(subject, None)
         return made
 
     def _resource(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import dataclasses
 import difflib
 import importlib.metadata
 import json
@@ -28,11 +29,13 @@ from meshwright.keeper import SecretKeeper
 from meshwright.metrics import Metrics
 from meshwright.pipeline import Pipeline
 from meshwright.publisher import Publisher, client_ids
+from meshwright.sizes import ScopeSize
 from meshwright.status import (
     HoldStatus,
     Listing,
     ProxyStatus,
     Refusal,
+    Sees,
     ServiceListing,
     SourceState,
     Status,
@@ -78,6 +81,7 @@ class Reports:
     def status(self) -> Status:
         now, state = time.monotonic(), self.pipeline.state
         sources, clients = self.discovery.status(), self.xds.clients()
+        sizes = self.publisher.sizes()
         several = {name for name, count in Counter(each.id for each in clients).items() if count > 1}
         return Status(
             version=version(),
@@ -85,7 +89,7 @@ class Reports:
             ready=self.xds.cache.is_open,
             services=len(state.services),
             workloads=len(state.workloads),
-            proxies=tuple(self._proxy(each, now, several) for each in clients),
+            proxies=tuple(self._proxy(each, now, several, sizes) for each in clients),
             sources=tuple(
                 SourceState(
                     source=each.name,
@@ -169,6 +173,7 @@ class Reports:
         self.metrics.workloads.set(len(state.workloads))
         self.metrics.scopes.set(self.publisher.scopes_in_use())
         self.metrics.renderings.set(self.renderer.renderings.total())
+        self.metrics.policies_left_out.set(self.publisher.policies_left_out)
         for each in self.discovery.status():
             self.metrics.source_up.labels(each.name).set(each.state is Supervised.LIVE)
             self.metrics.source_held.labels(each.name).set(sum(hold.endpoints for hold in each.holds))
@@ -176,7 +181,10 @@ class Reports:
         for kind, when in self._expiries():
             self.metrics.expiry.labels(kind).set(when.timestamp())
 
-    def _proxy(self, client: ClientStatus, now: float, several: set[str]) -> ProxyStatus:
+    def _proxy(
+        self, client: ClientStatus, now: float, several: set[str], sizes: dict[str, ScopeSize]
+    ) -> ProxyStatus:
+        size = sizes.get(client.id)
         return ProxyStatus(
             proxy=client.id,
             state="waiting" if client.waiting else "connected",
@@ -185,6 +193,7 @@ class Reports:
             protocol=client.protocol,
             connected_for=now - client.connected_at,
             note=self._note(client, several),
+            sees=None if size is None else Sees(**dataclasses.asdict(size)),
             types=tuple(
                 TypeStatus(
                     type=short_name(each.type_url),

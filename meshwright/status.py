@@ -35,8 +35,21 @@ class TypeStatus(Shape):
     refused: Refusal | None
 
 
+class Sees(Shape):
+    """How much of the mesh a proxy is given. Sizes are bytes of configuration; memory is Envoy's for clusters, in bytes, about."""
+
+    services: int
+    of_services: int
+    size: int
+    of_size: int
+    memory: int
+    of_memory: int
+
+
 class ProxyStatus(Shape):
-    """A proxy. `state`: connected, or waiting (no source has named its workload yet). `note`: what is odd about it."""
+    """A proxy. `state`: connected, or waiting (no source has named its workload yet). `note`: what is odd about it. `sees`: None while it
+    waits, and for what is no caller.
+    """
 
     proxy: str
     state: str
@@ -46,6 +59,7 @@ class ProxyStatus(Shape):
     connected_for: float
     types: tuple[TypeStatus, ...]
     note: str
+    sees: Sees | None = None
 
 
 class ServiceListing(Shape):

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ca.tokens import TokenRecord
-from meshwright.status import ProxyStatus, ServiceListing, Status, WorkloadListing
+from meshwright.status import ProxyStatus, Sees, ServiceListing, Status, WorkloadListing
 
 WIDE = 240
 """Columns where nobody looks: a pipe or a file has no width."""
@@ -47,10 +47,10 @@ def show_status(status: Status, release: str, console: Console | None = None) ->
     console.print()
     if status.proxies:
         rows = [
-            (each.proxy, _state(each), age(each.connected_for), each.protocol, each.agent)
+            (each.proxy, _state(each), age(each.connected_for), each.protocol, each.agent, _sees(each.sees))
             for each in status.proxies
         ]
-        _table(console, ("proxy", "state", "connected for", "protocol", "agent"), rows)
+        _table(console, ("proxy", "state", "connected for", "protocol", "agent", "sees"), rows)
     else:
         console.print("no proxy is connected")
     ends = ", ".join(f"{kind} {when}" for kind, when in status.certificates.items())
@@ -116,6 +116,22 @@ def _state(proxy: ProxyStatus) -> str:
     parts = [f"refused {', '.join(refused)}"] if refused else []
     parts += [f"behind in {', '.join(behind)}"] if behind else []
     return "; ".join(parts) or "in sync"
+
+
+def _sees(sees: Sees | None) -> str:
+    """`3 of 500 services: 7 kB, 0.2 MB of memory, instead of 1.2 MB, 28 MB`; `everything` for all."""
+    if sees is None:
+        return ""
+    if sees.services >= sees.of_services:
+        return f"everything: {_bytes(sees.size)}"
+    return (
+        f"{sees.services} of {sees.of_services} services: {_bytes(sees.size)}, {_bytes(sees.memory)} of memory, "
+        f"instead of {_bytes(sees.of_size)}, {_bytes(sees.of_memory)}"
+    )
+
+
+def _bytes(number: int) -> str:
+    return f"{number / 1e6:.1f} MB" if number >= 100_000 else f"{max(number, 0) / 1e3:.0f} kB"
 
 
 def show_services(services: Sequence[ServiceListing], console: Console | None = None) -> None:

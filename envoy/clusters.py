@@ -79,12 +79,12 @@ def inbound(app_port: int, protocol: Protocol, parts: Parts = NOTHING) -> Cluste
     return cluster
 
 
-def proxyless(view: ServiceView, port: ServicePort) -> Cluster:
-    """The same port for gRPC clients that speak xDS themselves.
+def proxyless(view: ServiceView, port: ServicePort, subset: str = "") -> Cluster:
+    """The same for gRPC clients that speak xDS themselves.
 
     They refuse `transport_socket_matches` and take ROUND_ROBIN and RING_HASH for granted, no more (gRFC A27, A29, A42).
     """
-    cluster = Cluster(name=names.cluster(view.key, port.port), type=Cluster.EDS)
+    cluster = Cluster(name=names.cluster(view.key, port.port, subset), type=Cluster.EDS)
     cluster.lb_policy = Cluster.ROUND_ROBIN
     cluster.connect_timeout.seconds = CONNECT_TIMEOUT
     from_ads(cluster.eds_cluster_config.eds_config)

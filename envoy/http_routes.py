@@ -70,7 +70,8 @@ def _rule(rule: RuleView, parts: Parts, entrance: Entrance) -> Iterator[Route]:
     if _redirect(rule.filters) is not None or all(each.problem for each in backends):
         yield _route(rule, parts, entrance, ())
     elif len(backends) == 1 or not (
-        route_extensions.by_cookie(rule) or any(each.problem or each.filters for each in backends)
+        route_extensions.by_cookie(rule)
+        or any(each.problem or each.filters or each.mirrors for each in backends)
     ):
         yield _route(rule, parts, entrance, backends)
     else:
@@ -101,7 +102,7 @@ def _split(
 
 
 def _route(rule: RuleView, parts: Parts, entrance: Entrance, backends: tuple[BackendView, ...]) -> Route:
-    """To `backends`, which have filters, or are none, only where there is but one."""
+    """To `backends`, which have filters or mirrors, or are none, only where there is but one."""
     made = route_actions.start(parts, route_name(rule))
     route_matches.fill(made.match, rule.match)
     path = rule.match.path or route_matches.EVERY_PATH
@@ -137,7 +138,7 @@ def _forward(
             added.name = _cluster(each)
             added.weight.value = each.weight
     route_filters.rewrite(action, filters, path)
-    for mirror in rule.mirrors:
+    for mirror in (*rule.mirrors, *(backends[0].mirrors if len(backends) == 1 else ())):
         if not mirror.backend.problem:
             _mirror(action, mirror)
 

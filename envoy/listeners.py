@@ -79,13 +79,21 @@ def _local(bind: str, local: LocalListener, seams: ListenerSeams) -> Listener:
         route = names.port_route(local.service, local.port.port)
         connection.http_chain(chain, connection.to_route(name, route, parts, seams.filters), parts)
     else:
-        backends = [
-            (names.cluster(each.service, each.port, each.subset), each.weight)
-            for each in local.backends
-            if each.weight and not each.problem
-        ] or [(names.cluster(local.service, local.port.port), 1)]
-        connection.tcp_chain(chain, connection.tcp_to(name, *backends, parts=parts), parts)
+        connection.tcp_chain(chain, connection.tcp_to(name, *_backends(local), parts=parts), parts)
     return made
+
+
+def _backends(local: LocalListener) -> tuple[tuple[str, int], ...]:
+    """Clusters and weights. The share of a backend that is not there is refused
+    (https://gateway-api.sigs.k8s.io/reference/spec/#tcprouterule).
+    """
+    if not local.backends:
+        return ((names.cluster(local.service, local.port.port), 1),)
+    return tuple(
+        (names.NOWHERE if each.problem else names.cluster(each.service, each.port, each.subset), each.weight)
+        for each in local.backends
+        if each.weight
+    ) or ((names.NOWHERE, 1),)
 
 
 def _inbound(view: InboundView, port: InboundPort, seams: ListenerSeams) -> Listener:

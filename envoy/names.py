@@ -24,6 +24,9 @@ CONTROL_PLANE = "control-plane"
 LOCAL_CLUSTER = "local"
 """The bootstrap's cluster of the proxy's own service, for zone-aware routing."""
 
+NOWHERE = "nowhere"
+"""A cluster that there never is: whoever is sent there is refused."""
+
 
 def cluster(service: Key, port: int, subset: str = "") -> str:
     """Also the name of its ClusterLoadAssignment. `subset` is the name of a ServiceSubset document of the service."""

@@ -14,6 +14,7 @@ from envoy.check import check
 from envoy.endpoints import load_assignment, reachable_without_sidecar
 from envoy.errors import EnvoyError
 from envoy.seams import NO_LISTENER_POLICIES, NO_POLICIES, ExtraResource, ListenerSeams, ServiceSeams
+from mesh.routes import RouteKind
 from mesh.views import EndpointsView, InboundView, OutboundListenersView, ScopeView, ServiceView
 
 CACHE_BYTES = 64 * 1024 * 1024
@@ -175,10 +176,19 @@ def _inbound(view: InboundView, seams: ListenerSeams) -> tuple[Rendered, ...]:
 
 
 def _proxyless(view: ServiceView, caller_namespace: str) -> Iterator[Message]:
+    """Of routes, GRPCRoutes alone: such a client takes no other matches than those have, and no filter it does not know
+    (gRFC A28, A39).
+    """
     for port in view.ports:
         if port.protocol.is_http:
-            yield clusters.proxyless(view, port)
-    yield from routes.by_port(view, NO_POLICIES)
+            for subset in ("", *(each.name for each in view.subsets)):
+                yield clusters.proxyless(view, port, subset)
+    followed = tuple(
+        (port, tuple(replace(rule, persistence=None) for rule in rules))
+        for port, rules in view.routes
+        if all(rule.route.kind == RouteKind.GRPC for rule in rules)
+    )
+    yield from routes.by_port(replace(view, routes=followed), NO_POLICIES)
     yield from listeners.api(view, caller_namespace)
 
 

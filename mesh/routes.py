@@ -228,9 +228,9 @@ class Timeouts:
 class Retry:
     """`codes` are statuses of the backend after which a request is tried again, at most `attempts` times more.
 
-    Whatever the codes, one whose connection could not be made, or that was refused before it was processed, is tried
-    again; one that may have been processed (a reset after it was sent) is not (HTTPRouteRetry). `attempts` None
-    leaves their number to defaults; zero means no retries. `backoff` is the base interval between tries.
+    Whatever the codes, one that had no answer (no connection, refused, reset, a try that took too long) is tried again
+    (HTTPRouteRetry). `attempts` None leaves their number to defaults; zero means no retries. `backoff` is the base
+    interval between tries.
     """
 
     codes: tuple[int, ...] = ()

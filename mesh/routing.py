@@ -13,16 +13,19 @@ from typing import TYPE_CHECKING, TypeVar
 
 from immutables import Map
 
+from mesh.attachment import SPOKEN
 from mesh.gateways import ReferenceGrant
 from mesh.names import Key
 from mesh.precedence import in_order, prevailing
 from mesh.routes import (
     Backend,
     BackendKind,
+    Filter,
     ParentKind,
     RequestMirror,
+    RequestRedirect,
     Route,
-    RouteKind,
+    Rule,
     Subset,
 )
 from mesh.rules import BackendView, Mirror, RuleView
@@ -34,8 +37,6 @@ if TYPE_CHECKING:
 
 K = TypeVar("K", Key, str)
 V = TypeVar("V", bound=Route | Subset | ReferenceGrant)
-KINDS_OF_HTTP = frozenset({RouteKind.GRPC, RouteKind.HTTP})
-KINDS_OF_TCP = frozenset({RouteKind.TLS, RouteKind.TCP})
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +135,9 @@ def port_rules(
     found = []
     for port in state.services[service].ports:
         if port.protocol.is_http:
-            routes = attached(state, service, port, caller_namespace, KINDS_OF_HTTP)
+            routes = attached(state, service, port, caller_namespace)
             if routes:
-                found.append((port.port, tuple(rule_views(state, routes))))
+                found.append((port.port, tuple(rule_views(state, routes, service, port))))
     return tuple(found)
 
 
@@ -146,20 +147,19 @@ def tcp_backends(
     """Where connections to a TCP port go, if a route says so: the first rule of the oldest one, for there is nothing to match."""
     if service not in state.routing.attached:
         return ()
-    for route in attached(state, service, port, caller_namespace, KINDS_OF_TCP):
+    for route in attached(state, service, port, caller_namespace):
         for rule in route.rules:
-            return tuple(backend_view(state, route, each) for each in rule.backends)
+            return tuple(backend_view(state, route, each, service) for each in rule.backends)
     return ()
 
 
-def attached(
-    state: MeshState, service: Key, port: ServicePort, caller_namespace: str, kinds: frozenset[RouteKind]
-) -> tuple[Route, ...]:
-    """The routes that callers of a namespace follow on one port."""
+def attached(state: MeshState, service: Key, port: ServicePort, caller_namespace: str) -> tuple[Route, ...]:
+    """The routes that callers of a namespace follow on one port: of what it speaks, and of one kind."""
     here = [
         route
         for route in state.routing.attached.get(service, ())
-        if any(
+        if port.protocol in SPOKEN[route.kind]
+        and any(
             each.kind is ParentKind.SERVICE
             and each.key == service
             and each.port in {None, port.port}
@@ -168,29 +168,24 @@ def attached(
         )
     ]
     own = [each for each in here if each.key.namespace == caller_namespace != service.namespace]
-    if not own:
-        own = [each for each in here if each.key.namespace == service.namespace]
-    return prevailing(each for each in own if each.kind in kinds)
+    return prevailing(own or (each for each in here if each.key.namespace == service.namespace))
 
 
-def rule_views(state: MeshState, routes: Iterable[Route]) -> Iterator[RuleView]:
-    """One for each match of each rule, by precedence."""
+def rule_views(
+    state: MeshState, routes: Iterable[Route], service: Key, port: ServicePort
+) -> Iterator[RuleView]:
+    """One for each match of each rule, by precedence, of routes attached to a port of `service`."""
     for route, place, index in in_order(tuple(routes)):
         rule = route.rules[place]
         yield RuleView(
             route=RouteName(route.kind.value, route.key),
             place=place,
             match=rule.matches[index],
-            backends=tuple(backend_view(state, route, each) for each in rule.backends),
-            filters=tuple(each for each in rule.filters if not isinstance(each, RequestMirror)),
-            mirrors=tuple(
-                Mirror(
-                    backend_view(state, route, each.backend),
-                    (each.share.numerator, each.share.denominator) if each.share else (100, 100),
-                )
-                for each in rule.filters
-                if isinstance(each, RequestMirror)
+            backends=tuple(
+                backend_view(state, route, each, service) for each in _backends(rule, service, port)
             ),
+            filters=_staying(rule.filters),
+            mirrors=_mirrors(state, route, rule.filters, service),
             timeouts=rule.timeouts,
             retry=rule.retry,
             persistence=rule.persistence,
@@ -199,13 +194,38 @@ def rule_views(state: MeshState, routes: Iterable[Route]) -> Iterator[RuleView]:
         )
 
 
-def backend_view(state: MeshState, route: Route, backend: Backend) -> BackendView:
-    """Where `backend` of `route` is, or why it is nowhere."""
+def _backends(rule: Rule, service: Key, port: ServicePort) -> tuple[Backend, ...]:
+    """Those of the rule. One without any changes or limits what would happen without it: requests go to the parent itself."""
+    if rule.backends or any(isinstance(each, RequestRedirect) for each in rule.filters):
+        return rule.backends
+    return (Backend(BackendKind.SERVICE, service, port.port),)
+
+
+def _staying(filters: tuple[Filter, ...]) -> tuple[Filter, ...]:
+    """Those that send nothing elsewhere."""
+    return tuple(each for each in filters if not isinstance(each, RequestMirror))
+
+
+def _mirrors(
+    state: MeshState, route: Route, filters: tuple[Filter, ...], parent: Key | None
+) -> tuple[Mirror, ...]:
+    return tuple(
+        Mirror(
+            backend_view(state, route, each.backend, parent),
+            (each.share.numerator, each.share.denominator) if each.share else (100, 100),
+        )
+        for each in filters
+        if isinstance(each, RequestMirror)
+    )
+
+
+def backend_view(state: MeshState, route: Route, backend: Backend, parent: Key | None = None) -> BackendView:
+    """Where `backend` of `route` is, or why it is nowhere. `parent`: the service whose callers follow the route; none for a gateway."""
 
     def nowhere(problem: str) -> BackendView:
-        return BackendView(backend.key, backend.port or 0, "", backend.weight, backend.filters, problem)
+        return BackendView(backend.key, backend.port or 0, "", backend.weight, problem=problem)
 
-    if not permitted(state, route, backend):
+    if not permitted(state, route, backend, parent):
         return nowhere(
             f"RefNotPermitted: no ReferenceGrant in {backend.key.namespace} lets {route.kind} of "
             f"{route.key.namespace} refer to {backend}"
@@ -224,17 +244,31 @@ def backend_view(state: MeshState, route: Route, backend: Backend) -> BackendVie
     number = backend.port or (known.ports[0].port if len(known.ports) == 1 else 0)
     if all(port.port != number for port in known.ports):
         return nowhere(f"BackendNotFound: service {service} has no port {number or '(say which)'}")
-    return BackendView(service, number, subset, backend.weight, backend.filters)
+    mirrors = _mirrors(state, route, backend.filters, parent)
+    return BackendView(service, number, subset, backend.weight, _staying(backend.filters), mirrors)
 
 
-def permitted(state: MeshState, route: Route, backend: Backend) -> bool:
-    """Whether a reference stays in its namespace or is granted (https://gateway-api.sigs.k8s.io/api-types/referencegrant/)."""
-    if backend.key.namespace == route.key.namespace:
+def permitted(state: MeshState, route: Route, backend: Backend, parent: Key | None = None) -> bool:
+    """Whether a reference stays in its namespace or is granted (https://gateway-api.sigs.k8s.io/api-types/referencegrant/).
+
+    A service, and a subset of it, needs no grant from those who call it already: consumer routes may lead to their `parent`. Any other
+    would be more than its callers can reach otherwise, for a route widens what a workload `uses`: then the specification wants
+    a grant in the mesh too (https://gateway-api.sigs.k8s.io/geps/gep-1294/#namespace-boundaries).
+    """
+    if backend.key.namespace == route.key.namespace or (
+        parent is not None and parent in {backend.key, _narrowed(state, backend)}
+    ):
         return True
     return any(
         grant.permits(route.kind.value, route.key.namespace, backend.kind.value, backend.key.name)
         for grant in state.routing.grants.get(backend.key.namespace, ())
     )
+
+
+def _narrowed(state: MeshState, backend: Backend) -> Key | None:
+    """The service of a subset."""
+    found = state.declared.get(("ServiceSubset", backend.key)) if backend.kind is BackendKind.SUBSET else None
+    return found.service if isinstance(found, Subset) else None
 
 
 def reachable(state: MeshState, services: Iterable[Key], caller_namespace: str) -> frozenset[Key]:
@@ -249,7 +283,7 @@ def reachable(state: MeshState, services: Iterable[Key], caller_namespace: str) 
         for route in state.routing.attached.get(service, ()):
             if route.key.namespace in {service.namespace, caller_namespace}:
                 for backend in route.backends():
-                    view = backend_view(state, route, backend)
+                    view = backend_view(state, route, backend, service)
                     if not view.problem and view.service not in found:
                         # Only its clusters are needed; that its own routes come along is harmless.
                         todo.append(view.service)

@@ -13,8 +13,8 @@ from mesh.targeting import RouteName
 class BackendView:
     """Where a rule sends requests: a port of a service, or of its subset of that name (empty: all of it).
 
-    `problem` says why there is no such thing; its share of the requests is answered with 500
-    (https://gateway-api.sigs.k8s.io/reference/spec/#httpbackendref).
+    `filters` and `mirrors` are for requests to it alone. `problem` says why there is no such thing; its share of the requests is
+    answered with 500 (https://gateway-api.sigs.k8s.io/reference/spec/#httpbackendref).
     """
 
     service: Key
@@ -22,6 +22,7 @@ class BackendView:
     subset: str = ""
     weight: int = 1
     filters: tuple[Filter, ...] = ()
+    mirrors: tuple[Mirror, ...] = ()
     problem: str = ""
 
 

@@ -46,6 +46,11 @@ def _messages(path: str, ours: Message, theirs: Any) -> Iterator[str]:
     if getattr(theirs, "_unknown_fields", b""):
         yield f"{path}: unknown fields in the second decoder"
     for field in ours.DESCRIPTOR.fields:
+        if not (hasattr(theirs, field.name) or hasattr(theirs, f"{field.name}_")):
+            # OpenTelemetry's messages are older there. What it does not know must not be used.
+            if field.name in {each.name for each, _ in ours.ListFields()}:
+                yield f"{path}.{field.name}: unknown to the second decoder"
+            continue
         yield from _field(f"{path}.{field.name}", field, ours, theirs)
 
 

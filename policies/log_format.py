@@ -1,0 +1,245 @@
+"""What a line of an access log has: its fields by default, why a request failed in words, and a check of formats that users write.
+
+https://www.envoyproxy.io/docs/envoy/v1.40.0/configuration/observability/access_log/usage
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from policies.kind import Side
+
+HTTP: Final[Mapping[str, str]] = {
+    "time": "%START_TIME%",
+    "side": "",
+    "caller": "",
+    "callee": "",
+    "method": "%REQ(:METHOD)%",
+    "authority": "%REQ(:AUTHORITY)%",
+    "path": "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%",
+    "protocol": "%PROTOCOL%",
+    "status": "%RESPONSE_CODE%",
+    "grpc_status": "%GRPC_STATUS%",
+    "reason": "",
+    "details": "%RESPONSE_CODE_DETAILS%",
+    "flags": "%RESPONSE_FLAGS_LONG%",
+    "transport_failure": "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
+    "duration_ms": "%DURATION%",
+    "bytes_received": "%BYTES_RECEIVED%",
+    "bytes_sent": "%BYTES_SENT%",
+    "route": "%ROUTE_NAME%",
+    "cluster": "%UPSTREAM_CLUSTER_RAW%",
+    "host": "%UPSTREAM_HOST%",
+    "tries": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
+    "client": "%DOWNSTREAM_REMOTE_ADDRESS%",
+    "request_id": "%REQ(X-REQUEST-ID)%",
+    "trace_id": "%TRACE_ID%",
+}
+"""Of a request. What is empty depends on the side."""
+
+TCP: Final[Mapping[str, str]] = {
+    "time": "%START_TIME%",
+    "side": "",
+    "caller": "",
+    "callee": "",
+    "reason": "",
+    "flags": "%RESPONSE_FLAGS_LONG%",
+    "transport_failure": "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
+    "duration_ms": "%DURATION%",
+    "bytes_received": "%BYTES_RECEIVED%",
+    "bytes_sent": "%BYTES_SENT%",
+    "cluster": "%UPSTREAM_CLUSTER_RAW%",
+    "host": "%UPSTREAM_HOST%",
+    "tries": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
+    "client": "%DOWNSTREAM_REMOTE_ADDRESS%",
+}
+"""Of a TCP connection, at its end."""
+
+NUMBERS: Final = frozenset(
+    {"status", "grpc_status", "duration_ms", "bytes_received", "bytes_sent", "tries", "time"}
+)
+"""Fields that a text line has without quotation marks."""
+
+
+def fields(*, http: bool, side: Side, identity: str, own: Mapping[str, str]) -> dict[str, str]:
+    """Names and formats of a line. `identity` is that of the sidecar's workload; `own` adds fields, and removes those it has empty."""
+    made = dict(HTTP if http else TCP)
+    made["side"] = "caller" if side is Side.CALLER else "callee"
+    # Its own identity a sidecar always knows; the other's only once there was a connection.
+    made["caller"] = identity if side is Side.CALLER else "%DOWNSTREAM_PEER_URI_SAN%"
+    made["callee"] = "%UPSTREAM_PEER_URI_SAN%" if side is Side.CALLER else identity
+    made["reason"] = http_reason(side) if http else tcp_reason(side)
+    for name, format_ in own.items():
+        made.pop(name, None)
+        if format_:
+            made[name] = format_
+    return made
+
+
+def line(formats: Mapping[str, str]) -> str:
+    """`name=value` for each, as one text line."""
+    return (
+        " ".join(
+            f"{name}={format_}" if name in NUMBERS else f'{name}="{format_}"'
+            for name, format_ in formats.items()
+        )
+        + "\n"
+    )
+
+
+# Why it failed. The keys are Envoy's own, https://www.envoyproxy.io/docs/envoy/v1.40.0/configuration/http/http_conn_man/response_code_details;
+# the words are for whoever is called at night. `{callee}` is who is behind the sidecar that writes the line.
+
+DETAILS: Final[Mapping[str, str]] = {
+    "route_not_found": "no route matches: no such service, or none that this workload may call",
+    "route_configuration_not_found": "the routes have not arrived yet",
+    "cluster_not_found": "the route leads to a service that is not in the mesh",
+    "no_healthy_upstream": "{callee} has no healthy endpoint",
+    "response_timeout": "{callee} did not answer within the request timeout",
+    "upstream_per_try_timeout": "{callee} did not answer within the timeout of one try",
+    "upstream_per_try_idle_timeout": "{callee} fell silent in the middle of a try",
+    "upstream_max_stream_duration_reached": "the stream reached its longest life",
+    "max_duration_timeout": "the stream reached its longest life",
+    "stream_idle_timeout": "no byte either way within the idle timeout",
+    "request_overall_timeout": "the request did not come in completely in time",
+    "request_header_timeout": "the head of the request did not come in in time",
+    "downstream_remote_disconnect": "the caller gave up before the answer was complete",
+    "http2.remote_reset": "the caller gave up before the answer was complete",
+    "local_rate_limited": "over the rate limit of this proxy",
+    "request_rate_limited": "over the rate limit of the mesh",
+    "rate_limiter_error": "the rate limit service did not answer",
+    "fault_filter_abort": "failed on purpose, by a FaultInjection policy",
+    "reached_concurrency_limit": "over the limit of concurrent requests",
+    "denied_by_admission_control": "refused because too many requests fail",
+    "request_payload_too_large": "the request is larger than what is buffered",
+    "request_payload_exceeded_retry_buffer_limit": "the request is too large to be tried again",
+    "response_payload_too_large": "the answer is larger than what is buffered",
+    "upgrade_failed": "the protocol upgrade is not allowed",
+    "overload": "this proxy is overloaded",
+}
+RESETS: Final[tuple[tuple[str, str], ...]] = (
+    (
+        "startsWith('upstream_reset_before_response_started{remote_connection_failure|TLS_error')",
+        "no mutual TLS with {callee}: one side does not accept the other identity",
+    ),
+    (
+        "startsWith('upstream_reset_before_response_started{remote_connection_failure')",
+        "{callee} takes no connection",
+    ),
+    (
+        "startsWith('upstream_reset_before_response_started{connection_timeout')",
+        "{callee} took no connection in time",
+    ),
+    (
+        "startsWith('upstream_reset_before_response_started{overflow')",
+        "over the limits of a CircuitBreaker policy",
+    ),
+    (
+        "startsWith('upstream_reset_before_response_started')",
+        "{callee} broke the connection before it answered",
+    ),
+    (
+        "startsWith('upstream_reset_after_response_started')",
+        "{callee} broke the connection in the middle of its answer",
+    ),
+    ("startsWith('rbac_access_denied')", "no policy allows this to the caller"),
+)
+"""Envoy adds to these details what it knows besides."""
+
+FLAGS: Final[Mapping[int, str]] = {
+    2: "{callee} has no healthy endpoint",
+    32: "{callee} takes no connection",
+    32 | 32768: "{callee} takes no connection, however often it is tried",
+    64: "{callee} broke the connection",
+    128: "over the limits of a CircuitBreaker policy",
+    16384: "the caller broke the connection",
+    65536: "no byte either way within the idle timeout",
+    16777216: "the route leads to a service that is not in the mesh",
+}
+"""By the bits of Envoy's response flags, in the order of its `CoreResponseFlag`: what a TCP connection has instead of details."""
+
+
+def http_reason(side: Side) -> str:
+    """A format that gives the reason in words; nothing for a request that went well.
+
+    A key that a CEL map does not have is an error, of which nothing comes: so it ends where there is nothing to say.
+    """
+    callee = _callee(side)
+    known = _map({f"'{name}'": words for name, words in DETAILS.items()}, callee)
+    answered = (
+        "the callee answered so: see its own line"
+        if side is Side.CALLER
+        else "the application itself answered so"
+    )
+    resets = "".join(
+        f"response.code_details.{test} ? '{words.format(callee=callee)}' : " for test, words in RESETS
+    )
+    return (
+        f"%CEL(response.code_details == 'via_upstream' ? (response.code >= 500 ? '{answered}' : {{'': ''}}['-']) : "
+        f"{resets}{known}[response.code_details])%"
+    )
+
+
+def tcp_reason(side: Side) -> str:
+    """The same for a TCP connection."""
+    return (
+        f"%CEL({_map({str(flags): words for flags, words in FLAGS.items()}, _callee(side))}[response.flags])%"
+    )
+
+
+def _callee(side: Side) -> str:
+    return "the callee" if side is Side.CALLER else "the application"
+
+
+def _map(words: Mapping[str, str], callee: str) -> str:
+    return "{" + ", ".join(f"{key}: '{text.format(callee=callee)}'" for key, text in words.items()) + "}"
+
+
+# What users may write
+
+WITH_ARGUMENT: Final = frozenset(
+    {"REQ", "RESP", "TRAILER", "DYNAMIC_METADATA", "ENVIRONMENT", "QUERY_PARAM", "COMMON_DURATION"}
+)
+"""Operators that need something in parentheses."""
+EITHER: Final = frozenset({"START_TIME", "EMIT_TIME", "PATH", "GRPC_STATUS"})
+WITHOUT_ARGUMENT: Final = frozenset((
+    "BYTES_RECEIVED", "BYTES_SENT", "CONNECTION_ID", "CONNECTION_TERMINATION_DETAILS",
+    "DOWNSTREAM_DIRECT_REMOTE_ADDRESS", "DOWNSTREAM_HEADER_BYTES_RECEIVED", "DOWNSTREAM_HEADER_BYTES_SENT",
+    "DOWNSTREAM_LOCAL_ADDRESS", "DOWNSTREAM_LOCAL_PORT", "DOWNSTREAM_LOCAL_URI_SAN",
+    "DOWNSTREAM_PEER_SERIAL", "DOWNSTREAM_PEER_SUBJECT", "DOWNSTREAM_PEER_URI_SAN",
+    "DOWNSTREAM_REMOTE_ADDRESS", "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", "DOWNSTREAM_REMOTE_PORT",
+    "DOWNSTREAM_TLS_CIPHER", "DOWNSTREAM_TLS_VERSION", "DOWNSTREAM_TRANSPORT_FAILURE_REASON",
+    "DOWNSTREAM_WIRE_BYTES_RECEIVED", "DOWNSTREAM_WIRE_BYTES_SENT", "DURATION", "FILTER_CHAIN_NAME",
+    "GRPC_STATUS_NUMBER", "HOSTNAME", "LOCAL_REPLY_BODY", "PROTOCOL", "REQUESTED_SERVER_NAME",
+    "REQUEST_DURATION", "REQUEST_HEADERS_BYTES", "REQUEST_TX_DURATION", "RESPONSE_CODE",
+    "RESPONSE_CODE_DETAILS", "RESPONSE_DURATION", "RESPONSE_FLAGS", "RESPONSE_FLAGS_LONG",
+    "RESPONSE_HEADERS_BYTES", "RESPONSE_TRAILERS_BYTES", "RESPONSE_TX_DURATION", "ROUTE_NAME", "STREAM_ID",
+    "TRACE_ID", "UPSTREAM_CLUSTER", "UPSTREAM_CLUSTER_RAW", "UPSTREAM_CONNECTION_ID", "UPSTREAM_HOST",
+    "UPSTREAM_HOST_NAME", "UPSTREAM_LOCAL_ADDRESS", "UPSTREAM_LOCAL_URI_SAN", "UPSTREAM_PEER_SUBJECT",
+    "UPSTREAM_PEER_URI_SAN", "UPSTREAM_PROTOCOL", "UPSTREAM_REMOTE_ADDRESS",
+    "UPSTREAM_REQUEST_ATTEMPT_COUNT", "UPSTREAM_TLS_CIPHER", "UPSTREAM_TLS_VERSION",
+    "UPSTREAM_TRANSPORT_FAILURE_REASON", "UPSTREAM_WIRE_BYTES_RECEIVED", "UPSTREAM_WIRE_BYTES_SENT",
+    "VIRTUAL_CLUSTER_NAME",
+))  # fmt: skip
+_OPERATOR = re.compile(r"%([A-Z][A-Z0-9_]*)(?:\((.*?)\))?(?::([0-9]+))?%")
+
+
+def fault(text: str) -> str | None:
+    """What is wrong with a format that a user wrote, if anything: Envoy would refuse the whole listener for it."""
+    rest = _OPERATOR.sub("", text.replace("%%", ""))
+    if "%" in rest:
+        return "a % that begins no operator: write %% for the sign itself"
+    for name, argument, _ in _OPERATOR.findall(text.replace("%%", "")):
+        if name in WITH_ARGUMENT:
+            if not argument:
+                return f"%{name}% needs something in parentheses, like %{name}(name)%"
+        elif name in WITHOUT_ARGUMENT:
+            if argument:
+                return f"%{name}% takes nothing in parentheses"
+        elif name not in EITHER:
+            near = difflib.get_close_matches(name, WITH_ARGUMENT | EITHER | WITHOUT_ARGUMENT, 1)
+            return f"no operator %{name}%" + (f": do you mean %{near[0]}%?" if near else "")
+    return None

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from documents.envelope import (
     Envelope,
+    Name,
     Namespace,
     Part,
     Port,
@@ -19,6 +20,7 @@ from documents.envelope import (
     repeated,
     wrong,
 )
+from documents.interception import InterceptionSpec
 from documents.reading import Path, show
 from documents.service import Address, ServiceAccount
 from mesh.names import Key
@@ -79,7 +81,18 @@ class WorkloadSpec(Part):
         1, description="Relative to the others of a service."
     )
     network: str = Field("", description="Empty for the mesh's one flat network.")
-    outbound_port: Port = Field(OUTBOUND_PORT, description="Where its sidecar takes HTTP by host name.")
+    outbound_port: Port = Field(
+        OUTBOUND_PORT,
+        description="Where its sidecar takes HTTP by host name, and all that is intercepted on its way out.",
+    )
+    interception: InterceptionSpec | None = Field(
+        None,
+        description="Set, if only to {}, where `meshwright intercept` runs: what its sidecar listens on for that.",
+    )
+    gateway: Name | None = Field(
+        None,
+        description="The Gateway of its own namespace that its proxy plays; it needs no services and ports then.",
+    )
 
 
 class WorkloadDocument(Envelope):
@@ -96,6 +109,11 @@ class WorkloadDocument(Envelope):
         yield from repeated(ports, "sidecar", [port.sidecar for port in spec.ports], "sidecar port")
         if spec.meshed:
             yield from self._sidecar_problems()
+        if spec.interception is not None:
+            at = ("spec", "interception")
+            if not spec.meshed:
+                yield Problem(at, "there is no sidecar to send its traffic to", "Set meshed: true")
+            yield from spec.interception.problems(at)
 
     def _sidecar_problems(self) -> Iterator[Problem]:
         """Ports that its application and its sidecar, which share its address, would both listen on."""
@@ -106,6 +124,7 @@ class WorkloadDocument(Envelope):
                 for place, port in enumerate(self.spec.ports)
             ),
             (("spec", "outboundPort"), self.spec.outbound_port),
+            *(self.spec.interception.listeners() if self.spec.interception else ()),
             *(
                 (("spec", "uses", place, "localPort"), use.local_port)
                 for place, use in enumerate(self.spec.uses or ())
@@ -131,12 +150,14 @@ class WorkloadDocument(Envelope):
             ports=tuple(WorkloadPort(port.name, port.app, port.sidecar) for port in spec.ports),
             locality=Locality(spec.locality.region, spec.locality.zone, spec.locality.sub_zone),
             labels=labels(self.metadata.labels),
-            meshed=spec.meshed,
+            meshed=spec.meshed or spec.gateway is not None,
             uses=uses,
             health=spec.health,
             weight=spec.weight,
             network=spec.network,
             outbound_port=spec.outbound_port,
+            interception=spec.interception.value() if spec.interception else None,
+            gateway=None if spec.gateway is None else Key(key.namespace, spec.gateway),
             origin=origin,
         )
 

@@ -26,13 +26,16 @@ def moved(state: MeshState, name: DocumentName, value: Value | None) -> tuple[Me
     routing, policies = state.routing, state.policies
     services: set[Key] = set()
     workloads: set[Key] = set()
+    edges = state.edges
     if old is not None:
         services.update(concerned(routing, old))
-        routing = routing.without(old)
+        workloads |= edges.concerned(old)
+        routing, edges = routing.without(old), edges.without(old)
     if value is not None:
-        routing = routing.put(value)
+        routing, edges = routing.put(value), edges.put(value)
         services.update(concerned(routing, value))
-    new = replace(state, declared=declared, routing=routing)
+        workloads |= edges.concerned(value)
+    new = replace(state, declared=declared, routing=routing, edges=edges)
     callers = False
     for each in (old, value):
         if isinstance(each, Policy):
@@ -72,6 +75,8 @@ def _reach(state: MeshState, targets: Iterable[TargetRef]) -> tuple[set[Key], se
                 workloads.update(each for each in state.workloads if each.namespace == target.namespace)
                 for service in services:
                     workloads.update(state.members.get(service, ()))
+                # A gateway anywhere may have a route of this namespace.
+                workloads |= state.edges.everyone()
             case Level.SERVICE:
                 services.add(key)
                 workloads.update(state.members.get(key, ()))
@@ -81,4 +86,5 @@ def _reach(state: MeshState, targets: Iterable[TargetRef]) -> tuple[set[Key], se
                 route = state.declared.get((target.kind, key))
                 if isinstance(route, Route):
                     services.update(parents(route))
+                    workloads |= state.edges.concerned(route)
     return services, {each for each in workloads if each in state.workloads}

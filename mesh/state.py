@@ -13,6 +13,7 @@ from typing import TypeVar
 from immutables import Map
 
 from mesh.declared import moved
+from mesh.edges import Edges
 from mesh.events import (
     Changes,
     Declared,
@@ -59,8 +60,8 @@ class MeshState:
     """All services and workloads. Iterate in any order; look up by key.
 
     `order` ranks the sources, first wins; a source that it does not name ranks behind, by name. `members` holds, for
-    each service, the keys of the workloads that serve it, sorted. `declared` is all else that documents say, of which `routing` and
-    `policies` are indices.
+    each service, the keys of the workloads that serve it, sorted. `declared` is all else that documents say, of which `routing`,
+    `edges` and `policies` are indices.
     """
 
     trust_domain: str
@@ -73,6 +74,7 @@ class MeshState:
     declared: Map[DocumentName, Value] = Map()
     routing: Routing = Routing()
     policies: PolicyIndex = PolicyIndex()
+    edges: Edges = Edges()
 
     def apply(self, event: Event) -> tuple[MeshState, Changes]:
         """The state after `event`, and what it changed. The same event again changes nothing."""
@@ -205,7 +207,9 @@ def _settle(
         new_workloads = _moved(new_workloads, key, state.effective_workload(key), changed_workloads)
     changed_endpoints = set(changed_services)
     regrouped: dict[Key, set[Key]] = {}
+    edges = state.edges
     for key in changed_workloads:
+        edges = edges.played(key, state.workloads.get(key), new_workloads.get(key))
         was, now = _served(state.workloads.get(key)), _served(new_workloads.get(key))
         changed_endpoints |= was | now
         for service in was ^ now:
@@ -215,7 +219,7 @@ def _settle(
     members = state.members
     for service, group in regrouped.items():
         members = members.set(service, tuple(sorted(group))) if group else members.delete(service)
-    new = replace(state, services=new_services, workloads=new_workloads, members=members)
+    new = replace(state, services=new_services, workloads=new_workloads, members=members, edges=edges)
     for service in changed_endpoints:
         # To its callers, a service that may be served by other identities is another service.
         both = service in new_services and service in state.services
@@ -331,4 +335,6 @@ def _own_view(workload: Workload | None) -> object:
         workload.meshed,
         workload.uses,
         workload.outbound_port,
+        workload.interception,
+        workload.gateway,
     )

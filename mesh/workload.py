@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from mesh.identity import Identity
+from mesh.interception import Interception
 from mesh.names import Key
 from mesh.service import Labels
 
@@ -57,7 +58,8 @@ class Workload:
     """One instance. `uses` None means that it may call every service of the mesh; an empty tuple, none.
 
     `weight` is relative to the other workloads of a service, 1 or more. `network` is empty for the mesh's one flat
-    network. `origin` is provenance and no part of the value.
+    network. `interception` is None where traffic reaches the sidecar by explicit ports only. `gateway`: the Gateway that this workload's proxy plays, whose listeners are then its. `origin` is provenance
+    and no part of the value.
     """
 
     key: Key
@@ -73,6 +75,8 @@ class Workload:
     weight: int = 1
     network: str = ""
     outbound_port: int = OUTBOUND_PORT
+    interception: Interception | None = None
+    gateway: Key | None = None
     origin: tuple[str, ...] = field(default=(), compare=False)
 
     def identity(self, trust_domain: str) -> Identity:

@@ -58,8 +58,8 @@ class Workload:
     """One instance. `uses` None means that it may call every service of the mesh; an empty tuple, none.
 
     `weight` is relative to the other workloads of a service, 1 or more. `network` is empty for the mesh's one flat
-    network. `interception` is None where traffic reaches the sidecar by explicit ports only. `gateway`: the Gateway that this workload's proxy plays, whose listeners are then its. `origin` is provenance
-    and no part of the value.
+    network. `interception` is None where traffic reaches the sidecar by explicit ports only. `gateway`: the Gateway that this
+    workload's proxy plays, whose listeners are then its. `origin` is provenance and no part of the value.
     """
 
     key: Key

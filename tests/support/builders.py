@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from mesh.events import SourceSnapshot
+from mesh.interception import Interception
 from mesh.names import Key
 from mesh.service import Protocol, Service, ServicePort, labels
 from mesh.state import Merging, MeshState
@@ -50,6 +51,7 @@ def a_workload(
     locality: Locality | None = None,
     network: str = "",
     outbound_port: int = OUTBOUND_PORT,
+    interception: Interception | None = None,
     origin: tuple[str, ...] = (),
     labelled: Mapping[str, str] | None = None,
 ) -> Workload:
@@ -75,6 +77,7 @@ def a_workload(
         weight=weight,
         network=network,
         outbound_port=outbound_port,
+        interception=interception,
         origin=origin,
     )
 

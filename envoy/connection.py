@@ -23,6 +23,7 @@ NO_ROUTE = (
     "no route: no service of that name (in lower case) that this workload uses; see `uses` of its document\n"
 )
 NO_ENDPOINT = "no healthy endpoint of %REQ(:AUTHORITY)%\n"
+OVER_LIMIT = "too many requests: a RateLimit of this service is used up; x-ratelimit-reset says in how many seconds to come again\n"
 CONNECT_ATTEMPTS = 3
 """Endpoints that a TCP connection is tried on: as many as an HTTP request has with its retries."""
 
@@ -68,6 +69,7 @@ def to_application(
     manager.set_current_client_cert_details.uri = True
     manager.rds.route_config_name = route
     from_ads(manager.rds.config_source)
+    _local_reply(manager.local_reply_config, ("RL",), OVER_LIMIT)
     _finish(manager, parts, filters)
     return manager
 

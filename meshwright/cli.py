@@ -71,6 +71,10 @@ def serve(
     certificate_lifetime: Annotated[
         str | None, typer.Option(help="Life of workload certificates, for example 24h.")
     ] = None,
+    ratelimit_redis: Annotated[
+        str | None,
+        typer.Option(help="Redis for shared rate limits. Others may see a password in it: prefer the file."),
+    ] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
     log_format: Annotated[str | None, typer.Option(help="json or console.")] = None,
 ) -> None:
@@ -92,6 +96,7 @@ def serve(
         admin_address=admin_address,
         server_names=tuple(server_name) if server_name else None,
         certificate_lifetime=_duration(certificate_lifetime) if certificate_lifetime else None,
+        ratelimit_redis=ratelimit_redis,
         log_level=log_level,
         log_format=log_format,
     )

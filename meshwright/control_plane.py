@@ -49,11 +49,13 @@ from meshwright.metrics import Metrics, watch_loop_lag
 from meshwright.observer import StreamObserver
 from meshwright.pipeline import Pace, Pipeline
 from meshwright.publisher import Publisher, client_id
+from meshwright.rate_limits import rate_limits
 from meshwright.reports import Reports
 from meshwright.scopes import Scope, Secrets
 from meshwright.settings import Settings, unknown_variables
 from pb.meshwright.join.v1.join_pb2_grpc import add_JoinServiceServicer_to_server
 from policies.registry import KINDS
+from ratelimit.service import RateLimits
 from store.directory import Directory
 from xds.cache import ResourceCache
 from xds.server import XdsServer, XdsSettings, server_options
@@ -173,7 +175,9 @@ class ControlPlane:
             on_event=lambda event: _joined(event, metrics),
             lifetime=life,
         )
-        await self._listen(xds, joins, certificate, xds_settings)
+        redis = settings.ratelimit_redis.get_secret_value() if settings.ratelimit_redis else None
+        limits = await self._stack.enter_async_context(rate_limits(redis, metrics, time.monotonic))
+        await self._listen(xds, joins, limits, certificate, xds_settings)
         admin = Admin(
             Answers(
                 ready=reports.not_ready,
@@ -237,11 +241,17 @@ class ControlPlane:
             )
 
     async def _listen(
-        self, xds: XdsServer, joins: JoinService, certificate: ServerCertificate, settings: XdsSettings
+        self,
+        xds: XdsServer,
+        joins: JoinService,
+        limits: RateLimits,
+        certificate: ServerCertificate,
+        settings: XdsSettings,
     ) -> None:
         """Two servers with TLS, so that nothing of one can be reached through the other; and plaintext, if asked for."""
         secure = grpc.aio.server(options=server_options(settings))
         xds.add_to(secure)
+        limits.add_to(secure)
         add_JoinServiceServicer_to_server(joins, secure)
         await self._serve(
             "xds", secure, self.settings.xds_address, certificate.credentials(require_client=True)
@@ -254,6 +264,7 @@ class ControlPlane:
         if self.settings.plaintext_address is not None:
             plain = grpc.aio.server(options=server_options(settings))
             xds.add_to(plain)
+            limits.add_to(plain)
             await self._serve("plaintext", plain, self.settings.plaintext_address, None)
 
     async def _serve(

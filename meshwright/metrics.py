@@ -83,6 +83,12 @@ class Metrics:
         self.joins = Counter(
             "meshwright_joins_total", "Attempts to join or renew.", ["outcome", "status"], registry=registry
         )
+        self.limits = Counter(
+            "meshwright_ratelimit_requests_total",
+            "Requests held against limits that the mesh shares, by what was answered.",
+            ["answer"],
+            registry=registry,
+        )
         self.expiry = Gauge(
             "meshwright_certificate_expiry_timestamp_seconds",
             "When the first certificate of its kind ends.",

@@ -186,6 +186,13 @@ class Settings(BaseSettings):
         int,
         Field(description="How many proxies may receive their first configuration at the same time.", ge=1),
     ] = 32
+    ratelimit_redis: Annotated[
+        SecretStr | None,
+        Field(
+            description="Where requests of RateLimit policies are counted for all replicas: redis://[user:password@]host:port/db. "
+            "In the memory of this process when unset: each replica would count by itself."
+        ),
+    ] = None
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Field(description="What is logged.")
     ] = "info"

@@ -15,6 +15,7 @@ from policies import (
     health_check,
     load_balancing,
     outlier_detection,
+    rate_limit,
     retry,
     timeout,
 )
@@ -31,6 +32,7 @@ POLICIES: tuple[PolicyKind, ...] = (
     health_check.KIND,
     load_balancing.KIND,
     outlier_detection.KIND,
+    rate_limit.KIND,
     timeout.KIND,
     retry.KIND,
 )

@@ -32,6 +32,8 @@ class Failure(Enum):
     """They pass, unlimited: the service stays up, and must stand the load."""
     DENY = "deny"
     """They are refused as if over the limit (429 with HTTP)."""
+    PROXY = "proxy"
+    """What the filter of their own proxy says (`failure_mode_deny`), as when this service itself is away: UNAVAILABLE."""
 
 
 class Observer(Protocol):
@@ -82,6 +84,8 @@ class RateLimits(RateLimitServiceServicer):
             tallies = await self._counters.add(question.draws())
         except CountersAway as away:
             self._observer.blind(request.domain, self._failure, str(away))
+            if self._failure is Failure.PROXY:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, str(away))
             return wire.blind(len(request.descriptors), allow=self._failure is Failure.ALLOW)
         statuses = decide(question, tallies)
         self._observer.answered(request.domain, over=any(each.over for each in statuses))

@@ -42,7 +42,7 @@ class LimitFields(Part):
     )
     pending_requests: Count | None = Field(
         None,
-        description="Requests that wait for a connection. One more is answered with 503 and `x-envoy-overloaded: true`. By default unlimited.",
+        description="Requests that wait for a connection, also those whose connection is being opened. One more is answered with 503 and `x-envoy-overloaded: true`. By default unlimited.",
     )
     requests: Count | None = Field(
         None,

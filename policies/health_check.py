@@ -71,7 +71,7 @@ def _hex(text: str) -> str:
             return text
     except ValueError:
         pass
-    raise wrong(f"{text!r} is not hexadecimal", "Use two digits for each byte, like 50494e47")
+    raise wrong(f"{text!r} is not hexadecimal", 'Use two digits for each byte, in quotes, like "50494e47"')
 
 
 Path = Annotated[str, AfterValidator(_path), WithJsonSchema({"type": "string", "pattern": "^/"})]
@@ -108,11 +108,13 @@ class GrpcCheckFields(Part):
 
 
 class TcpCheckFields(Part):
-    send: Hex | None = Field(None, description="Bytes to send, in hexadecimal. By default none.")
+    send: Hex | None = Field(
+        None, description="Bytes to send, in hexadecimal and in quotes. By default none."
+    )
     receive: list[Hex] | None = Field(
         None,
         min_length=1,
-        description="Bytes that must come, in hexadecimal, in this order; others may come between. By default a connection alone is "
+        description="Bytes that must come, in hexadecimal and in quotes, in this order; others may come between. By default a connection alone is "
         "enough, which through a sidecar says that the sidecar is there, not that its application is.",
     )
 

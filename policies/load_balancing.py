@@ -37,7 +37,7 @@ spec:
   targetRefs: [{kind: Service, name: api}]
   algorithm: maglev
   hash:
-  - header: x-user
+  - {header: x-user, terminal: true}
   - cookie: {name: visitor, ttl: 1h}
 """
 

@@ -41,6 +41,7 @@ from mesh.names import Key
 from mesh.state import Merging, MeshState
 from meshwright import logs
 from meshwright.admin import Admin, Answers
+from meshwright.answers_to_writes import AnswersToWrites
 from meshwright.data_dir import held
 from meshwright.doors import Doors
 from meshwright.errors import SettingsError
@@ -194,9 +195,14 @@ class ControlPlane:
         host, port = _host_and_port(settings.admin_address)
         self.addresses["admin"] = f"{host}:{await admin.start(host, port)}"
 
+        answers = AnswersToWrites(pipeline)
+
         def receive(event: Event) -> None:
             metrics.events.labels(event.source).inc()
-            for workload in pipeline.receive(event).workloads:
+            before = pipeline.state
+            changes = pipeline.receive(event)
+            answers.changed(before, pipeline.state, changes)
+            for workload in changes.workloads:
                 _end_stale(doors, xds.streams_of(client_id(workload)))
 
         async def open_when_ready() -> None:
@@ -222,6 +228,7 @@ class ControlPlane:
             ("sweep", pipeline.sweep(forget)),
             ("own certificate", _renew(certificate)),
             ("stale proofs", _watch_proofs(doors, xds)),
+            ("answers to writes", answers.run()),
             ("loop lag", watch_loop_lag(metrics, time.monotonic)),
         ):
             group.start(name, work)

@@ -42,6 +42,7 @@ from meshwright.status import (
     TypeStatus,
     WorkloadListing,
 )
+from policies.effects import notes
 from xds.resource import Resource
 from xds.server import XdsServer
 from xds.status import ClientStatus
@@ -116,6 +117,11 @@ class Reports:
                 for hold in each.holds
             ),
             problems=dict(self.publisher.problems),
+            notes=tuple(
+                f"{policy.kind} {policy.key}: {note}"
+                for _, policy in sorted(state.policies.policies.items())
+                for note in notes(state, policy)
+            ),
             conflicts=tuple(state.conflicts()),
             certificates={kind: when.isoformat(timespec="seconds") for kind, when in self._expiries()},
         )

@@ -126,5 +126,6 @@ class Status(Shape):
     sources: tuple[SourceState, ...]
     holds: tuple[HoldStatus, ...]
     problems: dict[str, str]
+    notes: tuple[str, ...]
     conflicts: tuple[str, ...]
     certificates: dict[str, str]

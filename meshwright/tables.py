@@ -99,6 +99,8 @@ def _troubles(status: Status, release: str, console: Console) -> None:
         )
     for line in status.conflicts:
         _line(console, f"CONFLICT {line}", "yellow")
+    for line in status.notes:
+        _line(console, f"NOTE {line}", "yellow")
     for proxy in status.proxies:
         if proxy.note:
             _line(console, f"NOTE {proxy.proxy}: {proxy.note}", "yellow")

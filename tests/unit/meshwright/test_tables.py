@@ -28,7 +28,7 @@ def a_status(*, nack: str | None = None, error: str | None = None) -> Status:
     )
     return Status(
         version="0", trust_domain="mesh.test", ready=True, services=1, workloads=1, proxies=(proxy,), sources=(source,),
-        holds=(), problems={}, conflicts=(), certificates={},
+        holds=(), problems={}, notes=(), conflicts=(), certificates={},
     )  # fmt: skip
 
 

@@ -1,0 +1,51 @@
+"""What a change of routes and policies did, told in the log when it is in force. The reckoning waits for the publishing, and leaves the loop."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from envoy.render import Renderer
+from mesh.events import Changes
+from mesh.state import MeshState
+from meshwright.pipeline import Pipeline
+from policies.effects import effect
+from policies.weave import Weaver
+
+log = structlog.get_logger(__name__)
+SHOWN = 20
+"""Documents and notes that one line of the log names."""
+
+
+class AnswersToWrites:
+    """Told of each event's states before and after; `run` does the rest."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self._todo: asyncio.Queue[tuple[MeshState, MeshState, Changes]] = asyncio.Queue()
+        # Its own, for it works in a thread beside those that render what is sent.
+        self._weaver, self._renderer = Weaver(), Renderer(cache_bytes=4 * 1024 * 1024)
+
+    def changed(self, old: MeshState, new: MeshState, changes: Changes) -> None:
+        if old.declared is not new.declared:
+            self._todo.put_nowait((old, new, changes))
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            old, new, changes = await self._todo.get()
+            await self._pipeline.settled()
+            told = await asyncio.to_thread(effect, old, new, changes, self._weaver, self._renderer)
+            if told.documents:
+                log.info(
+                    "documents applied",
+                    documents=[f"{kind} {key}" for kind, key in told.documents[:SHOWN]],
+                    of=len(told.documents),
+                    proxies=told.proxies,
+                    services=told.services,
+                    resources=told.resources,
+                    reckoned=told.about,
+                )
+            for (kind, key), note in told.notes[:SHOWN]:
+                log.warning("no effect", document=f"{kind} {key}", note=note)

@@ -1,0 +1,187 @@
+"""What a change of routes and policies does, and what of it does nothing: pure, from the states before and after.
+
+The answer to whoever wrote them: how many proxies and resources are concerned, which policies prevail over which and why, and
+what has no effect where it lands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from envoy.render import Rendered, Renderer
+from mesh.events import Changes, DocumentName
+from mesh.merge import Path
+from mesh.names import Key
+from mesh.policy import Place, Policy
+from mesh.routes import Route
+from mesh.state import MeshState
+from mesh.targeting import Level, RouteName, TargetRef
+from mesh.views import OutboundScope, outbound_scope, service_view
+from policies.kind import PolicyKind, Side
+from policies.registry import POLICIES
+from policies.weave import Weaver
+
+SOME = 20
+"""Services that are compared resource by resource; of more, the number of resources is reckoned from these."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """`documents` that came, changed or went; how many sidecars get something else, and how many resources differ (`about`: reckoned from a
+    part). `notes`: what is said in vain, or prevails over something else, a sentence each, by document.
+    """
+
+    documents: tuple[DocumentName, ...]
+    proxies: int
+    services: int
+    resources: int
+    about: bool = False
+    notes: tuple[tuple[DocumentName, str], ...] = ()
+
+
+def effect(old: MeshState, new: MeshState, changes: Changes, weaver: Weaver, renderer: Renderer) -> Effect:
+    """What it means that `new` is in force instead of `old`, which differ by `changes`."""
+    names = sorted(
+        name
+        for name in {*old.declared, *new.declared}
+        if old.declared.get(name) is not new.declared.get(name)
+    )
+    services = sorted(changes.services)
+    compared = services[:SOME]
+    resources = sum(_differing(old, new, key, weaver, renderer) for key in compared)
+    if len(services) > SOME:
+        resources = resources * len(services) // SOME
+    return Effect(
+        documents=tuple(names),
+        proxies=sum(1 for _ in _proxies(new, changes)),
+        services=len(services),
+        resources=resources,
+        about=len(services) > SOME,
+        notes=tuple(
+            (name, note)
+            for name in names
+            if isinstance(policy := new.declared.get(name), Policy)
+            for note in notes(new, policy, weaver.kinds)
+        ),
+    )
+
+
+def notes(state: MeshState, policy: Policy, kinds: Iterable[PolicyKind] = POLICIES) -> Iterator[str]:
+    """What `policy` says in vain as the mesh is now, and why."""
+    kind = next((each for each in kinds if each.name == policy.kind), None)
+    if kind is None:
+        return
+    for target in policy.targets:
+        missing = _missing(state, target)
+        if missing is not None:
+            yield f"no effect at {target}: {missing}"
+        elif target.level not in kind.levels:
+            allowed = ", ".join(level.name.lower() for level in sorted(kind.levels))
+            yield f"no effect at {target}: {policy.kind} is {_enforced(kind.side)} and takes {allowed} as targets"
+        elif not kind.union:
+            yield from _overridden(state, policy, target)
+
+
+def _overridden(state: MeshState, policy: Policy, target: TargetRef) -> Iterator[str]:
+    """The fields of `policy` that another one at the same place prevails over."""
+    place = _place(state, target)
+    merged = state.policies.merged(policy.kind, place, frozenset({policy.name}))
+    lost: dict[Key, list[str]] = {}
+    for path in _paths(policy.fields.items()):
+        winner = merged.origins.get(path)
+        if winner is not None and winner != policy.key:
+            lost.setdefault(winner, []).append(".".join(("spec", *path)))
+    for winner, fields in sorted(lost.items()):
+        why = _why(state, policy, winner, target)
+        yield f"no effect at {target}: {', '.join(fields)}: {policy.kind} {winner} says it too, {why}"
+
+
+def _why(state: MeshState, policy: Policy, winner: Key, target: TargetRef) -> str:
+    other = state.policies.policies[policy.kind, winner]
+    if other.enforced:
+        return "and is enforced"
+    mine, theirs = _created(policy), _created(other)
+    if target not in other.targets:
+        return "and is nearer"
+    if mine != theirs:
+        return "and is older"
+    return f"and of two of one age the first by name prevails: {winner} before {policy.key}"
+
+
+def _created(policy: Policy) -> float:
+    return policy.created.timestamp() if policy.created is not None else float("inf")
+
+
+def _paths(fields: Iterable[tuple[str, object]], path: Path = ()) -> Iterator[Path]:
+    for name, value in fields:
+        items = getattr(value, "items", None)
+        if items is not None:
+            yield from _paths(items(), (*path, name))
+        else:
+            yield (*path, name)
+
+
+def _missing(state: MeshState, target: TargetRef) -> str | None:
+    key = Key(target.namespace, target.name)
+    match target.level:
+        case Level.SERVICE if key not in state.services:
+            return "there is no such service (yet)"
+        case Level.WORKLOAD if key not in state.workloads:
+            return "there is no such workload (yet)"
+        case Level.ROUTE if not isinstance(state.declared.get((target.kind, key)), Route):
+            return "there is no such route (yet)"
+        case Level.NAMESPACE if not any(each.namespace == target.namespace for each in state.services):
+            return "there is no service in it (yet)"
+        case _:
+            return None
+
+
+def _place(state: MeshState, target: TargetRef) -> Place:
+    key = Key(target.namespace, target.name)
+    match target.level:
+        case Level.SERVICE:
+            return Place(key.namespace, service=key)
+        case Level.WORKLOAD:
+            return Place(key.namespace, workload=key)
+        case Level.ROUTE:
+            route = state.declared.get((target.kind, key))
+            service = next((each.key for each in route.parents), None) if isinstance(route, Route) else None
+            return Place((service or key).namespace, service=service, route=RouteName(target.kind, key))
+        case _:
+            return Place(target.namespace)
+
+
+def _enforced(side: Side) -> str:
+    if Side.CALLER in side:
+        return "enforced by the caller"
+    return "enforced by the callee" if Side.CALLEE in side else "enforced by every sidecar"
+
+
+def _proxies(state: MeshState, changes: Changes) -> Iterator[Key]:
+    """The sidecars that see a change of these services, or whose own listeners change."""
+    for key, workload in state.workloads.items():
+        if not workload.meshed:
+            continue
+        if key in changes.workloads:
+            yield key
+        elif changes.services:
+            scope = outbound_scope(state, workload)
+            if any(scope.admits(service) for service in changes.services):
+                yield key
+
+
+def _differing(old: MeshState, new: MeshState, key: Key, weaver: Weaver, renderer: Renderer) -> int:
+    """How many resources of a service, as callers of its own namespace see them, differ or are in one state only."""
+    before, after = (
+        {(each.type_url, each.name): each.body for each in _rendered(state, key, weaver, renderer)}
+        for state in (old, new)
+    )
+    return sum(before.get(name) != after.get(name) for name in before.keys() | after.keys())
+
+
+def _rendered(state: MeshState, key: Key, weaver: Weaver, renderer: Renderer) -> tuple[Rendered, ...]:
+    if key not in state.services:
+        return ()
+    view, scope = service_view(state, key), OutboundScope(key.namespace, None)
+    return renderer.service(view, weaver.service(state, scope, view))

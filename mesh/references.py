@@ -1,13 +1,14 @@
 """Whether what a route refers to is there and may be referred to, as conditions of its status.
 
 Rules: RouteParentStatus, BackendRef and ReferenceGrant of https://gateway-api.sigs.k8s.io/reference/spec/. A route of
-the mesh (its parent is a service) needs no ReferenceGrant for backends of other namespaces, for it opens nothing that
-was closed; one of a gateway does (https://gateway-api.sigs.k8s.io/geps/gep-1294/#namespace-boundaries).
+the mesh needs no ReferenceGrant to send requests to the service that it is attached to, or to a subset of that: those
+who call it may do so anyway. For any other backend of another namespace it does, for a route lets a workload reach
+more than it `uses` (https://gateway-api.sigs.k8s.io/geps/gep-1294/#namespace-boundaries).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -76,7 +77,7 @@ def unresolved(route: Route, parent: ParentRef, backend: Backend, lookup: Lookup
     Its share of HTTP requests is to be answered with 500, of gRPC calls with UNAVAILABLE, and its share of
     connections is to be refused.
     """
-    if not permitted(route, parent, backend, lookup.grants):
+    if not permitted(route, parent, backend, lookup):
         return Unresolved(
             "RefNotPermitted",
             f"no ReferenceGrant in namespace {backend.key.namespace} permits {route.kind} of namespace "
@@ -94,15 +95,17 @@ def unresolved(route: Route, parent: ParentRef, backend: Backend, lookup: Lookup
     return _not_found(f"Service {key}") if service is None else _port_problem(route.kind, backend, service)
 
 
-def permitted(route: Route, parent: ParentRef, backend: Backend, grants: Iterable[ReferenceGrant]) -> bool:
-    """Whether `route` may refer to `backend`, as far as namespaces are concerned."""
-    if parent.kind is ParentKind.SERVICE or backend.key.namespace == route.key.namespace:
-        return True
+def permitted(route: Route, parent: ParentRef, backend: Backend, lookup: Lookup) -> bool:
+    """Whether `route` may refer to `backend` for traffic of `parent`, as far as namespaces are concerned."""
     namespace, name = backend.key.namespace, backend.key.name
+    if namespace == route.key.namespace:
+        return True
+    if parent.kind is ParentKind.SERVICE and parent.key in {backend.key, _narrowed(backend, lookup)}:
+        return True
     return any(
         grant.key.namespace == namespace
         and grant.permits(route.kind, route.key.namespace, backend.kind, name)
-        for grant in grants
+        for grant in lookup.grants
     )
 
 
@@ -111,6 +114,12 @@ def backend_port(backend: Backend, service: Service) -> ServicePort | None:
     if backend.port is None:
         return service.ports[0] if len(service.ports) == 1 else None
     return next((port for port in service.ports if port.port == backend.port), None)
+
+
+def _narrowed(backend: Backend, lookup: Lookup) -> Key | None:
+    """The service of a subset."""
+    subset = lookup.subsets(backend.key) if backend.kind is BackendKind.SUBSET else None
+    return None if subset is None else subset.service
 
 
 def _accepted(route: Route, parent: ParentRef, lookup: Lookup) -> Condition:

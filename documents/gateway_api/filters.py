@@ -70,7 +70,7 @@ class HeaderFilterSpec(Part):
     )
     remove: Annotated[list[HeaderName], Field(max_length=16)] = Field(default=[])
 
-    def problems(self, at: Path) -> Iterator[Problem]:
+    def problems(self, at: Path, *, of_request: bool) -> Iterator[Problem]:
         named: list[tuple[Path, str]] = [
             *(((*at, "set", place, "name"), each.name) for place, each in enumerate(self.set)),
             *(((*at, "add", place, "name"), each.name) for place, each in enumerate(self.add)),
@@ -78,9 +78,12 @@ class HeaderFilterSpec(Part):
         ]
         seen: set[str] = set()
         for path, name in named:
-            if name == "host":
+            # To Envoy the host is no header: it can be overwritten on the way to a backend, and that is all.
+            if name == "host" and not (of_request and "set" in path):
                 yield Problem(
-                    path, "the host cannot be changed as a header", "Use a URLRewrite filter with a hostname"
+                    path,
+                    "the host can only be overwritten, and only of a request",
+                    "Use a URLRewrite filter with a hostname",
                 )
             if name in seen:
                 yield Problem(path, f"header {name} is changed twice", "Keep one change of each header")
@@ -275,7 +278,9 @@ class FilterSpec(Part):
                     f"{part.kind} {part.name} of group {part.group!r} cannot be a filter",
                     "Attach a policy to this route instead, by its targetRefs",
                 )
-            elif isinstance(part, HeaderFilterSpec | MirrorSpec | RedirectSpec | RewriteSpec | CorsSpec):
+            elif isinstance(part, HeaderFilterSpec):
+                yield from part.problems((*at, wanted), of_request=self.type == "RequestHeaderModifier")
+            elif isinstance(part, MirrorSpec | RedirectSpec | RewriteSpec | CorsSpec):
                 yield from part.problems((*at, wanted))
 
     def value(self, own: str) -> Filter:
@@ -326,22 +331,6 @@ def filters_problems(at: Path, filters: Sequence[FilterSpec]) -> Iterator[Proble
             "RequestRedirect and URLRewrite are both given, and a redirected request goes nowhere else",
             "Keep one of the two; a redirect can change host and path too",
         )
-
-
-def backend_filter_problems(at: Path, filters: Sequence[FilterSpec]) -> Iterator[Problem]:
-    """As `filters_problems`, for the filters of one backend: Envoy chooses it after all else is decided."""
-    yield from filters_problems(at, filters)
-    for place, each in enumerate(filters):
-        moves_path = (
-            isinstance(each, HttpFilterSpec) and each.url_rewrite is not None and each.url_rewrite.path
-        )
-        if each.type in {"RequestRedirect", "CORS"} or moves_path:
-            what = "a rewrite of the path" if moves_path else each.type
-            yield Problem(
-                (*at, place),
-                f"{what} cannot hold for one backend alone",
-                "Move it to the filters of the rule; make two rules if they are to differ",
-            )
 
 
 def prefix_problems(at: Path, filters: Sequence[FilterSpec], *, one_prefix: bool) -> Iterator[Problem]:

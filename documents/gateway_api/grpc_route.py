@@ -21,7 +21,7 @@ from documents.gateway_api.common import (
     parent_problems,
     rule_name_problems,
 )
-from documents.gateway_api.filters import GrpcFilterSpec, backend_filter_problems, filters_problems
+from documents.gateway_api.filters import GrpcFilterSpec, filters_problems
 from documents.gateway_api.http_route import Hostnames, match_count_problems
 from documents.gateway_api.matching import HeaderMatches, value_matches, value_problems
 from documents.gateway_api.sessions import SessionSpec
@@ -126,7 +126,7 @@ class GrpcBackendSpec(WeightedReference):
 
     def problems(self, at: Path) -> Iterator[Problem]:
         yield from super().problems(at)
-        yield from backend_filter_problems((*at, "filters"), self.filters)
+        yield from filters_problems((*at, "filters"), self.filters)
 
     def value(self, own: str) -> Backend:
         plain = super().value(own)

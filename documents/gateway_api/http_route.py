@@ -19,7 +19,6 @@ from documents.gateway_api.common import (
 )
 from documents.gateway_api.filters import (
     HttpFilterSpec,
-    backend_filter_problems,
     filters_problems,
     prefix_problems,
 )
@@ -40,7 +39,7 @@ class HttpBackendSpec(WeightedReference):
 
     def problems(self, at: Path) -> Iterator[Problem]:
         yield from super().problems(at)
-        yield from backend_filter_problems((*at, "filters"), self.filters)
+        yield from filters_problems((*at, "filters"), self.filters)
 
     def value(self, own: str) -> Backend:
         plain = super().value(own)
@@ -97,7 +96,9 @@ class HttpRuleSpec(Part):
         yield from filters_problems((*at, "filters"), self.filters)
         yield from prefix_problems((*at, "filters"), self.filters, one_prefix=self._one_prefix())
         for place, backend in enumerate(self.backend_refs):
-            yield from backend.problems((*at, "backendRefs", place))
+            here = (*at, "backendRefs", place)
+            yield from backend.problems(here)
+            yield from prefix_problems((*here, "filters"), backend.filters, one_prefix=self._one_prefix())
         redirects = [place for place, each in enumerate(self.filters) if each.type == "RequestRedirect"]
         if redirects and self.backend_refs:
             yield Problem(

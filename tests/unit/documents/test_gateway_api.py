@@ -235,6 +235,10 @@ def test_http_matches(match: str, expected: Match) -> None:
             ),
             RequestMirror(to("api"), Fraction(1, 1000)),
         ),
+        (
+            "type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: Host, value: a.b}]}",
+            RequestHeaderModifier((Header("host", "a.b"),)),
+        ),
         ("type: CORS, cors: {}", Cors()),
         (
             (
@@ -270,13 +274,19 @@ def test_weights_and_filters_of_backends() -> None:
     found = rule(
         http_rule(
             "backendRefs: [{name: a, port: 80, weight: 90}, {name: b, namespace: other, port: 81, weight: 0, "
-            "filters: [{type: URLRewrite, urlRewrite: {hostname: b.com}}]}, "
+            "filters: [{type: URLRewrite, urlRewrite: {hostname: b.com, path: {type: ReplaceFullPath, replaceFullPath: /b}}}]}, "
             "{group: meshwright.dev, kind: ExternalService, name: c}]"
         )
     )
     assert found.backends == (
         to("a", 80, 90),
-        Backend(BackendKind.SERVICE, Key("other", "b"), 81, 0, (UrlRewrite("b.com"),)),
+        Backend(
+            BackendKind.SERVICE,
+            Key("other", "b"),
+            81,
+            0,
+            (UrlRewrite("b.com", PathRewrite(RewriteKind.FULL, "/b")),),
+        ),
         Backend(BackendKind.EXTERNAL, Key("default", "c")),
     )
 

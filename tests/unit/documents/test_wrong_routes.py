@@ -373,9 +373,20 @@ WRONG = (
     ),
     Wrong(
         "host as a header",
-        http_filter("type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: Host, value: b}]}"),
+        http_filter(
+            "type: RequestHeaderModifier, requestHeaderModifier: {add: [{name: Host, value: b}], remove: [HOST]}"
+        ),
         [
-            "spec.rules[0].filters[0].requestHeaderModifier.set[0].name: the host cannot be changed as a header. Use a URLRewrite filter with a hostname"
+            "spec.rules[0].filters[0].requestHeaderModifier.add[0].name: the host can only be overwritten, and only of a request. Use a URLRewrite filter with a hostname",
+            "spec.rules[0].filters[0].requestHeaderModifier.remove[0]: the host can only be overwritten, and only of a request. Use a URLRewrite filter with a hostname",
+            "spec.rules[0].filters[0].requestHeaderModifier.remove[0]: header host is changed twice. Keep one change of each header",
+        ],
+    ),
+    Wrong(
+        "host of a response",
+        http_filter("type: ResponseHeaderModifier, responseHeaderModifier: {set: [{name: host, value: b}]}"),
+        [
+            "spec.rules[0].filters[0].responseHeaderModifier.set[0].name: the host can only be overwritten, and only of a request. Use a URLRewrite filter with a hostname"
         ],
     ),
     Wrong(
@@ -465,22 +476,20 @@ WRONG = (
         ["spec.rules[0].backendRefs[0].weight: 1000001 is too large. Use 1000000 or less"],
     ),
     Wrong(
-        "redirect of one backend",
+        "prefix of one backend",
         http_rule(
-            "backendRefs: [{name: api, port: 80, filters: [{type: RequestRedirect, requestRedirect: {}}]}]"
+            "matches: [{path: {type: Exact, value: /a}}], backendRefs: [{name: api, port: 80, filters: [{type: RequestRedirect, requestRedirect: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /a}}}]}]"
         ),
         [
-            "spec.rules[0].backendRefs[0].filters[0]: RequestRedirect cannot hold for one backend alone. Move it to the filters of the rule; make two rules if they are to differ"
+            "spec.rules[0].backendRefs[0].filters[0].requestRedirect.path: ReplacePrefixMatch needs exactly one match in its rule, of type PathPrefix. Make a rule for each prefix, or use ReplaceFullPath"
         ],
     ),
     Wrong(
-        "path of one backend",
+        "filter of one backend repeated",
         http_rule(
-            "backendRefs: [{name: api, port: 80, filters: [{type: URLRewrite, urlRewrite: {path: {type: ReplaceFullPath, replaceFullPath: /a}}}]}]"
+            "backendRefs: [{name: api, port: 80, filters: [{type: CORS, cors: {}}, {type: CORS, cors: {}}]}]"
         ),
-        [
-            "spec.rules[0].backendRefs[0].filters[0]: a rewrite of the path cannot hold for one backend alone. Move it to the filters of the rule; make two rules if they are to differ"
-        ],
+        ["spec.rules[0].backendRefs[0].filters[1]: filter CORS is repeated. Put all of it into one"],
     ),
     # times, retries, sessions
     Wrong(

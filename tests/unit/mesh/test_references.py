@@ -23,6 +23,7 @@ SUBSETS = {
     for subset in (
         Subset(a_key("api-v2"), a_key("api"), (("version", "v2"),)),
         Subset(a_key("lost"), a_key("gone"), (("version", "v2"),)),
+        Subset(a_key("shop/cart-v2"), a_key("shop/cart"), (("version", "v2"),)),
         Subset(a_key("two-v2"), a_key("two"), (("version", "v2"),)),
     )
 }
@@ -173,14 +174,14 @@ def test_why_a_backend_cannot_be_used(backend: Backend, kind: RouteKind, said: s
     assert (None if found is None else f"{found.reason}: {found.message}") == said
 
 
-def test_a_gateway_needs_a_grant_for_another_namespace_and_the_mesh_does_not() -> None:
+def test_another_namespace_must_grant_what_refers_to_it() -> None:
     route = a_route("api", a_rule(backends=[to("shop/cart")]), parents=[at_gateway(), at_service()])
 
     def resolved(*grants: ReferenceGrant) -> list[tuple[bool, str]]:
         conditions = problems(route, lookup(*grants))
         return [(each.status, each.reason) for each in conditions if each.type is ConditionType.RESOLVED_REFS]
 
-    assert resolved() == [(False, "RefNotPermitted"), (True, "ResolvedRefs")]
+    assert resolved() == [(False, "RefNotPermitted")] * 2
     assert resolved(a_grant("shop")) == [(True, "ResolvedRefs")] * 2
     assert resolved(a_grant("shop", name="cart")) == [(True, "ResolvedRefs")] * 2
     for other in (
@@ -190,7 +191,17 @@ def test_a_gateway_needs_a_grant_for_another_namespace_and_the_mesh_does_not() -
         a_grant("shop", to_kind="ServiceSubset"),
         a_grant("elsewhere"),
     ):
-        assert resolved(other)[0] == (False, "RefNotPermitted"), other
+        assert resolved(other) == [(False, "RefNotPermitted")] * 2, other
+
+
+@pytest.mark.parametrize("backend", [to("shop/cart"), to("shop/cart-v2", kind=BackendKind.SUBSET)])
+def test_a_consumer_route_may_lead_to_its_own_parent(backend: Backend) -> None:
+    route = a_route()
+    assert unresolved(route, at_service("shop/cart"), backend, lookup()) is None
+    for parent in (at_service(), at_gateway()):
+        found = unresolved(route, parent, backend, lookup())
+        assert found is not None
+        assert found.reason == "RefNotPermitted"
 
 
 def test_what_is_not_permitted_does_not_tell_whether_it_is_there() -> None:

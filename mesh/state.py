@@ -12,6 +12,8 @@ from typing import TypeVar
 
 from immutables import Map
 
+from mesh.addresses import Claims, claimed, collisions
+from mesh import external
 from mesh.declared import moved
 from mesh.edges import Edges
 from mesh.events import (
@@ -60,7 +62,7 @@ class MeshState:
     """All services and workloads. Iterate in any order; look up by key.
 
     `order` ranks the sources, first wins; a source that it does not name ranks behind, by name. `members` holds, for
-    each service, the keys of the workloads that serve it, sorted. `declared` is all else that documents say, of which `routing`,
+    each service, the keys of the workloads that serve it, sorted; `addresses`, for each virtual address, the services that claim it. `declared` is all else that documents say, of which `routing`,
     `edges` and `policies` are indices.
     """
 
@@ -71,9 +73,11 @@ class MeshState:
     services: Map[Key, Service] = Map()
     workloads: Map[Key, Workload] = Map()
     members: Map[Key, tuple[Key, ...]] = Map()
+    addresses: Claims = Map()
     declared: Map[DocumentName, Value] = Map()
     routing: Routing = Routing()
     policies: PolicyIndex = PolicyIndex()
+    hosts: external.Hosts = Map()
     edges: Edges = Edges()
 
     def apply(self, event: Event) -> tuple[MeshState, Changes]:
@@ -122,7 +126,7 @@ class MeshState:
 
     def effective_declared(self, name: DocumentName) -> Value | None:
         """As the first source has it that does."""
-        for source in self._ranked():
+        for source in self.ranked():
             found = self.sources[source].declared.get(name)
             if found is not None:
                 return found.value
@@ -141,7 +145,10 @@ class MeshState:
         return self.services[service].identities(self.trust_domain, accounts)
 
     def conflicts(self) -> Iterator[str]:
-        """A line for each service or workload that a source declares and another, ranked before it, has already."""
+        """A line for each service or workload that a source declares and another, ranked before it, has already, and for each
+        virtual address that two services claim.
+        """
+        yield from collisions(self)
         for source, view in self.sources.items():
             for key in view.services:
                 owner = self.owner(key)
@@ -162,15 +169,16 @@ class MeshState:
                             f"{self.owner(service)}. Switch merging on for the service or its namespace"
                         )
 
-    def _ranked(self) -> list[str]:
+    def ranked(self) -> list[str]:
+        """The sources, first wins."""
         rank = {source: place for place, source in enumerate(self.order)}
         return sorted(self.sources, key=lambda source: (rank.get(source, len(rank)), source))
 
     def owner(self, service: Key) -> str | None:
-        return next((source for source in self._ranked() if service in self.sources[source].services), None)
+        return next((source for source in self.ranked() if service in self.sources[source].services), None)
 
     def workload_owner(self, workload: Key) -> str | None:
-        return next((source for source in self._ranked() if workload in self.sources[source].workloads), None)
+        return next((source for source in self.ranked() if workload in self.sources[source].workloads), None)
 
     def effective_service(self, key: Key) -> Service | None:
         owner = self.owner(key)
@@ -205,6 +213,8 @@ def _settle(
     new_workloads, changed_workloads = state.workloads, set[Key]()
     for key in touched:
         new_workloads = _moved(new_workloads, key, state.effective_workload(key), changed_workloads)
+    addresses, neighbours = claimed(state.addresses, state.services, new_services, changed_services)
+    changed_services |= neighbours
     changed_endpoints = set(changed_services)
     regrouped: dict[Key, set[Key]] = {}
     edges = state.edges
@@ -219,7 +229,14 @@ def _settle(
     members = state.members
     for service, group in regrouped.items():
         members = members.set(service, tuple(sorted(group))) if group else members.delete(service)
-    new = replace(state, services=new_services, workloads=new_workloads, members=members, edges=edges)
+    new = replace(
+        state,
+        services=new_services,
+        workloads=new_workloads,
+        members=members,
+        edges=edges,
+        addresses=addresses,
+    )
     for service in changed_endpoints:
         # To its callers, a service that may be served by other identities is another service.
         both = service in new_services and service in state.services

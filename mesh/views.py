@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from mesh import routing
+from mesh.interception import Interception
 from mesh.names import Key
 from mesh.policy import PolicyName
 from mesh.rules import BackendView, RuleView
@@ -77,31 +78,44 @@ class LocalListener:
 
 @dataclass(frozen=True, slots=True)
 class OutboundListenersView:
-    """The listeners of a sidecar for its workload's calls. `bind` is the loopback address they listen on."""
+    """The listeners of a sidecar for its workload's calls. `bind` is the loopback address they listen on.
+
+    With `interception` they take whatever the workload calls: what is not the mesh's goes where it was going, unless
+    `refuse_unknown`.
+    """
 
     bind: str
     http_port: int
     local: tuple[LocalListener, ...]
+    interception: Interception | None = None
+    refuse_unknown: bool = False
     origin: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Served:
-    """One port of a service that a workload serves, and the port of its application."""
+    """One port of a service that a workload serves, and the port of its application. `captured`: connections to that very port
+    are intercepted.
+    """
 
     service: Key
     port: ServicePort
     app_port: int
+    captured: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class InboundPort:
-    """A port on which the sidecar takes mesh TLS, and all that is served behind it, told apart by SNI."""
+    """A port on which the sidecar takes mesh TLS, and all that is served behind it, told apart by SNI.
+
+    `captured`: it is the application's port, and the sidecar has no listener on it but takes what is sent there.
+    """
 
     sidecar_port: int
     name: str
     protocol: Protocol
     served: tuple[Served, ...]
+    captured: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +125,7 @@ class InboundView:
     bind: str
     trust_domain: str
     ports: tuple[InboundPort, ...]
+    interception: Interception | None = None
     origin: tuple[str, ...] = field(default=(), compare=False)
 
 
@@ -195,26 +210,39 @@ def outbound_listeners_view(state: MeshState, workload: Workload) -> OutboundLis
         bind,
         workload.outbound_port,
         tuple(sorted(local, key=lambda each: each.local_port)),
+        workload.interception,
         origin=workload.origin,
     )
 
 
 def inbound_view(state: MeshState, workload: Workload) -> InboundView:
-    grouped: dict[int, list[tuple[str, Served]]] = {}
+    grouped: dict[tuple[int, bool], list[tuple[str, Served]]] = {}
     for key in workload.services:
         service = state.services.get(key)
         for port in service.ports if service else ():
             mine = workload.port_named(port.name)
-            if mine is not None and mine.sidecar is not None:
-                grouped.setdefault(mine.sidecar, []).append((mine.name, Served(key, port, mine.app)))
+            if mine is None:
+                continue
+            if mine.sidecar is not None:
+                served = Served(key, port, mine.app)
+                grouped.setdefault((mine.sidecar, False), []).append((mine.name, served))
+            elif workload.interception is not None:
+                served = Served(key, port, mine.app, captured=True)
+                grouped.setdefault((mine.app, True), []).append((mine.name, served))
     ports = tuple(
         InboundPort(
-            sidecar, served[0][0], served[0][1].port.protocol, tuple(sorted(each for _, each in served))
+            number, each[0][0], each[0][1].port.protocol, tuple(sorted(one for _, one in each)), captured
         )
-        for sidecar, served in sorted(grouped.items())
+        for (number, captured), each in sorted(grouped.items())
     )
     bind = workload.address if _is_loopback(workload.address) else _any_address(workload.address)
-    return InboundView(bind, state.trust_domain, ports if workload.meshed else (), origin=workload.origin)
+    return InboundView(
+        bind,
+        state.trust_domain,
+        ports if workload.meshed else (),
+        workload.interception if workload.meshed else None,
+        origin=workload.origin,
+    )
 
 
 def _is_loopback(address: str) -> bool:

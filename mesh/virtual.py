@@ -1,0 +1,49 @@
+"""Services as applications see them that know nothing of the mesh: names that resolve, and addresses that can be connected to.
+
+The whole inputs of rendering, as in `mesh.views`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mesh import routing
+from mesh.addresses import address_of
+from mesh.names import Key, hostnames
+from mesh.rules import BackendView
+from mesh.service import ServicePort
+from mesh.state import MeshState
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualPort:
+    """A port of a virtual address. `backends`: where routes for TCP send its connections, if they do."""
+
+    port: ServicePort
+    backends: tuple[BackendView, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualView:
+    """The virtual address of a service as callers of one namespace see it, and the names that they reach it by."""
+
+    service: Key
+    address: str
+    names: tuple[str, ...]
+    ports: tuple[VirtualPort, ...]
+    origin: tuple[str, ...] = field(default=(), compare=False)
+
+
+def virtual_view(state: MeshState, key: Key, caller_namespace: str) -> VirtualView | None:
+    """None for a service without a virtual address: it is another's."""
+    service, address = state.services[key], address_of(state, key)
+    if address is None:
+        return None
+    ports = tuple(
+        VirtualPort(
+            port,
+            () if port.protocol.is_http else routing.tcp_backends(state, key, port, caller_namespace),
+        )
+        for port in service.ports
+    )
+    return VirtualView(key, address, hostnames(key, caller_namespace), ports, origin=service.origin)

@@ -172,9 +172,9 @@ def attached(state: MeshState, service: Key, port: ServicePort, caller_namespace
 
 
 def rule_views(
-    state: MeshState, routes: Iterable[Route], service: Key, port: ServicePort
+    state: MeshState, routes: Iterable[Route], service: Key | None = None, port: ServicePort | None = None
 ) -> Iterator[RuleView]:
-    """One for each match of each rule, by precedence, of routes attached to a port of `service`."""
+    """One for each match of each rule, by precedence, of routes attached to a port of `service`; without one, to a gateway."""
     for route, place, index in in_order(tuple(routes)):
         rule = route.rules[place]
         yield RuleView(
@@ -194,9 +194,14 @@ def rule_views(
         )
 
 
-def _backends(rule: Rule, service: Key, port: ServicePort) -> tuple[Backend, ...]:
+def _backends(rule: Rule, service: Key | None, port: ServicePort | None) -> tuple[Backend, ...]:
     """Those of the rule. One without any changes or limits what would happen without it: requests go to the parent itself."""
-    if rule.backends or any(isinstance(each, RequestRedirect) for each in rule.filters):
+    if (
+        rule.backends
+        or service is None
+        or port is None
+        or any(isinstance(each, RequestRedirect) for each in rule.filters)
+    ):
         return rule.backends
     return (Backend(BackendKind.SERVICE, service, port.port),)
 

@@ -1,0 +1,308 @@
+"""What a proxy that plays a gateway listens on: the frozen, whole input of rendering its listeners and routes.
+
+Of the listeners on one port, a request belongs to the one with the most specific host name that means its own, and sees the routes of
+that listener alone (https://gateway-api.sigs.k8s.io/reference/spec/#listener, "Listener isolation"). Among these, rules of the
+route with the more specific host name come first; then the order of matches counts (HTTPRouteSpec.hostnames).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from mesh.attachment import NotAttached, intersection, listeners
+from mesh.gateways import ClientValidation, Gateway, GatewayListener, ListenerProtocol, ObjectRef, TlsMode
+from mesh.names import Key
+from mesh.precedence import age
+from mesh.routes import ParentKind, Route, RouteKind
+from mesh.routing import backend_view, rule_views
+from mesh.rules import BackendView, RuleView
+from mesh.state import MeshState
+from mesh.views import OutboundScope
+from mesh.workload import Workload
+
+ANY = "*"
+"""Every host name."""
+
+SECRET = "Secret"  # noqa: S105 (a kind of document)
+HTTP = frozenset({ListenerProtocol.HTTP, ListenerProtocol.HTTPS})
+TLS = frozenset({ListenerProtocol.HTTPS, ListenerProtocol.TLS})
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The Secret documents whose files could be read: those with a certificate and its key, and those with authorities."""
+
+    certificates: frozenset[Key] = frozenset()
+    authorities: frozenset[Key] = frozenset()
+
+
+NOTHING_LOADED = Loaded()
+
+
+@dataclass(frozen=True, slots=True)
+class HostView:
+    """The rules for one host name of a port, the first that matches wins; `host` may begin with `*.`, or be ANY."""
+
+    host: str
+    rules: tuple[RuleView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ChainView:
+    """What is done with connections to a port: with those for the server name `sni`, which may begin with `*.`, or be ANY.
+
+    `certificates`: TLS is terminated with these, else it is not touched. `authorities`: clients must show a certificate of one of
+    these, unless `optional`. `http`: by the hosts of the port; else bytes go to `backends`.
+    """
+
+    sni: str
+    http: bool
+    certificates: tuple[Key, ...] = ()
+    authorities: Key | None = None
+    optional: bool = False
+    backends: tuple[BackendView, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EdgePort:
+    """A port on which a gateway listens. `secure`: it takes TLS, and its chains are told apart by SNI."""
+
+    port: int
+    secure: bool
+    chains: tuple[ChainView, ...]
+    hosts: tuple[HostView, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayView:
+    """`binds`: the addresses to listen on, one or more. No ports: there is no such Gateway, or nothing can be served yet."""
+
+    key: Key
+    binds: tuple[str, ...]
+    ports: tuple[EdgePort, ...]
+    origin: tuple[str, ...] = field(default=(), compare=False)
+
+    def backends(self) -> Iterator[BackendView]:
+        """Everywhere that traffic may go, mirrors too."""
+        for port in self.ports:
+            for chain in port.chains:
+                yield from chain.backends
+            for rule in (each for host in port.hosts for each in host.rules):
+                yield from (each.backend for each in rule.mirrors)
+                for backend in rule.backends:
+                    yield backend
+                    yield from (each.backend for each in backend.mirrors)
+
+
+def gateway_view(state: MeshState, key: Key, workload: Workload, loaded: Loaded) -> GatewayView:
+    """For `workload`, which plays the gateway `key`. A listener that has no certificate that could be read is left out until it has one."""
+    gateway = declared(state, key)
+    if gateway is None:
+        return GatewayView(key, _binds(workload, ()), (), origin=workload.origin)
+    attached = tuple(attachments(state, gateway))
+    numbers = sorted({each.port for each in gateway.listeners})
+    ports = (_port(state, gateway, number, attached, loaded) for number in numbers)
+    origin = (*gateway.origin, *workload.origin)
+    return GatewayView(
+        key,
+        _binds(workload, gateway.addresses),
+        tuple(each for each in ports if each.chains),
+        tuple(dict.fromkeys(origin)),
+    )
+
+
+def gateway_scope(state: MeshState, scope: OutboundScope, view: GatewayView) -> OutboundScope:
+    """`scope`, that of a workload, narrowed to what the routes of the gateway that it plays lead to."""
+    reached = {each.service for each in view.backends() if not each.problem}
+    return replace(scope, services=tuple(sorted(reached.intersection(state.services))))
+
+
+def declared(state: MeshState, key: Key) -> Gateway | None:
+    found = state.declared.get(("Gateway", key))
+    return found if isinstance(found, Gateway) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A route at one listener. `hosts` are those that both have; never none, ANY for every name."""
+
+    listener: GatewayListener
+    route: Route
+    hosts: tuple[str, ...]
+
+
+def attachments(state: MeshState, gateway: Gateway) -> Iterator[Attachment]:
+    """Every route at every listener of `gateway` that takes it, each once."""
+    for route in state.edges.attached.get(gateway.key, ()):
+        seen: set[str] = set()
+        for parent in route.parents:
+            if parent.kind is not ParentKind.GATEWAY or parent.key != gateway.key:
+                continue
+            found = listeners(route, parent, gateway)
+            for each in () if isinstance(found, NotAttached) else found:
+                if each.listener.name not in seen:
+                    seen.add(each.listener.name)
+                    yield Attachment(each.listener, route, each.hostnames or (ANY,))
+
+
+def secrets(state: MeshState, gateway: Gateway) -> Iterator[tuple[GatewayListener, ObjectRef, str]]:
+    """Every reference of a listener to certificates or authorities, and why it may not refer to it, else empty."""
+    for listener in gateway.listeners:
+        for reference in _wanted(gateway, listener):
+            yield listener, reference, _refusal(state, gateway, reference)
+
+
+def readable(state: MeshState, gateway: Gateway) -> tuple[Key, ...]:
+    """The Secret documents that the proxies of `gateway` may be given, sorted."""
+    return tuple(sorted({reference.key for _, reference, why in secrets(state, gateway) if not why}))
+
+
+def _wanted(gateway: Gateway, listener: GatewayListener) -> Iterator[ObjectRef]:
+    if listener.tls is not None:
+        yield from listener.tls.certificates
+        clients = _clients(gateway, listener)
+        yield from () if clients is None else clients.authorities
+
+
+def _clients(gateway: Gateway, listener: GatewayListener) -> ClientValidation | None:
+    """What is asked of clients: of HTTPS listeners only (GEP-91)."""
+    if listener.protocol is not ListenerProtocol.HTTPS:
+        return None
+    return gateway.client_validation(listener.port)
+
+
+def _refusal(state: MeshState, gateway: Gateway, reference: ObjectRef) -> str:
+    """Why `gateway` may not use what `reference` names, by words of the Gateway API's; empty if it may."""
+    key, own = reference.key, gateway.key.namespace
+    if key.namespace != own and not any(
+        grant.permits("Gateway", own, reference.kind, key.name)
+        for grant in state.routing.grants.get(key.namespace, ())
+    ):
+        return (
+            f"RefNotPermitted: no ReferenceGrant in namespace {key.namespace} lets Gateway of namespace {own} "
+            f"refer to {reference}"
+        )
+    if (reference.kind, key) not in state.declared:
+        return f"InvalidCertificateRef: no document declares {reference}"
+    return ""
+
+
+def _port(
+    state: MeshState, gateway: Gateway, number: int, attached: Sequence[Attachment], loaded: Loaded
+) -> EdgePort:
+    here = tuple(each for each in gateway.listeners if each.port == number)
+    mine = tuple(each for each in attached if each.listener in here)
+    chains: dict[str, ChainView] = {}
+    for listener in here:
+        for chain in _chains(state, gateway, listener, here, mine, loaded):
+            chains.setdefault(chain.sni, chain)
+    web = tuple(each for each in here if each.protocol in HTTP)
+    return EdgePort(
+        number,
+        secure=any(each.protocol in TLS for each in here),
+        chains=tuple(chain for _, chain in sorted(chains.items())),
+        hosts=tuple(_hosts(state, web, mine)) if web else (),
+    )
+
+
+def _chains(
+    state: MeshState,
+    gateway: Gateway,
+    listener: GatewayListener,
+    here: Sequence[GatewayListener],
+    mine: Sequence[Attachment],
+    loaded: Loaded,
+) -> Iterator[ChainView]:
+    if listener.protocol is ListenerProtocol.HTTP:
+        yield ChainView(ANY, http=True)  # one for all of the port: `hosts` tells them apart
+        return
+    certificates: tuple[Key, ...] = ()
+    if listener.tls is not None and listener.tls.mode is TlsMode.TERMINATE:
+        usable = _usable(state, gateway, listener.tls.certificates)
+        certificates = tuple(each for each in usable if each in loaded.certificates)
+        if not certificates:
+            return
+    if listener.protocol is ListenerProtocol.HTTPS:
+        clients = _clients(gateway, listener)
+        sni = listener.hostname or ANY
+        if clients is None:
+            yield ChainView(sni, http=True, certificates=certificates)
+            return
+        authorities = [
+            each for each in _usable(state, gateway, clients.authorities) if each in loaded.authorities
+        ]
+        if len(authorities) == len(clients.authorities) == 1:
+            yield ChainView(
+                sni,
+                http=True,
+                certificates=certificates,
+                authorities=authorities[0],
+                optional=clients.optional,
+            )
+        return
+    for each in sorted(
+        (each for each in mine if each.listener is listener), key=lambda each: age(each.route)
+    ):
+        rule = next(iter(each.route.rules), None)
+        backends = () if rule is None else tuple(backend_view(state, each.route, to) for to in rule.backends)
+        # A TCPRoute knows no names: it takes what the listener takes.
+        hosts = (listener.hostname or ANY,) if each.route.kind is RouteKind.TCP else each.hosts
+        for host in hosts:
+            if _owner(here, host) is listener:
+                yield ChainView(host, http=False, certificates=certificates, backends=backends)
+
+
+def _usable(state: MeshState, gateway: Gateway, wanted: Iterable[ObjectRef]) -> Iterator[Key]:
+    return (each.key for each in wanted if each.kind == SECRET and not _refusal(state, gateway, each))
+
+
+def _hosts(
+    state: MeshState, web: Sequence[GatewayListener], attached: Sequence[Attachment]
+) -> Iterator[HostView]:
+    """For every host name that a listener or a route says, what is done with requests for it and for no more specific one."""
+    names = {each.hostname or ANY for each in web}
+    names.update(host for each in attached if each.listener in web for host in each.hosts)
+    for name in sorted(names):
+        owner = _owner(web, name)
+        ranked: dict[tuple[bool, int], list[Route]] = {}
+        for each in attached:
+            wide = [host for host in each.hosts if _means(host, name)]
+            if each.listener is owner and wide:
+                ranked.setdefault(max(map(_precision, wide)), []).append(each.route)
+        rules = (
+            rule for _, routes in sorted(ranked.items(), reverse=True) for rule in rule_views(state, routes)
+        )
+        yield HostView(name, tuple(rules))
+
+
+def _owner(here: Iterable[GatewayListener], host: str) -> GatewayListener | None:
+    """The listener with the most specific host name that means all of `host`."""
+    return max(
+        (each for each in here if _means(each.hostname or ANY, host)),
+        key=lambda each: _precision(each.hostname or ANY),
+        default=None,
+    )
+
+
+def _means(wide: str, narrow: str) -> bool:
+    return wide == ANY or (narrow != ANY and intersection(wide, narrow) == narrow)
+
+
+def _precision(host: str) -> tuple[bool, int]:
+    """Grows with it: a whole name is more specific than one with a wildcard, a longer one than a shorter."""
+    return not host.startswith("*"), len(host)
+
+
+def _binds(workload: Workload, addresses: tuple[str, ...]) -> tuple[str, ...]:
+    """What the Gateway says; else the workload's own address if that is loopback, and every address if not."""
+    if addresses:
+        return addresses
+    try:
+        own = ipaddress.ip_address(workload.address)
+    except ValueError:
+        return ("0.0.0.0",)
+    if own.is_loopback:
+        return (workload.address,)
+    return ("::",) if own.version == 6 else ("0.0.0.0",)

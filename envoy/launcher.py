@@ -67,6 +67,8 @@ class LaunchOptions:
         command = [str(self.binary), "--config-path", str(self.bootstrap), "--disable-hot-restart"]
         command += ["--drain-time-s", str(self.drain_time), "--log-level", self.log_level]
         command += ["--admin-address-path", str(self.admin_address_file)]
+        # An access log is read while things go wrong: Envoy's own default lets it lag by ten seconds.
+        command += ["--file-flush-interval-msec", "1000"]
         if self.concurrency is not None:
             command += ["--concurrency", str(self.concurrency)]
         return [*command, *self.arguments]

@@ -5,9 +5,13 @@ https://www.envoyproxy.io/docs/envoy/v1.40.0/api-v3/extensions/filters/network/h
 
 from __future__ import annotations
 
+from google.protobuf.message import Message
+
 from envoy import names
 from envoy.packing import from_ads, pack
 from envoy.seams import NOTHING, HttpFilter, Parts, add_filters
+from pb.envoy.config.accesslog.v3.accesslog_pb2 import ComparisonFilter
+from pb.envoy.config.core.v3.protocol_pb2 import HttpProtocolOptions
 from pb.envoy.config.listener.v3.listener_components_pb2 import FilterChain
 from pb.envoy.extensions.filters.http.router.v3.router_pb2 import Router
 from pb.envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
@@ -22,6 +26,9 @@ ROUTER = "envoy.filters.http.router"
 NO_ROUTE = (
     "no route: no service of that name (in lower case) that this workload uses; see `uses` of its document\n"
 )
+NO_EDGE_ROUTE = "no route of this gateway for %REQ(:AUTHORITY)%\n"
+MAX_HEADERS, MAX_HEADERS_KB = 100, 60
+"""Of a request from outside: Envoy's own defaults, which policies may change."""
 NO_ENDPOINT = "no healthy endpoint of %REQ(:AUTHORITY)%\n"
 OVER_LIMIT = "too many requests: a RateLimit of this service is used up; x-ratelimit-reset says in how many seconds to come again\n"
 CONNECT_ATTEMPTS = 3
@@ -69,7 +76,51 @@ def to_application(
     manager.set_current_client_cert_details.uri = True
     manager.rds.route_config_name = route
     from_ads(manager.rds.config_source)
-    _local_reply(manager.local_reply_config, ("RL",), OVER_LIMIT)
+    _over_limit(manager.local_reply_config)
+    _finish(manager, parts, filters)
+    return manager
+
+
+def at_edge(
+    stat_prefix: str, route: str, parts: Parts, filters: tuple[HttpFilter, ...], *, secure: bool
+) -> HttpConnectionManager:
+    """HTTP from outside the mesh, by one route configuration: what clients say of themselves is not believed, and nothing that they do
+    may hold memory for ever.
+
+    https://www.envoyproxy.io/docs/envoy/v1.40.0/configuration/best_practices/edge
+    """
+    silent = not HttpConnectionManager.FromString(parts.manager).HasField("stream_idle_timeout")
+    manager = _manager(stat_prefix, parts)
+    manager.rds.route_config_name = route
+    from_ads(manager.rds.config_source)
+    manager.use_remote_address.value = True
+    # Nobody is internal by an address alone: Envoy would believe `x-envoy-*` headers of private ranges.
+    manager.internal_address_config.SetInParent()
+    manager.forward_client_cert_details = (
+        HttpConnectionManager.SANITIZE_SET if secure else HttpConnectionManager.SANITIZE
+    )
+    if secure:
+        manager.set_current_client_cert_details.uri = True
+        manager.set_current_client_cert_details.subject.value = True
+    manager.merge_slashes = True
+    manager.path_with_escaped_slashes_action = HttpConnectionManager.UNESCAPE_AND_REDIRECT
+    options = manager.common_http_protocol_options
+    options.headers_with_underscores_action = HttpProtocolOptions.REJECT_REQUEST
+    _at_most(options, "idle_timeout", 3600)
+    if not options.HasField("max_headers_count"):
+        options.max_headers_count.value = MAX_HEADERS
+    if not manager.HasField("max_request_headers_kb"):
+        manager.max_request_headers_kb.value = MAX_HEADERS_KB
+    http2 = manager.http2_protocol_options
+    http2.max_concurrent_streams.value = 100
+    http2.initial_stream_window_size.value = 64 * 1024
+    http2.initial_connection_window_size.value = 1024 * 1024
+    if silent:
+        manager.stream_idle_timeout.seconds = 300
+    _at_most(manager, "request_timeout", 300)
+    _at_most(manager, "request_headers_timeout", 15)
+    _local_reply(manager.local_reply_config, ("NR",), NO_EDGE_ROUTE)
+    _local_reply(manager.local_reply_config, ("UH", "NC"), NO_ENDPOINT)
     _finish(manager, parts, filters)
     return manager
 
@@ -124,6 +175,12 @@ def _outbound(stat_prefix: str, parts: Parts) -> HttpConnectionManager:
     return manager
 
 
+def _at_most(message: Message, name: str, seconds: int) -> None:
+    """A limit where nobody said another. Zero, which is none, is said too."""
+    if not message.HasField(name):
+        getattr(message, name).seconds = seconds
+
+
 def _local_reply(config: LocalReplyConfig, flags: tuple[str, ...], text: str) -> None:
     """Answers that Envoy itself gives for one of `flags` have the body `text`, a format of its access log. They are the
     application's only hint: Envoy's own body is empty, or does not say of whom it speaks.
@@ -132,6 +189,16 @@ def _local_reply(config: LocalReplyConfig, flags: tuple[str, ...], text: str) ->
     mapper = config.mappers.add()
     mapper.filter.response_flag_filter.flags.extend(flags)
     mapper.body_format_override.text_format_source.inline_string = text
+
+
+def _over_limit(config: LocalReplyConfig) -> None:
+    """By status, for the local filter sets its flag only after its answer. Answers of the application are not concerned."""
+    mapper = config.mappers.add()
+    status = mapper.filter.status_code_filter.comparison
+    status.op = ComparisonFilter.EQ
+    status.value.default_value = 429
+    status.value.runtime_key = "meshwright.over_limit"
+    mapper.body_format_override.text_format_source.inline_string = OVER_LIMIT
 
 
 def _manager(stat_prefix: str, parts: Parts) -> HttpConnectionManager:

@@ -103,6 +103,11 @@ def local(told: Told, alternatives: Sequence[Conditions], bucket: Bucket) -> Par
     _always(made.filter_enforced)
     made.rate_limited_as_resource_exhausted = True
     made.max_dynamic_descriptors.value = MOST_BUCKETS
+    # A route must name a bucket for what no descriptor matches. One with an interval of less than a millisecond is no bucket:
+    # such requests pass, and have no headers of a limit that nobody set.
+    made.token_bucket.max_tokens = 1
+    made.token_bucket.fill_interval.nanos = 1000
+    made.always_consume_default_token_bucket.value = False
     made.rate_limits.extend(_rate_limits(told, alternatives))
     for header in (True, False) if told.by_header else (False,):
         _bucket(made.descriptors.add(), told, bucket, conditional=any(alternatives), header=header)

@@ -93,6 +93,7 @@ class Results:
                       routed_too=ROUTED),
             self._row("memory", "memory after the cold start", "MB", PSS, delta, 0.4, peak_rss=PEAK),
             self._reconnect(),
+            self._policies(),
         ]  # fmt: skip
         return [row for row in rows if row is not None]
 
@@ -150,6 +151,28 @@ class Results:
             moved,
             cold,
             0.001,
+            extra,
+        )
+
+    def _policies(self) -> Row | None:
+        """One endpoint replaced while policies are in force, beside the same without any."""
+        with_them = self.median(OURS + "-policies", "delta", REPLACED)
+        without = self.median(OURS, "delta", REPLACED)
+        if with_them is None or without is None:
+            return None
+        extra: dict[str, Any] = {
+            "mode": "delta",
+            "note": "peer is Meshwright itself without policies",
+            "samples": self.samples(OURS + "-policies", "delta", REPLACED),
+            "cold_start": self.median(OURS + "-policies", "delta", COLD),
+        }
+        return Row(
+            "endpoint_replaced_with_policies",
+            "one endpoint replaced, with policies",
+            "ms",
+            with_them,
+            without,
+            1.15,
             extra,
         )
 

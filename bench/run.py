@@ -65,6 +65,8 @@ def _turns(peer: Path, options: argparse.Namespace) -> list[tuple[Side, str]]:
         other = {"plain": "scoped", "scoped": "plain"}[options.beside]
         sides.append(GoControlPlane(peer, other))
     turns = [(side, mode) for mode in ("delta", "sotw") for side in sides]
+    if options.policies:
+        turns.insert(1, (Meshwright(policies=options.policies), "delta"))
     if not options.lean:
         turns += [(Meshwright(tls=True), "delta"), (GoControlPlane(peer, "plain", tls=True), "delta")]
     return turns
@@ -107,6 +109,9 @@ def _options() -> argparse.Namespace:
         choices=("plain", "scoped"),
         default="scoped",
         help="the peer's shape that rows compare with: `scoped` is the same as Meshwright's (docs/adr/0003)",
+    )
+    parser.add_argument(
+        "--policies", type=int, default=20, help="in force in one more run of ours; 0: leave that out"
     )
     parser.add_argument("--lean", action="store_true", help="leave out TLS and the peer in the other shape")
     parser.add_argument("--check", action="store_true", help="exit with 1 if a ratio is above its limit")

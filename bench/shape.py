@@ -70,6 +70,30 @@ def proxy_name(number: int) -> str:
     return PROXY % number
 
 
+def policy_documents(shape: Shape, count: int) -> str:
+    """`count` policies: one of each kind for the mesh, the others for services, in turn."""
+    said = {
+        "TimeoutPolicy": "request: 15s",
+        "RetryPolicy": "attempts: 3",
+        "CircuitBreaker": "connections: 1000",
+        "OutlierDetection": "consecutive5xx: 7",
+        "FaultInjection": "delay: {fixed: 1ms, percent: 0}",
+    }
+    parts = []
+    for number in range(count):
+        kind, spec = list(said.items())[number % len(said)]
+        target = (
+            "kind: Mesh"
+            if number < len(said)
+            else f"kind: Service, name: {service_name(number % shape.services)}"
+        )
+        parts.append(
+            f"apiVersion: meshwright.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: policy-{number}}}\n"
+            f"spec: {{targetRefs: [{{{target}}}], {spec}}}\n"
+        )
+    return "---\n".join(parts)
+
+
 def files(shape: Shape) -> Iterator[tuple[str, str]]:
     """Names and contents of all files of documents."""
     for number in range(shape.services):

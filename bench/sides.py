@@ -20,7 +20,7 @@ from bench.processes import (
     wait_until_answers,
     wait_until_listens,
 )
-from bench.shape import PROXY, Shape, files, proxy_name, service_documents, service_name
+from bench.shape import PROXY, Shape, files, policy_documents, proxy_name, service_documents, service_name
 
 TRUST_DOMAIN = "mesh.local"
 
@@ -61,14 +61,18 @@ class Side(Protocol):
 class Meshwright:
     """`meshwright serve` with a directory of documents."""
 
-    def __init__(self, *, tls: bool = False) -> None:
-        self.name = "meshwright-tls" if tls else "meshwright"
+    def __init__(self, *, tls: bool = False, policies: int = 0) -> None:
+        """`policies`: how many are in force, of several kinds."""
+        self.name = "meshwright" + ("-tls" if tls else "") + ("-policies" if policies else "")
         self._tls = tls
+        self._policies = policies
 
     @contextlib.contextmanager
     def serving(self, folder: pathlib.Path, shape: Shape) -> Iterator[Server]:
         documents, data = folder / "documents", folder / "data"
         documents.mkdir()
+        if self._policies:
+            (documents / "policies.yaml").write_text(policy_documents(shape, self._policies))
         for name, text in files(shape):
             (documents / name).write_text(text)
         tls = certificates(data, shape) if self._tls else None

@@ -18,6 +18,7 @@ NAMES = {
     "service_added",
     "memory",
     "reconnect_bytes",
+    "endpoint_replaced_with_policies",
 }
 
 

@@ -15,11 +15,26 @@ IDENTITY = "identity"
 ROOTS = "roots"
 """The secret with the certificates of the mesh's authorities."""
 
+PASSTHROUGH = "passthrough"
+"""The cluster of whatever an intercepted connection was going to."""
+
+CHECKS = "checks"
+"""The cluster of whatever an intercepted health check was going to: the application."""
+
+DNS = "names"
+"""The listener that answers queries for names by UDP."""
+
+DNS_TCP = "names/tcp"
+"""The listener that passes on those by TCP."""
+
 OUTBOUND = "outbound"
 """The listener for HTTP by host name, its stat prefix, and its set of scoped routes."""
 
 CONTROL_PLANE = "control-plane"
 """The bootstrap's cluster of the control plane."""
+
+NOWHERE = "nowhere"
+"""No cluster has this name: a connection that is sent there is refused."""
 
 LOCAL_CLUSTER = "local"
 """The bootstrap's cluster of the proxy's own service, for zone-aware routing."""
@@ -55,6 +70,26 @@ def scopes(service: Key, caller_namespace: str) -> tuple[tuple[str, str], ...]:
     )
 
 
+def gateway_listener(port: int) -> str:
+    """The listener of a gateway on a port."""
+    return f"gateway/{port}"
+
+
+def gateway_route(gateway: Key, port: int) -> str:
+    """The route configuration of all hosts that a gateway takes HTTP for on a port."""
+    return f"gateway/{gateway}:{port}"
+
+
+def gateway_certificate(secret: Key) -> str:
+    """The SDS secret with the certificate and the key of a Secret document."""
+    return f"gateway/{secret}"
+
+
+def gateway_authorities(secret: Key) -> str:
+    """The SDS secret with the certificates of authorities of a Secret document."""
+    return f"gateway/{secret}/authorities"
+
+
 def outbound_local(local_port: int) -> str:
     """The listener on an explicit local port."""
     return f"{OUTBOUND}/{local_port}"
@@ -65,9 +100,22 @@ def inbound(sidecar_port: int) -> str:
     return f"inbound/{sidecar_port}"
 
 
-def inbound_cluster(app_port: int, protocol: Protocol) -> str:
-    """The cluster of an application's own port. One port may be served as HTTP under one service and as TCP under another."""
-    return f"inbound/{app_port}/{spoken(protocol)}"
+def virtual(service: Key, port: int) -> str:
+    """The listener of a port of a service's virtual address. It has no socket, so nothing else can be on its address."""
+    return f"virtual/{service}:{port}"
+
+
+def inbound_cluster(app_port: int, protocol: Protocol, *, captured: bool = False) -> str:
+    """The cluster of an application's own port. One port may be served as HTTP under one service and as TCP under another.
+
+    `captured`: connections to it are intercepted.
+    """
+    return f"{'captured' if captured else 'inbound'}/{app_port}/{spoken(protocol)}"
+
+
+def check_route(app_port: int) -> str:
+    """The route configuration of the health checks of an application's port that come without mesh TLS."""
+    return f"checks/{app_port}"
 
 
 def inbound_chain(service: Key, port: ServicePort) -> str:

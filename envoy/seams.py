@@ -149,6 +149,19 @@ class ListenerSeams:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class GatewaySeams:
+    """For a gateway. `listener`: all that it handles; `filters` as in ListenerSeams; `routes`: the rules of attached routes."""
+
+    listener: Parts = NOTHING
+    filters: tuple[HttpFilter, ...] = ()
+    routes: ServiceSeams = ServiceSeams()
+
+    def resources(self) -> Iterable[ExtraResource]:
+        """All, each once."""
+        return dict.fromkeys((*self.listener.resources, *self.routes.resources()))
+
+
 NO_POLICIES = ServiceSeams()
 NO_LISTENER_POLICIES = ListenerSeams()
 

@@ -12,7 +12,11 @@ from envoy.errors import EmptyIdentities
 from envoy.packing import from_ads, pack
 from pb.envoy.config.core.v3.base_pb2 import TransportSocket
 from pb.envoy.extensions.transport_sockets.raw_buffer.v3.raw_buffer_pb2 import RawBuffer
-from pb.envoy.extensions.transport_sockets.tls.v3.common_pb2 import SubjectAltNameMatcher, TlsParameters
+from pb.envoy.extensions.transport_sockets.tls.v3.common_pb2 import (
+    CertificateValidationContext,
+    SubjectAltNameMatcher,
+    TlsParameters,
+)
 from pb.envoy.extensions.transport_sockets.tls.v3.tls_pb2 import (
     CommonTlsContext,
     DownstreamTlsContext,
@@ -62,6 +66,43 @@ def downstream(socket: TransportSocket, *, trust_domain: str, alpn: Sequence[str
     matcher.san_type = SubjectAltNameMatcher.URI
     # The slash ends the trust domain: `spiffe://mesh.local` alone would admit `spiffe://mesh.local.evil`.
     matcher.matcher.prefix = f"spiffe://{trust_domain}/"
+    socket.name = TLS
+    pack(socket.typed_config, context)
+
+
+def edge(
+    socket: TransportSocket,
+    *,
+    certificates: Sequence[str],
+    authorities: str | None = None,
+    optional: bool = False,
+    alpn: Sequence[str] = (),
+) -> None:
+    """TLS from clients outside the mesh, with `certificates` (SDS names); of several, Envoy shows the one for the server name.
+
+    With `authorities` (an SDS name) clients must show a certificate of one of these; if `optional`, they need not.
+    """
+    context = DownstreamTlsContext()
+    common = context.common_tls_context
+    # What every client of the last ten years speaks; 1.0 and 1.1 are deprecated by RFC 8996.
+    common.tls_params.tls_minimum_protocol_version = TlsParameters.TLSv1_2
+    common.tls_params.tls_maximum_protocol_version = TlsParameters.TLSv1_3
+    common.alpn_protocols.extend(alpn)
+    for name in certificates:
+        secret = common.tls_certificate_sds_secret_configs.add()
+        secret.name = name
+        from_ads(secret.sds_config)
+    if authorities is not None:
+        context.require_client_certificate.value = not optional
+        validation = common.combined_validation_context
+        validation.validation_context_sds_secret_config.name = authorities
+        from_ads(validation.validation_context_sds_secret_config.sds_config)
+        if optional:
+            validation.default_validation_context.trust_chain_verification = (
+                CertificateValidationContext.ACCEPT_UNTRUSTED
+            )
+        else:
+            validation.default_validation_context.SetInParent()
     socket.name = TLS
     pack(socket.typed_config, context)
 

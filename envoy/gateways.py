@@ -1,0 +1,107 @@
+"""Listeners and routes of a gateway: where traffic enters the mesh from outside.
+
+One listener for each port, whose fields never change while the port takes the same: certificates, server names and backends are the
+business of its filter chains, hosts and rules that of its route configuration, so that a change of these drains nothing else.
+https://www.envoyproxy.io/docs/envoy/v1.40.0/api-v3/config/listener/v3/listener.proto
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from envoy import connection, http_routes, names, tls
+from envoy.packing import listen_on, pack
+from envoy.seams import GatewaySeams
+from mesh.gateway_views import ANY, ChainView, EdgePort, GatewayView
+from mesh.names import Key
+from mesh.rules import BackendView
+from pb.envoy.config.core.v3.base_pb2 import TrafficDirection
+from pb.envoy.config.listener.v3.listener_components_pb2 import FilterChain
+from pb.envoy.config.listener.v3.listener_pb2 import Listener
+from pb.envoy.config.route.v3.route_pb2 import RouteConfiguration
+from pb.envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2 import TlsInspector
+
+BUFFER = 32 * 1024
+"""Bytes that a connection may hold, as Envoy's page on edges has it: memory is then bounded by the limit of connections."""
+
+HANDSHAKE = 15
+"""Seconds that a client has for its part of the TLS handshake."""
+
+
+def listeners(view: GatewayView, seams: GatewaySeams) -> Iterator[Listener]:
+    for port in view.ports:
+        yield _listener(view, port, seams)
+
+
+def routes(view: GatewayView, seams: GatewaySeams) -> Iterator[RouteConfiguration]:
+    """For each port that takes HTTP: what none of its hosts and rules matches is a 404."""
+    for port in view.ports:
+        if not any(chain.http for chain in port.chains):
+            continue
+        made = RouteConfiguration(name=names.gateway_route(view.key, port.port))
+        made.validate_clusters.value = False
+        made.ignore_port_in_host_matching = True
+        scheme = "https" if port.secure else "http"
+        for each in port.hosts:
+            host = made.virtual_hosts.add()
+            host.name = each.host
+            host.domains.append(each.host)
+            host.routes.extend(http_routes.routes(each.rules, seams.routes, port=port.port, scheme=scheme))
+        yield made
+
+
+def _listener(view: GatewayView, port: EdgePort, seams: GatewaySeams) -> Listener:
+    made = Listener.FromString(seams.listener.listener)
+    made.name = names.gateway_listener(port.port)
+    made.traffic_direction = TrafficDirection.INBOUND
+    first, *others = view.binds
+    listen_on(made.address, first, port.port)
+    for each in others:
+        listen_on(made.additional_addresses.add().address, each, port.port)
+    # As for sidecars: a second proxy on this port is refused, instead of taking a part of the connections.
+    made.enable_reuse_port.value = False
+    made.connection_balance_config.exact_balance.SetInParent()
+    made.per_connection_buffer_limit_bytes.value = BUFFER
+    if port.secure:
+        inspector = made.listener_filters.add()
+        inspector.name = "envoy.filters.listener.tls_inspector"
+        pack(inspector.typed_config, TlsInspector())
+    for chain in port.chains:
+        _chain(made.filter_chains.add(), view.key, port, chain, seams)
+    return made
+
+
+def _chain(made: FilterChain, gateway: Key, port: EdgePort, chain: ChainView, seams: GatewaySeams) -> None:
+    name, parts = f"{names.gateway_listener(port.port)}/{chain.sni}", seams.listener
+    made.name = name
+    if port.secure:
+        made.filter_chain_match.transport_protocol = "tls"
+        if chain.sni != ANY:
+            made.filter_chain_match.server_names.append(chain.sni)
+    if chain.certificates:
+        made.transport_socket_connect_timeout.seconds = HANDSHAKE
+        tls.edge(
+            made.transport_socket,
+            certificates=[names.gateway_certificate(each) for each in chain.certificates],
+            authorities=None if chain.authorities is None else names.gateway_authorities(chain.authorities),
+            optional=chain.optional,
+            alpn=("h2", "http/1.1") if chain.http else (),
+        )
+    stat_prefix = names.gateway_listener(port.port)
+    if chain.http:
+        route = names.gateway_route(gateway, port.port)
+        manager = connection.at_edge(stat_prefix, route, parts, seams.filters, secure=port.secure)
+        connection.http_chain(made, manager, parts)
+    else:
+        proxy = connection.tcp_to(stat_prefix, *_shares(chain.backends), parts=parts)
+        connection.tcp_chain(made, proxy, parts)
+
+
+def _shares(backends: tuple[BackendView, ...]) -> tuple[tuple[str, int], ...]:
+    """Clusters by weight. The share of a backend that is none is refused (BackendRef of the Gateway API)."""
+    found: dict[str, int] = {}
+    for each in backends:
+        if each.weight > 0:
+            cluster = names.NOWHERE if each.problem else names.cluster(each.service, each.port, each.subset)
+            found[cluster] = found.get(cluster, 0) + each.weight
+    return tuple(found.items()) or ((names.NOWHERE, 1),)

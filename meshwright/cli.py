@@ -7,14 +7,14 @@ import importlib.metadata
 import os
 import resource
 import sys
-from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
 
-from meshwright import intercept_cli
+from meshwright import intercept_cli, tokens_cli
+from meshwright.cli_options import DEFAULT_DATA_DIR, DataDir, duration
 from meshwright.errors import MeshwrightError
 
 app = typer.Typer(
@@ -25,19 +25,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 envoy_app = typer.Typer(help="The Envoy binary.", no_args_is_help=True)
-token_app = typer.Typer(help="Join tokens: what a proxy shows to join the mesh.", no_args_is_help=True)
 hold_app = typer.Typer(help="Holds: mass removals that were not believed.", no_args_is_help=True)
 app.add_typer(envoy_app, name="envoy")
-app.add_typer(token_app, name="token")
+app.add_typer(tokens_cli.app, name="token")
 app.add_typer(hold_app, name="hold")
 app.command()(intercept_cli.intercept)
 
 C = TypeVar("C", bound=str)
-DataDir = Annotated[
-    Path,
-    typer.Option("--data-dir", envvar="MESHWRIGHT_DATA_DIR", help="The control plane's data directory."),
-]
-DEFAULT_DATA_DIR = Path("meshwright-data")
 
 
 @app.command()
@@ -95,7 +89,7 @@ def serve(
         plaintext_address=plaintext_address,
         admin_address=admin_address,
         server_names=tuple(server_name) if server_name else None,
-        certificate_lifetime=_duration(certificate_lifetime) if certificate_lifetime else None,
+        certificate_lifetime=duration(certificate_lifetime) if certificate_lifetime else None,
         ratelimit_redis=ratelimit_redis,
         log_level=log_level,
         log_format=log_format,
@@ -198,63 +192,13 @@ def proxy(
         token=TokenSource(token=token, file=token_file),
         locality=Locality(region, zone),
         admin_port=admin_port,
-        drain_time=int(_duration(drain_time).total_seconds()),
+        drain_time=int(duration(drain_time).total_seconds()),
         envoy=envoy,
         envoy_log=envoy_log,
         envoy_log_level=envoy_log_level,
         concurrency=concurrency,
     )
     raise typer.Exit(asyncio.run(run(options)))
-
-
-@token_app.command("create")
-def token_create(
-    service_account: Annotated[str, typer.Option(help="The identity that the token is bound to.")],
-    data_dir: DataDir = DEFAULT_DATA_DIR,
-    namespace: Annotated[str, typer.Option(help="The namespace of the identity.")] = "default",
-    workload: Annotated[
-        str | None, typer.Option(help="The one workload that may use it; any of that identity if unset.")
-    ] = None,
-    ttl: Annotated[str, typer.Option(help="How long it can be used, for example 30m or 24h.")] = "1h",
-    uses: Annotated[int, typer.Option(help="How many proxies may join with it.", min=1)] = 1,
-) -> None:
-    """Make a join token and print it. It is shown this once and stored as a hash."""
-    from ca.times import system_clock
-    from ca.tokens import TokenStore
-    from meshwright.data_dir import used
-
-    token = TokenStore(used(data_dir)).create(
-        namespace, service_account, now=system_clock(), workload=workload, ttl=_duration(ttl), uses=uses
-    )
-    typer.echo(token)
-
-
-@token_app.command("list")
-def token_list(data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
-    """List the join tokens: their ids, what they are bound to, and what is left of them. Secrets are not shown."""
-    from ca.tokens import TokenStore
-    from meshwright.data_dir import used
-    from meshwright.tables import tokens
-
-    store = TokenStore(used(data_dir))
-    tokens(store.list())
-    for line in store.damaged():
-        typer.echo(f"meshwright: {line}", err=True)
-
-
-@token_app.command("revoke")
-def token_revoke(
-    token_id: Annotated[str, typer.Argument(metavar="ID", help="Its id, as `token list` shows it.")],
-    data_dir: DataDir = DEFAULT_DATA_DIR,
-) -> None:
-    """Make a join token useless from now on. Proxies that joined with it keep their certificates."""
-    from ca.tokens import TokenStore
-    from meshwright.data_dir import used
-
-    # Somebody may give the whole token: its secret is not to be repeated.
-    just_id = token_id.removeprefix("mwj_").partition(".")[0]
-    TokenStore(used(data_dir)).revoke(just_id)
-    typer.echo(f"revoked {just_id}")
 
 
 class Output(StrEnum):
@@ -381,15 +325,6 @@ def _choice(text: str, among: tuple[C, ...]) -> C:
 
 def _given(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
-
-
-def _duration(text: str) -> timedelta:
-    """From `90s`, `30m`, `24h` or `7d`."""
-    units = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-    number, unit = text[:-1], text[-1:]
-    if unit not in units or not number.isdigit():
-        raise typer.BadParameter(f"{text!r} is not a duration: use for example 90s, 30m, 24h or 7d")
-    return timedelta(**{units[unit]: int(number)})
 
 
 def _version(wanted: bool) -> None:

@@ -1,0 +1,24 @@
+"""What several commands take."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DataDir = Annotated[
+    Path,
+    typer.Option("--data-dir", envvar="MESHWRIGHT_DATA_DIR", help="The control plane's data directory."),
+]
+DEFAULT_DATA_DIR = Path("meshwright-data")
+
+
+def duration(text: str) -> timedelta:
+    """From `90s`, `30m`, `24h` or `7d`."""
+    units = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+    number, unit = text[:-1], text[-1:]
+    if unit not in units or not number.isdigit():
+        raise typer.BadParameter(f"{text!r} is not a duration: use for example 90s, 30m, 24h or 7d")
+    return timedelta(**{units[unit]: int(number)})

@@ -51,7 +51,7 @@ def routes(view: GatewayView, seams: GatewaySeams) -> Iterator[RouteConfiguratio
 
 
 def _listener(view: GatewayView, port: EdgePort, seams: GatewaySeams) -> Listener:
-    made = Listener.FromString(seams.listener.listener)
+    made = Listener.FromString(seams.of(port.port, http=any(chain.http for chain in port.chains)).listener)
     made.name = names.gateway_listener(port.port)
     made.traffic_direction = TrafficDirection.INBOUND
     first, *others = view.binds
@@ -72,8 +72,10 @@ def _listener(view: GatewayView, port: EdgePort, seams: GatewaySeams) -> Listene
 
 
 def _chain(made: FilterChain, gateway: Key, port: EdgePort, chain: ChainView, seams: GatewaySeams) -> None:
-    name, parts = f"{names.gateway_listener(port.port)}/{chain.sni}", seams.listener
-    made.name = name
+    made.name, parts = (
+        f"{names.gateway_listener(port.port)}/{chain.sni}",
+        seams.of(port.port, http=chain.http),
+    )
     if port.secure:
         made.filter_chain_match.transport_protocol = "tls"
         if chain.sni != ANY:

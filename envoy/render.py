@@ -9,11 +9,20 @@ from dataclasses import dataclass, field, replace
 
 from google.protobuf.message import Message
 
-from envoy import clusters, listeners, packing, routes, scopes
+from envoy import clusters, gateways, listeners, packing, routes, scopes
 from envoy.check import check
 from envoy.endpoints import load_assignment, reachable_without_sidecar
 from envoy.errors import EnvoyError
-from envoy.seams import NO_LISTENER_POLICIES, NO_POLICIES, ExtraResource, ListenerSeams, ServiceSeams
+from envoy.seams import (
+    NO_GATEWAY_POLICIES,
+    NO_LISTENER_POLICIES,
+    NO_POLICIES,
+    ExtraResource,
+    GatewaySeams,
+    ListenerSeams,
+    ServiceSeams,
+)
+from mesh.gateway_views import GatewayView
 from mesh.routes import RouteKind
 from mesh.views import EndpointsView, InboundView, OutboundListenersView, ScopeView, ServiceView
 
@@ -81,6 +90,19 @@ class Renderer:
     def inbound(self, view: InboundView, seams: ListenerSeams = NO_LISTENER_POLICIES) -> tuple[Rendered, ...]:
         """The listeners for calls to a workload, and the clusters of its application."""
         return self._once("inbound", (view, seams), view.origin, lambda: _inbound(view, seams))
+
+    def gateway(self, view: GatewayView, seams: GatewaySeams = NO_GATEWAY_POLICIES) -> tuple[Rendered, ...]:
+        """The listeners of a gateway, and a route configuration for each port that takes HTTP."""
+        return self._once(
+            "gateway",
+            (view, seams),
+            view.origin,
+            lambda: (
+                *_checked(gateways.listeners(view, seams), view.origin),
+                *_checked(gateways.routes(view, seams), _with_routes(view)),
+                *_extra(seams.resources()),
+            ),
+        )
 
     def proxyless_service(self, view: ServiceView, caller_namespace: str) -> tuple[Rendered, ...]:
         """`service` for gRPC clients that speak xDS themselves: API listeners, routes and clusters that they take."""
@@ -190,6 +212,12 @@ def _proxyless(view: ServiceView, caller_namespace: str) -> Iterator[Message]:
     )
     yield from routes.by_port(replace(view, routes=followed), NO_POLICIES)
     yield from listeners.api(view, caller_namespace)
+
+
+def _with_routes(view: GatewayView) -> tuple[str, ...]:
+    """The documents of a gateway and of all routes that it takes."""
+    rules = (rule for port in view.ports for host in port.hosts for rule in host.rules)
+    return tuple(dict.fromkeys((*view.origin, *(each for rule in rules for each in rule.origin))))
 
 
 def _extra(resources: Iterable[ExtraResource]) -> Iterator[Rendered]:

@@ -151,19 +151,26 @@ class ListenerSeams:
 
 @dataclass(frozen=True, slots=True)
 class GatewaySeams:
-    """For a gateway. `listener`: all that it handles; `filters` as in ListenerSeams; `routes`: the rules of attached routes."""
+    """For a gateway. `ports`: what it handles on a port, HTTP (true) or not; `filters` as in ListenerSeams; `routes`: the rules of
+    attached routes.
+    """
 
-    listener: Parts = NOTHING
+    ports: tuple[tuple[tuple[int, bool], Parts], ...] = ()
     filters: tuple[HttpFilter, ...] = ()
     routes: ServiceSeams = ServiceSeams()
 
+    def of(self, port: int, *, http: bool) -> Parts:
+        return dict(self.ports).get((port, http), NOTHING)
+
     def resources(self) -> Iterable[ExtraResource]:
         """All, each once."""
-        return dict.fromkeys((*self.listener.resources, *self.routes.resources()))
+        of_ports = (each for _, parts in self.ports for each in parts.resources)
+        return dict.fromkeys((*of_ports, *self.routes.resources()))
 
 
 NO_POLICIES = ServiceSeams()
 NO_LISTENER_POLICIES = ListenerSeams()
+NO_GATEWAY_POLICIES = GatewaySeams()
 
 
 def serialised(message: Message) -> bytes:

@@ -37,6 +37,9 @@ MAX_CONNECTIONS = 50_000
 """Connections that all listeners take together: more are closed at once, before they can exhaust memory or descriptors.
 https://www.envoyproxy.io/docs/envoy/v1.40.0/configuration/best_practices/edge"""
 
+REGEX_PROGRAM = 20_000
+"""Instructions that a compiled regular expression may have; by default Envoy takes 100, and refuses the whole resource beyond."""
+
 
 @dataclass(frozen=True, slots=True)
 class ConnectionFiles:
@@ -94,15 +97,21 @@ def bootstrap(given: BootstrapInput) -> Bootstrap:
         tag = made.stats_config.stats_tags.add()
         tag.tag_name = name
         tag.fixed_value = value
-    layer = made.layered_runtime.layers.add()
-    layer.name = "meshwright"
-    layer.static_layer.SetInParent()
-    for name, value in given.runtime:
-        layer.static_layer[name] = value
+    add_static_runtime(made, given.runtime)
     admin = made.layered_runtime.layers.add()
     admin.name = "admin"
     admin.admin_layer.SetInParent()
     return made
+
+
+def add_static_runtime(made: Bootstrap, also: tuple[tuple[str, str], ...] = ()) -> None:
+    """What the rendering relies on. Users' expressions are held to Envoy's own limit; those that we make of exact values may be longer."""
+    layer = made.layered_runtime.layers.add()
+    layer.name = "meshwright"
+    layer.static_layer["re2.max_program_size.error_level"] = REGEX_PROGRAM
+    layer.static_layer["re2.max_program_size.warn_level"] = REGEX_PROGRAM
+    for name, value in also:
+        layer.static_layer[name] = value
 
 
 def render(given: BootstrapInput) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from google.protobuf.any_pb2 import Any
 
 from envoy import connection, names, packing, tls
+from envoy.bootstrap import add_static_runtime
 from envoy.render import Rendered
 from pb.envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap
 from pb.envoy.config.cluster.v3.cluster_pb2 import Cluster
@@ -50,6 +51,7 @@ def assemble(resources: Iterable[Rendered], secrets: Iterable[Secret]) -> Bootst
     """
     parts = _sorted_out(resources)
     made = Bootstrap()
+    add_static_runtime(made)
     # Every real bootstrap has it, and policies may name it.
     made.static_resources.clusters.add(name=names.CONTROL_PLANE, type=Cluster.STATIC)
     made.static_resources.secrets.extend(secrets)

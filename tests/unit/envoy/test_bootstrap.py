@@ -5,7 +5,14 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from envoy.bootstrap import BootstrapInput, ConnectionFiles, bootstrap, render, secret_files
+from envoy.bootstrap import (
+    REGEX_PROGRAM,
+    BootstrapInput,
+    ConnectionFiles,
+    bootstrap,
+    render,
+    secret_files,
+)
 from envoy.errors import EnvoyNotReady
 from envoy.launcher import EnvoyProcess, LaunchOptions, validate
 from mesh.workload import Locality
@@ -138,3 +145,9 @@ async def test_envoy_accepts_it(connection: ConnectionFiles | None, tmp_path: Pa
     )
     path.write_text(render(whole))
     await validate(Path(binaries.envoy()), path)
+
+
+def test_expressions_that_we_make_of_exact_values_may_be_longer_than_envoy_takes_by_default() -> None:
+    made = bootstrap(given())
+    layers = {layer.name: layer for layer in made.layered_runtime.layers}
+    assert layers["meshwright"].static_layer["re2.max_program_size.error_level"] == REGEX_PROGRAM

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from documents.envelope import API_VERSION, Envelope, Kind
+from documents.external_service import ExternalServiceDocument
 from documents.gateway_api.backend_tls_policy import BackendTlsPolicyDocument
 from documents.gateway_api.common import GROUP
 from documents.gateway_api.gateway import GatewayDocument
@@ -17,6 +18,7 @@ from documents.workload import WorkloadDocument
 
 SERVICE = Kind(API_VERSION, "Service", ServiceDocument)
 WORKLOAD = Kind(API_VERSION, "Workload", WorkloadDocument)
+EXTERNAL_SERVICE = Kind(API_VERSION, "ExternalService", ExternalServiceDocument)
 SUBSET = Kind(API_VERSION, "ServiceSubset", SubsetDocument)
 
 
@@ -35,4 +37,4 @@ GATEWAY_API: tuple[Kind, ...] = (
     *_gateway_api("BackendTLSPolicy", BackendTlsPolicyDocument, "v1alpha3"),
 )
 
-KINDS: tuple[Kind, ...] = (SERVICE, WORKLOAD, SUBSET, *GATEWAY_API)
+KINDS: tuple[Kind, ...] = (SERVICE, WORKLOAD, SUBSET, EXTERNAL_SERVICE, *GATEWAY_API)

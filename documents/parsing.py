@@ -35,8 +35,8 @@ class Document:
 
     @property
     def name(self) -> tuple[str, Key]:
-        """What no two documents may share."""
-        return self.kind, self.key
+        """What no two documents may share. Services outside the mesh share the names of those inside."""
+        return "Service" if isinstance(self.value, Service) else self.kind, self.key
 
     def as_declared(self) -> Declared:
         return Declared(self.kind, self.value, self.piece.data.decode() if self.piece is not None else "")
@@ -80,7 +80,9 @@ class ParsedFile:
 
     def declared(self) -> Iterator[Declared]:
         """All others."""
-        return (each.as_declared() for each in self.documents if not isinstance(each.value, Service | Workload))
+        return (
+            each.as_declared() for each in self.documents if not isinstance(each.value, Service | Workload)
+        )
 
 
 def parse(file: str, data: bytes, kinds: tuple[Kind, ...] = KINDS) -> ParsedFile:

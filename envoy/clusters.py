@@ -5,7 +5,7 @@ https://www.envoyproxy.io/docs/envoy/v1.40.0/api-v3/config/cluster/v3/cluster.pr
 
 from __future__ import annotations
 
-from envoy import names, tls
+from envoy import external, names, tls
 from envoy.packing import from_ads, listen_on, pack
 from envoy.seams import NOTHING, Parts
 from mesh.names import sni
@@ -32,16 +32,34 @@ MTLS = "mtls"
 
 
 def outbound(view: ServiceView, port: ServicePort, parts: Parts = NOTHING, subset: str = "") -> Cluster:
-    """One port of a service, or of a subset of it: mesh TLS to endpoints with a sidecar, plain TCP to those without."""
+    """One port of a service, or of a subset of it: mesh TLS to endpoints with a sidecar, plain TCP to those without; or one
+    outside the mesh, wherever that is.
+    """
     cluster = Cluster.FromString(parts.cluster)
     cluster.name = names.cluster(view.key, port.port, subset)
-    cluster.type = Cluster.EDS
     if not cluster.HasField("load_balancing_policy"):
         cluster.lb_policy = Cluster.LEAST_REQUEST
     if not cluster.HasField("connect_timeout"):
         cluster.connect_timeout.seconds = CONNECT_TIMEOUT
     from_ads(cluster.eds_cluster_config.eds_config)
     meshed = cluster.transport_socket_matches.add()
+    if view.external is None:
+        _endpoints_of_mesh(cluster, view, port)
+    else:
+        external.place(cluster, view.external, port, _alpn(port.protocol))
+    _suitable_check(cluster, port.protocol)
+    _no_hidden_limits(cluster)
+    keepalive = cluster.upstream_connection_options.tcp_keepalive
+    keepalive.keepalive_time.value = 60
+    keepalive.keepalive_interval.value = 10
+    keepalive.keepalive_probes.value = 3
+    said = parts.http + external.options(view.external)
+    _protocol(cluster, port.protocol, said, max_age=MAX_CONNECTION_AGE)
+    return cluster
+
+
+def _endpoints_of_mesh(cluster: Cluster, view: ServiceView, port: ServicePort) -> None:
+    cluster.type = Cluster.EDS
     meshed.name = MTLS
     meshed.match[MTLS] = True
     tls.upstream(
@@ -54,14 +72,6 @@ def outbound(view: ServiceView, port: ServicePort, parts: Parts = NOTHING, subse
     plain.name = "plaintext"
     plain.match.SetInParent()  # an empty match takes every other endpoint
     tls.raw(plain.transport_socket)
-    _suitable_check(cluster, port.protocol)
-    _no_hidden_limits(cluster)
-    keepalive = cluster.upstream_connection_options.tcp_keepalive
-    keepalive.keepalive_time.value = 60
-    keepalive.keepalive_interval.value = 10
-    keepalive.keepalive_probes.value = 3
-    _protocol(cluster, port.protocol, parts.http, max_age=MAX_CONNECTION_AGE)
-    return cluster
 
 
 def inbound(app_port: int, protocol: Protocol, parts: Parts = NOTHING) -> Cluster:

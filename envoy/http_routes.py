@@ -138,9 +138,21 @@ def _forward(
             added.name = _cluster(each)
             added.weight.value = each.weight
     route_filters.rewrite(action, filters, path)
+    if not action.host_rewrite_literal:
+        _rename(action, backends)
     for mirror in (*rule.mirrors, *(backends[0].mirrors if len(backends) == 1 else ())):
         if not mirror.backend.problem:
             _mirror(action, mirror)
+
+
+def _rename(action: RouteAction, backends: tuple[BackendView, ...]) -> None:
+    """A backend outside the mesh is asked by its own name, for it does not know that of the service."""
+    if len(backends) == 1 and backends[0].host:
+        action.host_rewrite_literal = backends[0].host
+    elif len(backends) > 1:
+        for added, each in zip(action.weighted_clusters.clusters, backends, strict=True):
+            if each.host:
+                added.host_rewrite_literal = each.host
 
 
 def _mirror(action: RouteAction, mirror: Mirror) -> None:
@@ -149,6 +161,8 @@ def _mirror(action: RouteAction, mirror: Mirror) -> None:
     route_matches.millionths(made.runtime_fraction, *mirror.share)
     # The copy is the same request: `<host>-shadow`, Envoy's default, is a name that no application knows.
     made.disable_shadow_host_suffix_append = True
+    if mirror.backend.host:
+        made.host_rewrite_literal = mirror.backend.host
 
 
 def _cluster(backend: BackendView) -> str:

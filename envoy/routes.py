@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from envoy import http_routes, names, route_actions, route_matches
-from envoy.seams import Parts, ServiceSeams
+from envoy.seams import NOTHING, Parts, ServiceSeams
+from mesh import external
 from mesh.names import authorities
 from mesh.routes import Match
 from mesh.service import ServicePort
@@ -27,11 +28,15 @@ def by_authority(view: ServiceView, seams: ServiceSeams) -> RouteConfiguration |
     short ones has no scope that leads here by them.
     """
     ports = [port for port in view.ports if port.protocol.is_http]
-    if not ports:
+    if not ports or (view.external is not None and (not view.hosts or view.external.wildcard)):
         return None
     made = _configuration(names.route(view.key))
     for port in ports:
-        domains = authorities(view.key, port.port, view.key.namespace)
+        domains = (
+            external.authorities(view.hosts, port.port)
+            if view.external is not None
+            else authorities(view.key, port.port, view.key.namespace)
+        )
         host = _virtual_host(made, names.cluster(view.key, port.port), domains)
         host.routes.extend(_routes(view, port, seams, came_in_by=port.port))
     return made
@@ -59,6 +64,22 @@ def inbound(port: ServicePort, cluster: str, parts: Parts) -> RouteConfiguration
     return made
 
 
+def checks(name: str, paths: Iterable[str], cluster: str, otherwise: str) -> RouteConfiguration:
+    """Requests for exactly one of `paths` go to `cluster`; all others are answered 403, with the text `otherwise`."""
+    made = _configuration(name)
+    host = _virtual_host(made, name, ("*",))
+    for path in paths:
+        route = host.routes.add()
+        route.CopyFrom(route_actions.start(NOTHING, DEFAULT))
+        route_matches.fill(route.match, Match(path=PathMatch(PathKind.EXACT, path)))
+        route_actions.to_application(route, NOTHING).cluster = cluster
+    refused = host.routes.add()
+    route_matches.fill(refused.match, Match())
+    refused.direct_response.status = 403
+    refused.direct_response.body.inline_string = otherwise
+    return made
+
+
 def _routes(
     view: ServiceView, port: ServicePort, seams: ServiceSeams, came_in_by: int | None
 ) -> Iterator[Route]:
@@ -70,7 +91,11 @@ def _routes(
     parts = seams.rule(None)
     made = route_actions.start(parts, DEFAULT)
     route_matches.fill(made.match, Match())
-    route_actions.to_clusters(made, parts).cluster = names.cluster(view.key, port.port)
+    action = route_actions.to_clusters(made, parts)
+    action.cluster = names.cluster(view.key, port.port)
+    if view.external is not None and came_in_by is None and view.external.host:
+        # By a local port, it is that port that was asked for.
+        action.host_rewrite_literal = view.external.host
     yield made
 
 

@@ -15,7 +15,8 @@ from pb.envoy.config.route.v3.scoped_route_pb2 import ScopedRouteConfiguration
 
 
 def scoped_routes(view: ScopeView) -> Iterator[ScopedRouteConfiguration]:
-    for name, host in names.scopes(view.service, view.caller_namespace):
+    own = tuple((host, host) for host in view.hosts)
+    for name, host in own or names.scopes(view.service, view.caller_namespace):
         made = ScopedRouteConfiguration(name=name, route_configuration_name=names.route(view.service))
         made.key.fragments.add().string_key = host
         yield made

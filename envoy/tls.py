@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from envoy import names
 from envoy.errors import EmptyIdentities
 from envoy.packing import from_ads, pack
+from mesh.external import WILDCARD, Origination
 from pb.envoy.config.core.v3.base_pb2 import TransportSocket
 from pb.envoy.extensions.transport_sockets.raw_buffer.v3.raw_buffer_pb2 import RawBuffer
 from pb.envoy.extensions.transport_sockets.tls.v3.common_pb2 import (
@@ -105,6 +106,41 @@ def edge(
             validation.default_validation_context.SetInParent()
     socket.name = TLS
     pack(socket.typed_config, context)
+
+
+def outside(socket: TransportSocket, origination: Origination, *, sni: str, alpn: Sequence[str] = ()) -> None:
+    """TLS to a server that is not of this mesh. `sni` empty: it is that of each request, as is the name that must be in the certificate."""
+    context = UpstreamTlsContext(sni=sni)
+    common = context.common_tls_context
+    # As in the recommendations for the web: https://www.rfc-editor.org/rfc/rfc9325#section-3.1.1
+    common.tls_params.tls_minimum_protocol_version = TlsParameters.TLSv1_2
+    common.tls_params.tls_maximum_protocol_version = TlsParameters.TLSv1_3
+    common.alpn_protocols.extend(alpn)
+    if origination.certificate_file and origination.key_file:
+        shown = common.tls_certificates.add()
+        shown.certificate_chain.filename = origination.certificate_file
+        shown.private_key.filename = origination.key_file
+    validation = common.validation_context
+    if origination.ca_file is not None:
+        validation.trusted_ca.filename = origination.ca_file
+    else:
+        validation.system_root_certs.SetInParent()
+    for name in origination.names or (() if origination.uris or not sni else (sni,)):
+        _named(validation, SubjectAltNameMatcher.DNS, name)
+    for uri in origination.uris:
+        _named(validation, SubjectAltNameMatcher.URI, uri)
+    socket.name = TLS
+    pack(socket.typed_config, context)
+
+
+def _named(
+    validation: CertificateValidationContext, kind: SubjectAltNameMatcher.SanType.ValueType, name: str
+) -> None:
+    matcher = validation.match_typed_subject_alt_names.add(san_type=kind).matcher
+    if name.startswith(WILDCARD):
+        matcher.suffix = name.removeprefix("*")
+    else:
+        matcher.exact = name
 
 
 def _mesh(common: CommonTlsContext, alpn: Sequence[str]) -> None:

@@ -241,16 +241,22 @@ def backend_view(state: MeshState, route: Route, backend: Backend, parent: Key |
         if not isinstance(found, Subset):
             return nowhere(f"BackendNotFound: there is no {backend}")
         service, subset = found.service, found.key.name
-    elif backend.kind is not BackendKind.SERVICE:
-        return nowhere(f"InvalidKind: {backend.kind} cannot be a backend here")
     known = state.services.get(service)
     if known is None:
         return nowhere(f"BackendNotFound: there is no service {service}")
+    outside = known.external
+    if outside is None and backend.kind is BackendKind.EXTERNAL:
+        return nowhere(f"BackendNotFound: {service} is a service of the mesh: refer to it as {BackendKind.SERVICE}")
+    if outside is not None and outside.wildcard:
+        return nowhere(f"UnsupportedValue: which host of {', '.join(outside.hosts)} is meant is not said")
     number = backend.port or (known.ports[0].port if len(known.ports) == 1 else 0)
     if all(port.port != number for port in known.ports):
         return nowhere(f"BackendNotFound: service {service} has no port {number or '(say which)'}")
     mirrors = _mirrors(state, route, backend.filters, parent)
-    return BackendView(service, number, subset, backend.weight, _staying(backend.filters), mirrors)
+    host = outside.host if outside is not None else ""
+    return BackendView(
+        service, number, subset, backend.weight, _staying(backend.filters), mirrors, host=host
+    )
 
 
 def permitted(state: MeshState, route: Route, backend: Backend, parent: Key | None = None) -> bool:

@@ -14,7 +14,8 @@ class BackendView:
     """Where a rule sends requests: a port of a service, or of its subset of that name (empty: all of it).
 
     `filters` and `mirrors` are for requests to it alone. `problem` says why there is no such thing; its share of the requests is
-    answered with 500 (https://gateway-api.sigs.k8s.io/reference/spec/#httpbackendref).
+    answered with 500 (https://gateway-api.sigs.k8s.io/reference/spec/#httpbackendref). `host`: what it takes itself for, where it is
+    outside the mesh and would not know the name that was called.
     """
 
     service: Key
@@ -24,6 +25,7 @@ class BackendView:
     filters: tuple[Filter, ...] = ()
     mirrors: tuple[Mirror, ...] = ()
     problem: str = ""
+    host: str = ""
 
 
 @dataclass(frozen=True, slots=True)

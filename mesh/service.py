@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from mesh.external import External
 from mesh.identity import Identity
 from mesh.names import Key, virtual_address
 
@@ -44,7 +45,8 @@ class Service:
     """A service as its registry or its owner declares it.
 
     `service_accounts` says which identities may serve it; when empty, those of its workloads do. `address` is its
-    virtual address; when None, one is derived from its name. `origin` names the documents or sources that made it:
+    virtual address; when None, one is derived from its name. `external` is there for one outside the mesh, which no workload
+    serves. `origin` names the documents or sources that made it:
     provenance, which is no part of its value.
     """
 
@@ -53,6 +55,7 @@ class Service:
     address: str | None = None
     service_accounts: tuple[str, ...] = ()
     labels: Labels = ()
+    external: External | None = None
     origin: tuple[str, ...] = field(default=(), compare=False)
 
     @property

@@ -114,6 +114,10 @@ class MeshState:
             # Also when one of two has just gone: what it declared may be another's now.
             several=len(self.sources) > 1 or len(sources) > 1,
         )
+        if changes.services:
+            hosts, others, wildcards = external.moved(self, state, changes.services)
+            state = replace(state, hosts=hosts)
+            changes |= Changes(services=others, callers=wildcards)
         for name in sorted(documents):
             if before.declared.get(name) is not after.declared.get(name):
                 state, more = moved(state, name, state.effective_declared(name))
@@ -149,6 +153,7 @@ class MeshState:
         virtual address that two services claim.
         """
         yield from collisions(self)
+        yield from external.left_out(self)
         for source, view in self.sources.items():
             for key in view.services:
                 owner = self.owner(key)

@@ -10,7 +10,8 @@ import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from mesh import routing
+from mesh import external, routing
+from mesh.external import External
 from mesh.interception import Interception
 from mesh.names import Key
 from mesh.policy import PolicyName
@@ -38,6 +39,8 @@ class ServiceView:
     """
 
     key: Key
+
+    `external` is there for one outside the mesh, and `hosts` are then the names that lead to it.
     ports: tuple[ServicePort, ...]
     trust_domain: str
     identities: tuple[str, ...]
@@ -46,6 +49,8 @@ class ServiceView:
     origin: tuple[str, ...] = field(default=(), compare=False)
 
 
+    external: External | None = None
+    hosts: tuple[str, ...] = ()
 @dataclass(frozen=True, slots=True)
 class EndpointsView:
     """The endpoints of one port of a service, or of a subset of it, by workload key; none is critical."""
@@ -59,7 +64,7 @@ class EndpointsView:
 
 @dataclass(frozen=True, slots=True)
 class ScopeView:
-    """The host names by which callers of one namespace reach a service that has an HTTP port."""
+    """The host names by which callers of one namespace reach a service that has an HTTP port: those of the mesh, or `hosts`."""
 
     service: Key
     caller_namespace: str
@@ -71,6 +76,7 @@ class LocalListener:
     """An explicit local port, on loopback, that leads to one port of a service; or, where routes for TCP say so, to `backends`."""
 
     local_port: int
+    hosts: tuple[str, ...] = ()
     service: Key
     port: ServicePort
     backends: tuple[BackendView, ...] = ()
@@ -161,8 +167,21 @@ def service_view(state: MeshState, key: Key, caller_namespace: str = "") -> Serv
 def endpoints_views(state: MeshState, key: Key) -> Iterator[EndpointsView]:
     """One view for each port of the service, and of each of its subsets."""
     service = state.services[key]
-    for port in service.ports:
+
+    def view(
+        port: ServicePort, endpoints: tuple[Endpoint, ...], subset: str, origin: tuple[str, ...]
+    ) -> EndpointsView:
+        if spread is None:
+            return EndpointsView(key, port, endpoints, subset, origin=origin)
+        kept = admitted(spread, endpoints, caller)
+        return EndpointsView(
+            key, port, kept, subset, placed(spread, kept, caller), spread.overprovisioning, origin
+        )
+
+    for port in service.ports if service.external is None else ():
         endpoints = state.endpoints(key, port)
+        external=service.external,
+        hosts=external.owned(state, service),
         yield EndpointsView(key, port, endpoints, origin=service.origin)
         for subset in state.subsets_of(key):
             wanted = set(subset.labels)
@@ -175,7 +194,10 @@ def scope_view(state: MeshState, key: Key, caller_namespace: str) -> ScopeView |
     service = state.services[key]
     if not any(port.protocol.is_http for port in service.ports):
         return None
-    return ScopeView(key, caller_namespace, origin=service.origin)
+    if service.external is None:
+        return ScopeView(key, caller_namespace, origin=service.origin)
+    hosts = () if service.external.wildcard else external.owned(state, service)
+    return ScopeView(key, "", hosts, origin=service.origin) if hosts else None
 
 
 def outbound_scope(state: MeshState, workload: Workload) -> OutboundScope:

@@ -1,0 +1,77 @@
+"""Where services outside the mesh are: clusters that are resolved, given, or found by the name that a request asks for.
+
+https://www.envoyproxy.io/docs/envoy/v1.40.0/intro/arch_overview/upstream/service_discovery
+https://www.envoyproxy.io/docs/envoy/v1.40.0/intro/arch_overview/http/http_proxy (names that a request asks for)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from envoy import tls
+from envoy.packing import listen_on, pack
+from envoy.seams import serialised
+from mesh.external import External, Resolution
+from mesh.service import Protocol, ServicePort
+from pb.envoy.config.cluster.v3.cluster_pb2 import Cluster
+from pb.envoy.extensions.clusters.dynamic_forward_proxy.v3.cluster_pb2 import ClusterConfig
+from pb.envoy.extensions.common.dynamic_forward_proxy.v3.dns_cache_pb2 import DnsCacheConfig
+from pb.envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
+
+BY_NAME = "envoy.clusters.dynamic_forward_proxy"
+MAX_NAMES = 4096
+"""Names that a sidecar remembers the addresses of; more at a time are answered with 503. Envoy's own limit is 1,024."""
+
+
+def place(cluster: Cluster, external: External, port: ServicePort, alpn: Sequence[str]) -> None:
+    """Say where `port` is, and which TLS is spoken to it. An application's own TLS is passed on untouched."""
+    if external.wildcard:
+        by_name(cluster)
+    else:
+        _addresses(cluster, external, external.target(port.port))
+    if external.tls is not None and port.protocol is not Protocol.TLS:
+        tls.outside(cluster.transport_socket, external.tls, sni=external.tls.sni or external.host, alpn=alpn)
+
+
+def by_name(cluster: Cluster) -> None:
+    """Make `cluster` one whose endpoint is what a request's host resolves to: routes to it need `NAMES`, see `fallback`."""
+    # It balances by itself; what policies say of balancing has no meaning for it.
+    cluster.ClearField("load_balancing_policy")
+    cluster.lb_policy = Cluster.CLUSTER_PROVIDED
+    cluster.cluster_type.name = BY_NAME
+    pack(cluster.cluster_type.typed_config, ClusterConfig(dns_cache_config=dns_cache()))
+
+
+def dns_cache() -> DnsCacheConfig:
+    """One for all: caches of one name must be equal."""
+    cache = DnsCacheConfig(name="outside", dns_lookup_family=Cluster.V4_PREFERRED)
+    cache.max_hosts.value = MAX_NAMES
+    return cache
+
+
+def options(external: External | None) -> bytes:
+    """A part, HttpProtocolOptions: behind a wildcard, each connection is for the name that is asked for, and verified as such."""
+    made = HttpProtocolOptions()
+    if external is not None and external.wildcard and external.tls is not None:
+        upstream = made.upstream_http_protocol_options
+        upstream.auto_sni = not external.tls.sni
+        upstream.auto_san_validation = not (external.tls.sni or external.tls.names)
+    return serialised(made)
+
+
+def _addresses(cluster: Cluster, external: External, port: int) -> None:
+    match external.resolution:
+        case Resolution.STATIC:
+            cluster.type = Cluster.STATIC
+        case Resolution.DNS:
+            cluster.type = Cluster.STRICT_DNS
+        case Resolution.LOGICAL:
+            cluster.type = Cluster.LOGICAL_DNS
+    if external.resolution is not Resolution.STATIC:
+        # The other order, Envoy's default, would prefer addresses that many hosts cannot reach.
+        cluster.dns_lookup_family = Cluster.V4_PREFERRED
+        cluster.respect_dns_ttl = True
+    cluster.load_assignment.cluster_name = cluster.name
+    group = cluster.load_assignment.endpoints.add()
+    for address in external.addresses:
+        listen_on(group.lb_endpoints.add().endpoint.address, address, port)

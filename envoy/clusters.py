@@ -41,8 +41,6 @@ def outbound(view: ServiceView, port: ServicePort, parts: Parts = NOTHING, subse
         cluster.lb_policy = Cluster.LEAST_REQUEST
     if not cluster.HasField("connect_timeout"):
         cluster.connect_timeout.seconds = CONNECT_TIMEOUT
-    from_ads(cluster.eds_cluster_config.eds_config)
-    meshed = cluster.transport_socket_matches.add()
     if view.external is None:
         _endpoints_of_mesh(cluster, view, port)
     else:
@@ -60,6 +58,8 @@ def outbound(view: ServiceView, port: ServicePort, parts: Parts = NOTHING, subse
 
 def _endpoints_of_mesh(cluster: Cluster, view: ServiceView, port: ServicePort) -> None:
     cluster.type = Cluster.EDS
+    from_ads(cluster.eds_cluster_config.eds_config)
+    meshed = cluster.transport_socket_matches.add()
     meshed.name = MTLS
     meshed.match[MTLS] = True
     tls.upstream(

@@ -19,7 +19,9 @@ from mesh.rules import BackendView, RuleView
 from mesh.service import Labels, Protocol, ServicePort
 from mesh.state import MeshState
 from mesh.targeting import Caller
-from mesh.workload import Endpoint, Workload
+from mesh.workload import Endpoint, Locality, Workload
+
+NOWHERE = Locality()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,24 +38,27 @@ class ServiceView:
 
     `routes`: for each port number that routes are attached to, their rules, the first that matches wins, and what none
     matches is a 404. A port that is not there has no routes: all goes to the port itself.
+
+    `external` is there for one outside the mesh, and `hosts` are then the names that lead to it.
     """
 
     key: Key
-
-    `external` is there for one outside the mesh, and `hosts` are then the names that lead to it.
     ports: tuple[ServicePort, ...]
     trust_domain: str
     identities: tuple[str, ...]
     subsets: tuple[SubsetView, ...] = ()
     routes: tuple[tuple[int, tuple[RuleView, ...]], ...] = ()
+    external: External | None = None
+    hosts: tuple[str, ...] = ()
     origin: tuple[str, ...] = field(default=(), compare=False)
 
 
-    external: External | None = None
-    hosts: tuple[str, ...] = ()
 @dataclass(frozen=True, slots=True)
 class EndpointsView:
-    """The endpoints of one port of a service, or of a subset of it, by workload key; none is critical."""
+    """The endpoints of one port of a service, or of a subset of it, by workload key; none is critical.
+
+    `placements`: what each of their localities is to the caller; none are given where all are equal. `overprovisioning`: see `Spread`.
+    """
 
     service: Key
     port: ServicePort
@@ -68,6 +73,7 @@ class ScopeView:
 
     service: Key
     caller_namespace: str
+    hosts: tuple[str, ...] = ()
     origin: tuple[str, ...] = field(default=(), compare=False)
 
 
@@ -76,7 +82,6 @@ class LocalListener:
     """An explicit local port, on loopback, that leads to one port of a service; or, where routes for TCP say so, to `backends`."""
 
     local_port: int
-    hosts: tuple[str, ...] = ()
     service: Key
     port: ServicePort
     backends: tuple[BackendView, ...] = ()
@@ -160,6 +165,8 @@ def service_view(state: MeshState, key: Key, caller_namespace: str = "") -> Serv
         identities=tuple(sorted(identity.uri for identity in state.identities(key))),
         subsets=tuple(SubsetView(each.key.name, each.labels) for each in state.subsets_of(key)),
         routes=routing.port_rules(state, key, caller_namespace or key.namespace),
+        external=service.external,
+        hosts=external.owned(state, service),
         origin=service.origin,
     )
 
@@ -180,9 +187,7 @@ def endpoints_views(state: MeshState, key: Key) -> Iterator[EndpointsView]:
 
     for port in service.ports if service.external is None else ():
         endpoints = state.endpoints(key, port)
-        external=service.external,
-        hosts=external.owned(state, service),
-        yield EndpointsView(key, port, endpoints, origin=service.origin)
+        yield view(port, endpoints, "", service.origin)
         for subset in state.subsets_of(key):
             wanted = set(subset.labels)
             some = tuple(each for each in endpoints if wanted <= set(each.labels))

@@ -26,6 +26,8 @@ MAX_CONNECTION_AGE = 3600
 """Seconds. A pooled connection outlives the certificates and the roots it was made with, so it must not live for ever.
 Envoy drains it then: requests on it end normally. HTTP only: a TCP connection is the application's own."""
 
+PASSTHROUGH_SOURCE, PASSTHROUGH_SOURCE_IPV6 = "127.0.0.6", "::6"
+
 UNLIMITED = 2**32 - 1
 MTLS = "mtls"
 """The key in an endpoint's metadata `envoy.transport_socket_match` that says that it takes mesh TLS."""
@@ -74,19 +76,58 @@ def _endpoints_of_mesh(cluster: Cluster, view: ServiceView, port: ServicePort) -
     tls.raw(plain.transport_socket)
 
 
-def inbound(app_port: int, protocol: Protocol, parts: Parts = NOTHING) -> Cluster:
-    """The application, on the sidecar's own loopback."""
-    name = names.inbound_cluster(app_port, protocol)
+def inbound(app_port: int, protocol: Protocol, parts: Parts = NOTHING, *, captured: bool = False) -> Cluster:
+    """The application: on the sidecar's own loopback, or where an intercepted connection was going."""
+    name = names.inbound_cluster(app_port, protocol, captured=captured)
     cluster = Cluster.FromString(parts.cluster)
-    cluster.name, cluster.type = name, Cluster.STATIC
+    cluster.name = name
     cluster.connect_timeout.seconds = CONNECT_TIMEOUT
-    cluster.load_assignment.cluster_name = name
-    listen_on(
-        cluster.load_assignment.endpoints.add().lb_endpoints.add().endpoint.address, "127.0.0.1", app_port
-    )
+    if captured:
+        original_destination(cluster, inbound=True)
+    else:
+        cluster.type = Cluster.STATIC
+        cluster.load_assignment.cluster_name = name
+        address = cluster.load_assignment.endpoints.add().lb_endpoints.add().endpoint.address
+        listen_on(address, "127.0.0.1", app_port)
     _no_hidden_limits(cluster)
     _protocol(cluster, protocol, parts.http)
     return cluster
+
+
+def passthrough() -> Cluster:
+    """Where an intercepted connection was going."""
+    cluster = Cluster(name=names.PASSTHROUGH)
+    cluster.connect_timeout.seconds = CONNECT_TIMEOUT
+    original_destination(cluster, inbound=False)
+    _no_hidden_limits(cluster)
+    return cluster
+
+
+def checks() -> Cluster:
+    """The application that an intercepted health check was going to, in the protocol that the check speaks."""
+    cluster = Cluster(name=names.CHECKS)
+    cluster.connect_timeout.seconds = CONNECT_TIMEOUT
+    original_destination(cluster, inbound=True)
+    _no_hidden_limits(cluster)
+    options = HttpProtocolOptions()
+    options.use_downstream_protocol_config.http_protocol_options.SetInParent()
+    options.use_downstream_protocol_config.http2_protocol_options.SetInParent()
+    pack(cluster.typed_extension_protocol_options[HTTP_OPTIONS], options)
+    return cluster
+
+
+def original_destination(cluster: Cluster, *, inbound: bool) -> None:
+    """Make `cluster` lead to where a connection was going before it was intercepted.
+
+    Inbound ones come from addresses by which the rules of `meshwright intercept` know that they are on their last step, and that the
+    application's answer is the sidecar's.
+    """
+    cluster.type, cluster.lb_policy = Cluster.ORIGINAL_DST, Cluster.CLUSTER_PROVIDED
+    if inbound:
+        source = cluster.upstream_bind_config.source_address
+        source.address, source.port_value = PASSTHROUGH_SOURCE, 0
+        other = cluster.upstream_bind_config.extra_source_addresses.add().address
+        other.address, other.port_value = PASSTHROUGH_SOURCE_IPV6, 0
 
 
 def proxyless(view: ServiceView, port: ServicePort, subset: str = "") -> Cluster:

@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from envoy import connection, names, routes, tls
 from envoy.packing import listen_on, pack
 from envoy.seams import NOTHING, ListenerSeams, Parts
-from mesh.names import authorities, sni
+from mesh.names import Key, authorities, sni
+from mesh.rules import BackendView
+from mesh.service import ServicePort
 from mesh.views import InboundPort, InboundView, LocalListener, OutboundListenersView, Served, ServiceView
 from pb.envoy.config.core.v3.base_pb2 import TrafficDirection
 from pb.envoy.config.listener.v3.listener_components_pb2 import FilterChain
@@ -26,9 +28,11 @@ TLS_INSPECTOR = "envoy.filters.listener.tls_inspector"
 def outbound(view: OutboundListenersView, seams: ListenerSeams) -> Iterator[Listener]:
     """HTTP to every service by host name on one port, and one listener for each explicit local port."""
     parts = seams.outbound
-    by_name = _listener(names.OUTBOUND, view.bind, view.http_port, TrafficDirection.OUTBOUND, parts)
-    connection.http_chain(by_name.filter_chains.add(), connection.by_host_name(parts, seams.filters), parts)
-    yield by_name
+    if view.interception is None:  # else that port takes everything: see `capture`
+        by_name = start(names.OUTBOUND, view.bind, view.http_port, TrafficDirection.OUTBOUND, parts)
+        manager = connection.by_host_name(parts, seams.filters)
+        connection.http_chain(by_name.filter_chains.add(), manager, parts)
+        yield by_name
     for local in view.local:
         yield _local(view.bind, local, seams)
 
@@ -40,7 +44,7 @@ def inbound(view: InboundView, seams: ListenerSeams) -> Iterator[Listener]:
     connection is closed.
     """
     for port in view.ports:
-        if port.served:
+        if port.served and not port.captured:
             yield _inbound(view, port, seams)
 
 
@@ -52,7 +56,7 @@ def inbound_routes(view: InboundView, seams: ListenerSeams) -> Iterator[RouteCon
                 chain = names.inbound_chain(served.service, served.port)
                 made = routes.inbound(
                     served.port,
-                    names.inbound_cluster(served.app_port, served.port.protocol),
+                    names.inbound_cluster(served.app_port, served.port.protocol, captured=served.captured),
                     seams.chain(chain),
                 )
                 made.name = names.inbound_route(served.service, served.port)
@@ -73,49 +77,65 @@ def api(view: ServiceView, caller_namespace: str) -> Iterator[Listener]:
 
 def _local(bind: str, local: LocalListener, seams: ListenerSeams) -> Listener:
     name, parts = names.outbound_local(local.local_port), seams.outbound
-    made = _listener(name, bind, local.local_port, TrafficDirection.OUTBOUND, parts)
-    chain = made.filter_chains.add()
-    if local.port.protocol.is_http:
-        route = names.port_route(local.service, local.port.port)
-        connection.http_chain(chain, connection.to_route(name, route, parts, seams.filters), parts)
-    else:
-        connection.tcp_chain(chain, connection.tcp_to(name, *_backends(local), parts=parts), parts)
+    made = start(name, bind, local.local_port, TrafficDirection.OUTBOUND, parts)
+    to_port(made.filter_chains.add(), name, local.service, local.port, local.backends, seams)
     return made
 
 
-def _backends(local: LocalListener) -> tuple[tuple[str, int], ...]:
+def to_port(
+    chain: FilterChain,
+    stat_prefix: str,
+    service: Key,
+    port: ServicePort,
+    backends: tuple[BackendView, ...],
+    seams: ListenerSeams,
+) -> None:
+    """Make `chain` lead to one port of a service: HTTP by its routes, whatever the authority; TCP to `backends`, or to itself."""
+    parts = seams.outbound
+    if port.protocol.is_http:
+        route = names.port_route(service, port.port)
+        connection.http_chain(chain, connection.to_route(stat_prefix, route, parts, seams.filters), parts)
+    else:
+        to = _backends(service, port, backends)
+        connection.tcp_chain(chain, connection.tcp_to(stat_prefix, *to, parts=parts), parts)
+
+
+def _backends(
+    service: Key, port: ServicePort, backends: tuple[BackendView, ...]
+) -> tuple[tuple[str, int], ...]:
     """Clusters and weights. The share of a backend that is not there is refused
     (https://gateway-api.sigs.k8s.io/reference/spec/#tcprouterule).
     """
-    if not local.backends:
-        return ((names.cluster(local.service, local.port.port), 1),)
+    if not backends:
+        return ((names.cluster(service, port.port), 1),)
     return tuple(
         (names.NOWHERE if each.problem else names.cluster(each.service, each.port, each.subset), each.weight)
-        for each in local.backends
+        for each in backends
         if each.weight
     ) or ((names.NOWHERE, 1),)
 
 
 def _inbound(view: InboundView, port: InboundPort, seams: ListenerSeams) -> Listener:
-    made = _listener(
+    made = start(
         names.inbound(port.sidecar_port), view.bind, port.sidecar_port, TrafficDirection.INBOUND, NOTHING
     )
     inspector = made.listener_filters.add()
     inspector.name = TLS_INSPECTOR
     pack(inspector.typed_config, TlsInspector())
     for served in port.served:
-        _chain(made.filter_chains.add(), view.trust_domain, served, seams)
+        mesh_chain(made.filter_chains.add(), view.trust_domain, served, seams)
     return made
 
 
-def _chain(chain: FilterChain, trust_domain: str, served: Served, seams: ListenerSeams) -> None:
+def mesh_chain(chain: FilterChain, trust_domain: str, served: Served, seams: ListenerSeams) -> None:
+    """Make `chain` take mesh TLS for one port of a service."""
     chain.name = names.inbound_chain(served.service, served.port)
     parts = seams.chain(chain.name)
     chain.filter_chain_match.transport_protocol = "tls"
     chain.filter_chain_match.server_names.append(sni(served.service, served.port.port, trust_domain))
     # A caller that opens a connection and never finishes its handshake holds nothing for ever.
     chain.transport_socket_connect_timeout.seconds = 15
-    cluster = names.inbound_cluster(served.app_port, served.port.protocol)
+    cluster = names.inbound_cluster(served.app_port, served.port.protocol, captured=served.captured)
     if served.port.protocol.is_http:
         tls.downstream(chain.transport_socket, trust_domain=trust_domain, alpn=("h2", "http/1.1"))
         route = names.inbound_route(served.service, served.port)
@@ -126,9 +146,8 @@ def _chain(chain: FilterChain, trust_domain: str, served: Served, seams: Listene
         connection.tcp_chain(chain, connection.tcp_to(cluster, (cluster, 1), parts=parts), parts)
 
 
-def _listener(
-    name: str, bind: str, port: int, direction: TrafficDirection.ValueType, parts: Parts
-) -> Listener:
+def start(name: str, bind: str, port: int, direction: TrafficDirection.ValueType, parts: Parts) -> Listener:
+    """A listener without filter chains, with what `parts` say of it."""
     made = Listener.FromString(parts.listener)
     made.name, made.traffic_direction = name, direction
     listen_on(made.address, bind, port)

@@ -33,6 +33,9 @@ OUTBOUND = "outbound"
 CONTROL_PLANE = "control-plane"
 """The bootstrap's cluster of the control plane."""
 
+FAILURE = "x-mesh-failure"
+"""The header in which a sidecar tells callers that it could not reach its application, and how."""
+
 NOWHERE = "nowhere"
 """No cluster has this name: a connection that is sent there is refused."""
 

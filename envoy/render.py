@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from google.protobuf.message import Message
 
-from envoy import clusters, gateways, listeners, packing, routes, scopes
+from envoy import capture, clusters, dns, gateways, listeners, packing, routes, scopes
 from envoy.check import check
 from envoy.endpoints import load_assignment, reachable_without_sidecar
 from envoy.errors import EnvoyError
@@ -25,6 +25,7 @@ from envoy.seams import (
 from mesh.gateway_views import GatewayView
 from mesh.routes import RouteKind
 from mesh.views import EndpointsView, InboundView, OutboundListenersView, ScopeView, ServiceView
+from mesh.virtual import VirtualView
 
 CACHE_BYTES = 64 * 1024 * 1024
 
@@ -82,10 +83,29 @@ class Renderer:
             (view, seams),
             view.origin,
             lambda: (
+                *_checked(capture.outbound_clusters(view), view.origin),
+                *_checked(capture.outbound(view, seams), view.origin),
                 *_checked(listeners.outbound(view, seams), view.origin),
                 *_extra(seams.outbound.resources),
             ),
         )
+
+    def virtual(self, view: VirtualView, seams: ListenerSeams = NO_LISTENER_POLICIES) -> tuple[Rendered, ...]:
+        """The listeners of a service's virtual address."""
+        return self._once(
+            "virtual",
+            (view, seams),
+            view.origin,
+            lambda: _checked(capture.virtual(view, seams), view.origin),
+        )
+
+    def names(self, view: VirtualView) -> Rendered:
+        """The entries of a service in the table of names: a part of the listener that `dns_listener` makes, no resource."""
+        return self._once("names", view, view.origin, lambda: _entry(view))[0]
+
+    def dns_listener(self, port: int, entries: Iterable[bytes], *, ipv6: bool) -> Rendered:
+        """The listener for queries that knows `entries`, the bodies of `names`. Never remembered: it is large, and of one scope."""
+        return _encoded(dns.listener(port, entries, ipv6=ipv6), ())
 
     def inbound(self, view: InboundView, seams: ListenerSeams = NO_LISTENER_POLICIES) -> tuple[Rendered, ...]:
         """The listeners for calls to a workload, and the clusters of its application."""
@@ -183,18 +203,33 @@ def _service(view: ServiceView, seams: ServiceSeams) -> tuple[Rendered, ...]:
 
 def _inbound(view: InboundView, seams: ListenerSeams) -> tuple[Rendered, ...]:
     applications = {
-        (served.app_port, served.port.protocol): None for port in view.ports for served in port.served
+        (served.app_port, served.port.protocol, served.captured): None
+        for port in view.ports
+        for served in port.served
     }
     made = {
         cluster.name: cluster
-        for cluster in (clusters.inbound(app_port, protocol) for app_port, protocol in applications)
+        for cluster in (
+            clusters.inbound(app_port, protocol, captured=captured)
+            for app_port, protocol, captured in applications
+        )
     }
     return (
         *_checked(made.values(), view.origin),
+        *_checked(capture.inbound_clusters(view), view.origin),
+        *_checked(capture.inbound(view, seams), view.origin),
+        *_checked(capture.check_routes(view), view.origin),
         *_checked(listeners.inbound(view, seams), view.origin),
         *_checked(listeners.inbound_routes(view, seams), view.origin),
         *_extra(each for each in seams.resources() if each not in seams.outbound.resources),
     )
+
+
+def _entry(view: VirtualView) -> tuple[Rendered, ...]:
+    table = dns.entry(view)
+    check(table)
+    body = table.SerializeToString(deterministic=True)
+    return (Rendered(packing.type_url(type(table)), view.names[0], body, origin=view.origin),)
 
 
 def _proxyless(view: ServiceView, caller_namespace: str) -> Iterator[Message]:

@@ -5,13 +5,13 @@ https://www.envoyproxy.io/docs/envoy/v1.40.0/api-v3/config/route/v3/route.proto
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from envoy import http_routes, names, route_actions, route_matches
 from envoy.seams import NOTHING, Parts, ServiceSeams
 from mesh import external
 from mesh.names import authorities
-from mesh.routes import Match
+from mesh.routes import Match, PathKind, PathMatch
 from mesh.service import ServicePort
 from mesh.views import ServiceView
 from pb.envoy.config.route.v3.route_components_pb2 import Route, VirtualHost

@@ -7,6 +7,7 @@ calls it, and passes the time where it matters.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from weakref import WeakValueDictionary
@@ -23,8 +24,10 @@ from mesh.views import (
     scope_view,
     service_view,
 )
+from mesh.virtual import virtual_view
 from mesh.workload import Workload
-from meshwright.scopes import Local, Outbound, Proxyless, Scope, Scopes, Secrets, Undiscovered
+from meshwright.captured import Names, leads_to
+from meshwright.scopes import Captured, Local, Outbound, Proxyless, Scope, Scopes, Secrets, Undiscovered
 from meshwright.sizes import ScopeSize, scope_sizes
 from policies.weave import Weaver
 from xds.cache import ScopeChange
@@ -68,6 +71,7 @@ class Publisher:
         self._watchers: dict[Key, set[str]] = {}
         self._scopes = Scopes()
         self._contents: dict[Scope, dict[Key, dict[Name, Resource]]] = {}
+        self._names: dict[Captured, Names] = {}
         self._users: dict[Scope, int] = {}
         self._idle_since: dict[Scope, float] = {}
         # As long as a scope holds the resource, equal renderings share it.
@@ -107,6 +111,13 @@ class Publisher:
                 change = self._refresh(scope, contents, touched, changes)
                 if change is not None:
                     update.changes.append(change)
+            elif isinstance(scope, Captured):
+                touched = changes.services
+                if scope.services is not None:
+                    touched = touched.intersection(scope.services)
+                put, removed = self._capture(scope, contents, touched)
+                if put or removed:
+                    update.changes.append(ScopeChange(scope, put=put, removed=removed))
         clients: set[str] = set()
         for service in changes.services:
             clients |= self._watchers.get(service, set())
@@ -149,6 +160,8 @@ class Publisher:
         for scope in gone:
             del self._idle_since[scope]
             self._contents.pop(scope, None)
+            if isinstance(scope, Captured):
+                self._names.pop(scope, None)
         self._scopes.forget(gone)
         return gone
 
@@ -198,7 +211,12 @@ class Publisher:
         inbound = inbound_view(self.state, workload)
         seams = self._weaver.listeners(self.state, workload, inbound)
         local = Local(outbound_listeners_view(self.state, workload), inbound, seams)
-        scopes: tuple[Scope, ...] = (Outbound(outbound_scope(self.state, workload)), local)
+        outbound = outbound_scope(self.state, workload)
+        scopes: tuple[Scope, ...] = (Outbound(outbound), local)
+        if workload.interception is not None:
+            of = workload.interception
+            calls = replace(seams, inbound=())
+            scopes += (Captured(outbound.namespace, outbound.services, of.dns_port, of.ipv6, calls),)
         return (*scopes, Secrets(workload.key)) if attached.proved else scopes
 
     def _watch(self, client: str, attached: Attached, workload: Workload | None) -> None:
@@ -243,6 +261,12 @@ class Publisher:
                 if made is not None:
                     self._contents[scope] = {workload: made}
                     yield ScopeChange(scope, put=tuple(made.values()), replace=True)
+            case Captured(services=some):
+                captured = self._contents[scope] = {}
+                self._names[scope] = Names()
+                every = frozenset(self.state.services if some is None else some)
+                put, _ = self._capture(scope, captured, every)
+                yield ScopeChange(scope, put=put, replace=True)
             case Secrets() | Undiscovered():
                 return
 
@@ -291,17 +315,55 @@ class Publisher:
         endpoints = self._endpoints(scope, key) if made is not None else None
         return None if made is None or endpoints is None else made | endpoints
 
+    def _capture(
+        self, scope: Captured, contents: dict[Key, dict[Name, Resource]], touched: Iterable[Key]
+    ) -> tuple[tuple[Resource, ...], tuple[Name, ...]]:
+        """Bring the virtual addresses and names of the services in `touched` up to date: what to put, what to remove."""
+        put: list[Resource] = []
+        removed: list[Name] = []
+        names = self._names[scope]
+        for key in touched:
+            before, subject = contents.get(key, {}), f"virtual address of service {key}"
+            view = virtual_view(self.state, key, scope.namespace) if key in self.state.services else None
+            after: dict[Name, Resource] | None = {}
+            if view is not None:
+                render = functools.partial(self._renderer.virtual, view, scope.seams)
+                after = self._checked(subject, render, leads_to(view))
+            else:
+                self._problems.pop(subject, None)
+            if after is None:
+                continue
+            put.extend(each for name, each in after.items() if before.get(name) != each)
+            removed.extend(name for name in before if name not in after)
+            if after:
+                contents[key] = after
+            else:
+                contents.pop(key, None)
+            names.put(key, self._renderer.names(view).body if view is not None else b"")
+        if names.take_change():
+            table = self._renderer.dns_listener(scope.dns_port, names.entries(), ipv6=scope.ipv6)
+            put.append(self._resource(table, ()))
+        return tuple(put), tuple(removed)
+
     def _endpoints(self, scope: Outbound | Proxyless, key: Key) -> dict[Name, Resource] | None:
         """The fast lane: no constraint of an endpoint is checked here, for `documents` and `discovery` did."""
-        render = (
-            self._renderer.proxyless_endpoints if isinstance(scope, Proxyless) else self._renderer.endpoints
-        )
-        return self._checked(
-            f"endpoints of service {key}", lambda: [render(view) for view in endpoints_views(self.state, key)]
-        )
 
-    def _checked(self, subject: str, render: Callable[[], Iterable[Rendered]]) -> dict[Name, Resource] | None:
-        """What `render` makes, as resources; None, with the reason in `problems`, if Envoy would refuse one of them."""
+        def render() -> Iterable[Rendered]:
+            if isinstance(scope, Proxyless):
+                return [self._renderer.proxyless_endpoints(view) for view in endpoints_views(self.state, key)]
+            spread = self._weaver.spread(self.state, scope.view, key)
+            views = endpoints_views(self.state, key, spread, scope.view.locality)
+            return [self._renderer.endpoints(view) for view in views]
+
+        return self._checked(f"endpoints of service {key}", render)
+
+    def _checked(
+        self, subject: str, render: Callable[[], Iterable[Rendered]], leads_to: tuple[str, ...] = ()
+    ) -> dict[Name, Resource] | None:
+        """What `render` makes, as resources; None, with the reason in `problems`, if Envoy would refuse one of them.
+
+        `leads_to`: clusters rendered elsewhere that it leads to.
+        """
         try:
             rendered = tuple(render())
         except Exception as error:  # noqa: BLE001 (one service that cannot be rendered must not end the mesh's control plane)
@@ -310,7 +372,9 @@ class Publisher:
         made: dict[Name, Resource] = {}
         # Make before break: who is sent to a cluster is told of it when the cluster and its endpoints were acknowledged.
         clusters = tuple(
-            (kind, each.name) for each in rendered if each.type_url == CLUSTER for kind in (CLUSTER, ENDPOINT)
+            (kind, name)
+            for name in (*leads_to, *(each.name for each in rendered if each.type_url == CLUSTER))
+            for kind in (CLUSTER, ENDPOINT)
         )
         for each in rendered:
             if each.problem is not None:

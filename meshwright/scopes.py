@@ -59,6 +59,28 @@ class Local:
 
 
 @dataclass(frozen=True, slots=True)
+class Captured:
+    """What callers need besides whose traffic is intercepted: names, and a listener for each virtual address.
+
+    `services` None: all. `seams`: what policies say of the listeners for their calls.
+    """
+
+    namespace: str
+    services: tuple[Key, ...] | None
+    dns_port: int
+    ipv6: bool
+    seams: ListenerSeams = NO_LISTENER_POLICIES
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        value = (self.namespace, self.services, self.dns_port, self.ipv6, self.seams)
+        object.__setattr__(self, "_hash", hash(value))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+
+@dataclass(frozen=True, slots=True)
 class Secrets:
     """The keys of one workload: given to the streams that have proved to be it, to nobody else."""
 
@@ -72,7 +94,7 @@ class Undiscovered:
     workload: Key
 
 
-Scope = Outbound | Proxyless | Local | Secrets | Undiscovered
+Scope = Outbound | Proxyless | Captured | Local | Secrets | Undiscovered
 
 
 class Scopes:

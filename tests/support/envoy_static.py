@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from aiohttp import web
@@ -14,6 +15,7 @@ from google.protobuf.json_format import MessageToJson
 from envoy.launcher import EnvoyProcess, LaunchOptions
 from envoy.packing import listen_on
 from envoy.render import Rendered, Renderer
+from envoy.seams import ListenerSeams
 from envoy.validate import assemble
 from mesh.names import Key
 from mesh.state import MeshState
@@ -26,6 +28,8 @@ from mesh.views import (
     scope_view,
     service_view,
 )
+from mesh.virtual import virtual_view
+from mesh.workload import Workload
 from pb.envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from policies.weave import Weaver
 from tests.support import binaries
@@ -50,6 +54,7 @@ def rendered(state: MeshState, workload: str, renderer: Renderer | None = None) 
         *_outbound(state, outbound_scope(state, caller), renderer, weaver),
         *renderer.outbound_listeners(outbound_listeners_view(state, caller), seams),
         *renderer.inbound(inbound, seams),
+        *_captured(state, caller, renderer, seams),
     )
     assert not weaver.problems, weaver.problems
     return made
@@ -63,10 +68,26 @@ def _outbound(
             continue
         view = service_view(state, key, scope.namespace)
         yield from renderer.service(view, weaver.service(state, scope, view))
-        yield from (renderer.endpoints(view) for view in endpoints_views(state, key))
+        spread = weaver.spread(state, scope, key)
+        yield from (renderer.endpoints(view) for view in endpoints_views(state, key, spread, scope.locality))
         names = scope_view(state, key, scope.namespace)
         if names is not None:
             yield from renderer.scopes(names)
+
+
+def _captured(
+    state: MeshState, caller: Workload, renderer: Renderer, seams: ListenerSeams
+) -> Iterator[Rendered]:
+    if caller.interception is None:
+        return
+    scope = outbound_scope(state, caller)
+    entries = []
+    for key in sorted(state.services):
+        view = virtual_view(state, key, scope.namespace) if scope.admits(key) else None
+        if view is not None:
+            entries.append(renderer.names(view).body)
+            yield from renderer.virtual(view, replace(seams, inbound=()))
+    yield renderer.dns_listener(caller.interception.dns_port, entries, ipv6=caller.interception.ipv6)
 
 
 @contextlib.asynccontextmanager

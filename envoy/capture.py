@@ -1,0 +1,185 @@
+"""What a sidecar listens on where the kernel hands it all of a host's TCP (`meshwright intercept`).
+
+REDIRECT changes where a connection goes; the `original_dst` filter asks the kernel where it was going, and `use_original_dst` hands
+it to the listener of that address, if there is one. Such a listener has no socket of its own (`bind_to_port: false`), and runs its
+own listener filters: nothing that would wait for the client's first bytes stands before it.
+https://www.envoyproxy.io/docs/envoy/v1.40.0/configuration/listeners/listener_filters/original_dst_filter
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from envoy import clusters, connection, listeners, names, routes
+from envoy.packing import listen_on, pack
+from envoy.seams import NOTHING, ListenerSeams, Parts
+from mesh.interception import Interception
+from mesh.views import InboundView, OutboundListenersView
+from mesh.virtual import VirtualPort, VirtualView
+from pb.envoy.config.cluster.v3.cluster_pb2 import Cluster
+from pb.envoy.config.core.v3.base_pb2 import TrafficDirection
+from pb.envoy.config.listener.v3.listener_components_pb2 import FilterChain, ListenerFilter
+from pb.envoy.config.listener.v3.listener_pb2 import Listener
+from pb.envoy.config.route.v3.route_pb2 import RouteConfiguration
+from pb.envoy.extensions.filters.listener.original_dst.v3.original_dst_pb2 import OriginalDst
+from pb.envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2 import TlsInspector
+
+LOOPBACK, LOOPBACK_IPV6 = "127.0.0.1", "::1"
+"""Where REDIRECT sends what leaves the host: https://manpages.debian.org/iptables-extensions. Nobody else can come there."""
+
+ANY, ANY_IPV6 = "0.0.0.0", "::"
+DNS_PORT = 53
+ORIGINAL_DST = "envoy.filters.listener.original_dst"
+NO_CHECK = "plaintext is for declared health checks only; all else needs the mutual TLS of the mesh\n"
+
+
+def outbound(view: OutboundListenersView, seams: ListenerSeams) -> Iterator[Listener]:
+    """All that a workload calls: what no virtual address takes goes where it was going. Queries for names by TCP do so, too.
+
+    Whoever calls the port itself, on loopback, is taken at his word: HTTP by host name.
+    """
+    if view.interception is None:
+        return
+    parts, ipv6 = seams.outbound, view.interception.ipv6
+    made = listeners.start(names.OUTBOUND, LOOPBACK, view.http_port, TrafficDirection.OUTBOUND, parts)
+    _captures(made, LOOPBACK_IPV6 if ipv6 else None, view.http_port)
+    by_name = made.filter_chains.add()
+    by_name.name = names.OUTBOUND
+    by_name.filter_chain_match.destination_port.value = view.http_port
+    for address, length in ((LOOPBACK, 8), *(((LOOPBACK_IPV6, 128),) if ipv6 else ())):
+        loopback = by_name.filter_chain_match.prefix_ranges.add()
+        loopback.address_prefix, loopback.prefix_len.value = address, length
+    connection.http_chain(by_name, connection.by_host_name(parts, seams.filters), parts)
+    if not view.refuse_unknown:
+        _pass_on(made.default_filter_chain, names.PASSTHROUGH, names.PASSTHROUGH, parts)
+    yield made
+    yield _dns_by_tcp(view.interception)
+
+
+def virtual(view: VirtualView, seams: ListenerSeams) -> Iterator[Listener]:
+    """A listener for each port of a virtual address: a change of one touches no connection of another."""
+    for port in view.ports:
+        yield _virtual(view, port, seams)
+
+
+def inbound(view: InboundView, seams: ListenerSeams) -> Iterator[Listener]:
+    """All that comes to a workload: mesh TLS for what it serves, and the health checks that are declared to come without.
+
+    Anything else matches no filter chain: the connection is closed. So is one to the port itself, which would come from
+    this listener to this listener for ever.
+    """
+    if view.interception is None:
+        return
+    port, ipv6 = view.interception.inbound_port, view.interception.ipv6
+    made = listeners.start(names.inbound(port), ANY, port, TrafficDirection.INBOUND, NOTHING)
+    _captures(made, ANY_IPV6 if ipv6 else None, port)
+    inspector = made.listener_filters.add()
+    inspector.name = listeners.TLS_INSPECTOR
+    pack(inspector.typed_config, TlsInspector())
+    _inspect_all_but(inspector, sorted(_quiet(view)))
+    for each in view.ports:
+        for served in each.served if each.captured else ():
+            chain = made.filter_chains.add()
+            listeners.mesh_chain(chain, view.trust_domain, served, seams)
+            chain.filter_chain_match.destination_port.value = each.sidecar_port
+    for number, paths in _checks(view.interception).items():
+        chain = made.filter_chains.add()
+        chain.name = names.check_route(number)
+        chain.filter_chain_match.destination_port.value = number
+        if paths:
+            chain.filter_chain_match.transport_protocol = "raw_buffer"
+            manager = connection.to_application(names.CHECKS, chain.name, NOTHING, ())
+            connection.http_chain(chain, manager)
+        else:
+            _pass_on(chain, names.CHECKS, names.CHECKS, NOTHING)
+    yield made
+
+
+def check_routes(view: InboundView) -> Iterator[RouteConfiguration]:
+    """For each port with checks of a path: these to the application, anything else is refused."""
+    if view.interception is None:
+        return
+    for number, paths in _checks(view.interception).items():
+        if paths:
+            yield routes.checks(names.check_route(number), paths, names.CHECKS, NO_CHECK)
+
+
+def inbound_clusters(view: InboundView) -> Iterator[Cluster]:
+    if view.interception is not None and view.interception.checks:
+        yield clusters.checks()
+
+
+def outbound_clusters(view: OutboundListenersView) -> Iterator[Cluster]:
+    if view.interception is not None:
+        yield clusters.passthrough()
+
+
+def _captures(made: Listener, ipv6: str | None, port: int) -> None:
+    """Make `made` ask the kernel where connections were going, first of all, and hand them to the listener of that address."""
+    made.use_original_dst.value = True
+    others = list(made.listener_filters)
+    made.ClearField("listener_filters")
+    _add_original_dst(made)
+    made.listener_filters.extend(others)
+    if ipv6 is not None:
+        listen_on(made.additional_addresses.add().address, ipv6, port)
+        # An address that IPv6 lacks while it is switched off must not cost the host its IPv4.
+        made.freebind.value = True
+
+
+def _add_original_dst(made: Listener) -> None:
+    added = made.listener_filters.add()
+    added.name = ORIGINAL_DST
+    pack(added.typed_config, OriginalDst())
+
+
+def _virtual(view: VirtualView, port: VirtualPort, seams: ListenerSeams) -> Listener:
+    name = names.virtual(view.service, port.port.port)
+    made = listeners.start(name, view.address, port.port.port, TrafficDirection.OUTBOUND, seams.outbound)
+    made.bind_to_port.value = False
+    listeners.to_port(made.filter_chains.add(), name, view.service, port.port, port.backends, seams)
+    return made
+
+
+def _dns_by_tcp(interception: Interception) -> Listener:
+    """To the server that was asked: the DNS filter speaks UDP only."""
+    made = listeners.start(names.DNS_TCP, LOOPBACK, interception.dns_port, TrafficDirection.OUTBOUND, NOTHING)
+    if interception.ipv6:
+        listen_on(made.additional_addresses.add().address, LOOPBACK_IPV6, interception.dns_port)
+        made.freebind.value = True
+    _add_original_dst(made)
+    chain = made.filter_chains.add()
+    chain.filter_chain_match.destination_port.value = DNS_PORT
+    _pass_on(chain, names.DNS_TCP, names.PASSTHROUGH, NOTHING)
+    return made
+
+
+def _pass_on(chain: FilterChain, stat_prefix: str, cluster: str, parts: Parts) -> None:
+    connection.tcp_chain(chain, connection.tcp_to(stat_prefix, (cluster, 1), parts=parts), parts)
+
+
+def _checks(interception: Interception) -> dict[int, tuple[str, ...]]:
+    """The paths of each port; none where all of the port is open."""
+    found: dict[int, tuple[str, ...]] = {}
+    for check in interception.checks:
+        found[check.port] = (*found.get(check.port, ()), *((check.path,) if check.path is not None else ()))
+    return found
+
+
+def _quiet(view: InboundView) -> set[int]:
+    """Ports that are open and serve nothing to the mesh: a client that waits for the server to speak is not kept waiting."""
+    whole = (
+        {number for number, paths in _checks(view.interception).items() if not paths}
+        if view.interception
+        else set()
+    )
+    return whole - {each.sidecar_port for each in view.ports if each.captured}
+
+
+def _inspect_all_but(inspector: ListenerFilter, ports: list[int]) -> None:
+    if not ports:
+        return
+    rules = inspector.filter_disabled.or_match.rules if len(ports) > 1 else None
+    for port in ports:
+        match = rules.add() if rules is not None else inspector.filter_disabled
+        match.destination_port_range.start, match.destination_port_range.end = port, port + 1

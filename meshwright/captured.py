@@ -1,0 +1,54 @@
+"""What is kept of a scope for intercepted callers: the entries of its table of names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from envoy import names
+from mesh.names import Key
+from mesh.virtual import VirtualView
+
+
+class Names:
+    """The entries of services, encoded. All of them are one resource, so it is made again only when one has changed."""
+
+    def __init__(self) -> None:
+        self._entries: dict[Key, bytes] = {}
+        self._changed = True
+
+    def put(self, service: Key, entry: bytes) -> None:
+        """Empty: it has none."""
+        if self._entries.get(service, b"") == entry:
+            return
+        self._changed = True
+        if entry:
+            self._entries[service] = entry
+        else:
+            del self._entries[service]
+
+    def take_change(self) -> bool:
+        """Whether something changed since this was asked last; at first, yes."""
+        changed, self._changed = self._changed, False
+        return changed
+
+    def entries(self) -> Iterator[bytes]:
+        """Sorted by service, so that the order in which services came makes no other table."""
+        for _, entry in sorted(self._entries.items()):
+            yield entry
+
+
+def leads_to(view: VirtualView) -> tuple[str, ...]:
+    """The clusters that the listeners of a virtual address name themselves; those for HTTP name routes."""
+    return tuple(
+        name
+        for port in view.ports
+        if not port.port.protocol.is_http
+        for name in (
+            [
+                names.cluster(each.service, each.port, each.subset)
+                for each in port.backends
+                if not each.problem
+            ]
+            or [names.cluster(view.service, port.port.port)]
+        )
+    )

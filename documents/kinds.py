@@ -12,6 +12,7 @@ from documents.gateway_api.http_route import HttpRouteDocument
 from documents.gateway_api.reference_grant import ReferenceGrantDocument
 from documents.gateway_api.tcp_route import TcpRouteDocument
 from documents.gateway_api.tls_route import TlsRouteDocument
+from documents.secret import SecretDocument
 from documents.service import ServiceDocument
 from documents.subset import SubsetDocument
 from documents.workload import WorkloadDocument
@@ -19,6 +20,7 @@ from documents.workload import WorkloadDocument
 SERVICE = Kind(API_VERSION, "Service", ServiceDocument)
 WORKLOAD = Kind(API_VERSION, "Workload", WorkloadDocument)
 EXTERNAL_SERVICE = Kind(API_VERSION, "ExternalService", ExternalServiceDocument)
+SECRET = Kind(API_VERSION, "Secret", SecretDocument)
 SUBSET = Kind(API_VERSION, "ServiceSubset", SubsetDocument)
 
 
@@ -37,4 +39,4 @@ GATEWAY_API: tuple[Kind, ...] = (
     *_gateway_api("BackendTLSPolicy", BackendTlsPolicyDocument, "v1alpha3"),
 )
 
-KINDS: tuple[Kind, ...] = (SERVICE, WORKLOAD, SUBSET, EXTERNAL_SERVICE, *GATEWAY_API)
+KINDS: tuple[Kind, ...] = (SERVICE, WORKLOAD, SUBSET, SECRET, EXTERNAL_SERVICE, *GATEWAY_API)

@@ -17,6 +17,8 @@ from ratelimit.limits import Limit, Rules, Unit
 from ratelimit.redis_counters import RedisCounters, RedisOptions
 from ratelimit.service import Failure, RateLimits
 
+PATIENCE = 0.25
+"""Seconds that Redis gets. How long a request waits is its policy's `timeout`, and its own proxy sees to that."""
 EVERY = 10.0
 """Seconds between two warnings of the same: under load there would be thousands."""
 
@@ -77,7 +79,7 @@ async def rate_limits(
         yield RateLimits(MemoryCounters(clock), observer, rules=rules, failure=Failure.PROXY)
         return
     try:
-        counters = RedisCounters(RedisOptions(redis_url), clock)
+        counters = RedisCounters(RedisOptions(redis_url, timeout=PATIENCE), clock)
     except InvalidRedis as error:
         raise SettingsError(f"setting ratelimit_redis (--ratelimit-redis): {error}") from error
     async with counters:

@@ -11,7 +11,7 @@ from typing import Final, Literal
 from google.protobuf.message import Message
 from pydantic import Field
 
-from documents.envelope import Part, Problem, repeated
+from documents.envelope import Part, Problem
 from envoy.packing import pack, type_url
 from envoy.seams import NOTHING, FilterOrder, HttpFilter, Parts, serialised
 from mesh.targeting import Level
@@ -75,7 +75,10 @@ class Compression(PolicyDocument):
 
     def own_problems(self) -> Iterator[Problem]:
         yield from self.callers_not_told_apart()
-        yield from repeated(("spec", "algorithms"), "", self.spec.algorithms or (), "algorithm")
+        algorithms = self.spec.algorithms or []
+        for place, algorithm in enumerate(algorithms):
+            if algorithm in algorithms[:place]:
+                yield Problem(("spec", "algorithms", place), f"{algorithm} is there twice", "Name it once")
         for place, each in enumerate(self.spec.content_types or ()):
             if each.count("/") != 1 or ";" in each or "*" in each or each.strip() != each:
                 yield Problem(

@@ -125,12 +125,6 @@ class RateLimit(PolicyDocument):
             yield Problem(
                 ("spec",), "nothing is limited", "Add local: {requests: 100}, or global: {requests: 100}"
             )
-        if spec.local and spec.local.burst and spec.local.burst < _each_refill(spec.local):
-            yield Problem(
-                ("spec", "local", "burst"),
-                f"a bucket of {spec.local.burst} is full in less than 50 ms at {spec.local.requests} a {spec.local.unit}",
-                f"Use {_each_refill(spec.local)} or more",
-            )
 
 
 def effect(fields: RateLimitFields, where: Where) -> Parts:
@@ -160,11 +154,6 @@ def _alternatives(match: MatchFields | None, callers: tuple[str, ...]) -> Iterat
     paths = tuple(match.path.matchers()) if match is not None and match.path is not None else ()
     for path, identity in itertools.product(paths or (None,), tuple(messages.identities(callers)) or (None,)):
         yield (*always, *(each for each in (path, identity) if each is not None))
-
-
-def _each_refill(local: LocalFields) -> int:
-    """Requests in 50 ms, the shortest time that Envoy measures."""
-    return max(1, local.requests * 50 // (SECONDS[local.unit] * 1000))
 
 
 KIND: Final = PolicyKind(

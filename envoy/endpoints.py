@@ -49,12 +49,20 @@ def _assignment(view: EndpointsView, endpoints: Iterable[Endpoint]) -> ClusterLo
             by_locality.setdefault(each.locality, []).append(each)
     # What many endpoints have in common is encoded once and merged into each.
     common: dict[tuple[int, bool], bytes] = {}
+    placements = {each.locality: each for each in view.placements}
+    if view.overprovisioning is not None:
+        made.policy.overprovisioning_factor.value = view.overprovisioning
     # Sorted, so that the order of the groups does not depend on who comes first.
     for locality in sorted(by_locality):
         group = made.endpoints.add()
         group.locality.region = locality.region
         group.locality.zone = locality.zone
         group.locality.sub_zone = locality.sub_zone
+        placement = placements.get(locality)
+        if placement is not None:
+            group.priority = placement.priority
+            if placement.weight:
+                group.load_balancing_weight.value = placement.weight
         add = group.lb_endpoints.add
         for each in by_locality[locality]:
             kind = each.weight, each.meshed

@@ -39,7 +39,7 @@ def moved(state: MeshState, name: DocumentName, value: Value | None) -> tuple[Me
     callers = False
     for each in (old, value):
         if isinstance(each, Policy):
-            callers = callers or bool(each.callers)
+            callers = callers or bool(each.callers) or each.by_locality
             here, there = _reach(new, each.targets)
             services |= here
             workloads |= there

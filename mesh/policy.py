@@ -36,6 +36,11 @@ class Policy:
     def name(self) -> PolicyName:
         return self.kind, self.key
 
+    @property
+    def by_locality(self) -> bool:
+        """Whether what it says depends on where the caller is."""
+        return "locality" in self.fields
+
     def attachments(self) -> Iterator[Attachment]:
         """One for each target."""
         for target in self.targets:
@@ -72,6 +77,7 @@ class PolicyIndex:
     policies: Map[PolicyName, Policy] = Map()
     attached: Map[tuple[str, TargetRef], tuple[Attachment, ...]] = Map()
     by_caller: frozenset[PolicyName] = frozenset()
+    by_locality: frozenset[PolicyName] = frozenset()
 
     def put(self, policy: Policy) -> PolicyIndex:
         """With `policy`, in place of what had its name."""
@@ -81,7 +87,10 @@ class PolicyIndex:
             key = policy.kind, each.target
             attached[key] = tuple(sorted((*attached.get(key, ()), each), key=_by_key))
         by_caller = without.by_caller | {policy.name} if policy.callers else without.by_caller
-        return PolicyIndex(without.policies.set(policy.name, policy), attached.finish(), by_caller)
+        by_locality = without.by_locality | {policy.name} if policy.by_locality else without.by_locality
+        return PolicyIndex(
+            without.policies.set(policy.name, policy), attached.finish(), by_caller, by_locality
+        )
 
     def without(self, name: PolicyName) -> PolicyIndex:
         old = self.policies.get(name)
@@ -94,7 +103,9 @@ class PolicyIndex:
                 attached[old.kind, target] = left
             else:
                 del attached[old.kind, target]
-        return PolicyIndex(self.policies.delete(name), attached.finish(), self.by_caller - {name})
+        return PolicyIndex(
+            self.policies.delete(name), attached.finish(), self.by_caller - {name}, self.by_locality - {name}
+        )
 
     def facets(self, caller: Caller) -> frozenset[PolicyName]:
         """The policies for some callers only that concern `caller`: whoever has the same shares what is rendered."""

@@ -357,6 +357,7 @@ def _own_view(workload: Workload | None) -> object:
         workload.meshed,
         workload.uses,
         workload.outbound_port,
+        workload.locality,
         workload.interception,
         workload.gateway,
     )

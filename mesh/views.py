@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from mesh import external, routing
 from mesh.external import External
 from mesh.interception import Interception
+from mesh.localities import Placement, Spread, admitted, placed
 from mesh.names import Key
 from mesh.policy import PolicyName
 from mesh.rules import BackendView, RuleView
@@ -64,6 +65,8 @@ class EndpointsView:
     port: ServicePort
     endpoints: tuple[Endpoint, ...]
     subset: str = ""
+    placements: tuple[Placement, ...] = ()
+    overprovisioning: int | None = None
     origin: tuple[str, ...] = field(default=(), compare=False)
 
 
@@ -144,12 +147,13 @@ class InboundView:
 class OutboundScope:
     """Which services a proxy may call: all of them when `services` is None. The proxies of equal scopes share one.
 
-    `facets` are the policies for some callers only that concern this one.
+    `facets` are the policies for some callers only that concern this one. `locality` is where it is, if any policy goes by that.
     """
 
     namespace: str
     services: tuple[Key, ...] | None
     facets: frozenset[PolicyName] = frozenset()
+    locality: Locality = NOWHERE
 
     def admits(self, service: Key) -> bool:
         return self.services is None or service in self.services
@@ -171,8 +175,12 @@ def service_view(state: MeshState, key: Key, caller_namespace: str = "") -> Serv
     )
 
 
-def endpoints_views(state: MeshState, key: Key) -> Iterator[EndpointsView]:
-    """One view for each port of the service, and of each of its subsets."""
+def endpoints_views(
+    state: MeshState, key: Key, spread: Spread | None = None, caller: Locality = NOWHERE
+) -> Iterator[EndpointsView]:
+    """One view for each port of the service, and of each of its subsets, as callers in the locality `caller` see them; none for one
+    outside, whose clusters say where it is.
+    """
     service = state.services[key]
 
     def view(
@@ -191,11 +199,11 @@ def endpoints_views(state: MeshState, key: Key) -> Iterator[EndpointsView]:
         for subset in state.subsets_of(key):
             wanted = set(subset.labels)
             some = tuple(each for each in endpoints if wanted <= set(each.labels))
-            yield EndpointsView(key, port, some, subset.key.name, origin=(*service.origin, *subset.origin))
+            yield view(port, some, subset.key.name, (*service.origin, *subset.origin))
 
 
 def scope_view(state: MeshState, key: Key, caller_namespace: str) -> ScopeView | None:
-    """None for a service without an HTTP port: it cannot be told by host name."""
+    """None for a service without an HTTP port, which cannot be told by host name, and for one outside without a plain host."""
     service = state.services[key]
     if not any(port.protocol.is_http for port in service.ports):
         return None
@@ -212,7 +220,8 @@ def outbound_scope(state: MeshState, workload: Workload) -> OutboundScope:
         named = {use.service for use in workload.uses}
         services = tuple(sorted(routing.reachable(state, named, namespace)))
     caller = Caller(workload.key, workload.service_account, workload.services)
-    return OutboundScope(namespace, services, state.policies.facets(caller))
+    locality = workload.locality if state.policies.by_locality else NOWHERE
+    return OutboundScope(namespace, services, state.policies.facets(caller), locality)
 
 
 def outbound_listeners_view(state: MeshState, workload: Workload) -> OutboundListenersView:

@@ -9,6 +9,7 @@ from typing import Any
 
 from documents.envelope import API_VERSION, Kind, Part
 from envoy.seams import HttpFilter, Parts
+from mesh.localities import Spread
 from mesh.names import Key
 from mesh.rules import RuleView
 from mesh.service import Protocol
@@ -60,7 +61,8 @@ class PolicyKind:
     `filters` are the HTTP filters that the kind needs: disabled in every connection manager, enabled by routes. `levels`: what may be
     targeted. `union`: policies of this kind all apply, each by itself, instead of being merged. `join`: how what several of a union add
     becomes one, where laying one after another would not do: of two configurations of a route for one filter only the last counts.
-    `inline`: what the rule of a route says itself, in the names of the kind's fields.
+    `inline`: what the rule of a route says itself, in the names of the kind's fields. `spread`: how it spreads calls over localities; such
+    a kind has a field `locality`, by which the state of the mesh knows that callers in different places see different things.
     """
 
     document: type[PolicyDocument]
@@ -72,6 +74,7 @@ class PolicyKind:
     union: bool = False
     join: Callable[[Sequence[Parts]], Parts] | None = None
     inline: Callable[[RuleView], dict[str, object]] | None = None
+    spread: Callable[[Any], Spread | None] | None = None
 
     @property
     def name(self) -> str:

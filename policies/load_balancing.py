@@ -15,6 +15,7 @@ from documents.gateway_api.common import HeaderName, ParameterName
 from envoy.packing import pack
 from envoy.route_extensions import SESSION_FILTER, session_filter
 from envoy.seams import Parts, serialised
+from mesh.localities import Spread
 from mesh.routes import SessionKind, SessionPersistence
 from mesh.targeting import Level
 from pb.envoy.config.cluster.v3.cluster_pb2 import Cluster
@@ -28,6 +29,8 @@ from pb.envoy.extensions.load_balancing_policies.round_robin.v3.round_robin_pb2 
 from policies.document import ROUTES, PolicyDocument, Targeting
 from policies.fields import Duration, Percent, PositiveDuration, seconds, set_duration
 from policies.kind import ANYWHERE, PolicyKind, Side, Where
+from policies.locality import LocalityFields, configure, is_weighted, is_zone_aware
+from policies.locality import spread as localities_of
 
 EXAMPLE: Final = """\
 apiVersion: meshwright.dev/v1alpha1
@@ -167,6 +170,10 @@ class LoadBalancingFields(Part):
         None,
         description="Sessions that stick to an endpoint. `sessionPersistence` of a route's rule takes its place.",
     )
+    locality: LocalityFields | None = Field(
+        None,
+        description="How calls are spread over regions and zones. By default endpoints are equal wherever they are.",
+    )
 
 
 class LoadBalancingSpec(Targeting, LoadBalancingFields):
@@ -198,6 +205,14 @@ class LoadBalancing(PolicyDocument):
                     "Make each an entry of its own",
                 )
         yield from self._without_effect()
+        if spec.locality is not None:
+            yield from spec.locality.problems(("spec", "locality"))
+            if is_zone_aware(spec.locality) and spec.algorithm in HASHING:
+                yield Problem(
+                    ("spec", "locality", "mode"),
+                    f"{spec.algorithm} cannot go by zones: the same endpoint takes the same hash",
+                    "Use mode: failover, or another algorithm",
+                )
         ring, sticky = spec.ring_hash, spec.sticky_session
         if ring and ring.minimum_size and ring.maximum_size and ring.minimum_size > ring.maximum_size:
             yield Problem(
@@ -287,13 +302,18 @@ def _algorithm(
         case "roundRobin":
             robin = RoundRobin()
             _slow_start(robin.slow_start_config, fields.slow_start)
+            configure(robin.locality_lb_config, fields.locality)
             return robin
         case "random":
-            return Random()
+            drawn = Random()
+            configure(drawn.locality_lb_config, fields.locality)
+            return drawn
         case "ringHash":
             return _ring_hash(fields)
         case "maglev":
             maglev = Maglev()
+            if is_weighted(fields.locality):
+                maglev.locality_weighted_lb_config.SetInParent()
             if fields.maglev is not None and fields.maglev.table_size is not None:
                 maglev.table_size.value = fields.maglev.table_size
             if fields.hash_balance_percent is not None:
@@ -309,11 +329,14 @@ def _least_request(fields: LoadBalancingFields) -> LeastRequest:
         made.active_request_bias.default_value = said.active_request_bias
         made.active_request_bias.runtime_key = "meshwright.least_request.active_request_bias"
     _slow_start(made.slow_start_config, fields.slow_start)
+    configure(made.locality_lb_config, fields.locality)
     return made
 
 
 def _ring_hash(fields: LoadBalancingFields) -> RingHash:
     made, said = RingHash(), fields.ring_hash
+    if is_weighted(fields.locality):
+        made.locality_weighted_lb_config.SetInParent()
     if said is not None and said.minimum_size is not None:
         made.minimum_ring_size.value = said.minimum_size
     if said is not None and said.maximum_size is not None:
@@ -364,4 +387,15 @@ def _stick(route: Route, fields: StickySessionFields) -> None:
     pack(route.typed_per_filter_config[SESSION_FILTER.name], made)
 
 
-KIND = PolicyKind(LoadBalancing, LoadBalancingFields, Side.CALLER, effect, levels=ANYWHERE - {Level.WORKLOAD})
+def spread(fields: LoadBalancingFields) -> Spread | None:
+    return None if fields.locality is None else localities_of(fields.locality)
+
+
+KIND = PolicyKind(
+    LoadBalancing,
+    LoadBalancingFields,
+    Side.CALLER,
+    effect,
+    levels=ANYWHERE - {Level.WORKLOAD},
+    spread=spread,
+)

@@ -13,12 +13,15 @@ from envoy.route_extensions import CORS_FILTER, SESSION_FILTER
 from envoy.seams import (
     NO_POLICIES,
     NOTHING,
+    GatewaySeams,
     HttpFilter,
     ListenerSeams,
     Parts,
     RuleName,
     ServiceSeams,
 )
+from mesh.gateway_views import GatewayView
+from mesh.localities import Spread
 from mesh.merge import Attachment, Fields, Merged, freeze
 from mesh.names import Key
 from mesh.policy import Place, PolicyName
@@ -45,6 +48,7 @@ class Weaver:
     kinds: tuple[PolicyKind, ...] = POLICIES
     problems: dict[str, str] = field(default_factory=dict)
     _made: dict[Hashable, Parts | str] = field(default_factory=dict)
+    _spreads: dict[Hashable, Spread | None] = field(default_factory=dict)
 
     @property
     def filters(self) -> tuple[HttpFilter, ...]:
@@ -68,6 +72,23 @@ class Weaver:
             at = Place(view.key.namespace, view.key, route=rule.route)
             made.append((name, self._parts(state, at, where(route=True), Side.CALLER, scope.facets, rule)))
         return ServiceSeams(whole, tuple(made))
+
+    def spread(self, state: MeshState, scope: OutboundScope, service: Key) -> Spread | None:
+        """How callers of `scope` spread their calls to `service` over localities; None: all are equal."""
+        if not state.policies.by_locality:
+            return None
+        found: Spread | None = None
+        for kind in self.kinds:
+            if kind.spread is None:
+                continue
+            fields = state.policies.merged(kind.name, Place(service.namespace, service), scope.facets).fields
+            key = kind.name, fields
+            if key not in self._spreads:
+                if len(self._spreads) >= REMEMBERED:
+                    self._spreads.clear()
+                self._spreads[key] = _spread(kind, fields)
+            found = found or self._spreads[key]
+        return found
 
     def listeners(self, state: MeshState, workload: Workload, inbound: InboundView) -> ListenerSeams:
         """For what the sidecar of `workload` listens on."""
@@ -95,6 +116,40 @@ class Weaver:
                 if parts:
                     chains.append((names.inbound_chain(served.service, served.port), parts))
         return ListenerSeams(outbound, tuple(chains), filters)
+
+    def gateway(
+        self, state: MeshState, workload: Workload, view: GatewayView, facets: frozenset[PolicyName]
+    ) -> GatewaySeams:
+        """For the gateway of `view`, which `workload` plays: to those outside it is the callee, to services a caller of `facets`."""
+        rules = {
+            (rule.route, rule.place): rule
+            for port in view.ports
+            for host in port.hosts
+            for rule in host.rules
+        }
+        if not state.policies.policies and not any(each.timeouts or each.retry for each in rules.values()):
+            return GatewaySeams(filters=self.filters)
+        place = Place(workload.key.namespace, workload=workload.key)
+        identity = workload.identity(state.trust_domain).uri
+
+        def taken(port: int | None, *, http: bool) -> Parts:
+            protocol = Protocol.HTTP if http else Protocol.TCP
+            where = Where(Side.CALLEE, state.trust_domain, view.key, workload.key, identity, port, protocol)
+            return self._parts(state, place, where, Side.CALLEE | Side.LISTENER)
+
+        kinds = {(port.port, chain.http) for port in view.ports for chain in port.chains}
+        ports = tuple((each, taken(each[0], http=each[1])) for each in sorted(kinds))
+        here = taken(None, http=True)
+        # Of what is taken, the part that is said on routes.
+        always = Parts(action=here.action, route=here.route, resources=here.resources, origin=here.origin)
+        made: list[tuple[RuleName, Parts]] = []
+        for name, rule in rules.items():
+            services = {each.service for each in rule.backends}
+            service = next(iter(services)) if len(services) == 1 else None
+            at = Place(service.namespace if service else rule.route.key.namespace, service, route=rule.route)
+            where = Where(Side.CALLER, state.trust_domain, service, route=True)
+            made.append((name, always + self._parts(state, at, where, Side.CALLER, facets, rule)))
+        return GatewaySeams(ports, self.filters, ServiceSeams(always, tuple(made)))
 
     def _parts(
         self,
@@ -144,6 +199,10 @@ class Weaver:
                     tuple(sorted(identities(state, each.callers))) or _nobody(state, each.callers),
                 )
             return
+        if rule is not None and kind.side & Side.LISTENER:
+            # What holds for all calls of a sidecar is said at its listeners: a route only says what is its own.
+            if not state.policies.attached.get((kind.name, TargetRef.route(rule.route))):
+                return
         inline: tuple[Attachment, ...] = ()
         if rule is not None and kind.inline is not None:
             fields = kind.inline(rule)
@@ -183,6 +242,15 @@ def _made(kind: PolicyKind, fields: Fields, where: Where, callers: tuple[str, ..
         return kind.effect(settings, where.of(policy, callers))
     except Exception as error:  # noqa: BLE001 (one policy that cannot be rendered must not take the service with it)
         return f"{type(error).__name__}: {error}"
+
+
+def _spread(kind: PolicyKind, fields: Fields) -> Spread | None:
+    """None where the fields say nothing, or are wrong together: then the effect of the same fields says so, and is left out too."""
+    assert kind.spread is not None  # noqa: S101 (the caller's condition)
+    try:
+        return kind.spread(kind.fields.model_validate(thawed(fields)))
+    except ValidationError:
+        return None
 
 
 def thawed(fields: Fields) -> dict[str, object]:

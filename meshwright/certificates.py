@@ -1,0 +1,195 @@
+"""Certificates of gateways: the files that Secret documents name, read, watched, and kept as long as nothing better is there.
+
+Files are looked at again and again rather than watched by the system: whatever renews them (moving links, writing in place, a network
+mount) is seen within a second. What cannot be used, or has gone, leaves in force what was read before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import structlog
+
+from ca.edge_secrets import EdgeSecret, UnusableFile, authorities, certificate
+from envoy import names
+from mesh.gateway_views import NOTHING_LOADED, SECRET, Loaded
+from mesh.names import Key
+from mesh.secrets import SecretFiles
+from mesh.state import MeshState
+from xds.resource import Resource, encode
+from xds.types import SECRET as SECRET_TYPE
+
+EVERY = 1.0
+"""Seconds between two looks."""
+
+log = structlog.get_logger(__name__)
+
+Stamp = tuple[tuple[int, int, int, int] | None, ...]
+"""Of each file: inode, size, time of its last change in nanoseconds, mode; None of one that is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What is in force of one Secret. `stamp`: of its files when they were read last, whatever came of it; `problem`: why they are not
+    used as they are now.
+    """
+
+    files: SecretFiles
+    stamp: Stamp
+    certificate: EdgeSecret | None = None
+    authorities: EdgeSecret | None = None
+    problem: str = ""
+
+
+class Certificates:
+    """`root`: the directory of the documents, to which paths are relative. `forbidden`: a directory of whose files none is ever read,
+    that of the control plane's own keys. `clock` tells the time in UTC.
+    """
+
+    def __init__(self, root: Path | None, forbidden: Path, clock: Callable[[], datetime]) -> None:
+        self.loaded: Loaded = NOTHING_LOADED
+        self._root = root
+        self._forbidden = forbidden
+        self._clock = clock
+        self._held: dict[Key, Held] = {}
+        self._woken = asyncio.Event()
+
+    def resources(self, keys: Iterable[Key]) -> tuple[Resource, ...]:
+        """The SDS secrets of those of `keys` that could be read."""
+        return tuple(
+            encode(SECRET_TYPE, name, secret.resource, (f"{SECRET} {key}",))
+            for key in sorted(keys)
+            if (held := self._held.get(key)) is not None
+            for name, secret in (
+                (names.gateway_certificate(key), held.certificate),
+                (names.gateway_authorities(key), held.authorities),
+            )
+            if secret is not None
+        )
+
+    def problem(self, key: Key) -> str:
+        """Why the files of a Secret are not used as they are, or what is odd about them; empty if all is well."""
+        held = self._held.get(key)
+        if held is None:
+            return ""
+        served = held.certificate is not None or held.authorities is not None
+        if held.problem:
+            return f"{held.problem} (what was read before stays in force)" if served else held.problem
+        for each in (held.certificate, held.authorities):
+            if each is not None and each.not_after <= self._clock():
+                return f"a certificate has ended at {each.not_after.isoformat()}: renew it"
+        return ""
+
+    def first_expiry(self) -> datetime | None:
+        """When the first certificate that is served ends."""
+        return min(
+            (held.certificate.not_after for held in self._held.values() if held.certificate is not None),
+            default=None,
+        )
+
+    def wake(self) -> None:
+        """Look now: documents have changed."""
+        self._woken.set()
+
+    async def run(self, state: Callable[[], MeshState], changed: Callable[[frozenset[Key]], None]) -> None:
+        """Keep all up to date and tell `changed` which secrets are others now, until cancelled."""
+        while True:
+            self._woken.clear()
+            await self.look(state(), changed)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._woken.wait(), EVERY)
+
+    async def look(self, state: MeshState, changed: Callable[[frozenset[Key]], None]) -> None:
+        """Read what is new or has changed."""
+        wanted = {
+            key: value
+            for (kind, key), value in state.declared.items()
+            if kind == SECRET and isinstance(value, SecretFiles)
+        }
+        if not wanted and not self._held:
+            return
+        held = await asyncio.to_thread(self._read, wanted, dict(self._held))
+        moved = frozenset(
+            key for key in {*held, *self._held} if _served(held.get(key)) != _served(self._held.get(key))
+        )
+        for key, each in held.items():
+            before = self._held.get(key)
+            if each.problem and (before is None or before.problem != each.problem):
+                log.warning("secret not used as it is", secret=str(key), reason=each.problem)
+            elif key in moved:
+                log.info("secret read", secret=str(key))
+        self._held = held
+        if moved:
+            self.loaded = Loaded(
+                frozenset(key for key, each in held.items() if each.certificate is not None),
+                frozenset(key for key, each in held.items() if each.authorities is not None),
+            )
+            changed(moved)
+
+    def _read(self, wanted: dict[Key, SecretFiles], held: dict[Key, Held]) -> dict[Key, Held]:
+        made = {}
+        for key, files in wanted.items():
+            before, stamp = held.get(key), self._stamp(files)
+            if before is not None and (before.files, before.stamp) == (files, stamp):
+                made[key] = before
+            else:
+                made[key] = self._taken(files, stamp, before)
+        return made
+
+    def _taken(self, files: SecretFiles, stamp: Stamp, before: Held | None) -> Held:
+        """What of a Secret is in force now; of a document that no longer names a certificate, or authorities, none of them."""
+        had = before or Held(files, stamp)
+        try:
+            shown = known = None
+            if files.certificate is not None and files.private_key is not None:
+                chain, key = self._path(files.certificate), self._path(files.private_key)
+                shown = certificate(names.gateway_certificate(files.key), chain, key)
+            if files.authorities is not None:
+                known = authorities(names.gateway_authorities(files.key), self._path(files.authorities))
+        except UnusableFile as error:
+            return Held(
+                files,
+                stamp,
+                had.certificate if files.certificate is not None else None,
+                had.authorities if files.authorities is not None else None,
+                str(error),
+            )
+        return Held(files, stamp, shown, known)
+
+    def _path(self, text: str) -> Path:
+        path = Path(text)
+        if not path.is_absolute():
+            if self._root is None:
+                raise UnusableFile(
+                    f"{text} is relative and there is no directory of documents: use an absolute path"
+                )
+            path = self._root / path
+        if path.resolve().is_relative_to(self._forbidden.resolve()):
+            raise UnusableFile(f"{text} is in the control plane's own data directory: use files of your own")
+        return path
+
+    def _stamp(self, files: SecretFiles) -> Stamp:
+        return tuple(
+            self._stamp_of(each) for each in (files.certificate, files.private_key, files.authorities) if each
+        )
+
+    def _stamp_of(self, text: str) -> tuple[int, int, int, int] | None:
+        try:
+            found = ((self._root or Path()) / text).stat()
+        except (OSError, ValueError):
+            return None  # reading it says why
+        return found.st_ino, found.st_size, found.st_mtime_ns, found.st_mode
+
+
+def _served(held: Held | None) -> tuple[bytes | None, bytes | None]:
+    if held is None:
+        return None, None
+    return (
+        held.certificate.resource if held.certificate is not None else None,
+        held.authorities.resource if held.authorities is not None else None,
+    )

@@ -11,6 +11,7 @@ from envoy import names
 from envoy.packing import from_ads, pack
 from envoy.seams import NOTHING, HttpFilter, Parts, add_filters
 from pb.envoy.config.accesslog.v3.accesslog_pb2 import ComparisonFilter
+from pb.envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption
 from pb.envoy.config.core.v3.protocol_pb2 import HttpProtocolOptions
 from pb.envoy.config.listener.v3.listener_components_pb2 import FilterChain
 from pb.envoy.extensions.filters.http.router.v3.router_pb2 import Router
@@ -31,6 +32,8 @@ MAX_HEADERS, MAX_HEADERS_KB = 100, 60
 """Of a request from outside: Envoy's own defaults, which policies may change."""
 NO_ENDPOINT = "no healthy endpoint of %REQ(:AUTHORITY)%\n"
 OVER_LIMIT = "too many requests: a RateLimit of this service is used up; x-ratelimit-reset says in how many seconds to come again\n"
+FAILURES = {"connect-failure": ("UF",), "reset": ("UC", "UR")}
+"""What became of the connection to the application, in words of Envoy's retry conditions, by Envoy's response flags."""
 CONNECT_ATTEMPTS = 3
 """Endpoints that a TCP connection is tried on: as many as an HTTP request has with its retries."""
 
@@ -77,6 +80,8 @@ def to_application(
     manager.rds.route_config_name = route
     from_ads(manager.rds.config_source)
     _over_limit(manager.local_reply_config)
+    for failure, flags in FAILURES.items():
+        _failure(manager.local_reply_config, flags, failure)
     _finish(manager, parts, filters)
     return manager
 
@@ -189,6 +194,14 @@ def _local_reply(config: LocalReplyConfig, flags: tuple[str, ...], text: str) ->
     mapper = config.mappers.add()
     mapper.filter.response_flag_filter.flags.extend(flags)
     mapper.body_format_override.text_format_source.inline_string = text
+
+
+def _failure(config: LocalReplyConfig, flags: tuple[str, ...], failure: str) -> None:
+    mapper = config.mappers.add()
+    mapper.filter.response_flag_filter.flags.extend(flags)
+    mapper.headers_to_add.add(append_action=HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD).header.MergeFrom(
+        HeaderValue(key=names.FAILURE, value=failure)
+    )
 
 
 def _over_limit(config: LocalReplyConfig) -> None:

@@ -5,6 +5,9 @@ https://www.envoyproxy.io/docs/envoy/v1.40.0/api-v3/config/route/v3/route_compon
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from envoy import names
 from envoy.packing import pack
 from envoy.seams import Parts
 from pb.envoy.config.route.v3.route_components_pb2 import RetryPolicy, Route, RouteAction
@@ -33,6 +36,7 @@ def to_clusters(route: Route, parts: Parts) -> RouteAction:
     action = _started(route, parts)
     if not _says_retries(action):
         _retries(action.retry_policy, SAFE_RETRIES, SAFE_ATTEMPTS)
+        of_application(action.retry_policy, SAFE_RETRIES)
         other = action.retry_policy.retry_host_predicate.add()
         other.name = PREVIOUS_HOSTS
         pack(other.typed_config, PreviousHostsPredicate())
@@ -50,6 +54,19 @@ def to_application(route: Route, parts: Parts) -> RouteAction:
     if not _says_retries(action):
         _retries(action.retry_policy, ("reset-before-request",), 1)
     return action
+
+
+def of_application(policy: RetryPolicy, on: Iterable[str]) -> None:
+    """Where `on` says so of connections, what became of that between a callee's sidecar and its application counts too: by itself, a
+    caller's Envoy sees an answer of 503 there. A reset means any failure of a connection, as in Envoy.
+    """
+    counted = {"reset": ("connect-failure", "reset"), "connect-failure": ("connect-failure",)}
+    found = dict.fromkeys(failure for each in on for failure in counted.get(each, ()))
+    for failure in found:
+        header = policy.retriable_headers.add(name=names.FAILURE)
+        header.string_match.exact = failure
+    if found:
+        policy.retry_on += ",retriable-headers"
 
 
 def _started(route: Route, parts: Parts) -> RouteAction:

@@ -6,18 +6,19 @@ https://www.envoyproxy.io/docs/envoy/v1.40.0/configuration/http/http_filters/rou
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field, model_validator
 
 from documents.envelope import Part, Problem, wrong
 from envoy.packing import pack
+from envoy.route_actions import of_application
 from envoy.seams import Parts, serialised
 from mesh.rules import RuleView
 from mesh.targeting import Level
 from pb.envoy.config.cluster.v3.cluster_pb2 import Cluster
-from pb.envoy.config.route.v3.route_components_pb2 import HeaderMatcher, RouteAction
 from pb.envoy.config.route.v3.route_components_pb2 import RetryPolicy as RetryMessage
+from pb.envoy.config.route.v3.route_components_pb2 import RouteAction
 from pb.envoy.extensions.retry.host.previous_hosts.v3.previous_hosts_pb2 import PreviousHostsPredicate
 from pb.envoy.extensions.retry.priority.previous_priorities.v3.previous_priorities_config_pb2 import (
     PreviousPrioritiesConfig,
@@ -38,6 +39,9 @@ Condition = Literal[
 ]  # fmt: skip
 HOST_ATTEMPTS = 20
 """How often a retry looks for an endpoint that has not failed this request yet (see `envoy.routes`)."""
+
+ASKING_TO_WAIT = (429, 503)
+"""The statuses that Retry-After goes with and that are no success (RFC 9110, section 10.2.3; RFC 6585, section 4)."""
 
 
 class BackoffFields(Part):
@@ -68,7 +72,9 @@ class BudgetFields(Part):
 class RetryFields(Part):
     attempts: Count | None = Field(None, description="Retries after the first try. 0: none at all.")
     on: list[Condition] | None = Field(None, description="What makes a try a failed one.")
-    codes: list[int] | None = Field(None, description="Statuses that make a try a failed one.")
+    codes: list[int] | None = Field(
+        None, description="Statuses that make a try a failed one. Beside retryAfter, by default 429 and 503."
+    )
     per_try_timeout: PositiveDuration | None = Field(
         None, description="For each try; then it counts as failed."
     )
@@ -120,10 +126,14 @@ def effect(fields: RetryFields, where: Where) -> Parts:
     conditions: list[str] = list(
         fields.on if fields.on is not None else ("connect-failure", "refused-stream", "reset-before-request")
     )
-    if fields.codes:
+    codes = fields.codes
+    if codes is None and fields.retry_after is not None:
+        codes = list(ASKING_TO_WAIT)
+    if codes:
         conditions.append("retriable-status-codes")
-        policy.retriable_status_codes.extend(sorted(set(fields.codes)))
+        policy.retriable_status_codes.extend(sorted(set(codes)))
     policy.retry_on = ",".join(conditions)
+    of_application(policy, conditions)
     policy.num_retries.value = 2 if fields.attempts is None else fields.attempts
     if fields.attempts == 0:
         policy.retry_on = ""
@@ -154,9 +164,7 @@ def _retry_after(policy: RetryMessage, fields: RetryAfterFields) -> None:
     back_off = policy.rate_limited_retry_back_off
     for header in fields.headers:
         back_off.reset_headers.add(name=header)
-        policy.retriable_headers.append(HeaderMatcher(name=header, present_match=True))
     set_duration(back_off.max_interval, fields.max)
-    policy.retry_on += ",retriable-headers"
 
 
 def inline(rule: RuleView) -> dict[str, object]:
@@ -173,6 +181,20 @@ def inline(rule: RuleView) -> dict[str, object]:
         found["backoff"] = {"base": text(retry.backoff)}
     return found
 
+
+EXAMPLE: Final = """\
+apiVersion: meshwright.dev/v1alpha1
+kind: RetryPolicy
+metadata: {name: api}
+spec:
+  targetRefs: [{kind: Service, name: api}]
+  attempts: 2
+  on: [connect-failure, refused-stream, reset-before-request]
+  codes: [503]
+  perTryTimeout: 500ms
+  backoff: {base: 25ms, max: 250ms}
+  budget: {percent: 20, minPerSecond: 3}
+"""
 
 KIND = PolicyKind(
     RetryPolicy, RetryFields, Side.CALLER, effect, levels=ANYWHERE - {Level.WORKLOAD}, inline=inline

@@ -17,6 +17,7 @@ from weakref import WeakSet
 
 import aiohttp
 from aiohttp import WSMsgType, web
+from multidict import CIMultiDictProxy
 
 from tests.support.traffic.behaviour import NORMAL, Behaviour, parse
 from tests.support.traffic.members import Member
@@ -154,7 +155,7 @@ class HttpServer(Server):
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         began = time.monotonic()
-        path, headers = request.raw_path, {name.lower(): value for name, value in request.headers.items()}
+        path, headers = request.raw_path, _joined(request.headers)
         if request.headers.get("upgrade", "").lower() == "websocket":
             return await self._echo(request, path, headers, began)
         kept, size = b"", 0
@@ -276,6 +277,11 @@ def caller(headers: Mapping[str, str]) -> str:
         if name.strip().lower() == "uri":
             return value.strip('"')
     return ""
+
+
+def _joined(headers: CIMultiDictProxy[str]) -> dict[str, str]:
+    """By name in lower case; of a header that stands several times, all values (RFC 9110, section 5.3)."""
+    return {name.lower(): ",".join(headers.getall(name)) for name in headers}
 
 
 def text_of(size: int) -> bytes:

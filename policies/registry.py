@@ -18,6 +18,7 @@ from policies import (
     rate_limit,
     retry,
     timeout,
+    tracing,
 )
 from policies.kind import PolicyKind
 
@@ -35,6 +36,7 @@ POLICIES: tuple[PolicyKind, ...] = (
     rate_limit.KIND,
     timeout.KIND,
     retry.KIND,
+    tracing.KIND,
 )
 
 KINDS: tuple[Kind, ...] = (*DOCUMENT_KINDS, *(each.as_document() for each in POLICIES))

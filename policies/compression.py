@@ -67,7 +67,10 @@ class CompressionSpec(Targeting, CompressionFields):
 
 
 class Compression(PolicyDocument):
-    """Answers and requests that are compressed on their way."""
+    """Answers and requests that are compressed on their way.
+
+    A new or changed policy reaches connections that are open when they are drained, within 45 seconds.
+    """
 
     api_version: Literal["meshwright.dev/v1alpha1"]
     kind: Literal["Compression"]

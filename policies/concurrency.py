@@ -100,7 +100,10 @@ class ConcurrencySpec(Targeting, ConcurrencyFields):
 
 
 class Concurrency(PolicyDocument):
-    """How many requests at once an application is given."""
+    """How many requests at once an application is given.
+
+    A new or changed policy reaches connections that are open when they are drained, within 45 seconds.
+    """
 
     api_version: Literal["meshwright.dev/v1alpha1"]
     kind: Literal["Concurrency"]

@@ -52,7 +52,10 @@ class ConnectionLimitSpec(Targeting, ConnectionLimitFields):
 
 
 class ConnectionLimit(PolicyDocument):
-    """How many connections a workload takes at once."""
+    """How many connections a workload takes at once.
+
+    A new or changed policy counts connections anew: those that are open are drained, within 45 seconds.
+    """
 
     api_version: Literal["meshwright.dev/v1alpha1"]
     kind: Literal["ConnectionLimit"]

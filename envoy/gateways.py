@@ -50,6 +50,17 @@ def routes(view: GatewayView, seams: GatewaySeams) -> Iterator[RouteConfiguratio
         yield made
 
 
+def clusters(view: GatewayView) -> tuple[str, ...]:
+    """The clusters that it leads to, each once."""
+    return tuple(
+        dict.fromkeys(
+            names.cluster(each.service, each.port, each.subset)
+            for each in view.backends()
+            if not each.problem
+        )
+    )
+
+
 def _listener(view: GatewayView, port: EdgePort, seams: GatewaySeams) -> Listener:
     made = Listener.FromString(seams.of(port.port, http=any(chain.http for chain in port.chains)).listener)
     made.name = names.gateway_listener(port.port)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Protocol
 
 import structlog
 
@@ -46,6 +47,24 @@ class Held:
     problem: str = ""
 
 
+class CertificateStore(Protocol):
+    """What a publisher asks of whoever keeps certificates."""
+
+    @property
+    def loaded(self) -> Loaded: ...
+    def resources(self, keys: Iterable[Key]) -> tuple[Resource, ...]: ...
+
+
+class NoCertificates:
+    """Where there are none."""
+
+    loaded = NOTHING_LOADED
+
+    def resources(self, keys: Iterable[Key]) -> tuple[Resource, ...]:
+        del keys
+        return ()
+
+
 class Certificates:
     """`root`: the directory of the documents, to which paths are relative. `forbidden`: a directory of whose files none is ever read,
     that of the control plane's own keys. `clock` tells the time in UTC.
@@ -58,6 +77,7 @@ class Certificates:
         self._clock = clock
         self._held: dict[Key, Held] = {}
         self._woken = asyncio.Event()
+        self._looking = asyncio.Lock()
 
     def resources(self, keys: Iterable[Key]) -> tuple[Resource, ...]:
         """The SDS secrets of those of `keys` that could be read."""
@@ -106,6 +126,10 @@ class Certificates:
 
     async def look(self, state: MeshState, changed: Callable[[frozenset[Key]], None]) -> None:
         """Read what is new or has changed."""
+        async with self._looking:
+            await self._look(state, changed)
+
+    async def _look(self, state: MeshState, changed: Callable[[frozenset[Key]], None]) -> None:
         wanted = {
             key: value
             for (kind, key), value in state.declared.items()

@@ -42,6 +42,7 @@ from mesh.state import Merging, MeshState
 from meshwright import logs
 from meshwright.admin import Admin, Answers
 from meshwright.answers_to_writes import AnswersToWrites
+from meshwright.certificates import Certificates
 from meshwright.data_dir import held
 from meshwright.doors import Doors
 from meshwright.errors import SettingsError
@@ -135,7 +136,8 @@ class ControlPlane:
         sources = tuple(self._sources())
         order = tuple(source.name for source in sources)
         state = MeshState(settings.trust_domain, order=order, merging=_merging(settings))
-        publisher = Publisher(state, renderer)
+        certificates = Certificates(settings.documents, data_dir, system_clock)
+        publisher = Publisher(state, renderer, certificates=certificates)
         pipeline = Pipeline(
             state, publisher, cache, pace=Pace(settings.quiet, settings.quiet_max), clock=time.monotonic
         )
@@ -204,10 +206,13 @@ class ControlPlane:
             answers.changed(before, pipeline.state, changes)
             for workload in changes.workloads:
                 _end_stale(doors, xds.streams_of(client_id(workload)))
+            certificates.wake()
 
         async def open_when_ready() -> None:
             await discovery.ready.wait()
             await pipeline.settled()
+            # A gateway that starts has its certificates from its first answer on.
+            await certificates.look(pipeline.state, pipeline.renewed)
             # What is here now stays for good: the collector need not look at it again.
             gc.collect()
             gc.freeze()
@@ -224,6 +229,7 @@ class ControlPlane:
             ("pipeline", pipeline.run()),
             ("discovery", discovery.run(receive)),
             ("readiness", open_when_ready()),
+            ("certificates", certificates.run(lambda: pipeline.state, pipeline.renewed)),
             ("secrets", keeper.run()),
             ("sweep", pipeline.sweep(forget)),
             ("own certificate", _renew(certificate)),

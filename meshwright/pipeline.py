@@ -74,6 +74,10 @@ class Pipeline:
         self._publish(update, None)
         return scopes
 
+    def renewed(self, secrets: frozenset[Key]) -> None:
+        """The files of Secret documents were read: published at once, for no further change is likely to come with it."""
+        self._publish(self._publisher.renewed(secrets), self._clock())
+
     def detach(self, client: str) -> None:
         """A stream of `client` has gone."""
         self._publisher.detach(client, self._clock())

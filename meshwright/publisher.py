@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from weakref import WeakValueDictionary
 
+from envoy import gateways
 from envoy.render import Rendered, Renderer
 from mesh.events import Changes
+from mesh.gateway_views import NOTHING_LOADED, declared, gateway_scope, gateway_view, readable
 from mesh.names import Key
 from mesh.state import MeshState
 from mesh.views import (
@@ -27,7 +29,19 @@ from mesh.views import (
 from mesh.virtual import virtual_view
 from mesh.workload import Workload
 from meshwright.captured import Names, leads_to
-from meshwright.scopes import Captured, Local, Outbound, Proxyless, Scope, Scopes, Secrets, Undiscovered
+from meshwright.certificates import CertificateStore, NoCertificates
+from meshwright.scopes import (
+    Captured,
+    Edge,
+    EdgeSecrets,
+    Local,
+    Outbound,
+    Proxyless,
+    Scope,
+    Scopes,
+    Secrets,
+    Undiscovered,
+)
 from meshwright.sizes import ScopeSize, scope_sizes
 from policies.weave import Weaver
 from xds.cache import ScopeChange
@@ -62,8 +76,15 @@ class Publisher:
     stay in force. Of a policy that cannot be rendered somewhere, it says why it is left out there.
     """
 
-    def __init__(self, state: MeshState, renderer: Renderer, weaver: Weaver | None = None) -> None:
+    def __init__(
+        self,
+        state: MeshState,
+        renderer: Renderer,
+        weaver: Weaver | None = None,
+        certificates: CertificateStore | None = None,
+    ) -> None:
         self.state = state
+        self._certificates = certificates or NoCertificates()
         self._problems: dict[str, str] = {}
         self._renderer = renderer
         self._weaver = weaver or Weaver()
@@ -130,6 +151,19 @@ class Publisher:
             self._rescope(client, update)
         return update
 
+    def renewed(self, secrets: frozenset[Key]) -> Update:
+        """Secret documents whose files were read, or are no longer: given to the gateways that may use them."""
+        update = Update()
+        for scope in self._contents:
+            if isinstance(scope, EdgeSecrets) and not secrets.isdisjoint(scope.secrets):
+                put = self._certificates.resources(scope.secrets)
+                update.changes.append(ScopeChange(scope, put=put, replace=True))
+        for key in sorted(self.state.edges.everyone()):
+            for client in client_ids(key):
+                if client in self._attached:
+                    self._rescope(client, update)
+        return update
+
     def attach(self, workload: Key, *, proved: bool, proxyless: bool) -> tuple[tuple[Scope, ...], Update]:
         """A stream of `workload` has come: the scopes to give it, and what to publish first."""
         client, update = client_id(workload, proved=proved, proxyless=proxyless), Update()
@@ -151,7 +185,7 @@ class Publisher:
         attached.streams -= 1
         if attached.streams <= 0:
             del self._attached[client]
-            self._watch(client, attached, None)
+            self._watch(client, attached, None, ())
             self._release(attached.scopes, now)
 
     def sweep(self, now: float, after: float = 60.0) -> list[Scope]:
@@ -177,23 +211,17 @@ class Publisher:
             # It was deregistered with its proxy still running: what it has serves while it drains.
             return
         scopes = self._scopes.one(self._scopes_of(attached, workload))
-        self._watch(client, attached, workload)
+        self._watch(client, attached, workload, scopes)
         if scopes == attached.scopes:
             return
         fresh = [scope for scope in scopes if scope not in self._contents]
+        listening = tuple(scope for scope in fresh if isinstance(scope, Local | Edge))
         # The listeners first: if Envoy would refuse them, the client stays where it is and nothing else is opened for it.
-        opened = [
-            change
-            for scope in fresh
-            if isinstance(scope, Local)
-            for change in self._open(scope, attached.workload)
-        ]
-        if attached.scopes and any(
-            isinstance(scope, Local) and scope not in self._contents for scope in fresh
-        ):
+        opened = [change for scope in listening for change in self._open(scope, attached.workload)]
+        if attached.scopes and any(scope not in self._contents for scope in listening):
             return  # `problems` says why
         for scope in fresh:
-            if not isinstance(scope, Local):
+            if scope not in listening:
                 opened.extend(self._open(scope, attached.workload))
         update.changes.extend(opened)
         for scope in scopes:
@@ -208,6 +236,8 @@ class Publisher:
             return (Undiscovered(attached.workload),)
         if attached.proxyless:
             return (Proxyless(outbound_scope(self.state, workload)),)
+        if workload.gateway is not None:
+            return self._edge(attached, workload, workload.gateway)
         inbound = inbound_view(self.state, workload)
         seams = self._weaver.listeners(self.state, workload, inbound)
         local = Local(outbound_listeners_view(self.state, workload), inbound, seams)
@@ -219,12 +249,31 @@ class Publisher:
             scopes += (Captured(outbound.namespace, outbound.services, of.dns_port, of.ipv6, calls),)
         return (*scopes, Secrets(workload.key)) if attached.proved else scopes
 
-    def _watch(self, client: str, attached: Attached, workload: Workload | None) -> None:
+    def _edge(self, attached: Attached, workload: Workload, gateway: Key) -> tuple[Scope, ...]:
+        """The scopes of a workload that plays `gateway`. Who has proved nothing has no keys, and so no listener that needs one."""
+        loaded = self._certificates.loaded if attached.proved else NOTHING_LOADED
+        view = gateway_view(self.state, gateway, workload, loaded)
+        outbound = gateway_scope(self.state, outbound_scope(self.state, workload), view)
+        seams = self._weaver.gateway(self.state, workload, view, outbound.facets)
+        scopes: tuple[Scope, ...] = (Outbound(outbound), Edge(view, seams))
+        if not attached.proved:
+            return scopes
+        found = declared(self.state, gateway)
+        secrets = () if found is None else readable(self.state, found)
+        return (*scopes, Secrets(workload.key), EdgeSecrets(gateway, secrets))
+
+    def _watch(
+        self, client: str, attached: Attached, workload: Workload | None, scopes: Iterable[Scope]
+    ) -> None:
         """Remember which services decide the listeners of this client."""
         watched = frozenset[Key]()
         if workload is not None:
             # Of what it names, the ports decide its local listeners, and the routes what else it needs.
             watched = frozenset((*workload.services, *(use.service for use in workload.uses or ())))
+            # Of what a gateway leads to, also what is not there yet: whether it is, and its ports, decide the routes.
+            watched |= {
+                each.service for scope in scopes if isinstance(scope, Edge) for each in scope.view.backends()
+            }
         for service in attached.watched - watched:
             self._watchers[service].discard(client)
         for service in watched - attached.watched:
@@ -267,6 +316,18 @@ class Publisher:
                 every = frozenset(self.state.services if some is None else some)
                 put, _ = self._capture(scope, captured, every)
                 yield ScopeChange(scope, put=put, replace=True)
+            case Edge(view, of_edge):
+                made = self._checked(
+                    f"gateway {view.key} of workload {workload}",
+                    lambda: self._renderer.gateway(view, of_edge),
+                    gateways.clusters(view),
+                )
+                if made is not None:
+                    self._contents[scope] = {workload: made}
+                    yield ScopeChange(scope, put=tuple(made.values()), replace=True)
+            case EdgeSecrets(secrets=keys):
+                self._contents[scope] = {}  # keys stay where they are kept
+                yield ScopeChange(scope, put=self._certificates.resources(keys), replace=True)
             case Secrets() | Undiscovered():
                 return
 

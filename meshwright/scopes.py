@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from envoy.seams import NO_LISTENER_POLICIES, ListenerSeams
+from envoy.seams import NO_GATEWAY_POLICIES, NO_LISTENER_POLICIES, GatewaySeams, ListenerSeams
+from mesh.gateway_views import GatewayView
 from mesh.names import Key
 from mesh.views import InboundView, OutboundListenersView, OutboundScope
 
@@ -88,13 +89,38 @@ class Secrets:
 
 
 @dataclass(frozen=True, slots=True)
+class Edge:
+    """What the proxies of a gateway listen on. Keyed by the whole input, so equal proxies share listeners and routes."""
+
+    view: GatewayView
+    seams: GatewaySeams = NO_GATEWAY_POLICIES
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash((self.view, self.seams)))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeSecrets:
+    """Certificates and keys of Secret documents that a gateway may use: given to streams that have proved to be a workload that plays
+    it, to nobody else.
+    """
+
+    gateway: Key
+    secrets: tuple[Key, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Undiscovered:
     """Never published: the streams of a workload that no source has named yet wait in it."""
 
     workload: Key
 
 
-Scope = Outbound | Proxyless | Captured | Local | Secrets | Undiscovered
+Scope = Outbound | Proxyless | Captured | Local | Edge | EdgeSecrets | Secrets | Undiscovered
 
 
 class Scopes:

@@ -59,7 +59,7 @@ class MatchFields(Part):
 
 
 class LocalFields(Part):
-    """A bucket of tokens in each sidecar, which is filled steadily."""
+    """A bucket of tokens in each sidecar, which is filled steadily. It is full again when policies of the same workload change."""
 
     requests: Positive = Field(description="How many requests each sidecar lets through in one unit.")
     unit: Literal["second", "minute", "hour", "day"] = Field("second", description="By default second.")

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -69,7 +69,7 @@ class TlsMode(StrEnum):
 
 
 class ExternalPortSpec(Part):
-    name: PortName
+    name: PortName = Field(description="Unique in this service.")
     port: Port = Field(description="The number that callers use.")
     target_port: Port | None = Field(None, description="The number outside; by default the same.")
     protocol: Protocol = Field(
@@ -123,7 +123,9 @@ class ExternalServiceSpec(Part):
     hosts: list[Host] = Field(
         min_length=1, description="What callers call it, as api.example.com or *.example.com."
     )
-    ports: list[ExternalPortSpec] = Field(min_length=1)
+    ports: list[ExternalPortSpec] = Field(
+        min_length=1, description="Where callers call it, and what is spoken."
+    )
     resolution: Resolution = Field(
         Resolution.DNS,
         strict=False,
@@ -237,3 +239,15 @@ class ExternalServiceDocument(Envelope):
             ),
             origin=origin,
         )
+
+
+EXAMPLE: Final = """\
+apiVersion: meshwright.dev/v1alpha1
+kind: ExternalService
+metadata: {name: payments}
+spec:
+  hosts: [api.payments.example]
+  ports: [{name: http, port: 80, protocol: http, targetPort: 443}]
+  resolution: dns
+  tls: {mode: simple}
+"""

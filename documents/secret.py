@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -65,3 +65,13 @@ class SecretDocument(Envelope):
         return SecretFiles(
             self.metadata.key, spec.certificate_file, spec.key_file, spec.authorities_file, origin
         )
+
+
+EXAMPLE: Final = """\
+apiVersion: meshwright.dev/v1alpha1
+kind: Secret
+metadata: {name: example-com}
+spec:
+  certificateFile: secrets/example.com.pem
+  keyFile: secrets/example.com.key
+"""

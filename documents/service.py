@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -41,7 +41,9 @@ class ServicePortSpec(Part):
 
 
 class ServiceSpec(Part):
-    ports: list[ServicePortSpec] = Field(min_length=1)
+    ports: list[ServicePortSpec] = Field(
+        min_length=1, description="Where it is called, and what is spoken there."
+    )
     address: Address | None = Field(
         None, description="Its virtual address; by default one in 240.0.0.0/4, derived from its name."
     )
@@ -73,3 +75,14 @@ class ServiceDocument(Envelope):
             labels=labels(self.metadata.labels),
             origin=origin,
         )
+
+
+EXAMPLE: Final = """\
+apiVersion: meshwright.dev/v1alpha1
+kind: Service
+metadata: {name: orders, labels: {team: sales}}
+spec:
+  ports:
+  - {name: http, port: 80, protocol: http}
+  - {name: metrics, port: 9090, protocol: http}
+"""

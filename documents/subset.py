@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
@@ -35,3 +35,11 @@ class SubsetDocument(Envelope):
     def value(self, origin: tuple[str, ...]) -> Subset:
         key = self.metadata.key
         return Subset(key, Key(key.namespace, self.spec.service), labels(self.spec.labels), origin)
+
+
+EXAMPLE: Final = """\
+apiVersion: meshwright.dev/v1alpha1
+kind: ServiceSubset
+metadata: {name: api-v2}
+spec: {service: api, labels: {version: v2}}
+"""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -44,9 +44,9 @@ class WorkloadPortSpec(Part):
 
 
 class LocalitySpec(Part):
-    region: str = ""
-    zone: str = ""
-    sub_zone: str = ""
+    region: str = Field(default="", description="As of a cloud provider, or a site.")
+    zone: str = Field(default="", description="Of the region: a data centre.")
+    sub_zone: str = Field(default="", description="Of the zone: a rack, say.")
 
 
 class UseSpec(Part):
@@ -164,3 +164,17 @@ class WorkloadDocument(Envelope):
 
 def _used(use: UseSpec, own_namespace: str) -> Use:
     return Use(Key(use.namespace or own_namespace, use.service), use.port, use.local_port)
+
+
+EXAMPLE: Final = """\
+apiVersion: meshwright.dev/v1alpha1
+kind: Workload
+metadata: {name: api-3, labels: {version: v2}}
+spec:
+  services: [api]
+  address: 127.0.0.9
+  ports: [{name: http, app: 9003, sidecar: 15103}]
+  locality: {region: eu, zone: a}
+  meshed: true
+  uses: [catalogue, {service: db, localPort: 5432}]
+"""

@@ -23,7 +23,7 @@ class TargetRefSpec(Part):
 
     kind: Literal[
         "Mesh", "Namespace", "Service", "Workload", "HTTPRoute", "GRPCRoute", "TCPRoute", "TLSRoute"
-    ]
+    ] = Field(description="What is named. Not every kind of policy can target each.")
     group: Literal["", "meshwright.dev", "gateway.networking.k8s.io"] | None = Field(
         None, description="As in the Gateway API; it follows from the kind and may be left out."
     )
@@ -51,8 +51,8 @@ class CallerRefSpec(Part):
 
     namespace: Namespace | None = Field(None, description="By default the policy's own.")
     service: ServiceName | None = Field(None, description="Workloads that serve it.")
-    workload: Name | None = None
-    service_account: ServiceAccount | None = None
+    workload: Name | None = Field(None, description="The one of this name.")
+    service_account: ServiceAccount | None = Field(None, description="Those of this account.")
 
     def value(self, own: str) -> CallerRef:
         return CallerRef(self.namespace or own, self.service, self.workload, self.service_account)

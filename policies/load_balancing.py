@@ -77,7 +77,7 @@ class MaglevFields(Part):
 
 
 class HashCookie(Part):
-    name: ParameterName
+    name: ParameterName = Field(description="Of the cookie.")
     ttl: Duration | None = Field(
         None,
         description="A request without the cookie is given one for this long; 0s: for the client's own session. By default none is "

@@ -5,7 +5,7 @@ https://www.envoyproxy.io/docs/envoy/v1.40.0/faq/configuration/timeouts
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field
 
@@ -71,6 +71,18 @@ def inline(rule: RuleView) -> dict[str, object]:
         found["perTry"] = text(rule.timeouts.backend_request)
     return found
 
+
+EXAMPLE: Final = """\
+apiVersion: meshwright.dev/v1alpha1
+kind: TimeoutPolicy
+metadata: {name: api}
+spec:
+  targetRefs: [{kind: Service, name: api}]
+  request: 2s
+  perTry: 500ms
+  idle: 30s
+  connect: 1s
+"""
 
 KIND = PolicyKind(
     TimeoutPolicy,

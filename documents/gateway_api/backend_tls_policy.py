@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
@@ -140,3 +140,13 @@ class BackendTlsPolicyDocument(Envelope):
             created=self.metadata.creation_timestamp,
             origin=origin,
         )
+
+
+EXAMPLE: Final = """\
+apiVersion: gateway.networking.k8s.io/v1
+kind: BackendTLSPolicy
+metadata: {name: legacy}
+spec:
+  targetRefs: [{group: "", kind: Service, name: legacy}]
+  validation: {wellKnownCACertificates: System, hostname: legacy.example.com}
+"""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -344,3 +344,19 @@ def _conflicts(at: Path, listeners: list[ListenerSpec]) -> Iterator[Problem]:
                 )
                 break
         seen[each.port].append((place, each))
+
+
+EXAMPLE: Final = """\
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec:
+  gatewayClassName: meshwright
+  listeners:
+  - {name: http, port: 8080, protocol: HTTP, hostname: "*.example.com"}
+  - name: passthrough
+    port: 8443
+    protocol: TLS
+    tls: {mode: Passthrough}
+    allowedRoutes: {namespaces: {from: All}}
+"""

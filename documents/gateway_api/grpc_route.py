@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
@@ -201,3 +201,17 @@ class GrpcRouteDocument(Envelope):
             created=self.metadata.creation_timestamp,
             origin=origin,
         )
+
+
+EXAMPLE: Final = """\
+apiVersion: gateway.networking.k8s.io/v1
+kind: GRPCRoute
+metadata: {name: prices}
+spec:
+  parentRefs: [{kind: Service, group: "", name: prices}]
+  rules:
+  - matches: [{method: {service: shop.Prices, method: List}}]
+    filters: [{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: x-bulk, value: "yes"}]}}]
+    backendRefs: [{name: prices, port: 50051}]
+  - backendRefs: [{name: prices, port: 50051}]
+"""

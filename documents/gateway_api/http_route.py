@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
@@ -175,3 +175,20 @@ def match_count_problems(at: Path, matches: Sequence[Sequence[object]]) -> Itera
             f"the rules have {count} matches together",
             f"Use at most {MAX_MATCHES}; make another route of the rest",
         )
+
+
+EXAMPLE: Final = """\
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: api}
+spec:
+  parentRefs: [{kind: Service, group: "", name: api}]
+  rules:
+  - matches: [{path: {value: /beta}}]
+    filters: [{type: URLRewrite, urlRewrite: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /}}}]
+    backendRefs:
+    - {name: api, port: 80, weight: 90}
+    - {name: catalogue, port: 80, weight: 10}
+    timeouts: {request: 2s}
+  - backendRefs: [{name: api, port: 80}]
+"""

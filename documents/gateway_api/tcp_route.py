@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field
 
@@ -42,3 +42,16 @@ class TcpRouteDocument(Envelope):
             created=self.metadata.creation_timestamp,
             origin=origin,
         )
+
+
+EXAMPLE: Final = """\
+apiVersion: gateway.networking.k8s.io/v1
+kind: TCPRoute
+metadata: {name: db}
+spec:
+  parentRefs: [{kind: Service, group: "", name: db}]
+  rules:
+  - backendRefs:
+    - {name: db, port: 5432, weight: 3}
+    - {name: db-next, port: 5432, weight: 1}
+"""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
@@ -51,3 +51,14 @@ class TlsRouteDocument(Envelope):
             created=self.metadata.creation_timestamp,
             origin=origin,
         )
+
+
+EXAMPLE: Final = """\
+apiVersion: gateway.networking.k8s.io/v1
+kind: TLSRoute
+metadata: {name: vault}
+spec:
+  parentRefs: [{name: edge}]
+  hostnames: [vault.example.com]
+  rules: [{backendRefs: [{name: vault, port: 8200}]}]
+"""

@@ -109,7 +109,7 @@ class SlowStartFields(Part):
         None,
         description="For this long after it came, an endpoint gets a growing part of its share. Default 30s.",
     )
-    aggression: Annotated[float, Field(gt=0, le=100, strict=False)] | None = Field(
+    aggression: Annotated[float, Field(ge=0.01, le=100, strict=False)] | None = Field(
         None, description="1 grows evenly; more is quicker at first, less is slower. Default 1."
     )
     min_weight_percent: Percent | None = Field(

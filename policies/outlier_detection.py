@@ -48,7 +48,7 @@ class SuccessRateFields(Part):
     request_volume: Count = Field(
         100, description="Requests to an endpoint within one interval before it is judged. Default 100."
     )
-    deviations: Annotated[float, Field(gt=0, le=100, strict=False)] = Field(
+    deviations: Annotated[float, Field(ge=0.01, le=100, strict=False)] = Field(
         1.9,
         description="How many standard deviations below the mean of all endpoints is too low. Default 1.9.",
     )

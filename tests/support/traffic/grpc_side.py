@@ -103,9 +103,11 @@ class GrpcServer(Server, grpc.GenericRpcHandler):
             if wait := 3600.0 if asked.hang else asked.delay:
                 await asyncio.sleep(wait)  # a call that is given up is cancelled
             saw(code)
-            await context.send_initial_metadata((("x-workload", self.name), *asked.headers))
+            metadata = (("x-workload", self.name), *asked.headers)
             if code:
-                await context.abort(CODES[code], f"as asked, by {self.name}")
+                # Trailers alone, as servers do: proxies look for the status of a call in what comes first.
+                await context.abort(CODES[code], f"as asked, by {self.name}", metadata)
+            await context.send_initial_metadata(metadata)
             told = {
                 **identify(self.member),
                 "method": method,
@@ -138,7 +140,7 @@ class GrpcAnswer:
 
     @property
     def workload(self) -> str:
-        return self.headers.get("x-workload", "")
+        return self.headers.get("x-workload") or self.trailers.get("x-workload", "")
 
 
 class GrpcClient:

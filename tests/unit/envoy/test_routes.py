@@ -79,7 +79,11 @@ def test_unless_asked_for_there_is_no_timeout_and_only_safe_retries_on_another_e
     assert made.HasField("timeout")
     assert made.timeout.ToTimedelta() == timedelta(0)
     assert made.max_stream_duration.HasField("grpc_timeout_header_max")
-    assert made.retry_policy.retry_on == "connect-failure,refused-stream,reset-before-request"
+    assert (
+        made.retry_policy.retry_on == "connect-failure,refused-stream,reset-before-request,retriable-headers"
+    )
+    (header,) = made.retry_policy.retriable_headers
+    assert (header.name, header.string_match.exact) == ("x-mesh-failure", "connect-failure")
     assert made.retry_policy.num_retries.value == 2
     assert [each.name for each in made.retry_policy.retry_host_predicate] == [route_actions.PREVIOUS_HOSTS]
 

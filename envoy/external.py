@@ -26,20 +26,24 @@ MAX_NAMES = 4096
 def place(cluster: Cluster, external: External, port: ServicePort, alpn: Sequence[str]) -> None:
     """Say where `port` is, and which TLS is spoken to it. An application's own TLS is passed on untouched."""
     if external.wildcard:
-        by_name(cluster)
+        by_name(cluster, verified=_by_request(external))
     else:
         _addresses(cluster, external, external.target(port.port))
     if external.tls is not None and port.protocol is not Protocol.TLS:
         tls.outside(cluster.transport_socket, external.tls, sni=external.tls.sni or external.host, alpn=alpn)
 
 
-def by_name(cluster: Cluster) -> None:
-    """Make `cluster` one whose endpoint is what a request's host resolves to: routes to it need `NAMES`, see `fallback`."""
+def by_name(cluster: Cluster, *, verified: bool = True) -> None:
+    """Make `cluster` one whose endpoint is what a request's host resolves to: routes to it need `NAMES`, see `fallback`.
+
+    `verified`: where TLS is spoken, that host must be in the certificate (see `by_request`), else whatever the transport socket says.
+    """
     # It balances by itself; what policies say of balancing has no meaning for it.
     cluster.ClearField("load_balancing_policy")
     cluster.lb_policy = Cluster.CLUSTER_PROVIDED
     cluster.cluster_type.name = BY_NAME
-    pack(cluster.cluster_type.typed_config, ClusterConfig(dns_cache_config=dns_cache()))
+    config = ClusterConfig(dns_cache_config=dns_cache(), allow_insecure_cluster_options=not verified)
+    pack(cluster.cluster_type.typed_config, config)
 
 
 def dns_cache() -> DnsCacheConfig:
@@ -50,13 +54,20 @@ def dns_cache() -> DnsCacheConfig:
 
 
 def options(external: External | None) -> bytes:
-    """A part, HttpProtocolOptions: behind a wildcard, each connection is for the name that is asked for, and verified as such."""
+    """A part, HttpProtocolOptions, for a port of `external`."""
+    return by_request() if external is not None and external.wildcard and _by_request(external) else b""
+
+
+def by_request() -> bytes:
+    """A part: over TLS, each connection is for the name that is asked for, and verified as such."""
     made = HttpProtocolOptions()
-    if external is not None and external.wildcard and external.tls is not None:
-        upstream = made.upstream_http_protocol_options
-        upstream.auto_sni = not external.tls.sni
-        upstream.auto_san_validation = not (external.tls.sni or external.tls.names)
+    made.upstream_http_protocol_options.auto_sni = True
+    made.upstream_http_protocol_options.auto_san_validation = True
     return serialised(made)
+
+
+def _by_request(external: External) -> bool:
+    return external.tls is None or not (external.tls.sni or external.tls.names or external.tls.uris)
 
 
 def _addresses(cluster: Cluster, external: External, port: int) -> None:

@@ -26,6 +26,8 @@ from pb.envoy.extensions.transport_sockets.tls.v3.tls_pb2 import (
 
 TLS = "envoy.transport_sockets.tls"
 RAW = "envoy.transport_sockets.raw_buffer"
+SYSTEM_ROOTS = "/etc/ssl/certs/ca-certificates.crt"
+"""Where Debian, Ubuntu, Alpine and Envoy's own images keep the authorities of the web. Envoy 1.40 does not know `system_root_certs`."""
 
 
 def raw(socket: TransportSocket) -> None:
@@ -121,10 +123,7 @@ def outside(socket: TransportSocket, origination: Origination, *, sni: str, alpn
         shown.certificate_chain.filename = origination.certificate_file
         shown.private_key.filename = origination.key_file
     validation = common.validation_context
-    if origination.ca_file is not None:
-        validation.trusted_ca.filename = origination.ca_file
-    else:
-        validation.system_root_certs.SetInParent()
+    validation.trusted_ca.filename = origination.ca_file or SYSTEM_ROOTS
     for name in origination.names or (() if origination.uris or not sni else (sni,)):
         _named(validation, SubjectAltNameMatcher.DNS, name)
     for uri in origination.uris:

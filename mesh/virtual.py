@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from mesh import routing
+from mesh import external, routing
 from mesh.addresses import address_of
 from mesh.names import Key, hostnames
 from mesh.rules import BackendView
@@ -35,10 +35,12 @@ class VirtualView:
 
 
 def virtual_view(state: MeshState, key: Key, caller_namespace: str) -> VirtualView | None:
-    """None for a service without a virtual address: it is another's."""
+    """None for a service without a virtual address, for it is another's, and for a wildcard, which is no name."""
     service, address = state.services[key], address_of(state, key)
-    if address is None:
+    outside = service.external
+    if address is None or (outside is not None and outside.wildcard):
         return None
+    names = hostnames(key, caller_namespace) if outside is None else external.owned(state, service)
     ports = tuple(
         VirtualPort(
             port,
@@ -46,4 +48,4 @@ def virtual_view(state: MeshState, key: Key, caller_namespace: str) -> VirtualVi
         )
         for port in service.ports
     )
-    return VirtualView(key, address, hostnames(key, caller_namespace), ports, origin=service.origin)
+    return VirtualView(key, address, names, ports, origin=service.origin)

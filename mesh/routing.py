@@ -195,13 +195,11 @@ def rule_views(
 
 
 def _backends(rule: Rule, service: Key | None, port: ServicePort | None) -> tuple[Backend, ...]:
-    """Those of the rule. One without any changes or limits what would happen without it: requests go to the parent itself."""
-    if (
-        rule.backends
-        or service is None
-        or port is None
-        or any(isinstance(each, RequestRedirect) for each in rule.filters)
-    ):
+    """Those of the rule. One of the mesh without any changes or limits what would happen without it: requests go to the parent
+    itself. A gateway leads nowhere by itself.
+    """
+    redirects = any(isinstance(each, RequestRedirect) for each in rule.filters)
+    if rule.backends or redirects or service is None or port is None:
         return rule.backends
     return (Backend(BackendKind.SERVICE, service, port.port),)
 
@@ -246,7 +244,9 @@ def backend_view(state: MeshState, route: Route, backend: Backend, parent: Key |
         return nowhere(f"BackendNotFound: there is no service {service}")
     outside = known.external
     if outside is None and backend.kind is BackendKind.EXTERNAL:
-        return nowhere(f"BackendNotFound: {service} is a service of the mesh: refer to it as {BackendKind.SERVICE}")
+        return nowhere(
+            f"BackendNotFound: {service} is a service of the mesh: refer to it as {BackendKind.SERVICE}"
+        )
     if outside is not None and outside.wildcard:
         return nowhere(f"UnsupportedValue: which host of {', '.join(outside.hosts)} is meant is not said")
     number = backend.port or (known.ports[0].port if len(known.ports) == 1 else 0)
@@ -254,9 +254,7 @@ def backend_view(state: MeshState, route: Route, backend: Backend, parent: Key |
         return nowhere(f"BackendNotFound: service {service} has no port {number or '(say which)'}")
     mirrors = _mirrors(state, route, backend.filters, parent)
     host = outside.host if outside is not None else ""
-    return BackendView(
-        service, number, subset, backend.weight, _staying(backend.filters), mirrors, host=host
-    )
+    return BackendView(service, number, subset, backend.weight, _staying(backend.filters), mirrors, host=host)
 
 
 def permitted(state: MeshState, route: Route, backend: Backend, parent: Key | None = None) -> bool:

@@ -28,8 +28,9 @@ from pb.envoy.extensions.tracers.opentelemetry.resource_detectors.v3.static_conf
     StaticConfigResourceDetectorConfig,
 )
 from pb.envoy.type.tracing.v3.custom_tag_pb2 import CustomTag
+from pb.envoy.type.v3.percent_pb2 import FractionalPercent
 from policies.document import PolicyDocument, Targeting
-from policies.fields import Percent, set_percent
+from policies.fields import Percent
 from policies.kind import PolicyKind, Side, Where
 from policies.observing import Address, call, collector, for_everyone, service_name
 
@@ -95,7 +96,7 @@ class TracingFields(Part):
     )
     zipkin: Address | None = Field(
         None,
-        description="A Zipkin collector, `host:port`, in place of `otlp`: spans go to it as JSON over HTTP, in version 2. By default none.",
+        description="A Zipkin collector, `host:port`, in place of `otlp`: spans go to it as JSON over HTTP, in version 2. There a service is named by its workload; the tag `service` has the name that OpenTelemetry would get. By default none.",
     )
     zipkin_path: str | None = Field(
         None,
@@ -109,8 +110,8 @@ class TracingFields(Part):
     )
     always_for: list[HeaderName] | None = Field(
         None,
-        description="Headers: a request of the sidecar's own workload that has one of them, not empty, is traced whatever the share. The "
-        "next ones see `x-client-trace-id` of its value. By default none.",
+        description="Headers: a request that has one of them is traced whatever the share. Applications see `x-client-trace-id` then, as they "
+        "do where a trace goes on that was begun before. By default none.",
     )
     propagation: list[Literal["w3c", "b3"]] | None = Field(
         None,
@@ -180,8 +181,9 @@ def effect(fields: TracingFields, where: Where) -> Parts:
     )
     for tag in _tags(fields):
         manager.tracing.custom_tags.append(tag)
-    if where.side is Side.CALLER and fields.always_for:
-        _force(manager, fields.always_for)
+    if fields.zipkin is not None:
+        manager.tracing.custom_tags.add(tag="service").literal.value = service_name(where)
+    _force(manager, fields.always_for or [])
     return Parts(manager=serialised(manager), resources=(resource,))
 
 
@@ -189,13 +191,19 @@ def _at_routes(fields: TracingFields) -> Parts:
     """For one rule of a route, at its callers: whom they trace with is said at their listeners."""
     route = Route()
     if fields.enabled is False:
-        set_percent(route.tracing.overall_sampling, 0)
+        _share(route.tracing.overall_sampling, 0)
     elif fields.sampling is None and fields.tags is None:
         return NOTHING
-    set_percent(route.tracing.random_sampling, SAMPLING if fields.sampling is None else fields.sampling)
+    _share(route.tracing.random_sampling, SAMPLING if fields.sampling is None else fields.sampling)
     for tag in _tags(fields):
         route.tracing.custom_tags.append(tag)
     return Parts(route=serialised(route))
+
+
+def _share(target: FractionalPercent, percent: float) -> None:
+    """Envoy compares the numerator with a number below ten thousand, whatever the denominator is."""
+    target.numerator = round(percent * 100)
+    target.denominator = FractionalPercent.TEN_THOUSAND
 
 
 def _tracer(fields: TracingFields, where: Where) -> tuple[ExtraResource, Message, str]:
@@ -207,7 +215,6 @@ def _tracer(fields: TracingFields, where: Where) -> tuple[ExtraResource, Message
             collector_endpoint_version=ZipkinConfig.HTTP_JSON,
             collector_hostname=fields.zipkin,
             trace_id_128bit=True,
-            split_spans_for_request=True,
         )
         zipkin.shared_span_context.value = False  # each sidecar has a span of its own, as in OpenTelemetry
         if "w3c" in (fields.propagation or ("w3c",)):
@@ -241,14 +248,20 @@ def _tags(fields: TracingFields) -> Iterator[CustomTag]:
 
 
 def _force(manager: HttpConnectionManager, headers: list[str]) -> None:
-    """Before Envoy decides about the trace, it is told what its own header would tell."""
+    """Before Envoy decides about the trace, it is told what its own header would tell: that this one is wanted.
+
+    Envoy would decide again for a request that came with a trace, and cut the trace off; for OpenTelemetry, whose sampled flag is the last
+    of `traceparent` (https://www.w3.org/TR/trace-context/#trace-flags), and for Zipkin's `x-b3-sampled`.
+    """
+    wanted = [f"'{name}' in request.headers" for name in headers]
+    for name, test in (("traceparent", "endsWith('1')"), ("x-b3-sampled", "startsWith('1')")):
+        wanted.append(f"('{name}' in request.headers && request.headers['{name}'].{test})")
     mutations = HeaderMutation()
-    for name in headers:
-        option = mutations.mutations.add().append
-        option.header.key = FORCE
-        option.header.value = f"%REQ({name})%"
-        option.keep_empty_value = False
-        option.append_action = HeaderValueOption.ADD_IF_ABSENT
+    option = mutations.mutations.add().append
+    option.header.key = FORCE
+    option.header.value = f"%CEL({' || '.join(wanted)} ? '1' : '')%"
+    option.keep_empty_value = False
+    option.append_action = HeaderValueOption.ADD_IF_ABSENT
     extension = manager.early_header_mutation_extensions.add()
     extension.name = "envoy.http.early_header_mutation.header_mutation"
     pack(extension.typed_config, mutations)

@@ -226,7 +226,7 @@ class Weaver:
             self.problems[subject] = f"{', '.join(merged.documents)}: left out: {made}"
             return NOTHING
         self.problems.pop(subject, None)
-        return made if made.origin == merged.documents else _with_origin(made, merged.documents)
+        return made if not made or made.origin == merged.documents else _with_origin(made, merged.documents)
 
 
 def _made(kind: PolicyKind, fields: Fields, where: Where, callers: tuple[str, ...]) -> Parts | str:

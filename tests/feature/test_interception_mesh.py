@@ -1,0 +1,190 @@
+"""A mesh whose applications know nothing of it: names, virtual addresses, mutual TLS both ways, and out again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.intercepted import GREETER, PASSED, WEB, Mesh, get, program, resolver
+from tests.support.intercepting import APP, ENVOY
+from tests.support.mesh import a_document
+from tests.support.namespaces import NEEDS_ROOT, Host, is_root, two_hosts
+from tests.support.processes import eventually
+
+pytestmark = pytest.mark.skipif(not is_root(), reason=NEEDS_ROOT)
+
+GREETS = """
+import socket, sys
+with socket.create_connection((sys.argv[1], int(sys.argv[2])), 5) as made:
+    print(made.recv(100).decode(), end="")
+"""
+"""Connects, and waits for the other side to speak."""
+
+STAYS = """
+import socket, sys
+with socket.create_connection((sys.argv[1], int(sys.argv[2])), 5) as made:
+    print(made.recv(100).decode(), end="", flush=True)
+    for line in sys.stdin:
+        made.sendall(line.encode())
+        print(made.recv(100).decode(), end="", flush=True)
+"""
+
+
+def a_service(name: str, *ports: Mapping[str, Any], **spec: Any) -> dict[str, Any]:
+    return a_document("Service", name, {"ports": [dict(each) for each in ports], **spec})
+
+
+def a_workload(name: str, host: Host, ports: Mapping[str, int], **interception: Any) -> dict[str, Any]:
+    account = name.partition("-")[0]
+    spec = {
+        "services": ["greeter", "api"] if account == "api" else [account],
+        "serviceAccount": account,
+        "address": host.ipv4,
+        "meshed": True,
+        "ports": [{"name": port, "app": number} for port, number in ports.items()],
+        "interception": interception,
+    }
+    return a_document("Workload", name, spec)
+
+
+HTTP = {"name": "http", "port": 80, "protocol": "http"}
+RAW = {"name": "raw", "port": 9000, "protocol": "tcp"}
+
+
+@pytest.fixture
+async def mesh(tmp_path: Path) -> AsyncIterator[Mesh]:
+    """On host a `web`, on host b `api`, which also greets on port 9000, and something that is not of the mesh on 8081."""
+    with two_hosts("10.77.0.2") as (a, b):
+        made = Mesh(tmp_path, a, b)
+        made.write(
+            "mesh.yaml",
+            a_service("web", HTTP),
+            a_service("api", HTTP),
+            a_service("greeter", RAW),
+            a_workload("web-1", a, {"http": 8080}),
+            a_workload(
+                "api-1", b, {"http": 8080, "raw": 9000}, healthChecks=[{"port": 8080, "path": "/healthz"}]
+            ),
+        )
+        async with contextlib.AsyncExitStack() as stack:
+            enter = stack.enter_async_context
+            await enter(made.serving())
+            await enter(program(tmp_path, "web", a, WEB, 8080))
+            await enter(program(tmp_path, "api", b, WEB, 8080))
+            await enter(program(tmp_path, "greeter", b, GREETER, 9000))
+            await enter(program(tmp_path, "stranger", b, WEB, 8081))
+            await enter(resolver(tmp_path, b))
+            await enter(made.sidecar(a, "web-1", "web"))
+            await enter(made.sidecar(b, "api-1", "api"))
+            intercept(made)
+            yield made
+
+
+def intercept(mesh: Mesh) -> None:
+    mesh.a.meshwright("intercept", "--proxy-user", str(ENVOY), "--dns")
+    mesh.b.meshwright(
+        *("intercept", "--proxy-user", str(ENVOY), "--dns", *PASSED, "--exclude-inbound-port", "8081")
+    )
+
+
+async def test_two_hosts_that_know_nothing_speak_mutual_tls(mesh: Mesh) -> None:
+    a, b = mesh.a, mesh.b
+    for name in ("api.mesh", "api", "api.default", "api.default.mesh"):
+        status, said = await get(a, f"http://{name}/items")
+        assert (status, said["path"], said["host"]) == (200, "/items", name), said
+        assert (said["peer"], said["here"]) == ("127.0.0.6", b.ipv4)
+        assert "URI=spiffe://mesh.local/ns/default/sa/web" in said["xfcc"]
+    status, said = await get(b, "http://web.mesh/")
+    assert (status, said["here"]) == (200, a.ipv4)
+    assert "URI=spiffe://mesh.local/ns/default/sa/api" in said["xfcc"]
+    # A host calls the service that it serves itself: by mutual TLS, too.
+    status, said = await get(a, "http://web.mesh/")
+    assert status == 200, said
+    assert "/sa/web" in said["xfcc"]
+
+
+async def test_a_server_may_speak_first(mesh: Mesh) -> None:
+    assert mesh.a.run(sys.executable, "-c", GREETS, "greeter.mesh", "9000", user=APP) == "hello 127.0.0.6\n"
+
+
+async def test_plaintext_is_for_declared_health_checks_only(mesh: Mesh) -> None:
+    a, b = mesh.a, mesh.b
+    # The sidecar's own user is not intercepted: to host b, it is anybody.
+    status, said = await get(a, f"http://{b.ipv4}:8080/healthz?verbose", user=ENVOY)
+    assert (status, said["path"], said["xfcc"]) == (200, "/healthz?verbose", None), said
+    status, said = await get(a, f"http://{b.ipv4}:8080/items", user=ENVOY)
+    assert status == 403, said
+    assert "health checks" in said
+    status, said = await get(a, f"http://{b.ipv4}:8080/healthz/../items", "--path-as-is", user=ENVOY)
+    assert status == 403, said
+    ran = a.attempt(sys.executable, "-c", GREETS, b.ipv4, "9000", user=ENVOY)
+    assert "hello" not in ran.stdout
+    status, _ = await get(a, f"http://{b.ipv4}:15006/", user=ENVOY)
+    assert status == 0
+
+
+async def test_what_is_not_of_the_mesh_is_reached_as_ever(mesh: Mesh) -> None:
+    a, b = mesh.a, mesh.b
+    for url in (f"http://{b.ipv4}:8081/", "http://outside.example:8081/"):
+        status, said = await get(a, url)
+        assert (status, said["peer"], said["xfcc"]) == (200, a.ipv4, None), said
+    ran = a.attempt("curl", "--silent", "--max-time", "5", "http://nowhere.example/", user=APP)
+    assert ran.returncode == 6, "the name is unknown, and said to be"
+    # Who says a host name of the mesh to the sidecar itself is understood.
+    status, said = await get(a, "http://127.0.0.1:15001/", "--header", "Host: api.mesh")
+    assert status == 200, said
+    assert "/sa/web" in said["xfcc"]
+
+
+async def test_a_new_service_has_a_name_and_disturbs_no_connection(mesh: Mesh) -> None:
+    command = mesh.a.command(sys.executable, "-c", STAYS, "greeter.mesh", "9000", user=APP)
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        assert await process.stdout.readline() == b"hello 127.0.0.6\n"
+        document = a_workload("later-1", mesh.b, {"http": 8080}) | {}
+        mesh.write("later.yaml", a_service("later", HTTP, address="240.7.7.7"), document)
+
+        async def named() -> bool:
+            found = await asyncio.to_thread(mesh.a.attempt, "getent", "ahostsv4", "later.mesh", user=APP)
+            return "240.7.7.7" in found.stdout
+
+        await eventually(named, "the new service has a name")
+        process.stdin.write(b"still here\n")
+        assert await asyncio.wait_for(process.stdout.readline(), 5) == b"still here\n"
+
+        # A second claim to an address is refused, and told.
+        mesh.write("claim.yaml", a_service("zz-claim", HTTP, address="240.7.7.7"))
+
+        async def told() -> list[str]:
+            return [line for line in (await mesh.status()).conflicts if "240.7.7.7" in line]
+
+        (line,) = await eventually(told, "the collision is told")
+        assert "default/later" in line
+        assert "default/zz-claim has no virtual address" in line
+        process.stdin.write(b"and here\n")
+        assert await asyncio.wait_for(process.stdout.readline(), 5) == b"and here\n"
+    finally:
+        process.stdin.close()
+        await process.wait()
+
+
+async def test_interception_ends_cleanly(mesh: Mesh) -> None:
+    a, b = mesh.a, mesh.b
+    for host in (a, b):
+        host.meshwright("intercept", "--remove")
+        assert "MESHWRIGHT" not in host.run("iptables-save") + host.run("ip6tables-save")
+    status, said = await get(a, f"http://{b.ipv4}:8080/")
+    assert (status, said["peer"], said["xfcc"]) == (200, a.ipv4, None)
+    intercept(mesh)
+    status, said = await get(a, "http://api.mesh/")
+    assert (status, said["peer"]) == (200, "127.0.0.6")

@@ -167,6 +167,7 @@ class ControlPlane:
             certificate,
             renderer,
             metrics,
+            certificates,
         )
         joins = JoinService(
             authority,

@@ -25,6 +25,8 @@ from discovery.supervisor import SourceState as Supervised
 from envoy.render import Renderer
 from mesh.names import Key
 from mesh.workload import Health
+from meshwright.certificates import Certificates
+from meshwright.gateway_status import gateway_statuses, route_statuses
 from meshwright.keeper import SecretKeeper
 from meshwright.metrics import Metrics
 from meshwright.pipeline import Pipeline
@@ -65,6 +67,7 @@ class Reports:
     certificate: ServerCertificate
     renderer: Renderer
     metrics: Metrics
+    certificates: Certificates
 
     def not_ready(self) -> str | None:
         """What is waited for; None when proxies are answered."""
@@ -124,6 +127,8 @@ class Reports:
             ),
             conflicts=tuple(state.conflicts()),
             certificates={kind: when.isoformat(timespec="seconds") for kind, when in self._expiries()},
+            routes=tuple(route_statuses(state)),
+            gateways=tuple(gateway_statuses(state, self.certificates)),
         )
 
     def listing(self) -> Listing:
@@ -236,6 +241,8 @@ class Reports:
             return f"no source declares the workload {client.node_id} any more{hint}: it keeps what it had, to drain"
         if client.id in several:
             return "more than one stream is open for this workload: are two proxies running as it?"
+        if workload.gateway is not None and ("Gateway", workload.gateway) not in state.declared:
+            return f"no document declares the Gateway {workload.gateway} that it plays: it listens nowhere"
         if not workload.meshed:
             return "its workload is not meshed: callers do not use this sidecar; set meshed"
         return ""
@@ -248,6 +255,9 @@ class Reports:
         first = self.keeper.first_expiry()
         if first is not None:
             yield "workload", first
+        at_edges = self.certificates.first_expiry()
+        if at_edges is not None:
+            yield "gateway", at_edges
 
 
 def version() -> str:

@@ -116,6 +116,33 @@ class SourceState(Shape):
     warnings: tuple[str, ...]
 
 
+class ConditionStatus(Shape):
+    """A condition of the Gateway API: `at` is the parent of a route, or the listener of a gateway, empty for all of it."""
+
+    at: str
+    type: str
+    status: bool
+    reason: str
+    message: str
+
+
+class RouteStatus(Shape):
+    """A route, `<kind> <namespace>/<name>`, with two conditions for each of its parents: Accepted and ResolvedRefs."""
+
+    route: str
+    conditions: tuple[ConditionStatus, ...]
+    origin: tuple[str, ...]
+
+
+class GatewayStatus(Shape):
+    """A gateway. `workloads`: those that play it."""
+
+    gateway: str
+    workloads: tuple[str, ...]
+    conditions: tuple[ConditionStatus, ...]
+    origin: tuple[str, ...]
+
+
 class Status(Shape):
     version: str
     trust_domain: str
@@ -129,3 +156,5 @@ class Status(Shape):
     notes: tuple[str, ...]
     conflicts: tuple[str, ...]
     certificates: dict[str, str]
+    routes: tuple[RouteStatus, ...] = ()
+    gateways: tuple[GatewayStatus, ...] = ()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from ca.tokens import TokenRecord
-from meshwright.status import ProxyStatus, Sees, ServiceListing, Status, WorkloadListing
+from meshwright.status import ConditionStatus, ProxyStatus, Sees, ServiceListing, Status, WorkloadListing
 
 WIDE = 240
 """Columns where nobody looks: a pipe or a file has no width."""
@@ -53,8 +53,37 @@ def show_status(status: Status, release: str, console: Console | None = None) ->
         _table(console, ("proxy", "state", "connected for", "protocol", "agent", "sees"), rows)
     else:
         console.print("no proxy is connected")
+    _conditions(status, console)
     ends = ", ".join(f"{kind} {when}" for kind, when in status.certificates.items())
     _line(console, f"\nfirst certificates to end: {ends}")
+
+
+def _conditions(status: Status, console: Console) -> None:
+    """Routes and gateways: each with what holds, and every condition that does not."""
+    if not status.routes and not status.gateways:
+        return
+    console.print()
+    rows = [
+        (
+            f"Gateway {each.gateway}",
+            "all" if not failed else f"all but {len(failed)}",
+            ", ".join(each.workloads),
+        )
+        for each in status.gateways
+        for failed in [list(unmet(each.conditions))]
+    ]
+    rows += [
+        (each.route, "all" if not failed else f"all but {len(failed)}", ", ".join(parents))
+        for each in status.routes
+        for failed in [list(unmet(each.conditions))]
+        for parents in [dict.fromkeys(condition.at for condition in each.conditions)]
+    ]
+    _table(console, ("route or gateway", "conditions met", "at"), rows)
+
+
+def unmet(conditions: Iterable[ConditionStatus]) -> Iterator[ConditionStatus]:
+    """Those that do not hold; of a conflict, that it is there."""
+    return (each for each in conditions if each.status is (each.type == "Conflicted"))
 
 
 def troubled(status: Status) -> bool:
@@ -64,6 +93,8 @@ def troubled(status: Status) -> bool:
         or status.holds
         or status.problems
         or status.conflicts
+        or any(True for each in status.routes for _ in unmet(each.conditions))
+        or any(True for each in status.gateways for _ in unmet(each.conditions))
         or any(each.error or each.errors for each in status.sources)
         or any(kind.refused or kind.late for each in status.proxies for kind in each.types)
         or any(each.state == "waiting" for each in status.proxies)
@@ -97,6 +128,13 @@ def _troubles(status: Status, release: str, console: Console) -> None:
             f"It ends in {age(hold.ends_in)}, or now by: {release} {hold.service}",
             "yellow",
         )
+    for subject, conditions in (
+        *((each.route, each.conditions) for each in status.routes),
+        *((f"Gateway {each.gateway}", each.conditions) for each in status.gateways),
+    ):
+        for each in unmet(conditions):
+            at = f" at {each.at}" if each.at else ""
+            _line(console, f"{each.reason} {subject}{at}: {_one_line(each.message)}", "yellow")
     for line in status.conflicts:
         _line(console, f"CONFLICT {line}", "yellow")
     for line in status.notes:

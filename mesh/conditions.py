@@ -1,0 +1,187 @@
+"""The status of routes and gateways as the mesh is now: conditions as in the Gateway API, in its words.
+
+https://gateway-api.sigs.k8s.io/reference/spec/: RouteParentStatus, GatewayStatus, ListenerStatus.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from mesh.attachment import NotAttached, listeners
+from mesh.gateway_views import TLS, Loaded, declared, secrets
+from mesh.gateways import Gateway, GatewayListener, ListenerProtocol, TlsMode
+from mesh.names import Key
+from mesh.precedence import age
+from mesh.references import Condition, Lookup, problems
+from mesh.routes import ParentKind, ParentRef, Route, RouteKind, Subset
+from mesh.state import MeshState
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayCondition:
+    """One condition of a gateway; of one of its listeners, if that is named."""
+
+    listener: str
+    type: str
+    status: bool
+    reason: str
+    message: str
+
+
+def route_conditions(state: MeshState) -> Iterator[tuple[Route, tuple[Condition, ...]]]:
+    """Every route, by kind and key, with its conditions at each of its parents."""
+    found = lookup(state)
+    for _, value in sorted(state.declared.items(), key=lambda item: item[0]):
+        if isinstance(value, Route):
+            yield value, problems(value, found)
+
+
+def lookup(state: MeshState) -> Lookup:
+    def subset(key: Key) -> Subset | None:
+        found = state.declared.get(("ServiceSubset", key))
+        return found if isinstance(found, Subset) else None
+
+    return Lookup(
+        services=state.services.get,
+        subsets=subset,
+        gateways=lambda key: declared(state, key),
+        externals=lambda key: state.declared.get(("ExternalService", key)),
+        grants=tuple(grant for grants in state.routing.grants.values() for grant in grants),
+    )
+
+
+def gateways(state: MeshState) -> Iterator[Gateway]:
+    """All of them, by key."""
+    for _, value in sorted(state.declared.items(), key=lambda item: item[0]):
+        if isinstance(value, Gateway):
+            yield value
+
+
+def gateway_conditions(
+    state: MeshState, gateway: Gateway, loaded: Loaded, problem: Callable[[Key], str]
+) -> tuple[GatewayCondition, ...]:
+    """Of the gateway, then of each of its listeners. `problem` says what is wrong with the files of a Secret; empty: nothing."""
+    players = state.edges.players.get(gateway.key, ())
+    names = ", ".join(map(str, players))
+    programmed = (
+        GatewayCondition("", "Programmed", True, "Programmed", f"played by {names}")
+        if players
+        else GatewayCondition(
+            "",
+            "Programmed",
+            False,
+            "Pending",
+            f"no workload plays it: set spec.gateway: {gateway.key.name} of a Workload of namespace {gateway.key.namespace}",
+        )
+    )
+    return (
+        programmed,
+        *(
+            condition
+            for listener in gateway.listeners
+            for condition in _of_listener(state, gateway, listener, loaded, problem)
+        ),
+    )
+
+
+def _of_listener(
+    state: MeshState,
+    gateway: Gateway,
+    listener: GatewayListener,
+    loaded: Loaded,
+    problem: Callable[[Key], str],
+) -> Iterator[GatewayCondition]:
+    routes = taken(state, gateway, listener)
+    if listener.protocol in TLS:
+        wrong = tuple(_wrong(state, gateway, listener, loaded, problem))
+        reason, _, message = wrong[0].partition(": ") if wrong else ("ResolvedRefs", "", "")
+        more = "".join(f"; {each.partition(': ')[2]}" for each in wrong[1:])
+        yield GatewayCondition(
+            listener.name,
+            "ResolvedRefs",
+            not wrong,
+            reason,
+            message + more if wrong else "all references hold",
+        )
+    why = _not_programmed(gateway, listener, routes, loaded)
+    told = ", ".join(f"{each.kind} {each.key}" for each in routes[:5]) or "none"
+    yield GatewayCondition(
+        listener.name,
+        "Programmed",
+        not why,
+        "Invalid" if why else "Programmed",
+        why or f"at port {listener.port}; routes: {len(routes)} ({told}{', …' if len(routes) > 5 else ''})",
+    )
+    if listener.protocol is ListenerProtocol.TCP and len(routes) > 1:
+        others = ", ".join(str(each.key) for each in routes[1:])
+        yield GatewayCondition(
+            listener.name,
+            "Conflicted",
+            True,
+            "RouteConflict",
+            f"TCP has nothing to tell routes apart by: the oldest, {routes[0].key}, is followed, and not {others}",
+        )
+
+
+def taken(state: MeshState, gateway: Gateway, listener: GatewayListener) -> tuple[Route, ...]:
+    """The routes that `listener` takes, the oldest first."""
+    found = {
+        (route.kind, route.key): route
+        for route in state.edges.attached.get(gateway.key, ())
+        for parent in route.parents
+        if parent.kind is ParentKind.GATEWAY and parent.key == gateway.key
+        if listener.name in _names(route, parent, gateway)
+    }
+    return tuple(sorted(found.values(), key=age))
+
+
+def _names(route: Route, parent: ParentRef, gateway: Gateway) -> frozenset[str]:
+    attached = listeners(route, parent, gateway)
+    return (
+        frozenset()
+        if isinstance(attached, NotAttached)
+        else frozenset(each.listener.name for each in attached)
+    )
+
+
+def _wrong(
+    state: MeshState,
+    gateway: Gateway,
+    listener: GatewayListener,
+    loaded: Loaded,
+    problem: Callable[[Key], str],
+) -> Iterator[str]:
+    """What is wrong with what `listener` refers to, each with its reason in front."""
+    for of, reference, refusal in secrets(state, gateway):
+        if of is not listener:
+            continue
+        certificate = listener.tls is not None and reference in listener.tls.certificates
+        there = loaded.certificates if certificate else loaded.authorities
+        if refusal:
+            yield refusal
+        elif why := problem(reference.key):
+            yield f"InvalidCertificateRef: {reference}: {why}"
+        elif reference.key not in there:
+            field = "certificateFile and keyFile" if certificate else "authoritiesFile"
+            yield f"InvalidCertificateRef: {reference} has no {field}"
+
+
+def _not_programmed(
+    gateway: Gateway, listener: GatewayListener, routes: tuple[Route, ...], loaded: Loaded
+) -> str:
+    """Why nothing is served at a listener; empty if something is."""
+    tls = listener.tls
+    if tls is not None and tls.mode is TlsMode.TERMINATE:
+        if not any(each.key in loaded.certificates for each in tls.certificates):
+            return "it has no certificate that could be read, so it is not open"
+        if listener.protocol is ListenerProtocol.HTTPS:
+            clients = gateway.client_validation(listener.port)
+            if clients is not None and len(clients.authorities) != 1:
+                return "certificates of clients can be verified by one Secret with all authorities, not by several: it is not open"
+            if clients is not None and clients.authorities[0].key not in loaded.authorities:
+                return "the authorities of its clients could not be read, so it is not open"
+    streams = {RouteKind.TCP, RouteKind.TLS} & set(listener.allowed.kinds)
+    if streams and not routes:
+        return "no route leads anywhere, so it is not open"
+    return ""

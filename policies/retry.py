@@ -142,6 +142,11 @@ def effect(fields: RetryFields, where: Where) -> Parts:
     if fields.backoff is not None:
         set_duration(policy.retry_back_off.base_interval, fields.backoff.base)
         if fields.backoff.max is not None:
+            if seconds(fields.backoff.max) < seconds(fields.backoff.base):  # Envoy would refuse the routes
+                raise ValueError(
+                    f"several policies together say backoff.base {fields.backoff.base} and backoff.max "
+                    f"{fields.backoff.max}, which is less: change one"
+                )
             set_duration(policy.retry_back_off.max_interval, fields.backoff.max)
     if fields.retry_after is not None:
         _retry_after(policy, fields.retry_after)

@@ -165,11 +165,10 @@ class Weaver:
         for kind in self.kinds:
             if not kind.side & sides:
                 continue
-            made = [
-                self._effect(kind, merged, where, place, callers)
-                for merged, callers in self._said(kind, state, place, facets, rule)
-                if merged.fields
-            ]
+            said = [each for each in self._said(kind, state, place, facets, rule) if each[0].fields]
+            if self.problems:
+                self._forget(kind, place, [merged for merged, _ in said])
+            made = [self._effect(kind, merged, where, place, callers) for merged, callers in said]
             if kind.join is not None and len(made) > 1:
                 origin = dict.fromkeys(document for each in made for document in each.origin)
                 found += replace(kind.join(made), origin=tuple(origin))
@@ -211,6 +210,13 @@ class Weaver:
                 inline = (Attachment(rule.route.key, target, freeze(fields), origin=rule.origin),)
         yield state.policies.merged(kind.name, place, facets, inline), ()
 
+    def _forget(self, kind: PolicyKind, place: Place, said: list[Merged]) -> None:
+        """What was wrong there with policies that are no longer said."""
+        subjects, at = {_subject(kind, each, place) for each in said}, f" at {_named(place)}"
+        for old in [each for each in self.problems if each.startswith(f"{kind.name} ") and each.endswith(at)]:
+            if old not in subjects:
+                del self.problems[old]
+
     def _effect(
         self, kind: PolicyKind, merged: Merged, where: Where, place: Place, callers: tuple[str, ...]
     ) -> Parts:
@@ -220,13 +226,17 @@ class Weaver:
             if len(self._made) >= REMEMBERED:
                 self._made.clear()
             made = self._made[key] = _made(kind, merged.fields, where, callers)
-        own = f" {merged.fields['policy']}" if kind.union else ""
-        subject = f"{kind.name}{own} at {_named(place)}"
+        subject = _subject(kind, merged, place)
         if isinstance(made, str):
             self.problems[subject] = f"{', '.join(merged.documents)}: left out: {made}"
             return NOTHING
         self.problems.pop(subject, None)
         return made if not made or made.origin == merged.documents else _with_origin(made, merged.documents)
+
+
+def _subject(kind: PolicyKind, merged: Merged, place: Place) -> str:
+    own = f" {merged.fields['policy']}" if kind.union else ""
+    return f"{kind.name}{own} at {_named(place)}"
 
 
 def _made(kind: PolicyKind, fields: Fields, where: Where, callers: tuple[str, ...]) -> Parts | str:

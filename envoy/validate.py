@@ -145,4 +145,5 @@ def _from_static(common: CommonTlsContext) -> None:
     """A secret without a source is one of the bootstrap's own."""
     for each in common.tls_certificate_sds_secret_configs:
         each.ClearField("sds_config")
-    common.combined_validation_context.validation_context_sds_secret_config.ClearField("sds_config")
+    if common.HasField("combined_validation_context"):
+        common.combined_validation_context.validation_context_sds_secret_config.ClearField("sds_config")

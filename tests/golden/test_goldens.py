@@ -32,7 +32,7 @@ from tests.support import binaries
 from tests.support.builders import TRUST_DOMAIN
 from tests.support.envoy_certificates import TestAuthority
 from tests.support.envoy_decoding import differences
-from tests.support.envoy_static import rendered
+from tests.support.envoy_static import edge_secrets, rendered
 
 CASES = Path(__file__).with_name("cases")
 REWRITE = os.environ.get("MESHWRIGHT_REWRITE_GOLDENS") == "1"
@@ -89,7 +89,9 @@ async def test_envoy_accepts_it(case: Path, tmp_path: Path) -> None:
         if not workload.meshed:
             continue
         identity = workload.identity(TRUST_DOMAIN).uri
-        bootstrap = assemble(rendered(state, str(key)), TestAuthority().secrets(identity))
+        authority = TestAuthority()
+        secrets = (*authority.secrets(identity), *edge_secrets(state, authority))
+        bootstrap = assemble(rendered(state, str(key)), secrets)
         path = tmp_path / f"{key.namespace}-{key.name}.json"
         path.touch(mode=0o600)
         path.write_text(MessageToJson(bootstrap))

@@ -12,12 +12,15 @@ from pathlib import Path
 from aiohttp import web
 from google.protobuf.json_format import MessageToJson
 
+from envoy import names
 from envoy.launcher import EnvoyProcess, LaunchOptions
 from envoy.packing import listen_on
 from envoy.render import Rendered, Renderer
 from envoy.seams import ListenerSeams
 from envoy.validate import assemble
+from mesh.gateway_views import Loaded, gateway_scope, gateway_view
 from mesh.names import Key
+from mesh.secrets import SecretFiles
 from mesh.state import MeshState
 from mesh.views import (
     OutboundScope,
@@ -33,6 +36,7 @@ from mesh.workload import Workload
 from pb.envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from policies.weave import Weaver
 from tests.support import binaries
+from tests.support.envoy_certificates import TestAuthority
 
 
 def free_ports(count: int) -> list[int]:
@@ -48,6 +52,8 @@ def rendered(state: MeshState, workload: str, renderer: Renderer | None = None) 
     """Everything that the sidecar of `workload` is given, but its secrets."""
     renderer, weaver = renderer or Renderer(), Weaver()
     caller = state.workloads[Key.parse(workload)]
+    if caller.gateway is not None:
+        return tuple(_edge(state, caller, caller.gateway, renderer, weaver))
     inbound = inbound_view(state, caller)
     seams = weaver.listeners(state, caller, inbound)
     made = (
@@ -60,6 +66,32 @@ def rendered(state: MeshState, workload: str, renderer: Renderer | None = None) 
     return made
 
 
+def edge_secrets(state: MeshState, authority: TestAuthority) -> Iterator[Secret]:
+    """What the proxy of a gateway would be given for the Secret documents that there are."""
+    for (kind, key), value in state.declared.items():
+        if kind == "Secret" and isinstance(value, SecretFiles):
+            identity, roots = authority.secrets("spiffe://mesh.test/ns/default/sa/edge")
+            identity.name, roots.name = names.gateway_certificate(key), names.gateway_authorities(key)
+            yield from ((identity,) if value.certificate else ())
+            yield from ((roots,) if value.authorities else ())
+
+
+def _edge(
+    state: MeshState, caller: Workload, gateway: Key, renderer: Renderer, weaver: Weaver
+) -> Iterator[Rendered]:
+    """As if every file that a Secret document names could be read."""
+    known = [value for value in state.declared.values() if isinstance(value, SecretFiles)]
+    loaded = Loaded(
+        frozenset(each.key for each in known if each.certificate),
+        frozenset(each.key for each in known if each.authorities),
+    )
+    view = gateway_view(state, gateway, caller, loaded)
+    scope = gateway_scope(state, outbound_scope(state, caller), view)
+    yield from _outbound(state, scope, renderer, weaver)
+    yield from renderer.gateway(view, weaver.gateway(state, caller, view, scope.facets))
+    assert not weaver.problems, weaver.problems
+
+
 def _outbound(
     state: MeshState, scope: OutboundScope, renderer: Renderer, weaver: Weaver
 ) -> Iterator[Rendered]:
@@ -70,9 +102,9 @@ def _outbound(
         yield from renderer.service(view, weaver.service(state, scope, view))
         spread = weaver.spread(state, scope, key)
         yield from (renderer.endpoints(view) for view in endpoints_views(state, key, spread, scope.locality))
-        names = scope_view(state, key, scope.namespace)
-        if names is not None:
-            yield from renderer.scopes(names)
+        scopes = scope_view(state, key, scope.namespace)
+        if scopes is not None:
+            yield from renderer.scopes(scopes)
 
 
 def _captured(

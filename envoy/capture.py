@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from envoy import clusters, connection, listeners, names, routes
+from envoy import clusters, connection, fallback, listeners, names, routes
 from envoy.packing import listen_on, pack
 from envoy.seams import NOTHING, ListenerSeams, Parts
 from mesh.interception import Interception
@@ -49,8 +49,9 @@ def outbound(view: OutboundListenersView, seams: ListenerSeams) -> Iterator[List
     for address, length in ((LOOPBACK, 8), *(((LOOPBACK_IPV6, 128),) if ipv6 else ())):
         loopback = by_name.filter_chain_match.prefix_ranges.add()
         loopback.address_prefix, loopback.prefix_len.value = address, length
-    connection.http_chain(by_name, connection.by_host_name(parts, seams.filters), parts)
-    if not view.refuse_unknown:
+    filters = (*seams.filters, *fallback.filters(view, parts))
+    connection.http_chain(by_name, connection.by_host_name(parts, filters), parts)
+    if not (view.refuse_unknown or parts.refuse_unknown):
         _pass_on(made.default_filter_chain, names.PASSTHROUGH, names.PASSTHROUGH, parts)
     yield made
     yield _dns_by_tcp(view.interception)

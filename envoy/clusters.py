@@ -41,6 +41,8 @@ def outbound(view: ServiceView, port: ServicePort, parts: Parts = NOTHING, subse
     cluster.name = names.cluster(view.key, port.port, subset)
     if not cluster.HasField("load_balancing_policy"):
         cluster.lb_policy = Cluster.LEAST_REQUEST
+        # A proxy knows how its own service is spread, and Envoy would go by zones wherever it is not told otherwise.
+        cluster.common_lb_config.zone_aware_lb_config.routing_enabled.SetInParent()
     if not cluster.HasField("connect_timeout"):
         cluster.connect_timeout.seconds = CONNECT_TIMEOUT
     if view.external is None:
@@ -100,6 +102,16 @@ def passthrough() -> Cluster:
     cluster.connect_timeout.seconds = CONNECT_TIMEOUT
     original_destination(cluster, inbound=False)
     _no_hidden_limits(cluster)
+    return cluster
+
+
+def by_request(name: str) -> Cluster:
+    """Wherever the host of a request resolves to. HTTP/1.1, for that is what every server speaks."""
+    cluster = Cluster(name=name)
+    cluster.connect_timeout.seconds = CONNECT_TIMEOUT
+    external.by_name(cluster)
+    _no_hidden_limits(cluster)
+    _protocol(cluster, Protocol.HTTP, external.by_request(), max_age=MAX_CONNECTION_AGE)
     return cluster
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from envoy import connection, names, routes, tls
+from envoy import connection, fallback, names, routes, tls
 from envoy.packing import listen_on, pack
 from envoy.seams import NOTHING, ListenerSeams, Parts
 from mesh.names import Key, authorities, sni
@@ -30,7 +30,8 @@ def outbound(view: OutboundListenersView, seams: ListenerSeams) -> Iterator[List
     parts = seams.outbound
     if view.interception is None:  # else that port takes everything: see `capture`
         by_name = start(names.OUTBOUND, view.bind, view.http_port, TrafficDirection.OUTBOUND, parts)
-        manager = connection.by_host_name(parts, seams.filters)
+        filters = (*seams.filters, *fallback.filters(view, parts))
+        manager = connection.by_host_name(parts, filters)
         connection.http_chain(by_name.filter_chains.add(), manager, parts)
         yield by_name
     for local in view.local:

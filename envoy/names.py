@@ -30,6 +30,12 @@ DNS_TCP = "names/tcp"
 OUTBOUND = "outbound"
 """The listener for HTTP by host name, its stat prefix, and its set of scoped routes."""
 
+OUTSIDE = "outside"
+"""The route configuration for hosts that no scope leads to, and its own scope."""
+
+UNKNOWN = "unknown"
+"""The cluster of hosts that nobody in the mesh knows."""
+
 CONTROL_PLANE = "control-plane"
 """The bootstrap's cluster of the control plane."""
 

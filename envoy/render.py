@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 
 from google.protobuf.message import Message
 
-from envoy import capture, clusters, dns, gateways, listeners, packing, routes, scopes
+from envoy import capture, clusters, dns, fallback, gateways, listeners, packing, routes, scopes
 from envoy.check import check
-from envoy.endpoints import load_assignment, reachable_without_sidecar
+from envoy.endpoints import load_assignment, peers, reachable_without_sidecar
 from envoy.errors import EnvoyError
 from envoy.seams import (
     NO_GATEWAY_POLICIES,
@@ -86,6 +86,7 @@ class Renderer:
                 *_checked(capture.outbound_clusters(view), view.origin),
                 *_checked(capture.outbound(view, seams), view.origin),
                 *_checked(listeners.outbound(view, seams), view.origin),
+                *_checked(fallback.resources(view, seams.outbound), view.origin),
                 *_extra(seams.outbound.resources),
             ),
         )
@@ -141,6 +142,11 @@ class Renderer:
             view.origin,
             lambda: (_encoded(reachable_without_sidecar(view), view.origin),),
         )[0]
+
+    def peers(self, view: EndpointsView | None) -> Rendered:
+        """The endpoints of a proxy's own service; None: it has none, or nobody needs to know."""
+        origin = view.origin if view is not None else ()
+        return self._once("peers", view, origin, lambda: (_encoded(peers(view), origin),))[0]
 
     def _once(
         self, kind: str, value: Hashable, origin: tuple[str, ...], make: Callable[[], tuple[Rendered, ...]]

@@ -26,6 +26,7 @@ class FilterOrder(IntEnum):
     refuses a request before what spends work on it.
     """
 
+    ANOTHER_LOOK = 1
     CORS = 5
     AUTHENTICATION = 10
     AUTHORIZATION = 20
@@ -37,6 +38,8 @@ class FilterOrder(IntEnum):
     BUFFERING = 65
     TELEMETRY = 70
     SESSION = 80
+    NAMES = 90
+    ADDRESSES = 95
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -66,7 +69,8 @@ class Parts:
 
     `cluster`: Cluster. `http`: HttpProtocolOptions of that cluster. `action`: RouteAction, for routes that lead to clusters.
     `route`: Route, without match and action. `manager`: HttpConnectionManager. `tcp`: TcpProxy. `listener`: Listener, of which only
-    `listener_filters` and `access_log` are taken. `network_filters`: serialised listener.v3.Filter, put before what handles a connection.
+    `listener_filters` and `access_log` are taken. `unknown`: Route, without match and cluster, for hosts that nobody knows; without
+    one they are refused, and with `refuse_unknown` so are intercepted connections to addresses that nobody knows. `network_filters`: serialised listener.v3.Filter, put before what handles a connection.
     """
 
     cluster: bytes = b""
@@ -80,6 +84,8 @@ class Parts:
     http_filters: tuple[HttpFilter, ...] = ()
     resources: tuple[ExtraResource, ...] = ()
     origin: tuple[str, ...] = ()
+    unknown: bytes = b""
+    refuse_unknown: bool = False
 
     def __bool__(self) -> bool:
         return self != NOTHING
@@ -99,6 +105,8 @@ class Parts:
             (*self.http_filters, *other.http_filters),
             (*self.resources, *(each for each in other.resources if each not in self.resources)),
             (*self.origin, *(each for each in other.origin if each not in self.origin)),
+            self.unknown + other.unknown,
+            self.refuse_unknown or other.refuse_unknown,
         )
 
 

@@ -14,7 +14,7 @@ from mesh import external, routing
 from mesh.external import External
 from mesh.interception import Interception
 from mesh.localities import Placement, Spread, admitted, placed
-from mesh.names import Key
+from mesh.names import DEFAULT_PORT, Key
 from mesh.policy import PolicyName
 from mesh.rules import BackendView, RuleView
 from mesh.service import Labels, Protocol, ServicePort
@@ -91,6 +91,15 @@ class LocalListener:
 
 
 @dataclass(frozen=True, slots=True)
+class WildcardView:
+    """A port of a service outside the mesh whose hosts are wildcards. `domains` are the authorities that mean it."""
+
+    service: Key
+    port: int
+    domains: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class OutboundListenersView:
     """The listeners of a sidecar for its workload's calls. `bind` is the loopback address they listen on.
 
@@ -103,6 +112,7 @@ class OutboundListenersView:
     local: tuple[LocalListener, ...]
     interception: Interception | None = None
     refuse_unknown: bool = False
+    wildcards: tuple[WildcardView, ...] = ()
     origin: tuple[str, ...] = field(default=(), compare=False)
 
 
@@ -236,7 +246,9 @@ def outbound_listeners_view(state: MeshState, workload: Workload) -> OutboundLis
             if use.port
             else (service.ports[0] if len(service.ports) == 1 else None)
         )
-        if port is not None:
+        # A local port does not say which name behind a wildcard is meant.
+        wildcard = service.external is not None and service.external.wildcard
+        if port is not None and not wildcard:
             backends = (
                 () if port.protocol.is_http else routing.tcp_backends(state, use.service, port, namespace)
             )
@@ -247,8 +259,26 @@ def outbound_listeners_view(state: MeshState, workload: Workload) -> OutboundLis
         workload.outbound_port,
         tuple(sorted(local, key=lambda each: each.local_port)),
         workload.interception,
+        wildcards=tuple(_wildcards(state, workload)),
         origin=workload.origin,
     )
+
+
+def _wildcards(state: MeshState, workload: Workload) -> Iterator[WildcardView]:
+    """Of the services that `workload` may call, by name and port."""
+    claimed = {claims[0] for host, claims in state.hosts.items() if host.startswith(external.WILDCARD)}
+    if workload.uses is not None:
+        claimed &= {use.service for use in workload.uses}
+    for key in sorted(claimed):
+        service = state.services[key]
+        hosts = external.owned(state, service)
+        for port in service.ports:
+            domains = external.authorities(hosts, port.port)
+            if service.external is not None and service.external.tls is not None:
+                # TLS goes to port 443 where a request names none; one that does name 80 means plain HTTP.
+                domains = tuple(each for each in domains if not each.endswith(f":{DEFAULT_PORT}"))
+            if domains:
+                yield WildcardView(key, port.port, domains)
 
 
 def inbound_view(state: MeshState, workload: Workload) -> InboundView:

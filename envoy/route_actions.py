@@ -34,6 +34,8 @@ def start(parts: Parts, name: str) -> Route:
 def to_clusters(route: Route, parts: Parts) -> RouteAction:
     """The action of `route`, which leads to clusters that are still to be named. What `parts` do not say is filled in."""
     action = _started(route, parts)
+    # Told between sidecars, after this one has decided whether to try again; nobody else's.
+    route.response_headers_to_remove.append(names.FAILURE)
     if not _says_retries(action):
         _retries(action.retry_policy, SAFE_RETRIES, SAFE_ATTEMPTS)
         of_application(action.retry_policy, SAFE_RETRIES)

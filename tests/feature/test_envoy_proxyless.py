@@ -14,11 +14,14 @@ import grpc.aio
 import pytest
 
 from envoy.render import Rendered, Renderer
+from mesh.events import Declared, SourceSnapshot
+from mesh.routes import Match, PathKind, PathMatch, RouteKind
 from mesh.state import MeshState
 from mesh.views import endpoints_views, service_view
 from mesh.workload import WorkloadPort
 from tests.support.builders import a_port, a_service, a_state, a_workload
 from tests.support.envoy_ads import Ads, ads
+from tests.support.routes import a_route, a_rule, at_service, to
 
 CLIENT = Path(__file__).parents[1] / "support" / "envoy_grpc_client.py"
 
@@ -112,3 +115,33 @@ async def test_a_grpc_client_finds_its_servers_and_follows_changes(target: str) 
                 run = 0
                 while run < 10:  # round robin would come back to the first
                     run = run + 1 if (await output.readline()).strip() == b"second" else 0
+
+
+async def test_a_grpc_client_follows_grpc_routes_and_is_spared_http_routes() -> None:
+    """It would refuse what an HTTPRoute may say, and with it everything else of the service."""
+    async with greeter("first") as first, greeter("second") as second, ads() as control_plane:
+        state = mesh_with(("a", first))
+        other = a_service("other", a_port("grpc", 50051, "grpc"))
+        instance = a_workload("b", services=["other"], ports=[WorkloadPort("grpc", second)])
+        state, _ = state.apply(SourceSnapshot("second", (other,), (instance,)))
+        matches = {
+            RouteKind.HTTP: Match(PathMatch(PathKind.PREFIX, "/test.Greeter")),
+            RouteKind.GRPC: Match(PathMatch(PathKind.PREFIX, "/test.Greeter/")),
+        }
+        http, grpc_route = (
+            a_route(
+                "r",
+                a_rule(match, backends=(to("other", 50051),)),
+                kind=kind,
+                parents=(at_service("greeter"),),
+            )
+            for kind, match in matches.items()
+        )
+        with_http, _ = state.apply(SourceSnapshot("r", declared=(Declared("HTTPRoute", http),)))
+        control_plane.publish(given(with_http))
+        async with client("xds:///greeter.mesh:50051", control_plane) as output:
+            await answered(output, "first")
+            both = (Declared("HTTPRoute", http), Declared("GRPCRoute", grpc_route))
+            with_both, _ = state.apply(SourceSnapshot("r", declared=both))
+            control_plane.publish(given(with_both))
+            await answered(output, "second")

@@ -27,7 +27,7 @@ def taken(answer: Answer) -> str:
     return answer.headers.get("x-rule", str(answer.status))
 
 
-MATCHES = route(
+RULES = (
     rule("exact", path("/exact", "Exact")),
     rule("prefix", path("/prefix")),
     rule("regex", path("/items/[0-9]+", "RegularExpression")),
@@ -81,7 +81,7 @@ REQUESTS = [
 
 
 async def test_each_kind_of_match(traffic: Traffic) -> None:
-    async with traffic.apply(MATCHES):
+    async with traffic.apply(route(*RULES)):
         for method, asked, headers, expected in REQUESTS:
             answer = await traffic.get(f"http://api.mesh{asked}", method=method, headers=headers)
             assert taken(answer) == expected, (method, asked, headers, answer)

@@ -13,9 +13,13 @@ def route(
     name: str = "r",
     namespace: str = "default",
     parent: str = "name: api",
+    gateway: str = "",
     created: str = "",
 ) -> str:
-    """A document that begins with `---`. `rules` are YAML mappings; `parent` is what follows the kind of the one parentRef, a Service."""
+    """A document that begins with `---`. `rules` are YAML mappings; `parent` is what follows the kind of the one parentRef, a Service,
+    or `gateway` what follows that of a Gateway instead.
+    """
+    at = f"kind: Gateway, {gateway}" if gateway else f'group: "", kind: Service, {parent}'
     age = f", creationTimestamp: {created}" if created else ""
     said = "".join(
         f"\n  - {textwrap.indent(textwrap.dedent(each).strip(), '    ').strip()}" for each in rules
@@ -26,7 +30,7 @@ apiVersion: {API_VERSION}
 kind: {kind}
 metadata: {{name: {name}, namespace: {namespace}{age}}}
 spec:
-  parentRefs: [{{group: "", kind: Service, {parent}}}]
+  parentRefs: [{{{at}}}]
   rules:{said}
 """
 

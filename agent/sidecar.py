@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 from agent.errors import BadOption
@@ -15,6 +16,7 @@ from envoy.bootstrap import BootstrapInput, ConnectionFiles, render, secret_file
 from envoy.launcher import EnvoyProcess, LaunchOptions, require_envoy
 
 BOOTSTRAP = "bootstrap.json"
+LOOPBACK = "127.0.0.1"
 
 
 def connection_files(options: ProxyOptions) -> ConnectionFiles | None:
@@ -45,12 +47,21 @@ def bootstrap_input(options: ProxyOptions) -> BootstrapInput:
         locality=options.locality,
         admin_port=options.admin_port,
         local_service=options.local_service,
+        stats_tags=(("namespace", options.workload.namespace), ("workload", options.workload.name)),
     )
 
 
 def write_bootstrap(options: ProxyOptions) -> Path:
-    """Write the bootstrap and the files beside it. Returns the bootstrap's path. OSError if they cannot be written."""
+    """Write the bootstrap and the files beside it. Returns the bootstrap's path.
+
+    Errors: OSError if they cannot be written, DamagedIdentity.
+    """
     given = bootstrap_input(options)
+    proved = IdentityStore(options.directory).load()
+    if proved is not None:
+        # What it serves is the registry's business; by default the service account is named after it.
+        service = ("service", proved.identity.service_account)
+        given = replace(given, stats_tags=(service, *given.stats_tags))
     directory = files.own_directory(options.directory).resolve()
     if given.connection is not None:
         for name, text in secret_files(given.connection).items():
@@ -83,8 +94,18 @@ def _check_free(host: str, port: int) -> None:
             ) from error
 
 
+def _free_port() -> int:
+    with socket.socket() as trial:
+        trial.bind((LOOPBACK, 0))
+        port: int = trial.getsockname()[1]
+        return port
+
+
 async def start(options: ProxyOptions) -> EnvoyProcess:
     """Write the bootstrap and start Envoy by it. Errors: BadOption, EnvoyNotFound, OSError."""
+    if not options.admin_port:
+        # Known beforehand, a listener can show the metrics. Should somebody be quicker to take it, Envoy ends and is started anew.
+        options = replace(options, admin_port=_free_port())
     await asyncio.to_thread(check, options)
     binary = await asyncio.to_thread(require_envoy, options.envoy, os.environ)
     bootstrap = await asyncio.to_thread(write_bootstrap, options)

@@ -29,6 +29,9 @@ from pb.envoy.extensions.transport_sockets.tls.v3.tls_pb2 import UpstreamTlsCont
 from pb.envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 from pb.envoy.service.discovery.v3.discovery_pb2 import DiscoveryResponse
 
+ADMIN = "admin"
+"""The cluster of Envoy's own admin interface, where its port is known: for listeners that show a part of it."""
+
 SECRET_FILES = {"identity": "ads-identity.json", "roots": "ads-roots.json"}
 DRAIN_TIME = 45
 """Seconds that what was removed has to end its connections; Envoy's own default is ten minutes."""
@@ -62,9 +65,9 @@ class BootstrapInput:
     """The whole input of a bootstrap.
 
     `node_id` is `<namespace>/<workload>`, `cluster` Envoy's name for the group of equal proxies. `connection` None is
-    plaintext, which the control plane takes on loopback only, when told to. `admin_port` 0 is a free port: see
-    `launcher.EnvoyProcess.admin`. `local_service` is the cluster of the proxy's own service (`names.cluster`), for
-    zone-aware routing. `stats_tags` are put on every metric; `runtime` is a static layer under the admin's.
+    plaintext, which the control plane takes on loopback only, when told to. `admin_port` 0 is a free port (see
+    `launcher.EnvoyProcess.admin`), with which there is no cluster `ADMIN`. `local_service` is the name of the endpoints of the proxy's own service, which the
+    control plane calls `names.LOCAL_CLUSTER`, for zone-aware routing. `stats_tags` are put on every metric; `runtime` is a static layer under the admin's.
     """
 
     node_id: str
@@ -86,6 +89,8 @@ def bootstrap(given: BootstrapInput) -> Bootstrap:
     made = Bootstrap()
     _node(made, given)
     made.static_resources.clusters.append(_control_plane(given))
+    if given.admin_port:
+        made.static_resources.clusters.append(_admin(given))
     if given.local_service is not None:
         made.static_resources.clusters.append(_local(given.local_service))
         made.cluster_manager.local_cluster_name = names.LOCAL_CLUSTER
@@ -198,6 +203,15 @@ def _control_plane(given: BootstrapInput) -> Cluster:
     keepalive.keepalive_probes.value = 3
     if given.connection is not None:
         _secure(cluster, given.connection)
+    return cluster
+
+
+def _admin(given: BootstrapInput) -> Cluster:
+    cluster = Cluster(name=ADMIN, type=Cluster.STATIC)
+    cluster.connect_timeout.seconds = 1
+    cluster.load_assignment.cluster_name = cluster.name
+    endpoint = cluster.load_assignment.endpoints.add().lb_endpoints.add().endpoint
+    listen_on(endpoint.address, given.admin_address, given.admin_port)
     return cluster
 
 

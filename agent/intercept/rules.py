@@ -24,6 +24,10 @@ DNS = f"{PREFIX}DNS"
 ZONE = 15053
 """The zone of connection tracking that applications' intercepted queries are in. See `_raw`."""
 
+OPEN_ALREADY = "-p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -j RETURN"
+"""A host without such rules may track no connections at all; when the first rules come, each connection that is open then looks new,
+and begins with whichever packet is next: often an answer, which must not be sent anywhere else. Only a SYN begins one."""
+
 
 class Family(Enum):
     IPV4 = 4
@@ -97,6 +101,7 @@ def _nat(family: Family, options: InterceptOptions) -> Table:
 
 
 def _inbound(family: Family, options: InterceptOptions, port: int) -> Iterator[str]:
+    yield OPEN_ALREADY
     for callers in family.matching("-s", options.exclude_inbound_networks):
         yield f"{callers}-j RETURN"
     excluded = set(options.exclude_inbound_ports)
@@ -112,6 +117,7 @@ def _inbound(family: Family, options: InterceptOptions, port: int) -> Iterator[s
 
 
 def _output(family: Family, options: InterceptOptions) -> Iterator[str]:
+    yield OPEN_ALREADY
     if options.inbound_port is not None:
         # The last step of an inbound connection: from the sidecar to the application, at the address of this host.
         yield f"-s {ip_network(family.passthrough)} -o lo -j RETURN"

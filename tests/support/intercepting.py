@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from envoy.admin import AdminClient
+from envoy.errors import AdminFailed
 from tests.support import binaries
 from tests.support.namespaces import Host
 from tests.support.processes import eventually, running
@@ -82,7 +83,9 @@ async def sidecar(
 
 
 async def _ready(made: Sidecar) -> bool:
-    return Path(made.admin.socket or "").exists() and await made.admin.ready()
+    with contextlib.suppress(AdminFailed):  # the socket is there before anybody listens on it
+        return Path(made.admin.socket or "").exists() and await made.admin.ready()
+    return False
 
 
 @contextlib.asynccontextmanager

@@ -22,8 +22,10 @@ def test_by_default_all_tcp_of_both_families_goes_through_the_sidecar() -> None:
     assert text(four) == (
         "-A PREROUTING -p tcp -m addrtype --dst-type LOCAL -j MESHWRIGHT_INBOUND\n"
         "-A OUTPUT -p tcp -j MESHWRIGHT_OUTPUT\n"
+        "-A MESHWRIGHT_INBOUND -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -j RETURN\n"
         "-A MESHWRIGHT_INBOUND -p tcp -m tcp --dport 22 -j RETURN\n"
         "-A MESHWRIGHT_INBOUND -p tcp -j REDIRECT --to-ports 15006\n"
+        "-A MESHWRIGHT_OUTPUT -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -j RETURN\n"
         "-A MESHWRIGHT_OUTPUT -s 127.0.0.6/32 -o lo -j RETURN\n"
         "-A MESHWRIGHT_OUTPUT ! -d 127.0.0.0/8 -o lo -p tcp -m owner --uid-owner 1337 -j MESHWRIGHT_INBOUND\n"
         "-A MESHWRIGHT_OUTPUT -m owner --uid-owner 1337 -j RETURN\n"
@@ -64,12 +66,14 @@ def test_every_option_at_once() -> None:
         "-A PREROUTING -p tcp -m addrtype --dst-type LOCAL -j MESHWRIGHT_INBOUND\n"
         "-A OUTPUT -p tcp -j MESHWRIGHT_OUTPUT\n"
         "-A OUTPUT -p udp -m udp --dport 53 -j MESHWRIGHT_OUTPUT\n"
+        "-A MESHWRIGHT_INBOUND -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -j RETURN\n"
         "-A MESHWRIGHT_INBOUND -s 10.2.0.9/32 -j RETURN\n"
         "-A MESHWRIGHT_INBOUND -p tcp -m tcp --dport 8000 -j RETURN\n"
         "-A MESHWRIGHT_INBOUND -p tcp -m tcp --dport 8001 -j RETURN\n"
         "-A MESHWRIGHT_INBOUND -p tcp -m tcp --dport 8002 -j RETURN\n"
         "-A MESHWRIGHT_INBOUND -p tcp -m tcp --dport 22 -j REDIRECT --to-ports 2\n"
         "-A MESHWRIGHT_INBOUND -p tcp -m tcp --dport 80 -j REDIRECT --to-ports 2\n"
+        "-A MESHWRIGHT_OUTPUT -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -j RETURN\n"
         "-A MESHWRIGHT_OUTPUT -s 127.0.0.6/32 -o lo -j RETURN\n"
         "-A MESHWRIGHT_OUTPUT ! -d 127.0.0.0/8 -o lo -p tcp -m owner --uid-owner 1337 -j MESHWRIGHT_INBOUND\n"
         "-A MESHWRIGHT_OUTPUT -m owner --uid-owner 1337 -j RETURN\n"
@@ -102,6 +106,7 @@ def test_one_direction_alone() -> None:
     (outbound,) = rules(InterceptOptions(proxy_user=1, inbound_port=None, ipv6=False))
     assert text(outbound) == (
         "-A OUTPUT -p tcp -j MESHWRIGHT_OUTPUT\n"
+        "-A MESHWRIGHT_OUTPUT -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -j RETURN\n"
         "-A MESHWRIGHT_OUTPUT -m owner --uid-owner 1 -j RETURN\n"
         "-A MESHWRIGHT_OUTPUT -o lo -j RETURN\n"
         "-A MESHWRIGHT_OUTPUT -p tcp -j REDIRECT --to-ports 15001"

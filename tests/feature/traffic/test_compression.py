@@ -66,13 +66,3 @@ async def test_requests_are_compressed_for_the_application_if_wanted(traffic: Tr
         await eventually(compressed, "a request came compressed")
         seen = traffic.seen("api")[-1]
         assert seen.body == body or gzip.decompress(seen.body) == body, "a server may decode by itself"
-
-
-async def test_no_request_fails_when_it_comes_and_goes(traffic: Traffic) -> None:
-    """Whoever is on a connection with the old filters goes on there until it is drained."""
-    async with traffic.load("http://api.mesh/", rate=200, headers=headers("gzip")) as load:
-        for _ in range(2):
-            async with traffic.apply(POLICY):
-                await load.more(150)
-            await load.more(150)
-    assert load.report.statuses == {200: load.report.sent}, load.report.failures[:3]

@@ -26,6 +26,7 @@ class Shop:
     mesh: Mesh
     redis: RedisServer
     web: Instance
+    apis: list[Instance]
     session: aiohttp.ClientSession
 
     def limit(self, requests: int, unit: str = "second", **more: str) -> None:
@@ -44,11 +45,19 @@ class Shop:
             return answer.status, time.perf_counter() - began, answer.headers.get(MARKER, "")
 
     async def in_force(self, limit: int) -> None:
+        """On every connection: those with the filters of before have ended, so that none is closed amid what follows."""
+
         async def told() -> bool:
             answers = [await self.ask() for _ in range(9)]
-            return all(said.startswith(f"{limit},") for _, _, said in answers)
+            return all(said.startswith(f"{limit},") for _, _, said in answers) and not await self.draining()
 
         await eventually(told, "all sidecars know the limit")
+
+    async def draining(self) -> int:
+        """Filter chains that the sidecars of `api` are taking leave of."""
+        path = "/stats?filter=^listener_manager.total_filter_chains_draining$&format=json"
+        stats = [await self.mesh.envoy(each, path) for each in self.apis]
+        return sum(stat["value"] for said in stats for stat in said["stats"])
 
     async def many(self, n: int) -> tuple[Counter[int], float]:
         """Statuses, and the longest time in seconds."""
@@ -68,7 +77,7 @@ async def shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shop]:
         await mesh.up(web, *apis)
         timeout, connector = aiohttp.ClientTimeout(total=10), aiohttp.TCPConnector(limit=24)
         async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
-            shop = Shop(mesh, redis, web, session)
+            shop = Shop(mesh, redis, web, apis, session)
 
             async def answered() -> bool:
                 return (await shop.ask())[0] == 200

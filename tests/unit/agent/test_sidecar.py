@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import json
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from agent.identity_store import IdentityStore, parse_identity
 from agent.options import ProxyOptions, host_and_port
 from agent.sidecar import bootstrap_input, write_bootstrap
 from mesh.workload import Locality
-from tests.support.ca_builders import API_1, TRUST_DOMAIN
+from tests.support.ca_builders import API_1, TRUST_DOMAIN, Credentials, an_authority
 
 
 def options(directory: Path) -> ProxyOptions:
@@ -67,3 +69,25 @@ def test_addresses(address: str, parts: tuple[str, int]) -> None:
 def test_what_is_no_address(address: str) -> None:
     with pytest.raises(ValueError, match="host:port"):
         host_and_port(address)
+
+
+async def test_metrics_say_whose_they_are_and_a_known_admin_port_is_a_cluster(tmp_path: Path) -> None:
+    given = options(tmp_path)
+    authority = an_authority(tmp_path)
+    held = await Credentials.issue(authority)
+    identity = parse_identity(held.key, held.chain, authority.roots().pem)
+    IdentityStore(given.directory).save(identity)
+    made = json.loads(write_bootstrap(replace(given, admin_port=15000)).read_text())
+    tags = {each["tag_name"]: each["fixed_value"] for each in made["stats_config"]["stats_tags"]}
+    assert tags == {
+        "service": identity.identity.service_account,
+        "namespace": "default",
+        "workload": "api-1",
+    }
+    (admin,) = (each for each in made["static_resources"]["clusters"] if each["name"] == "admin")
+    endpoint = admin["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]
+    assert endpoint["address"]["socket_address"] == {"address": "127.0.0.1", "port_value": 15000}
+    assert "admin" not in [
+        each["name"]
+        for each in json.loads(write_bootstrap(given).read_text())["static_resources"]["clusters"]
+    ]

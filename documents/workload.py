@@ -114,6 +114,24 @@ class WorkloadDocument(Envelope):
             if not spec.meshed:
                 yield Problem(at, "there is no sidecar to send its traffic to", "Set meshed: true")
             yield from spec.interception.problems(at)
+        if spec.gateway is not None:
+            yield from self._gateway_problems()
+
+    def _gateway_problems(self) -> Iterator[Problem]:
+        """A proxy is a gateway's or an application's: one that was both would let outside and inside meet on its ports."""
+        spec = self.spec
+        for name, given in (
+            ("services", spec.services),
+            ("ports", spec.ports),
+            ("uses", spec.uses),
+            ("interception", spec.interception),
+        ):
+            if given:
+                yield Problem(
+                    ("spec", name),
+                    f"a workload that plays a gateway has no {name}: its listeners and routes say what it takes and calls",
+                    f"Remove {name}, or declare another workload for it",
+                )
 
     def _sidecar_problems(self) -> Iterator[Problem]:
         """Ports that its application and its sidecar, which share its address, would both listen on."""

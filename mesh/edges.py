@@ -9,6 +9,7 @@ from immutables import Map
 from mesh.gateways import Gateway, ReferenceGrant
 from mesh.names import Key
 from mesh.routes import ParentKind, Route, Subset
+from mesh.secrets import SecretFiles
 from mesh.workload import Workload
 
 
@@ -62,14 +63,14 @@ class Edges:
     def concerned(self, value: object) -> frozenset[Key]:
         """The workloads whose gateway `value` takes part in.
 
-        For a subset or a grant these are all: it may resolve, or unresolve, a reference of any route.
+        For a subset, a grant or a secret these are all: it may resolve, or unresolve, a reference of any route or listener.
         """
         match value:
             case Route():
                 found = gateways(value)
             case Gateway():
                 found = (value.key,)
-            case Subset() | ReferenceGrant():
+            case Subset() | ReferenceGrant() | SecretFiles():
                 return self.everyone()
             case _:
                 return frozenset()

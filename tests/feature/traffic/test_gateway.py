@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -22,20 +23,26 @@ ALL = "allowedRoutes: {namespaces: {from: All}}"
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def outside(world: World) -> AsyncIterator[Outside]:
     """One gateway for all tests of this file, with every kind of listener."""
-    ports = {name: world.ports.take() for name in ("http", "https", "tls", "tcp")}
+    ports = {name: world.ports.take() for name in ("http", "https", "partners", "tls", "tcp")}
     authority, folder = PublicAuthority(), world.mesh.documents / "certificates"
     folder.mkdir()
     authority.issue(folder / "a.pem", folder / "a.key", "a.example.com")
     authority.issue(folder / "b.pem", folder / "b.key", "*.b.example.com")
+    (folder / "authority.pem").write_bytes(authority.pem)
+    asked = "{validation: {caCertificateRefs: [{group: meshwright.dev, kind: Secret, name: partners}]}}"
+    validation = (
+        f"tls: {{frontend: {{default: {{}}, perPort: [{{port: {ports['partners']}, tls: {asked}}}]}}}}"
+    )
     listeners = f"""
   - {{name: http, port: {ports["http"]}, protocol: HTTP, {ALL}}}
   - {{name: a, port: {ports["https"]}, protocol: HTTPS, hostname: a.example.com, tls: {{certificateRefs: [{{name: a}}]}}}}
   - {{name: b, port: {ports["https"]}, protocol: HTTPS, hostname: "*.b.example.com", tls: {{certificateRefs: [{{name: b}}]}}}}
+  - {{name: partners, port: {ports["partners"]}, protocol: HTTPS, tls: {{certificateRefs: [{{name: a}}]}}}}
   - {{name: tls, port: {ports["tls"]}, protocol: TLS, hostname: "*.example.com", tls: {{mode: Passthrough}}}}
   - {{name: tcp, port: {ports["tcp"]}, protocol: TCP}}
 """
     text = (
-        documents("edge", listeners)
+        documents("edge", listeners, more=validation)
         + """
 ---
 apiVersion: meshwright.dev/v1alpha1
@@ -47,6 +54,11 @@ apiVersion: meshwright.dev/v1alpha1
 kind: Secret
 metadata: {name: b}
 spec: {certificateFile: certificates/b.pem, keyFile: certificates/b.key}
+---
+apiVersion: meshwright.dev/v1alpha1
+kind: Secret
+metadata: {name: partners}
+spec: {authoritiesFile: certificates/authority.pem}
 """
     )
     async with gateway(world, "edge", text, ports, authority) as made:
@@ -269,6 +281,79 @@ spec:
     async with traffic.apply(text):
         answer = await outside.get("http://slow.example.com/", headers={"x-behave": "delay=2s"})
         assert (answer.status, answer.seconds < 1.5) == (504, True), answer
+
+
+async def test_a_gateway_may_ask_clients_for_certificates(
+    traffic: Traffic, outside: Outside, tmp_path: Path
+) -> None:
+    async with traffic.apply(route("partners", "a.example.com", API, "partners")):
+        with pytest.raises(OSError):
+            await outside.get_tls("a.example.com", "partners")
+        own, foreign = outside.authority.client(), outside.authority.client()
+        outside.authority.issue(tmp_path / "c.pem", tmp_path / "c.key", "partner")
+        own.load_cert_chain(tmp_path / "c.pem", tmp_path / "c.key")
+        assert (await outside.get_tls("a.example.com", "partners", context=own))["status"] == 200
+        PublicAuthority().issue(tmp_path / "d.pem", tmp_path / "d.key", "somebody")
+        foreign.load_cert_chain(tmp_path / "d.pem", tmp_path / "d.key")
+        with pytest.raises(OSError):
+            await outside.get_tls("a.example.com", "partners", context=foreign)
+
+
+async def test_a_listener_opens_when_its_certificate_comes(traffic: Traffic, outside: Outside) -> None:
+    port, folder = traffic.port(), traffic.mesh.documents / "certificates"
+    listener = (
+        f"  - {{name: late, port: {port}, protocol: HTTPS, tls: {{certificateRefs: [{{name: late}}]}}}}"
+    )
+    text = (
+        documents("late", listener)
+        + """
+---
+apiVersion: meshwright.dev/v1alpha1
+kind: Secret
+metadata: {name: late}
+spec: {certificateFile: certificates/late.pem, keyFile: certificates/late.key}
+---
+"""
+        + route("late", "", API, "late").replace("name: edge", "name: late")
+    )
+    async with gateway(traffic.world, "late", text, {"https": port}, outside.authority) as late:
+        with pytest.raises(OSError):
+            await late.get_tls("late.example.com")
+        (told,) = (each for each in (await traffic.mesh.status()).gateways if each.gateway == "default/late")
+        unmet = {each.type: each.message for each in told.conditions if not each.status}
+        assert "late.pem cannot be read" in unmet["ResolvedRefs"]
+        assert "not open" in unmet["Programmed"]
+        outside.authority.issue(folder / "late.pem", folder / "late.key", "late.example.com")
+
+        async def open_now() -> bool:
+            try:
+                return bool((await late.get_tls("late.example.com"))["status"] == 200)
+            except OSError:
+                return False
+
+        await eventually(open_now, "the listener is open")
+
+
+async def test_what_a_workload_takes_holds_for_a_gateway_too(traffic: Traffic, outside: Outside) -> None:
+    text = (
+        route("limited", "limited.example.com", API, "http")
+        + """
+---
+apiVersion: meshwright.dev/v1alpha1
+kind: RateLimit
+metadata: {name: edge}
+spec:
+  targetRefs: [{kind: Workload, name: edge-1}]
+  match: {headers: [{name: x-limited, value: "yes"}]}
+  local: {requests: 2, unit: hour}
+"""
+    )
+    async with traffic.apply(text):
+        limited = {"x-limited": "yes"}
+        found = [(await outside.get("http://limited.example.com/", headers=limited)).status for _ in range(4)]
+        assert found == [200, 200, 429, 429]
+        assert (await outside.get("http://limited.example.com/")).status == 200
+        assert (await traffic.get("http://api.mesh/", headers=limited)).status == 200
 
 
 async def test_a_change_of_a_route_loses_no_request(traffic: Traffic, outside: Outside) -> None:

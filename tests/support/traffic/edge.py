@@ -76,15 +76,15 @@ class PublicAuthority:
         )
 
 
-def documents(name: str, listeners: str, *, addresses: str = "") -> str:
-    """A Gateway with `listeners` (YAML, a flow or a block list of two spaces), and the workload `<name>-1` that plays it."""
+def documents(name: str, listeners: str, *, more: str = "") -> str:
+    """A Gateway with `listeners` (YAML, a block list of two spaces) and `more` of its spec, and the workload `<name>-1` that plays it."""
     return f"""
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
 metadata: {{name: {name}}}
 spec:
   gatewayClassName: meshwright
-  {addresses}
+  {more}
   listeners:
 {listeners}
 ---
@@ -115,7 +115,7 @@ class Outside:
         )
 
     async def get_tls(
-        self, host: str, port: str = "https", *, path: str = "/", sni: str | None = None
+        self, host: str, port: str = "https", *, path: str = "/", context: ssl.SSLContext | None = None
     ) -> dict[str, Any]:
         """HTTPS on a connection of its own; `status` and the answer's JSON or text. OSError, of which ssl.SSLError is one, if there is none."""
         async with (
@@ -123,8 +123,8 @@ class Outside:
             session.get(
                 f"https://{LOOPBACK}:{self.ports[port]}{path}",
                 headers={"host": host},
-                ssl=self.authority.client(),
-                server_hostname=sni or host,
+                ssl=context or self.authority.client(),
+                server_hostname=host,
             ) as answer,
         ):
             text = await answer.text()

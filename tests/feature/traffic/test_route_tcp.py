@@ -1,9 +1,13 @@
-"""TCPRoute: shares of connections, through an explicit local port."""
+"""TCPRoute and TLSRoute: shares of connections, through explicit local ports."""
 
 from __future__ import annotations
 
+import ssl
 from collections import Counter
 
+import aiohttp
+
+from tests.support.traffic.edge import PublicAuthority
 from tests.support.traffic.routes import grant, route, subset
 from tests.support.traffic.statistics import within
 from tests.support.traffic.world import Traffic
@@ -80,3 +84,49 @@ async def test_other_ports_are_not_concerned(traffic: Traffic) -> None:
         assert (await connection.read()).startswith("hello from")
     async with traffic.apply(connections(to("missing"), parent="name: tcp, sectionName: greet")):
         assert set(await who_answers(traffic, 5)) <= {"tcp-1", "tcp-2"}
+
+
+async def test_tls_of_applications_is_routed_untouched(traffic: Traffic) -> None:
+    """By a TLSRoute, which comes before a TCPRoute at the same port (GEP-1294)."""
+    local, folder, authority = traffic.port(), traffic.world.folder, PublicAuthority()
+    authority.issue(folder / "own.pem", folder / "own.key", "secure.example")
+    own = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    own.load_cert_chain(folder / "own.pem", folder / "own.key")
+    async with traffic.outside(tls=own) as server:
+        document = f"""
+---
+apiVersion: meshwright.dev/v1alpha1
+kind: Service
+metadata: {{name: front}}
+spec: {{ports: [{{name: tls, port: 443, protocol: tls}}]}}
+---
+apiVersion: meshwright.dev/v1alpha1
+kind: Service
+metadata: {{name: secure}}
+spec: {{ports: [{{name: tls, port: 443, protocol: tls}}]}}
+---
+apiVersion: meshwright.dev/v1alpha1
+kind: Workload
+metadata: {{name: secure-1}}
+spec: {{services: [secure], address: 127.0.0.1, ports: [{{name: tls, app: {server.member.app_ports["http"]}}}]}}
+---
+apiVersion: meshwright.dev/v1alpha1
+kind: Workload
+metadata: {{name: caller-1}}
+spec:
+  {{serviceAccount: caller, address: 127.0.0.1, meshed: true, outboundPort: {traffic.port()},
+   uses: [{{service: front, port: tls, localPort: {local}}}]}}
+"""
+        tcp = route(f"backendRefs: [{to('missing', port=443)}]", kind="TCPRoute", parent="name: front")
+        tls = route(
+            f"backendRefs: [{to('secure', port=443)}]", kind="TLSRoute", name="s", parent="name: front"
+        ).replace("  rules:", "  hostnames: [secure.example]\n  rules:")
+        async with (
+            traffic.apply(document + tcp + tls),
+            traffic.proxy("caller-1", "caller"),
+            aiohttp.ClientSession() as session,
+            session.get(
+                f"https://127.0.0.1:{local}/", ssl=authority.client(), server_hostname="secure.example"
+            ) as answer,
+        ):
+            assert (answer.status, (await answer.json())["workload"]) == (200, "outside-1")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from agent.errors import BadOption
 from agent.renew import Membership, TokenSource
+from envoy.names import LOCAL_CLUSTER
 from mesh.names import Key
 from mesh.workload import Locality
 
@@ -18,8 +19,8 @@ class ProxyOptions:
     Addresses are `host:port`. `control_plane` is the ADS port, where certificates are renewed too; `join` the port of
     the first certificate. Without `join` the proxy is not a member: it follows a control plane on loopback in plaintext and
     has no identity, which that control plane must have been told to allow. `directory` belongs to this one workload.
-    `cluster` is Envoy's name for the group of equal proxies (default: the workload). `local_service` is the cluster of the
-    workload's own service (`envoy.names.cluster`), for zone-aware routing. `admin_port` 0 takes a free one, told in
+    `cluster` is Envoy's name for the group of equal proxies (default: the workload). `local_service` is the name of the
+    endpoints of the workload's own service, for zone-aware routing: every member is told them. `admin_port` 0 takes a free one, told in
     `<directory>/bootstrap.admin-address`. `drain_time` is in seconds. Without `envoy_log` Envoy writes to our own output.
     """
 
@@ -31,7 +32,7 @@ class ProxyOptions:
     bundle: Path | None = None
     token: TokenSource = field(default_factory=TokenSource)
     cluster: str = ""
-    local_service: str | None = None
+    local_service: str | None = LOCAL_CLUSTER
     locality: Locality = Locality()
     admin_port: int = 0
     drain_time: int = 45

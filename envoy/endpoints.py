@@ -26,6 +26,13 @@ def load_assignment(view: EndpointsView) -> ClusterLoadAssignment:
     return _assignment(view, view.endpoints)
 
 
+def peers(view: EndpointsView | None) -> ClusterLoadAssignment:
+    """The same for a proxy's own service, by the name that its bootstrap has for it (see `envoy.bootstrap`)."""
+    made = ClusterLoadAssignment() if view is None else load_assignment(view)
+    made.cluster_name = names.LOCAL_CLUSTER
+    return made
+
+
 def reachable_without_sidecar(view: EndpointsView) -> ClusterLoadAssignment:
     """The endpoints for gRPC clients that speak xDS themselves, and no mesh TLS: those without a sidecar, for the others
     would refuse them.

@@ -19,6 +19,7 @@ from mesh.gateway_views import NOTHING_LOADED, declared, gateway_scope, gateway_
 from mesh.names import Key
 from mesh.state import MeshState
 from mesh.views import (
+    EndpointsView,
     endpoints_views,
     inbound_view,
     outbound_listeners_view,
@@ -36,6 +37,7 @@ from meshwright.scopes import (
     EdgeSecrets,
     Local,
     Outbound,
+    Peers,
     Proxyless,
     Scope,
     Scopes,
@@ -132,6 +134,9 @@ class Publisher:
                 change = self._refresh(scope, contents, touched, changes)
                 if change is not None:
                     update.changes.append(change)
+            elif isinstance(scope, Peers):
+                if scope.service in changes.services or scope.service in changes.endpoints:
+                    update.changes.extend(self._peers(scope))
             elif isinstance(scope, Captured):
                 touched = changes.services
                 if scope.services is not None:
@@ -236,8 +241,13 @@ class Publisher:
             return (Undiscovered(attached.workload),)
         if attached.proxyless:
             return (Proxyless(outbound_scope(self.state, workload)),)
+        # Nobody is woken by a change of a peer unless some policy goes by places.
+        own = workload.services[0] if workload.services and self.state.policies.by_locality else None
         if workload.gateway is not None:
-            return self._edge(attached, workload, workload.gateway)
+            return (*self._edge(attached, workload, workload.gateway), Peers(own))
+        return (*self._sidecar(attached, workload), Peers(own))
+
+    def _sidecar(self, attached: Attached, workload: Workload) -> tuple[Scope, ...]:
         inbound = inbound_view(self.state, workload)
         seams = self._weaver.listeners(self.state, workload, inbound)
         local = Local(outbound_listeners_view(self.state, workload), inbound, seams)
@@ -316,6 +326,9 @@ class Publisher:
                 every = frozenset(self.state.services if some is None else some)
                 put, _ = self._capture(scope, captured, every)
                 yield ScopeChange(scope, put=put, replace=True)
+            case Peers():
+                self._contents[scope] = {}
+                yield from self._peers(scope)
             case Edge(view, of_edge):
                 made = self._checked(
                     f"gateway {view.key} of workload {workload}",
@@ -330,6 +343,16 @@ class Publisher:
                 yield ScopeChange(scope, put=self._certificates.resources(keys), replace=True)
             case Secrets() | Undiscovered():
                 return
+
+    def _peers(self, scope: Peers) -> Iterator[ScopeChange]:
+        """What a proxy's bootstrap names its own cluster: the endpoints of the first port of its service."""
+        service = scope.service
+        view: EndpointsView | None = None
+        if service is not None and service in self.state.services:
+            view = next(endpoints_views(self.state, service), None)
+        made = self._checked(f"peers of {service}", lambda: [self._renderer.peers(view)])
+        if made is not None:
+            yield ScopeChange(scope, put=tuple(made.values()), replace=True)
 
     def _refresh(
         self,
@@ -359,7 +382,10 @@ class Publisher:
                 contents[key] = after
             else:
                 contents.pop(key, None)
-        return ScopeChange(scope, put=tuple(put), removed=tuple(removed)) if put or removed else None
+        # What one service has lost another may have now: a host name outside leads to one of those that claim it.
+        moved = {(each.type_url, each.name) for each in put}
+        gone = tuple(name for name in removed if name not in moved)
+        return ScopeChange(scope, put=tuple(put), removed=gone) if put or gone else None
 
     def _service(self, scope: Outbound | Proxyless, key: Key) -> dict[Name, Resource] | None:
         def render() -> Iterable[Rendered]:

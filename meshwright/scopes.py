@@ -82,6 +82,13 @@ class Captured:
 
 
 @dataclass(frozen=True, slots=True)
+class Peers:
+    """How the workloads of a proxy's own service are spread over zones, for zone-aware routing. None: no policy goes by places."""
+
+    service: Key | None
+
+
+@dataclass(frozen=True, slots=True)
 class Secrets:
     """The keys of one workload: given to the streams that have proved to be it, to nobody else."""
 
@@ -120,7 +127,7 @@ class Undiscovered:
     workload: Key
 
 
-Scope = Outbound | Proxyless | Captured | Local | Edge | EdgeSecrets | Secrets | Undiscovered
+Scope = Outbound | Proxyless | Peers | Captured | Local | Edge | EdgeSecrets | Secrets | Undiscovered
 
 
 class Scopes:

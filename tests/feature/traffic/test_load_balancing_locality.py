@@ -122,3 +122,34 @@ async def test_a_ring_has_its_place_too(traffic: Traffic) -> None:
         users = [set(shares(await traffic.many(2, URL, headers={"x-user": f"u{n}"}))) for n in range(12)]
         assert all(len(each) == 1 for each in users)
         assert set.union(*users) == {"api-1", "api-3"}
+
+
+async def test_as_much_in_the_own_zone_as_leaves_the_load_equal(traffic: Traffic) -> None:
+    """`api` has two of four in eu/a, `store` two of three: those of eu/a need nobody else. In us/c it is one of four and one of three."""
+    async with traffic.outside("far") as far:
+        workload = f"""
+---
+apiVersion: meshwright.dev/v1alpha1
+kind: Workload
+metadata: {{name: far-1}}
+spec:
+  services: [store]
+  address: 127.0.0.1
+  ports: [{{name: http, app: {far.member.app_ports["http"]}}}]
+  locality: {{region: us, zone: c}}
+"""
+        spec = "algorithm: random\n  locality: {mode: zoneAware, zoneAware: {minEndpoints: 1}}"
+        async with traffic.apply(policy(spec, "store") + workload) as file:
+
+            async def by_zone() -> bool:
+                near = shares(await traffic.many(20, "http://store.mesh/", caller="api-1"))
+                return set(near) == {"store-1", "store-2"}
+
+            await eventually(by_zone, "callers of eu/a stay there")
+            across = shares(await traffic.many(20, "http://store.mesh/", caller="api-4"))
+            assert set(across) == {"far-1"}
+            lonely = shares(await traffic.many(60, "http://store.mesh/", caller="api-2"))
+            assert len(lonely) == 3, "nobody is in its zone"
+            await file.replace(policy("algorithm: random", "store") + workload)
+            everywhere = shares(await traffic.many(60, "http://store.mesh/", caller="api-1"))
+            assert len(everywhere) == 3

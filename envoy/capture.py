@@ -14,6 +14,7 @@ from envoy import clusters, connection, fallback, listeners, names, routes
 from envoy.packing import listen_on, pack
 from envoy.seams import NOTHING, ListenerSeams, Parts
 from mesh.interception import Interception
+from mesh.names import VIRTUAL_NETWORK
 from mesh.views import InboundView, OutboundListenersView
 from mesh.virtual import VirtualPort, VirtualView
 from pb.envoy.config.cluster.v3.cluster_pb2 import Cluster
@@ -34,9 +35,11 @@ NO_CHECK = "plaintext is for declared health checks only; all else needs the mut
 
 
 def outbound(view: OutboundListenersView, seams: ListenerSeams) -> Iterator[Listener]:
-    """All that a workload calls: what no virtual address takes goes where it was going. Queries for names by TCP do so, too.
+    """All that a workload calls: what no virtual address takes goes where it was going, unless a policy refuses what is unknown.
+    Queries for names by TCP do so, too.
 
-    Whoever calls the port itself, on loopback, is taken at his word: HTTP by host name.
+    Whoever calls the port itself, on loopback, is taken at his word: HTTP by host name. A port that a service does not have is
+    closed: there is no host behind such an address that could say so, and callers would wait for it.
     """
     if view.interception is None:
         return
@@ -51,7 +54,13 @@ def outbound(view: OutboundListenersView, seams: ListenerSeams) -> Iterator[List
         loopback.address_prefix, loopback.prefix_len.value = address, length
     filters = (*seams.filters, *fallback.filters(view, parts))
     connection.http_chain(by_name, connection.by_host_name(parts, filters), parts)
-    if not (view.refuse_unknown or parts.refuse_unknown):
+    no_port = made.filter_chains.add()
+    no_port.name = names.NOWHERE
+    network = no_port.filter_chain_match.prefix_ranges.add()
+    network.address_prefix = str(VIRTUAL_NETWORK.network_address)
+    network.prefix_len.value = VIRTUAL_NETWORK.prefixlen
+    _pass_on(no_port, names.NOWHERE, names.NOWHERE, parts)
+    if not parts.refuse_unknown:
         _pass_on(made.default_filter_chain, names.PASSTHROUGH, names.PASSTHROUGH, parts)
     yield made
     yield _dns_by_tcp(view.interception)
@@ -138,7 +147,12 @@ def _virtual(view: VirtualView, port: VirtualPort, seams: ListenerSeams) -> List
     name = names.virtual(view.service, port.port.port)
     made = listeners.start(name, view.address, port.port.port, TrafficDirection.OUTBOUND, seams.outbound)
     made.bind_to_port.value = False
-    listeners.to_port(made.filter_chains.add(), name, view.service, port.port, port.backends, seams)
+    chain = made.filter_chains.add()
+    if view.external and port.port.protocol.is_http:
+        manager = connection.by_host_name(seams.outbound, seams.filters)
+        connection.http_chain(chain, manager, seams.outbound)
+    else:
+        listeners.to_port(chain, name, view.service, port.port, port.backends, seams)
     return made
 
 

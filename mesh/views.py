@@ -103,15 +103,13 @@ class WildcardView:
 class OutboundListenersView:
     """The listeners of a sidecar for its workload's calls. `bind` is the loopback address they listen on.
 
-    With `interception` they take whatever the workload calls: what is not the mesh's goes where it was going, unless
-    `refuse_unknown`.
+    With `interception` they take whatever the workload calls.
     """
 
     bind: str
     http_port: int
     local: tuple[LocalListener, ...]
     interception: Interception | None = None
-    refuse_unknown: bool = False
     wildcards: tuple[WildcardView, ...] = ()
     origin: tuple[str, ...] = field(default=(), compare=False)
 

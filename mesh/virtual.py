@@ -25,12 +25,16 @@ class VirtualPort:
 
 @dataclass(frozen=True, slots=True)
 class VirtualView:
-    """The virtual address of a service as callers of one namespace see it, and the names that they reach it by."""
+    """The virtual address of a service as callers of one namespace see it, and the names that they reach it by.
+
+    `external`: it is outside the mesh, and which of its names is meant makes a difference.
+    """
 
     service: Key
     address: str
     names: tuple[str, ...]
     ports: tuple[VirtualPort, ...]
+    external: bool = False
     origin: tuple[str, ...] = field(default=(), compare=False)
 
 
@@ -41,6 +45,8 @@ def virtual_view(state: MeshState, key: Key, caller_namespace: str) -> VirtualVi
     if address is None or (outside is not None and outside.wildcard):
         return None
     names = hostnames(key, caller_namespace) if outside is None else external.owned(state, service)
+    if not names:
+        return None
     ports = tuple(
         VirtualPort(
             port,
@@ -48,4 +54,4 @@ def virtual_view(state: MeshState, key: Key, caller_namespace: str) -> VirtualVi
         )
         for port in service.ports
     )
-    return VirtualView(key, address, names, ports, origin=service.origin)
+    return VirtualView(key, address, names, ports, outside is not None, origin=service.origin)

@@ -1,14 +1,11 @@
-"""Compression: callers that can read it get compressed answers, others plain ones.
-
-A filter of the chain itself changes: connections that were open go on without it until they are drained.
-"""
+"""Compression: callers that can read it get compressed answers, others plain ones."""
 
 from __future__ import annotations
 
 import gzip
 
 from policies.compression import EXAMPLE
-from tests.support.processes import eventually
+from tests.support.traffic.draining import applied_to_all
 from tests.support.traffic.world import Traffic
 
 POLICY = EXAMPLE.replace("catalogue", "api")
@@ -19,19 +16,8 @@ def headers(accept: str, behave: str = LARGE) -> dict[str, str]:
     return {"accept-encoding": accept, "x-behave": behave}
 
 
-async def reached(traffic: Traffic, algorithm: str) -> None:
-    """All connections have the filter, or were replaced."""
-
-    async def compressed() -> bool:
-        answers = await traffic.many(8, "http://api.mesh/", headers=headers(algorithm), concurrency=1)
-        return all(each.headers.get("content-encoding") == algorithm for each in answers)
-
-    await eventually(compressed, "answers are compressed on all connections")
-
-
 async def test_the_caller_decides_by_what_it_accepts(traffic: Traffic) -> None:
-    async with traffic.apply(POLICY):
-        await reached(traffic, "gzip")
+    async with applied_to_all(traffic, POLICY):
         answer = await traffic.get("http://api.mesh/", headers=headers("gzip"))
         assert (answer.status, answer.headers["content-encoding"]) == (200, "gzip")
         assert len(answer.body) < 5000
@@ -45,8 +31,7 @@ async def test_the_caller_decides_by_what_it_accepts(traffic: Traffic) -> None:
 
 
 async def test_what_is_small_or_of_another_type_is_left_as_it_is(traffic: Traffic) -> None:
-    async with traffic.apply(POLICY):
-        await reached(traffic, "gzip")
+    async with applied_to_all(traffic, POLICY):
         for behave in ("body=400;type=application/json", "body=20000;type=image/png"):
             answer = await traffic.get("http://api.mesh/", headers=headers("gzip", behave))
             assert "content-encoding" not in answer.headers, behave
@@ -57,12 +42,9 @@ async def test_requests_are_compressed_for_the_application_if_wanted(traffic: Tr
     body = b'{"text": "' + b"x" * 5000 + b'"}'
     sent = {**headers("gzip"), "content-type": "application/json"}
 
-    async def compressed() -> bool:
+    async with applied_to_all(traffic, only_requests):
         answer = await traffic.get("http://api.mesh/", method="POST", headers=sent, body=body)
         assert "content-encoding" not in answer.headers
-        return traffic.seen("api")[-1].headers.get("content-encoding") == "gzip"
-
-    async with traffic.apply(only_requests):
-        await eventually(compressed, "a request came compressed")
-        seen = traffic.seen("api")[-1]
+        (seen,) = traffic.seen("api")
+        assert seen.headers["content-encoding"] == "gzip"
         assert seen.body == body or gzip.decompress(seen.body) == body, "a server may decode by itself"

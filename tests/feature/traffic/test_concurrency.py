@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from policies.concurrency import EXAMPLE
 from tests.support.traffic.client import statuses
+from tests.support.traffic.draining import applied_to_all
 from tests.support.traffic.world import Traffic
 
 
@@ -20,7 +21,7 @@ spec:
 
 async def test_more_at_once_than_the_limit_is_refused(traffic: Traffic) -> None:
     """While the time without load is measured, which here takes more requests than are sent, the limit is the least one."""
-    async with traffic.apply(concurrency("adaptive: {minRequests: 4, measuredRequests: 10000}")):
+    async with applied_to_all(traffic, concurrency("adaptive: {minRequests: 4, measuredRequests: 10000}")):
         answers = statuses(
             await traffic.many(
                 40, "http://other.other.mesh/", headers={"x-behave": "delay=300ms"}, concurrency=40
@@ -33,7 +34,7 @@ async def test_more_at_once_than_the_limit_is_refused(traffic: Traffic) -> None:
 
 
 async def test_while_too_many_fail_a_share_is_refused_at_once(traffic: Traffic) -> None:
-    async with traffic.apply(concurrency("admission: {successPercent: 90, window: 5s}")):
+    async with applied_to_all(traffic, concurrency("admission: {successPercent: 90, window: 5s}")):
         answers = await traffic.many(
             400, "http://other.other.mesh/", headers={"x-behave": "status=500"}, concurrency=8
         )
@@ -43,5 +44,5 @@ async def test_while_too_many_fail_a_share_is_refused_at_once(traffic: Traffic) 
 
 
 async def test_the_example(traffic: Traffic) -> None:
-    async with traffic.apply(EXAMPLE):
+    async with applied_to_all(traffic, EXAMPLE):
         assert statuses(await traffic.many(20, "http://api.mesh/", concurrency=2)) == {200: 20}

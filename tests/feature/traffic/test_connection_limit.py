@@ -6,6 +6,7 @@ import contextlib
 
 from policies.connection_limit import EXAMPLE
 from tests.support.processes import eventually
+from tests.support.traffic.draining import applied_to_all
 from tests.support.traffic.world import Traffic
 
 LIMIT = """
@@ -27,7 +28,7 @@ async def answered(traffic: Traffic) -> bool:
 
 async def test_connections_beyond_the_limit_are_closed(traffic: Traffic) -> None:
     """Two workloads take two each."""
-    async with traffic.apply(LIMIT), contextlib.AsyncExitStack() as stack:
+    async with applied_to_all(traffic, LIMIT), contextlib.AsyncExitStack() as stack:
         held = []
         for _ in range(4):
             connection = await stack.enter_async_context(traffic.tcp("tcp/echo"))
@@ -43,5 +44,5 @@ async def test_connections_beyond_the_limit_are_closed(traffic: Traffic) -> None
 
 
 async def test_the_example(traffic: Traffic) -> None:
-    async with traffic.apply(EXAMPLE.replace("name: db", "name: tcp")):
+    async with applied_to_all(traffic, EXAMPLE.replace("name: db", "name: tcp")):
         assert await answered(traffic)

@@ -9,6 +9,7 @@ import grpc
 from policies.rate_limit import EXAMPLE
 from tests.support.processes import eventually
 from tests.support.traffic.client import Answer, statuses
+from tests.support.traffic.draining import applied_to_all
 from tests.support.traffic.world import Traffic
 
 OTHER = "http://other.other.mesh/"
@@ -121,7 +122,7 @@ async def test_a_grpc_caller_is_told_in_its_own_way(traffic: Traffic) -> None:
 async def test_a_limit_over_all_sidecars(traffic: Traffic) -> None:
     """Counted in the memory of the control plane."""
     spec = "by: caller\n  global: {requests: 5, unit: hour, timeout: 1s}"
-    async with traffic.apply(limit(spec, target="kind: Service, name: api, namespace: default")):
+    async with applied_to_all(traffic, limit(spec, target="kind: Service, name: api, namespace: default")):
         answers = [await traffic.get("http://api.mesh/") for _ in range(12)]
         assert statuses(answers) == {200: 5, 429: 7}
         assert len({each.workload for each in answers if each.status == 200}) > 1
@@ -131,5 +132,5 @@ async def test_a_limit_over_all_sidecars(traffic: Traffic) -> None:
 
 
 async def test_the_example(traffic: Traffic) -> None:
-    async with traffic.apply(EXAMPLE):
+    async with applied_to_all(traffic, EXAMPLE):
         assert statuses(await traffic.many(20, "http://api.mesh/search")) == {200: 20}

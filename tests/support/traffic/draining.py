@@ -1,20 +1,31 @@
-"""Connections that were opened before a change of a listener's filter chain keep what held then, until it is drained."""
+"""Policies that change the filters of a port: connections that were open go on with the old ones until they are drained."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import AsyncIterator
+
 from tests.support.processes import eventually
+from tests.support.traffic.applying import AppliedFile
 from tests.support.traffic.world import Traffic
 
-PATTERN = r"^listener_manager\.total_(filter_chains|listeners)_draining$"
+DRAINING = r"^listener_manager\.total_filter_chains_draining$"
 
 
-async def drained(traffic: Traffic, *workloads: str) -> None:
-    """Return when none of the sidecars (by default: all) has an old filter chain or listener left: 1 s here, 45 s by default."""
+@contextlib.asynccontextmanager
+async def applied_to_all(traffic: Traffic, documents: str) -> AsyncIterator[AppliedFile]:
+    """As `traffic.apply`; within the block and after it no connection is left that has the filters of before."""
+    async with traffic.apply(documents) as file:
+        await drained(traffic)
+        yield file
+    await drained(traffic)
 
-    async def none_left() -> bool:
-        for name in workloads or traffic.world.sidecars:
-            found = await traffic.envoy(name).stats(PATTERN)
-            assert not any(found.values()), (name, found)
+
+async def drained(traffic: Traffic) -> None:
+    async def none_is_left() -> bool:
+        for sidecar in traffic.world.sidecars.values():
+            if sum((await sidecar.stats(DRAINING)).values()):
+                return False
         return True
 
-    await eventually(none_left, "old filter chains are gone", every=0.05, patience=15)
+    await eventually(none_is_left, "no filter chain is draining", every=0.05)

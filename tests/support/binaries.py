@@ -9,9 +9,14 @@ import subprocess
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
+OLDEST = "1.36.4"
+"""The oldest Envoy whose configuration we promise to render."""
+
+
 @functools.cache
-def envoy() -> str:
-    return _installed("envoy.sh")
+def envoy(version: str | None = None) -> str:
+    """The newest that is supported, or `version`."""
+    return _installed("envoy.sh", *([version] if version else ()))
 
 
 @functools.cache
@@ -19,8 +24,11 @@ def consul() -> str:
     return _installed("consul.sh")
 
 
-def _installed(script: str) -> str:
+def _installed(script: str, *arguments: str) -> str:
     ran = subprocess.run(
-        [str(ROOT / "scripts" / "install" / script)], check=True, stdout=subprocess.PIPE, text=True
+        [str(ROOT / "scripts" / "install" / script), *arguments],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     return ran.stdout.strip().splitlines()[-1]

@@ -116,8 +116,8 @@ class Metrics(PolicyDocument):
 
 
 def effect(fields: MetricsFields, where: Where) -> Parts:
-    if fields.enabled is False or where.side is not Side.CALLER or where.service is not None:
-        return NOTHING  # one listener for the sidecar: it comes with those for its own calls
+    if fields.enabled is False or not _is_of_the_whole_proxy(where):
+        return NOTHING
     port = fields.port or PORT
     made = Listener(name=f"metrics/{port}", stat_prefix="metrics", ignore_global_conn_limit=True)
     listen_on(made.address, fields.address or "0.0.0.0", port)
@@ -127,6 +127,13 @@ def effect(fields: MetricsFields, where: Where) -> Parts:
     added.name = HCM
     pack(added.typed_config, _manager(fields))
     return Parts(resources=(ExtraResource(LDS, made.name, serialised(made)),))
+
+
+def _is_of_the_whole_proxy(where: Where) -> bool:
+    """One listener for each: a sidecar's comes with those for its own calls, a gateway's with what is of none of its ports."""
+    if where.side is Side.CALLER:
+        return where.service is None
+    return where.port is None
 
 
 def _manager(fields: MetricsFields) -> HttpConnectionManager:

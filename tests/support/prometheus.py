@@ -68,7 +68,7 @@ class Prometheus:
 
 @contextlib.asynccontextmanager
 async def prometheus(folder: Path, targets: Mapping[str, str]) -> AsyncIterator[Prometheus]:
-    """`targets`: `host:port` of each job. It has started, not yet scraped, when the block begins."""
+    """`targets`: `host:port` of each job. It has started when the block begins; it scrapes 5 s later."""
     port = processes.free_port()
     config = folder / "prometheus.json"  # which is YAML too
     jobs = [

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import aiohttp
 
-from tests.support.processes import free_port
+from tests.support.processes import eventually, free_port
 from tests.support.prometheus import prometheus
+from tests.support.traffic import edge
 from tests.support.traffic.world import Traffic
+
+ROUTE = """\
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: front}
+spec:
+  parentRefs: [{name: front}]
+  rules: [{backendRefs: [{name: store, port: 80}]}]
+"""
 
 
 def policy(workload: str, port: int, more: str = "") -> str:
@@ -26,6 +37,12 @@ async def asked(port: int, path: str, method: str = "GET") -> tuple[int, str]:
         return answer.status, await answer.text()
 
 
+async def count(traffic: Traffic, pattern: str, *workloads: str) -> int:
+    """What the sidecars say of themselves before."""
+    found = [await traffic.envoy(name).stats(pattern) for name in workloads]
+    return sum(sum(each.values()) for each in found)
+
+
 async def test_the_numbers_of_prometheus_are_those_of_the_load(traffic: Traffic, tmp_path: Path) -> None:
     ports = {name: free_port() for name in ("web-1", "store-1", "store-2")}
     targets = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
@@ -39,19 +56,23 @@ async def test_the_numbers_of_prometheus_are_those_of_the_load(traffic: Traffic,
         'envoy_response_code_class="5"}'
     )
     async with traffic.apply(document), prometheus(tmp_path, targets) as server:
-        await server.up()
-        queries = (calls, taken, timed, failed)
-        before = {query: await server.number(query) for query in queries}
+        before = {
+            calls: await count(traffic, r"^cluster\.default/store_80\.upstream_rq_total$", "web-1"),
+            taken: await count(traffic, r"^http\.inbound/.*\.downstream_rq_total$", "store-1", "store-2"),
+            failed: await count(traffic, r"^cluster\.default/store_80\.upstream_rq_5xx$", "web-1"),
+        }
         traffic.servers["store-2"].behave("status=500", path="/bad")
-        async with traffic.load("http://store.mesh/", rate=400, seconds=1) as load:
+        async with traffic.load("http://store.mesh/", rate=400, seconds=2) as load:
             report = await load.done()
         assert report.statuses == {200: report.sent}, report
         bad = await traffic.many(30, "http://store.mesh/bad")
         errors = sum(each.status == 500 for each in bad)
         assert 0 < errors < 30
-        for query in (calls, taken, timed):
-            await server.reaches(query, before[query] + report.sent + 30)
+        await server.up()
+        await server.reaches(calls, before[calls] + report.sent + 30)
+        await server.reaches(taken, before[taken] + report.sent + 30)
         await server.reaches(failed, before[failed] + errors)
+        await server.reaches(f"{timed} > bool {report.sent}", 1)
 
         (of_web,) = await server.ask(calls)
         labels = {name: of_web[0][name] for name in ("service", "namespace", "workload")}
@@ -93,3 +114,27 @@ async def test_one_page_is_shown_and_nothing_else(traffic: Traffic) -> None:
         ), "what was never called costs nothing"
         _, wider = await asked(more, "/metrics")
         assert "envoy_cluster_update_success" in wider
+
+
+async def test_a_gateway_shows_its_metrics_and_writes_its_log(traffic: Traffic, tmp_path: Path) -> None:
+    ports = {"http": free_port()}
+    metrics, log = free_port(), tmp_path / "gateway.log"
+    listeners = f"  - {{name: http, port: {ports['http']}, protocol: HTTP}}"
+    text = (
+        f"{edge.documents('front', listeners)}---\n{ROUTE}---\n{policy('front-1', metrics)}---\n"
+        "apiVersion: meshwright.dev/v1alpha1\nkind: AccessLog\nmetadata: {name: front}\n"
+        f"spec: {{targetRefs: [{{kind: Workload, name: front-1}}], file: {log}}}\n"
+    )
+    async with edge.gateway(traffic.world, "front", text, ports, edge.PublicAuthority()) as outside:
+        answer = await outside.get("http://shop.example/items")
+        assert answer.status == 200, answer
+        _, page = await asked(metrics, "/metrics")
+        assert 'service="front"' in page
+        assert "envoy_http_downstream_rq_total" in page
+
+        async def written() -> str:
+            return log.read_text() if log.exists() else ""
+
+        line = json.loads((await eventually(written, "the line")).splitlines()[0])
+    assert (line["path"], line["status"], line["cluster"]) == ("/items", 200, "default/store:80")
+    assert line["callee"].endswith("/sa/front")

@@ -89,6 +89,7 @@ def test_more_or_all_can_be_shown() -> None:
 
 def test_one_listener_for_each_sidecar() -> None:
     assert parts(KIND, "port: 1", INBOUND) == NOTHING
+    assert parts(KIND, "port: 1", replace(INBOUND, port=None)).resources, "of a gateway as a whole"
     assert parts(KIND, "port: 1", replace(OUTBOUND, service=Key("default", "api"))) == NOTHING
     assert parts(KIND, "enabled: false", OUTBOUND) == NOTHING
 

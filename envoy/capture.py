@@ -149,7 +149,10 @@ def _virtual(view: VirtualView, port: VirtualPort, seams: ListenerSeams) -> List
     made.bind_to_port.value = False
     chain = made.filter_chains.add()
     if view.external and port.port.protocol.is_http:
-        manager = connection.by_host_name(seams.outbound, seams.filters)
+        route = names.route(
+            view.service
+        )  # by authority, so that the server outside is asked for the very host
+        manager = connection.to_route(name, route, seams.outbound, seams.filters)
         connection.http_chain(chain, manager, seams.outbound)
     else:
         listeners.to_port(chain, name, view.service, port.port, port.backends, seams)

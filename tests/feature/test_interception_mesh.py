@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
+import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -171,6 +172,49 @@ async def test_a_new_service_has_a_name_and_disturbs_no_connection(mesh: Mesh) -
     finally:
         process.stdin.close()
         await process.wait()
+
+
+async def test_a_port_that_a_service_lacks_is_closed_at_once(mesh: Mesh) -> None:
+    began = time.monotonic()
+    status, _ = await get(mesh.a, "http://api.mesh:81/")
+    assert status == 0
+    assert time.monotonic() - began < 3
+
+
+async def test_a_service_outside_is_called_by_its_own_name(mesh: Mesh) -> None:
+    outside = {"hosts": ["outside.example"], "ports": [{"name": "http", "port": 8081, "protocol": "http"}]}
+    mesh.write("outside.yaml", a_document("ExternalService", "outside", outside))
+
+    async def taken() -> bool:
+        found = await asyncio.to_thread(mesh.a.attempt, "getent", "ahostsv4", "outside.example", user=APP)
+        return found.stdout.startswith(("24", "25"))
+
+    await eventually(taken, "its name leads to its virtual address")
+
+    async def answered() -> Any:
+        status, said = await get(mesh.a, "http://outside.example:8081/")
+        return said if status == 200 else None
+
+    said = await eventually(answered, "it answers")
+    # Not the application's own user and address, but its sidecar's: nobody outside sees a difference.
+    assert (said["peer"], said["host"], said["xfcc"]) == (mesh.a.ipv4, "outside.example:8081", None)
+
+
+async def test_what_nobody_knows_is_refused_where_a_policy_says_so(mesh: Mesh) -> None:
+    policy = {"targetRefs": [{"kind": "Workload", "name": "web-1"}], "unknown": "registryOnly"}
+    mesh.write("egress.yaml", a_document("EgressPolicy", "known-only", policy))
+
+    async def refused() -> bool:
+        return (await get(mesh.a, f"http://{mesh.b.ipv4}:8081/"))[0] == 0
+
+    await eventually(refused, "connections to unknown addresses are closed")
+    assert (await get(mesh.a, "http://api.mesh/"))[0] == 200
+    mesh.write("egress.yaml")
+
+    async def passed() -> bool:
+        return (await get(mesh.a, f"http://{mesh.b.ipv4}:8081/"))[0] == 200
+
+    await eventually(passed, "they are passed on again")
 
 
 async def test_interception_ends_cleanly(mesh: Mesh) -> None:

@@ -54,7 +54,8 @@ def _preflights(rule: RuleView) -> RuleView | None:
     (https://fetch.spec.whatwg.org/#cors-preflight-fetch).
     """
     wanted = rule.match
-    if not any(isinstance(each, Cors) for each in rule.filters) or not (wanted.method or wanted.headers):
+    filters = (*rule.filters, *(each for backend in rule.backends for each in backend.filters))
+    if not any(isinstance(each, Cors) for each in filters) or not (wanted.method or wanted.headers):
         return None
     asked = ValueMatch("access-control-request-method", wanted.method or ".+", _kind(wanted.method))
     origin = ValueMatch("origin", ".+", ValueKind.REGEX)

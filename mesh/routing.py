@@ -25,6 +25,7 @@ from mesh.routes import (
     RequestMirror,
     RequestRedirect,
     Route,
+    RouteKind,
     Rule,
     Subset,
 )
@@ -250,8 +251,13 @@ def backend_view(state: MeshState, route: Route, backend: Backend, parent: Key |
     if outside is not None and outside.wildcard:
         return nowhere(f"UnsupportedValue: which host of {', '.join(outside.hosts)} is meant is not said")
     number = backend.port or (known.ports[0].port if len(known.ports) == 1 else 0)
-    if all(port.port != number for port in known.ports):
+    port = next((port for port in known.ports if port.port == number), None)
+    if port is None:
         return nowhere(f"BackendNotFound: service {service} has no port {number or '(say which)'}")
+    if route.kind in {RouteKind.HTTP, RouteKind.GRPC} and port.protocol not in SPOKEN[route.kind]:
+        return nowhere(
+            f"UnsupportedProtocol: port {number} of service {service} speaks {port.protocol}, not {route.kind}"
+        )
     mirrors = _mirrors(state, route, backend.filters, parent)
     host = outside.host if outside is not None else ""
     return BackendView(service, number, subset, backend.weight, _staying(backend.filters), mirrors, host=host)

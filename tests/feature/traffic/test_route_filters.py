@@ -132,3 +132,25 @@ async def test_a_rule_without_backends_changes_what_goes_to_its_parent(traffic: 
     async with traffic.apply(route(f"filters: [{modifier('Request', 'ours')}]")):
         answer = await traffic.get("http://api.mesh/")
     assert (answer.json["service"], answer.seen["x-set"]) == ("api", "ours")
+
+
+async def test_one_backend_is_asked_for_another_path_or_redirects(traffic: Traffic) -> None:
+    def of_v2(kind: str, said: str) -> str:
+        field = kind[0].lower() + kind[1:] if kind == "RequestRedirect" else "urlRewrite"
+        return to("api-v2", more=f"filters: [{{type: {kind}, {field}: {{{said}}}}}]")
+
+    new = "path: {type: ReplacePrefixMatch, replacePrefixMatch: /new}"
+    document = subset("v1") + subset("v2")
+    split = f"{prefix('/old')}\nbackendRefs: [{to('api-v1')}, %s]"
+    async with traffic.apply(document + route(split % of_v2("URLRewrite", new))) as file:
+        answers = await traffic.many(60, "http://api.mesh/old/x")
+        assert {(each.json["labels"]["version"], each.json["path"]) for each in answers} == {
+            ("v1", "/old/x"),
+            ("v2", "/new/x"),
+        }
+        await file.replace(document + route(split % of_v2("RequestRedirect", new)))
+        answers = await traffic.many(60, "http://api.mesh/old/x")
+        assert {(each.status, each.headers.get("location")) for each in answers} == {
+            (200, None),
+            (302, "http://api.mesh/new/x"),
+        }

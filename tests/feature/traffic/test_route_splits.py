@@ -75,8 +75,13 @@ async def test_a_backend_that_is_not_there_answers_its_share_with_500(traffic: T
 
 @pytest.mark.parametrize(
     "backend",
-    [to("missing"), to("api").replace("port: 80", "port: 81"), to("api", 0)],
-    ids=["service", "port", "weight"],
+    [
+        to("missing"),
+        to("api").replace("port: 80", "port: 81"),
+        to("api", 0),
+        to("tcp").replace("port: 80", "port: 7000"),
+    ],
+    ids=["service", "port", "weight", "protocol"],
 )
 async def test_without_any_backend_it_is_500(traffic: Traffic, backend: str) -> None:
     async with traffic.apply(backends(backend)):

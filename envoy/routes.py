@@ -12,11 +12,15 @@ from envoy.seams import NOTHING, Parts, ServiceSeams
 from mesh import external
 from mesh.names import authorities
 from mesh.routes import Match, PathKind, PathMatch
+from mesh.rules import RuleView
 from mesh.service import ServicePort
 from mesh.views import ServiceView
 from pb.envoy.config.route.v3.route_components_pb2 import Route, VirtualHost
 from pb.envoy.config.route.v3.route_pb2 import RouteConfiguration
 
+NO_MATCH = "no-match"
+EVERYTHING = (Match(), Match(PathMatch(PathKind.PREFIX, "/")))
+NO_RULE = "no route: none of the rules for this host takes such a request\n"
 DEFAULT = "default"
 """The name of the route that is there when none is attached, as access logs show it."""
 
@@ -87,6 +91,8 @@ def _routes(
     attached = dict(view.routes)
     if port.port in attached:
         yield from http_routes.routes(attached[port.port], seams, port=came_in_by)
+        if came_in_by is not None and not any(_everything(rule) for rule in attached[port.port]):
+            yield _no_match()
         return
     parts = seams.rule(None)
     made = route_actions.start(parts, DEFAULT)
@@ -97,6 +103,21 @@ def _routes(
         # By a local port, it is that port that was asked for.
         action.host_rewrite_literal = view.external.host
     yield made
+
+
+def _everything(rule: RuleView) -> bool:
+    return not rule.hostnames and rule.match in EVERYTHING
+
+
+def _no_match() -> Route:
+    """What no rule takes is answered here, as Envoy would: whose routes it found is what keeps it from being looked for outside
+    (see `fallback`).
+    """
+    made = Route(name=NO_MATCH)
+    route_matches.fill(made.match, Match())
+    made.direct_response.status = 404
+    made.direct_response.body.inline_string = NO_RULE
+    return made
 
 
 def _configuration(name: str) -> RouteConfiguration:

@@ -15,6 +15,7 @@ from mesh.names import Key
 from mesh.precedence import age
 from mesh.references import Condition, Lookup, problems
 from mesh.routes import ParentKind, ParentRef, Route, RouteKind, Subset
+from mesh.service import Service
 from mesh.state import MeshState
 
 
@@ -42,11 +43,15 @@ def lookup(state: MeshState) -> Lookup:
         found = state.declared.get(("ServiceSubset", key))
         return found if isinstance(found, Subset) else None
 
+    def external(key: Key) -> Service | None:
+        found = state.services.get(key)
+        return found if found is not None and found.external is not None else None
+
     return Lookup(
         services=state.services.get,
         subsets=subset,
         gateways=lambda key: declared(state, key),
-        externals=lambda key: state.declared.get(("ExternalService", key)),
+        externals=external,
         grants=tuple(grant for grants in state.routing.grants.values() for grant in grants),
     )
 

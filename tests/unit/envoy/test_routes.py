@@ -65,13 +65,17 @@ def test_a_port_without_routes_leads_to_itself_and_one_with_routes_where_they_sa
     seen = attached(view(a_port("http", 80), a_port("admin", 8080)), 80, a_rule(match=prefix("/x")))
     first, second = whole(seen).virtual_hosts
     assert [(each.name, each.match.path_separated_prefix) for each in first.routes] == [
-        ("HTTPRoute default/r#0", "/x")  # and what it does not match is a 404
+        ("HTTPRoute default/r#0", "/x"),
+        ("no-match", ""),
     ]
+    assert first.routes[1].direct_response.status == 404
     assert [(each.name, each.match.prefix, each.route.cluster) for each in second.routes] == [
         ("default", "/", "default/api:8080")
     ]
     (by_port, _) = routes.by_port(seen, NO_POLICIES)
-    assert list(by_port.virtual_hosts[0].routes) == list(first.routes)
+    assert list(by_port.virtual_hosts[0].routes) == list(first.routes)[:1]  # Envoy itself answers 404
+    every = attached(view(), 80, a_rule(match=prefix("/x")), a_rule())
+    assert "no-match" not in [each.name for each in whole(every).virtual_hosts[0].routes]
 
 
 def test_unless_asked_for_there_is_no_timeout_and_only_safe_retries_on_another_endpoint() -> None:

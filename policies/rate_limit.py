@@ -115,8 +115,8 @@ class RateLimitSpec(Targeting, RateLimitFields):
 class RateLimit(PolicyDocument):
     """How many requests a workload takes in some time. Those beyond are answered with 429 and headers that tell when to come again.
 
-    All policies that concern a request hold, each by itself. A change is in force at once; only the first `global` limit of a workload
-    reaches connections that are open when they are drained, within 45 seconds.
+    All policies that concern a request hold, each by itself. A change is in force at once; only the first and the last `global` limit of a
+    workload, and changes of `failure` and `timeout`, reach open connections when they are drained, within 45 seconds.
     """
 
     api_version: Literal["meshwright.dev/v1alpha1"]

@@ -22,10 +22,12 @@ API = f"backendRefs: [{to('api')}]"
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def outside(world: World) -> AsyncIterator[Outside]:
-    ports = {name: world.ports.take() for name in ("http", "second")}
+    ports = {name: world.ports.take() for name in ("http", "second", "isolated")}
     listeners = f"""
   - {{name: http, port: {ports["http"]}, protocol: HTTP}}
   - {{name: second, port: {ports["second"]}, protocol: HTTP}}
+  - {{name: wide, port: {ports["isolated"]}, protocol: HTTP, hostname: "*.example"}}
+  - {{name: narrow, port: {ports["isolated"]}, protocol: HTTP, hostname: shop.example}}
 """
     async with gateway(world, "front", documents("front", listeners), ports, PublicAuthority()) as made:
         yield made
@@ -144,3 +146,19 @@ async def test_a_route_of_one_port_of_the_gateway(traffic: Traffic, outside: Out
                 [(await outside.get("http://shop.example/", port)).status for port in outside.ports]
             )
             assert found == expected, parent
+
+
+async def test_a_request_belongs_to_the_listener_with_the_most_specific_host_alone(
+    traffic: Traffic, outside: Outside
+) -> None:
+    path = "matches: [{path: {type: PathPrefix, value: /only}}]"
+    wide = at_gateway(API, parent="name: front, sectionName: wide", name="w")
+    narrow = at_gateway(f"{path}\n{API}", parent="name: front, sectionName: narrow", name="n")
+    async with traffic.apply(wide + narrow):
+        for url, status in (
+            ("http://other.example/x", 200),
+            ("http://shop.example/only", 200),
+            ("http://shop.example/x", 404),
+            ("http://example/x", 404),
+        ):
+            assert (await outside.get(url, "isolated")).status == status, url

@@ -11,11 +11,14 @@ from tests.support.traffic.world import Traffic
 
 def rule(name: str, *matches: str) -> str:
     """Requests that meet one of `matches` are answered with `x-rule: <name>`, and by nobody else's rule."""
-    return f"""
-    matches: [{", ".join(matches)}]
-    filters: [{{type: ResponseHeaderModifier, responseHeaderModifier: {{set: [{{name: x-rule, value: {name}}}]}}}}]
-    backendRefs: [{{name: api, port: 80}}]
-    """
+    header = f"{{set: [{{name: x-rule, value: {name}}}]}}"
+    return "\n".join(
+        (
+            f"matches: [{', '.join(matches)}]",
+            f"filters: [{{type: ResponseHeaderModifier, responseHeaderModifier: {header}}}]",
+            "backendRefs: [{name: api, port: 80}]",
+        )
+    )
 
 
 def path(value: str, kind: str = "PathPrefix", more: str = "") -> str:
@@ -158,3 +161,13 @@ async def test_between_equals_the_older_route_wins_then_the_name_then_the_place(
         assert taken(await traffic.get("http://api.mesh/same")) == "old"
         await file.replace(unknown + route(rule("later name", same), name="n"))
         assert taken(await traffic.get("http://api.mesh/same")) == "first"
+
+
+async def test_rules_may_have_names(traffic: Traffic) -> None:
+    named = [f"name: {each}\n{rule(each, path(f'/{each}')).strip()}" for each in ("one", "two")]
+    async with traffic.apply(route(*named)):
+        assert [taken(await traffic.get(f"http://api.mesh/{each}")) for each in ("one", "two", "three")] == [
+            "one",
+            "two",
+            "404",
+        ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from envoy import external, names, tls
 from envoy.packing import from_ads, listen_on, pack
 from envoy.seams import NOTHING, Parts
-from mesh.names import sni
+from mesh.names import hostnames, sni
 from mesh.service import Protocol, ServicePort
 from mesh.views import ServiceView
 from pb.envoy.config.cluster.v3.circuit_breaker_pb2 import CircuitBreakers
@@ -49,7 +49,7 @@ def outbound(view: ServiceView, port: ServicePort, parts: Parts = NOTHING, subse
         _endpoints_of_mesh(cluster, view, port)
     else:
         external.place(cluster, view.external, port, _alpn(port.protocol))
-    _suitable_check(cluster, port.protocol)
+    _suitable_check(cluster, view, port.protocol)
     _no_hidden_limits(cluster)
     keepalive = cluster.upstream_connection_options.tcp_keepalive
     keepalive.keepalive_time.value = 60
@@ -158,17 +158,24 @@ def _alpn(protocol: Protocol) -> tuple[str, ...]:
     return {"http": ("http/1.1",), "http2": ("h2",), "tcp": ()}[names.spoken(protocol)]
 
 
-def _suitable_check(cluster: Cluster, protocol: Protocol) -> None:
-    """Of the health checks that policies give, keep the first that a port of `protocol` can answer."""
+def _suitable_check(cluster: Cluster, view: ServiceView, protocol: Protocol) -> None:
+    """Of the health checks that policies give, keep the first that a port of `protocol` can answer; none for names that are only known
+    when they are asked for.
+    """
+    host = hostnames(view.key, "")[0] if view.external is None else view.external.host
     suitable = [HealthCheck.FromString(each.SerializeToString()) for each in cluster.health_checks]
     if protocol is not Protocol.GRPC:
         suitable = [each for each in suitable if not each.HasField("grpc_health_check")]
     if not protocol.is_http:
         suitable = [each for each in suitable if not each.HasField("http_health_check")]
     cluster.ClearField("health_checks")
-    for check in suitable[:1]:
-        if check.HasField("http_health_check") and protocol is not Protocol.HTTP:
-            check.http_health_check.codec_client_type = CodecClientType.HTTP2
+    for check in suitable[:1] if host else ():
+        if check.HasField("grpc_health_check"):
+            check.grpc_health_check.authority = host
+        elif check.HasField("http_health_check"):
+            check.http_health_check.host = check.http_health_check.host or host
+            if protocol is not Protocol.HTTP:
+                check.http_health_check.codec_client_type = CodecClientType.HTTP2
         cluster.health_checks.append(check)
 
 

@@ -14,7 +14,6 @@ from pydantic import AfterValidator, Field, WithJsonSchema
 from documents.envelope import Part, Problem, wrong
 from documents.gateway_api.common import HeaderName, HeaderValue, PreciseHostname
 from envoy.seams import Parts, serialised
-from mesh.names import hostnames
 from mesh.targeting import Level
 from pb.envoy.config.cluster.v3.cluster_pb2 import Cluster
 from pb.envoy.config.core.v3.base_pb2 import HeaderValueOption, RequestMethod
@@ -85,7 +84,8 @@ Method = Literal["GET", "HEAD", "OPTIONS", "POST"]
 class HttpCheckFields(Part):
     path: Path | None = Field(None, description="What is asked for. Default `/`.")
     host: PreciseHostname | None = Field(
-        None, description="The host name asked for. By default `<service>.<namespace>.mesh`."
+        None,
+        description="The host name asked for. By default `<service>.<namespace>.mesh`, or the host of an ExternalService.",
     )
     method: Method | None = Field(None, description="Default GET.")
     statuses: list[Statuses] | None = Field(
@@ -167,7 +167,7 @@ class HealthCheck(PolicyDocument):
 
     This is besides what the registry says: whom that calls critical gets no traffic at all, nor checks. Checks pass the callee's
     policies as other requests of that caller do: who may not call is told that nobody is healthy. With many callers and endpoints, checks are many:
-    one for each pair in each interval. When fewer than the panic threshold are healthy (see LoadBalancing; by default half), Envoy
+    one for each pair in each interval. An ExternalService with a wildcard is not checked. When fewer than the panic threshold are healthy (see LoadBalancing; by default half), Envoy
     sends to all.
     """
 
@@ -187,7 +187,9 @@ class HealthCheck(PolicyDocument):
 
 
 def effect(fields: HealthCheckFields, where: Where) -> Parts:
-    """One check for each way in which a port may have to be asked, the wanted one first: `envoy.clusters` keeps that which suits the port."""
+    """One check for each way in which a port may have to be asked, the wanted one first: `envoy.clusters` keeps that which suits the
+    port, and says the host.
+    """
     if where.route:
         return Parts()  # endpoints are a service's
     cluster = Cluster()
@@ -201,10 +203,9 @@ def effect(fields: HealthCheckFields, where: Where) -> Parts:
         _pace(made, fields)
         match way:
             case "HTTP":
-                _http(made.http_health_check, fields.http, where)
+                _http(made.http_health_check, fields.http)
             case "GRPC":
                 made.grpc_health_check.service_name = (fields.grpc and fields.grpc.service) or ""
-                made.grpc_health_check.authority = _host(where)
             case _:
                 _tcp(made.tcp_health_check, fields.tcp)
     return Parts(cluster=serialised(cluster))
@@ -229,8 +230,8 @@ def _pace(made: Message, fields: HealthCheckFields) -> None:
     made.reuse_connection.value = fields.reuse_connection is not False
 
 
-def _http(made: Message.HttpHealthCheck, fields: HttpCheckFields | None, where: Where) -> None:
-    made.host, made.path, made.method = _host(where), "/", RequestMethod.GET
+def _http(made: Message.HttpHealthCheck, fields: HttpCheckFields | None) -> None:
+    made.path, made.method = "/", RequestMethod.GET
     if fields is None:
         return
     if fields.host is not None:
@@ -256,10 +257,6 @@ def _tcp(made: Message.TcpHealthCheck, fields: TcpCheckFields | None) -> None:
         made.send.text = fields.send
     for each in fields.receive or ():
         made.receive.add(text=each)
-
-
-def _host(where: Where) -> str:
-    return hostnames(where.service, "")[0] if where.service is not None else ""
 
 
 KIND = PolicyKind(

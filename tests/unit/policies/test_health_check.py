@@ -6,6 +6,7 @@ import pytest
 
 from envoy import clusters
 from envoy.seams import NOTHING
+from mesh.external import External
 from mesh.views import service_view
 from pb.envoy.config.cluster.v3.cluster_pb2 import Cluster
 from pb.envoy.config.core.v3.health_check_pb2 import HealthCheck
@@ -40,7 +41,7 @@ def ways(fields: str) -> list[str | None]:
 def test_http() -> None:
     check = checks("{http: {path: /up, statuses: [200, 300-399], headers: {X-A: b}, method: HEAD}}")[0]
     asked = check.http_health_check
-    assert (asked.path, asked.host) == ("/up", "api.default.mesh")
+    assert asked.path == "/up"
     assert [(each.start, each.end) for each in asked.expected_statuses] == [(200, 201), (300, 400)]
     assert [(each.header.key, each.header.value) for each in asked.request_headers_to_add] == [("x-a", "b")]
 
@@ -76,6 +77,16 @@ def test_a_port_of_http2_is_asked_by_it() -> None:
         for port in view.ports[:2]
     )
     assert (http.codec_client_type, http2.codec_client_type) == (CodecClientType.HTTP1, CodecClientType.HTTP2)
+    assert http.host == "api.default.mesh"
+
+
+@pytest.mark.parametrize(("host", "asked"), [("db.example.org", ["db.example.org"]), ("*.example.org", [])])
+def test_what_is_outside_is_asked_for_by_its_own_name(host: str, asked: list[str]) -> None:
+    """With a wildcard, nobody knows who is there before he is called."""
+    service = replace(a_service("api", PORTS[0]), external=External((host,)))
+    view = service_view(a_state(service), API)
+    made = clusters.outbound(view, view.ports[0], added(KIND, "{}", CALLER))
+    assert [each.http_health_check.host for each in made.health_checks] == asked
 
 
 def test_the_registry_has_the_last_word() -> None:

@@ -15,6 +15,9 @@ What the meta of an instance says (all optional):
 | `uses` | services it calls, comma separated: `store, payments/api` | all of them, or those of `local-ports` |
 | `local-ports` | loopback ports that lead to a service: `store=9101, payments/api:grpc=9102` | none |
 | `outbound-port` | where its sidecar takes outbound HTTP | 15001 |
+| `interception` | `true`: `meshwright intercept` runs on its host, so the registered port may be the application's own | `false` |
+| `inbound-port`, `dns-port` | where interception sends what comes in, and queries for names | 15006, 15053 |
+| `health-checks` | with interception, what comes without mesh TLS: ports with paths, or all of a port: `9001/healthz, 9002` | none |
 | `region`, `zone`, `sub-zone` | locality; else Consul's `Locality`, else the same keys in the node's meta | empty |
 
 All other meta are labels, as are tags: `version=v2` is the label `version`, and a plain tag `canary` the label
@@ -39,6 +42,7 @@ from discovery.consul_model import ENTRY, Entry
 from discovery.consul_options import ConsulOptions
 from mesh.errors import MeshError
 from mesh.identity import Identity
+from mesh.interception import DNS_PORT, INBOUND_PORT, Interception, PlainCheck
 from mesh.names import DEFAULT_NAMESPACE, DEFAULT_PORT, Key, check_label
 from mesh.service import Labels, Protocol, Service, ServicePort, labels
 from mesh.workload import OUTBOUND_PORT, Health, Locality, Use, Workload, WorkloadPort
@@ -47,6 +51,7 @@ RESERVED = frozenset(
     {
         *("namespace", "workload", "service-account", "protocol", "service-port", "port-name", "meshed"),
         *("app-port", "uses", "local-ports", "outbound-port", "region", "zone", "sub-zone"),
+        *("interception", "inbound-port", "dns-port", "health-checks"),
     }
 )
 _HEALTH = {"passing": Health.PASSING, "warning": Health.WARNING, "critical": Health.CRITICAL}
@@ -193,6 +198,7 @@ class _Instance:
             health=health,
             weight=self._weight(health),
             outbound_port=self._number("outbound-port", OUTBOUND_PORT),
+            interception=self._interception(meshed=meshed),
             origin=(f"{self._source}: service {self._service}, instance {instance.id}, node {node.name}",),
         )
 
@@ -232,8 +238,11 @@ class _Instance:
                 self.notes.append("meta app-port has no effect without meta meshed=true")
             return WorkloadPort(name, app=registered)
         if not self._meta.get("app-port"):
+            if self._flag("interception"):
+                return WorkloadPort(name, app=registered)
             raise _Unfit(
-                "meta meshed=true says that the port is the sidecar's: set meta app-port to the application's"
+                "meta meshed=true says that the port is the sidecar's: set meta app-port to the application's, or "
+                "interception=true if its traffic is intercepted"
             )
         app = self._number("app-port", registered)
         if app == registered:
@@ -282,6 +291,25 @@ class _Instance:
         if weights is None:
             return 1
         return max(1, weights.warning if health is Health.WARNING else weights.passing)
+
+    def _interception(self, *, meshed: bool) -> Interception | None:
+        if not self._flag("interception"):
+            return None
+        if not meshed:
+            self.notes.append("meta interception has no effect without meta meshed=true")
+            return None
+        checks = (self._check(item) for item in _items(self._meta.get("health-checks", "")))
+        return Interception(
+            inbound_port=self._number("inbound-port", INBOUND_PORT),
+            dns_port=self._number("dns-port", DNS_PORT),
+            checks=tuple(sorted(checks, key=lambda each: (each.port, each.path or ""))),
+        )
+
+    def _check(self, item: str) -> PlainCheck:
+        number, slash, path = item.partition("/")
+        if not number.isdecimal() or not 1 <= int(number) <= 65535:
+            raise _Unfit(f"meta health-checks {item!r} is not <port>[/<path>], e.g. 9001/healthz")
+        return PlainCheck(int(number), f"/{path}" if slash else None)
 
     def _uses(self) -> tuple[Use, ...] | None:
         local = dict(self._local_port(item) for item in _items(self._meta.get("local-ports", "")))

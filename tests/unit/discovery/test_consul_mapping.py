@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from discovery.consul_mapping import Mapped, instances, map_service
 from discovery.consul_options import ConsulOptions
+from mesh.interception import Interception, PlainCheck
 from mesh.names import Key
 from mesh.service import Protocol, ServicePort
 from mesh.workload import OUTBOUND_PORT, Health, Locality, Use, Workload, WorkloadPort
@@ -235,3 +236,23 @@ def test_nothing_that_consul_may_hold_breaks_it(
     found = mapped(an_entry(meta=meta, port=port, address=address, tags=tags, node=node))
     assert len(found.workloads) <= 1
     assert found.workloads or found.warnings
+
+
+def test_an_instance_whose_traffic_is_intercepted_registers_its_own_port() -> None:
+    meta = {"meshed": "true", "interception": "true", "health-checks": "8081, 8080/healthz", "dns-port": "53"}
+    workload = only(an_entry(meta=meta))
+    assert workload.ports == (WorkloadPort("main", app=8080),)
+    assert workload.interception == Interception(
+        dns_port=53, checks=(PlainCheck(8080, "/healthz"), PlainCheck(8081))
+    )
+    assert workload.labels == ()
+    # The registered port may be the sidecar's as ever.
+    assert only(an_entry(meta=meta | {"app-port": "9000"})).ports == (WorkloadPort("main", 9000, 8080),)
+
+
+def test_interception_that_cannot_be() -> None:
+    (warning,) = mapped(an_entry(meta={"interception": "true"})).warnings
+    assert warning.endswith("meta interception has no effect without meta meshed=true")
+    meta = {"meshed": "true", "interception": "true", "health-checks": "/healthz"}
+    (warning,) = mapped(an_entry(meta=meta)).warnings
+    assert "'/healthz' is not <port>[/<path>], e.g. 9001/healthz" in warning

@@ -1,0 +1,71 @@
+"""What intercepted callers are given besides, and what a change of one service costs them."""
+
+from __future__ import annotations
+
+from envoy.render import Renderer
+from mesh.events import SourceUpdate
+from mesh.interception import Interception
+from mesh.names import Key
+from meshwright.publisher import Publisher, Update
+from meshwright.scopes import Captured
+from tests.support.builders import a_key, a_port, a_service, a_state, a_workload
+from xds.types import CLUSTER, ENDPOINT, LISTENER
+
+WEB = Key("default", "web-1")
+
+
+def names_of(update: Update) -> tuple[set[str], set[str]]:
+    """Listeners put and removed for intercepted callers."""
+    put, removed = set[str](), set[str]()
+    for change in update.changes:
+        if isinstance(change.scope, Captured):
+            put |= {each.name for each in change.put}
+            removed |= {name for _, name in change.removed}
+    return put, removed
+
+
+def test_a_change_of_one_service_touches_its_listeners_and_the_table_of_names_alone() -> None:
+    workload = a_workload("web-1", services=(), address="10.0.0.1", meshed=True, interception=Interception())
+    state = a_state(workload, a_service("api"), a_service("db", a_port("sql", 5432, "tcp")))
+    publisher = Publisher(state, Renderer())
+    scopes, update = publisher.attach(WEB, proved=True, proxyless=False)
+    assert sum(isinstance(each, Captured) for each in scopes) == 1
+    assert names_of(update) == ({"virtual/default/api:80", "virtual/default/db:5432", "names"}, set())
+    (sql,) = [
+        each for change in update.changes for each in change.put if each.name == "virtual/default/db:5432"
+    ]
+    assert sql.type_url == LISTENER
+    assert set(sql.needs) == {(CLUSTER, "default/db:5432"), (ENDPOINT, "default/db:5432")}
+
+    state, changes = state.apply(SourceUpdate("test", services=(a_service("new"),)))
+    assert names_of(publisher.apply(state, changes)) == ({"virtual/default/new:80", "names"}, set())
+    # Another port is no other name.
+    state, changes = state.apply(SourceUpdate("test", services=(a_service("new", a_port(port=81)),)))
+    assert names_of(publisher.apply(state, changes)) == (
+        {"virtual/default/new:81"},
+        {"virtual/default/new:80"},
+    )
+    # An endpoint is none of their business.
+    state, changes = state.apply(SourceUpdate("test", workloads=(a_workload("new-1"),)))
+    assert names_of(publisher.apply(state, changes)) == (set(), set())
+    state, changes = state.apply(SourceUpdate("test", removed_services=(a_key("new"),)))
+    assert names_of(publisher.apply(state, changes)) == ({"names"}, {"virtual/default/new:81"})
+
+
+def test_others_are_given_none_of_it() -> None:
+    state = a_state(a_workload("web-1", services=(), meshed=True), a_service("api"))
+    scopes, _ = Publisher(state, Renderer()).attach(WEB, proved=True, proxyless=False)
+    assert not any(isinstance(each, Captured) for each in scopes)
+
+
+def test_the_table_does_not_depend_on_the_order_in_which_services_came() -> None:
+    workload = a_workload("web-1", services=(), address="10.0.0.1", meshed=True, interception=Interception())
+    tables = []
+    for first, second in (("api", "db"), ("db", "api")):
+        state = a_state(workload, a_service(first))
+        publisher = Publisher(state, Renderer())
+        publisher.attach(WEB, proved=True, proxyless=False)
+        state, changes = state.apply(SourceUpdate("test", services=(a_service(second),)))
+        update = publisher.apply(state, changes)
+        tables += [each.version for change in update.changes for each in change.put if each.name == "names"]
+    assert tables[0] == tables[1]

@@ -8,10 +8,10 @@ route with the more specific host name come first; then the order of matches cou
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from mesh.attachment import NotAttached, intersection, listeners
+from mesh.attachment import NotAttached, listeners
 from mesh.gateways import ClientValidation, Gateway, GatewayListener, ListenerProtocol, ObjectRef, TlsMode
 from mesh.names import Key
 from mesh.precedence import age
@@ -242,6 +242,7 @@ def _chains(
                 optional=clients.optional,
             )
         return
+    owners = {each.hostname or ANY: each for each in here}
     for each in sorted(
         (each for each in mine if each.listener is listener), key=lambda each: age(each.route)
     ):
@@ -250,7 +251,7 @@ def _chains(
         # A TCPRoute knows no names: it takes what the listener takes.
         hosts = (listener.hostname or ANY,) if each.route.kind is RouteKind.TCP else each.hosts
         for host in hosts:
-            if _owner(here, host) is listener:
+            if _owner(owners, host) is listener:
                 yield ChainView(host, http=False, certificates=certificates, backends=backends)
 
 
@@ -262,37 +263,42 @@ def _hosts(
     state: MeshState, web: Sequence[GatewayListener], attached: Sequence[Attachment]
 ) -> Iterator[HostView]:
     """For every host name that a listener or a route says, what is done with requests for it and for no more specific one."""
-    names = {each.hostname or ANY for each in web}
-    names.update(host for each in attached if each.listener in web for host in each.hosts)
-    for name in sorted(names):
-        owner = _owner(web, name)
-        ranked: dict[tuple[bool, int], list[Route]] = {}
-        for each in attached:
-            wide = [host for host in each.hosts if _means(host, name)]
-            if each.listener is owner and wide:
-                ranked.setdefault(max(map(_precision, wide)), []).append(each.route)
-        rules = (
-            rule for _, routes in sorted(ranked.items(), reverse=True) for rule in rule_views(state, routes)
-        )
+    owners = {each.hostname or ANY: each for each in web}
+    # By listener and host: a gateway may have a thousand hosts, and each is to cost what is said of it.
+    said: dict[tuple[str, str], list[Route]] = {}
+    for each in attached:
+        if each.listener in web:
+            for host in each.hosts:
+                said.setdefault((each.listener.name, host), []).append(each.route)
+    for name in sorted({*owners, *(host for _, host in said)}):
+        owner = _owner(owners, name)
+        rules: list[RuleView] = []
+        if owner is not None:
+            seen: set[tuple[RouteKind, Key]] = set()
+            for host in _wider(name):
+                # Of a route's several host names the most specific counts.
+                routes = [
+                    each for each in said.get((owner.name, host), ()) if (each.kind, each.key) not in seen
+                ]
+                seen.update((each.kind, each.key) for each in routes)
+                rules.extend(rule_views(state, routes))
         yield HostView(name, tuple(rules))
 
 
-def _owner(here: Iterable[GatewayListener], host: str) -> GatewayListener | None:
+def _owner(owners: Mapping[str, GatewayListener], host: str) -> GatewayListener | None:
     """The listener with the most specific host name that means all of `host`."""
-    return max(
-        (each for each in here if _means(each.hostname or ANY, host)),
-        key=lambda each: _precision(each.hostname or ANY),
-        default=None,
-    )
+    return next((owners[each] for each in _wider(host) if each in owners), None)
 
 
-def _means(wide: str, narrow: str) -> bool:
-    return wide == ANY or (narrow != ANY and intersection(wide, narrow) == narrow)
-
-
-def _precision(host: str) -> tuple[bool, int]:
-    """Grows with it: a whole name is more specific than one with a wildcard, a longer one than a shorter."""
-    return not host.startswith("*"), len(host)
+def _wider(host: str) -> Iterator[str]:
+    """`host`, and every wildcard that means it, the most specific first; ANY is the last."""
+    yield host
+    rest = host.removeprefix("*.")
+    while (dot := rest.find(".")) >= 0:
+        rest = rest[dot + 1 :]
+        yield f"*.{rest}"
+    if host != ANY:
+        yield ANY
 
 
 def _binds(workload: Workload, addresses: tuple[str, ...]) -> tuple[str, ...]:

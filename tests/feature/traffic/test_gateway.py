@@ -23,7 +23,7 @@ ALL = "allowedRoutes: {namespaces: {from: All}}"
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def outside(world: World) -> AsyncIterator[Outside]:
     """One gateway for all tests of this file, with every kind of listener."""
-    ports = {name: world.ports.take() for name in ("http", "https", "partners", "tls", "tcp")}
+    ports = {name: world.ports.take() for name in ("http", "https", "partners", "tls", "ended", "tcp")}
     authority, folder = PublicAuthority(), world.mesh.documents / "certificates"
     folder.mkdir()
     authority.issue(folder / "a.pem", folder / "a.key", "a.example.com")
@@ -39,6 +39,7 @@ async def outside(world: World) -> AsyncIterator[Outside]:
   - {{name: b, port: {ports["https"]}, protocol: HTTPS, hostname: "*.b.example.com", tls: {{certificateRefs: [{{name: b}}]}}}}
   - {{name: partners, port: {ports["partners"]}, protocol: HTTPS, tls: {{certificateRefs: [{{name: a}}]}}}}
   - {{name: tls, port: {ports["tls"]}, protocol: TLS, hostname: "*.example.com", tls: {{mode: Passthrough}}}}
+  - {{name: ended, port: {ports["ended"]}, protocol: TLS, tls: {{certificateRefs: [{{name: a}}]}}}}
   - {{name: tcp, port: {ports["tcp"]}, protocol: TCP}}
 """
     text = (
@@ -207,6 +208,48 @@ spec: {{services: [vault], address: 127.0.0.1, ports: [{{name: tls, app: {server
             assert (answer["status"], answer["workload"]) == (200, "outside-1")
             with pytest.raises(OSError):
                 await outside.get_tls("unknown.example.com", "tls")
+
+
+async def test_a_listener_that_is_added_disturbs_no_connection(traffic: Traffic, outside: Outside) -> None:
+    ports = outside.ports
+    ask = b"GET / HTTP/1.1\r\nhost: a.example.com\r\n\r\n"
+    more = f"""
+  - {{name: c, port: {ports["https"]}, protocol: HTTPS, hostname: c.example.com, tls: {{certificateRefs: [{{name: a}}]}}}}
+  - {{name: tcp, """
+    async with (
+        traffic.apply(route("a", "a.example.com", API, "a")),
+        outside.tls("a.example.com") as (reader, writer),
+    ):
+
+        async def answered() -> bool:
+            writer.write(ask)
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+            length = next(
+                int(line.split(b":")[1]) for line in head.splitlines() if line.startswith(b"content-length")
+            )
+            await asyncio.wait_for(reader.readexactly(length), 5)
+            return head.startswith(b"HTTP/1.1 200") and b"connection: close" not in head
+
+        assert await answered()
+        await outside.file.replace(outside.text.replace("\n  - {name: tcp, ", more))
+        try:
+            with pytest.raises(
+                ssl.SSLCertVerificationError
+            ):  # it is there, with a certificate for another name
+                await outside.serial("c.example.com")
+            assert await answered()
+        finally:
+            await outside.file.replace(outside.text)
+        with pytest.raises(OSError):
+            await outside.serial("c.example.com")
+        assert await answered()
+
+
+async def test_tls_may_be_terminated_for_tcp(traffic: Traffic, outside: Outside) -> None:
+    text = route("line", "", "{name: tcp, port: 7000}", "ended", "TCPRoute")
+    async with traffic.apply(text), outside.tls("a.example.com", "ended") as (reader, writer):
+        writer.write(b"ping\n")
+        assert (await asyncio.wait_for(reader.readline(), 5)).endswith(b" ping\n")
 
 
 async def test_tcp_is_passed_on(traffic: Traffic, outside: Outside) -> None:

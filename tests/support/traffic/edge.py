@@ -97,11 +97,12 @@ spec: {{gateway: {name}, address: 127.0.0.1, serviceAccount: {name}}}
 
 @dataclass(slots=True)
 class Outside:
-    """Clients outside the mesh. `ports` are those of the gateway, by a word of the test's."""
+    """Clients outside the mesh. `ports` are those of the gateway, by a word of the test's; `text` is what `file` says."""
 
     world: World
     proxy: Sidecar
     file: AppliedFile
+    text: str
     ports: dict[str, int]
     authority: PublicAuthority = field(default_factory=PublicAuthority)
 
@@ -134,15 +135,23 @@ class Outside:
 
     async def serial(self, name: str, port: str = "https") -> int:
         """The serial number of the certificate that is shown for a server name."""
+        async with self.tls(name, port) as (_, writer):
+            shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+            return x509.load_der_x509_certificate(shown).serial_number
+
+    @contextlib.asynccontextmanager
+    async def tls(
+        self, name: str, port: str = "https"
+    ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+        """A TLS connection with a server name."""
         reader, writer = await asyncio.open_connection(
             LOOPBACK, self.ports[port], ssl=self.authority.client(), server_hostname=name
         )
-        del reader
         try:
-            shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
-            return x509.load_der_x509_certificate(shown).serial_number
+            yield reader, writer
         finally:
             writer.close()
+            # The gateway may have ended it already, which the test has seen.
             with contextlib.suppress(ConnectionError, ssl.SSLError):
                 await writer.wait_closed()
 
@@ -156,4 +165,4 @@ async def gateway(
 ) -> AsyncIterator[Outside]:
     """`text` is in force and the gateway's proxy runs within the block."""
     async with world.applier.apply(text) as file, Traffic(world).proxy(f"{name}-1", name) as proxy:
-        yield Outside(world, proxy, file, ports, authority)
+        yield Outside(world, proxy, file, text, ports, authority)

@@ -17,7 +17,7 @@ from pb.envoy.config.cluster.v3.circuit_breaker_pb2 import CircuitBreakers
 from pb.envoy.config.cluster.v3.cluster_pb2 import Cluster
 from pb.envoy.config.core.v3.base_pb2 import RoutingPriority
 from pb.envoy.config.route.v3.route_components_pb2 import RouteAction
-from policies.document import ROUTES, PolicyDocument, Targeting
+from policies.document import ROUTES, WITHOUT_REQUESTS, PolicyDocument, Targeting
 from policies.fields import Count
 from policies.kind import ANYWHERE, PolicyKind, Side, Where
 
@@ -93,6 +93,12 @@ class CircuitBreaker(PolicyDocument):
                     ("spec", "targetRefs", place),
                     "limits are those of a whole service, whichever route leads to it; a route has only a priority",
                     "Target the service, or leave only priority",
+                )
+            elif ref.kind in WITHOUT_REQUESTS:
+                yield Problem(
+                    ("spec", "targetRefs", place),
+                    f"a {ref.kind} has connections, and no requests of any priority",
+                    "Target an HTTPRoute or GRPCRoute",
                 )
         if self.spec.connections == 0 or self.spec.connections_per_endpoint == 0:
             yield Problem(

@@ -15,6 +15,8 @@ from mesh.policy import Policy
 from mesh.targeting import CallerRef, RouteName, TargetRef
 
 ROUTES = ("HTTPRoute", "GRPCRoute", "TCPRoute", "TLSRoute")
+WITHOUT_REQUESTS = ("TCPRoute", "TLSRoute")
+"""Those whose connections Envoy does not look into."""
 TARGETING = frozenset({"target_refs", "from_", "enforced"})
 
 

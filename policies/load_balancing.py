@@ -26,7 +26,7 @@ from pb.envoy.extensions.load_balancing_policies.maglev.v3.maglev_pb2 import Mag
 from pb.envoy.extensions.load_balancing_policies.random.v3.random_pb2 import Random
 from pb.envoy.extensions.load_balancing_policies.ring_hash.v3.ring_hash_pb2 import RingHash
 from pb.envoy.extensions.load_balancing_policies.round_robin.v3.round_robin_pb2 import RoundRobin
-from policies.document import ROUTES, PolicyDocument, Targeting
+from policies.document import ROUTES, WITHOUT_REQUESTS, PolicyDocument, Targeting
 from policies.fields import Duration, Percent, PositiveDuration, seconds, set_duration
 from policies.kind import ANYWHERE, PolicyKind, Side, Where
 from policies.locality import LocalityFields, configure, is_weighted, is_zone_aware
@@ -196,6 +196,12 @@ class LoadBalancing(PolicyDocument):
                     ("spec", "targetRefs", place),
                     "a route says only hash and stickySession; all else belongs to the whole service",
                     "Target the service",
+                )
+            elif ref.kind in WITHOUT_REQUESTS:
+                yield Problem(
+                    ("spec", "targetRefs", place),
+                    f"a {ref.kind} has connections, and no requests with something to hash or a session",
+                    "Target the service, or an HTTPRoute or GRPCRoute",
                 )
         for place, each in enumerate(spec.hash or ()):
             if len(each.model_fields_set - {"terminal"}) != 1:

@@ -98,6 +98,9 @@ def test_a_route_has_no_limits_of_its_own() -> None:
         )
     ]
     assert refusals("CircuitBreaker", "priority: high", "[{kind: HTTPRoute, name: r}]") == []
+    assert refusals("CircuitBreaker", "priority: high", "[{kind: TCPRoute, name: r}]") == [
+        "spec.targetRefs[0]: a TCPRoute has connections, and no requests of any priority. Target an HTTPRoute or GRPCRoute"
+    ]
 
 
 def test_the_example() -> None:

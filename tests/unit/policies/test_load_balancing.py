@@ -212,5 +212,12 @@ def test_a_route_does_not_choose_an_algorithm() -> None:
     ]
 
 
+def test_connections_have_nothing_to_hash() -> None:
+    said = "spec.targetRefs[0]: a TLSRoute has connections, and no requests with something to hash or a session. "
+    assert refusals("LoadBalancing", "hash: [{header: a}]", "[{kind: TLSRoute, name: r}]") == [
+        f"{said}Target the service, or an HTTPRoute or GRPCRoute"
+    ]
+
+
 def test_the_example() -> None:
     accepted(EXAMPLE)

@@ -105,8 +105,9 @@ class Routing:
 
     @staticmethod
     def _referred(route: Route) -> Iterator[Key]:
-        """The services, or subsets by their own name, that a route names."""
-        yield from dict.fromkeys(each.key for each in route.backends())
+        """The services, or subsets by their own name, that a route of the mesh names; none of a route that no service is parent of."""
+        if parents(route):
+            yield from dict.fromkeys(each.key for each in route.backends())
 
 
 def parents(route: Route) -> tuple[Key, ...]:

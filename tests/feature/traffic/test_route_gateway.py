@@ -143,7 +143,7 @@ async def test_a_route_of_one_port_of_the_gateway(traffic: Traffic, outside: Out
     ):
         async with traffic.apply(at_gateway(API, parent=parent)):
             found = tuple(
-                [(await outside.get("http://shop.example/", port)).status for port in outside.ports]
+                [(await outside.get("http://shop.example/", each)).status for each in ("http", "second")]
             )
             assert found == expected, parent
 

@@ -1,0 +1,45 @@
+"""The index of routes: what is put in comes out again, whatever the order."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mesh.names import Key
+from mesh.routes import ParentRef, Route
+from mesh.routing import Routing
+from tests.support.routes import a_route, a_rule, at_gateway, at_service, to
+
+PARENTS = (at_service("api"), at_service("store"), at_gateway())
+NAMES = st.sampled_from(("api", "store", "other"))
+
+
+@st.composite
+def routes(draw: st.DrawFn) -> Route:
+    parents: list[ParentRef] = draw(st.lists(st.sampled_from(PARENTS), unique=True))
+    backends = [to(each) for each in draw(st.lists(NAMES, max_size=3))]
+    return a_route(draw(st.sampled_from("abcdef")), a_rule(backends=backends), parents=parents)
+
+
+@given(st.lists(routes(), unique_by=lambda each: each.key))
+def test_what_is_taken_out_leaves_what_was_there_without_it(found: list[Route]) -> None:
+    whole = Routing()
+    for each in found:
+        whole = whole.put(each)
+    half = Routing()
+    for each in found[::2]:
+        half = half.put(each)
+    left = whole
+    for each in found[1::2]:
+        left = left.without(each)
+    assert left == half
+    for each in found[::2]:
+        left = left.without(each)
+    assert left == Routing()
+
+
+def test_two_routes_of_a_gateway_may_name_one_service() -> None:
+    one, other = (a_route(name, parents=(at_gateway(),)) for name in ("a", "b"))
+    routing = Routing().put(one).put(other)
+    assert Key("default", "api") not in routing.referring
+    assert routing.without(one).without(other) == Routing()

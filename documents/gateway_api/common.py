@@ -130,7 +130,8 @@ class BackendReference(Part):
     group: str = Field("", description='"" for a Service, meshwright.dev for the others.')
     kind: Literal["Service", "ServiceSubset", "ExternalService"] = Field("Service")
     namespace: Namespace | None = Field(
-        None, description="By default the route's own. Routes of a gateway need a ReferenceGrant for another."
+        None,
+        description="By default the route's own. Another needs a ReferenceGrant, but for the service that the route is attached to.",
     )
     name: Name
     port: Port | None = Field(None, description="A port of the service. A Service needs one.")

@@ -21,7 +21,8 @@ Listeners = Map[Listening, tuple[Document, ...]]
 def listening(document: Document) -> Mapping[Listening, Path]:
     """Where the sidecar of `document` listens, and the field that says so; nothing for what has no sidecar."""
     workload = document.value
-    if not isinstance(workload, Workload) or not workload.meshed:
+    # Where a gateway listens is said by the Gateway that it plays, and none of its ports is for calls of its own.
+    if not isinstance(workload, Workload) or not workload.meshed or workload.gateway is not None:
         return {}
     ports: list[tuple[int | None, Path]] = [
         *((port.sidecar, ("spec", "ports", place, "sidecar")) for place, port in enumerate(workload.ports)),

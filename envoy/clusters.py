@@ -48,14 +48,14 @@ def outbound(view: ServiceView, port: ServicePort, parts: Parts = NOTHING, subse
     if view.external is None:
         _endpoints_of_mesh(cluster, view, port)
     else:
-        external.place(cluster, view.external, port, _alpn(port.protocol))
+        external.place(cluster, view, port, _alpn(port.protocol))
     _suitable_check(cluster, view, port.protocol)
     _no_hidden_limits(cluster)
     keepalive = cluster.upstream_connection_options.tcp_keepalive
     keepalive.keepalive_time.value = 60
     keepalive.keepalive_interval.value = 10
     keepalive.keepalive_probes.value = 3
-    said = parts.http + external.options(view.external)
+    said = parts.http + external.options(view, port)
     _protocol(cluster, port.protocol, said, max_age=MAX_CONNECTION_AGE)
     return cluster
 
@@ -75,7 +75,11 @@ def _endpoints_of_mesh(cluster: Cluster, view: ServiceView, port: ServicePort) -
     plain = cluster.transport_socket_matches.add()
     plain.name = "plaintext"
     plain.match.SetInParent()  # an empty match takes every other endpoint
-    tls.raw(plain.transport_socket)
+    said = dict(view.tls).get(port.port)
+    if said is None or port.protocol is Protocol.TLS:
+        tls.raw(plain.transport_socket)
+    else:
+        tls.outside(plain.transport_socket, said, sni=said.sni or "", alpn=_alpn(port.protocol))
 
 
 def inbound(app_port: int, protocol: Protocol, parts: Parts = NOTHING, *, captured: bool = False) -> Cluster:

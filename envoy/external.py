@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from envoy import tls
 from envoy.packing import listen_on, pack
 from envoy.seams import serialised
-from mesh.external import External, Resolution
+from mesh.external import External, Origination, Resolution
 from mesh.service import Protocol, ServicePort
+from mesh.views import ServiceView
 from pb.envoy.config.cluster.v3.cluster_pb2 import Cluster
 from pb.envoy.extensions.clusters.dynamic_forward_proxy.v3.cluster_pb2 import ClusterConfig
 from pb.envoy.extensions.common.dynamic_forward_proxy.v3.dns_cache_pb2 import DnsCacheConfig
@@ -23,14 +24,17 @@ MAX_NAMES = 4096
 """Names that a sidecar remembers the addresses of; more at a time are answered with 503. Envoy's own limit is 1,024."""
 
 
-def place(cluster: Cluster, external: External, port: ServicePort, alpn: Sequence[str]) -> None:
+def place(cluster: Cluster, view: ServiceView, port: ServicePort, alpn: Sequence[str]) -> None:
     """Say where `port` is, and which TLS is spoken to it. An application's own TLS is passed on untouched."""
+    external, said = view.external, _origination(view, port)
+    if external is None:
+        return
     if external.wildcard:
-        by_name(cluster, verified=_by_request(external))
+        by_name(cluster, verified=_by_request(said))
     else:
         _addresses(cluster, external, external.target(port.port))
-    if external.tls is not None and port.protocol is not Protocol.TLS:
-        tls.outside(cluster.transport_socket, external.tls, sni=external.tls.sni or external.host, alpn=alpn)
+    if said is not None and port.protocol is not Protocol.TLS:
+        tls.outside(cluster.transport_socket, said, sni=said.sni or external.host, alpn=alpn)
 
 
 def by_name(cluster: Cluster, *, verified: bool = True) -> None:
@@ -53,9 +57,10 @@ def dns_cache() -> DnsCacheConfig:
     return cache
 
 
-def options(external: External | None) -> bytes:
-    """A part, HttpProtocolOptions, for a port of `external`."""
-    return by_request() if external is not None and external.wildcard and _by_request(external) else b""
+def options(view: ServiceView, port: ServicePort) -> bytes:
+    """A part, HttpProtocolOptions."""
+    wildcard = view.external is not None and view.external.wildcard
+    return by_request() if wildcard and _by_request(_origination(view, port)) else b""
 
 
 def by_request() -> bytes:
@@ -66,8 +71,14 @@ def by_request() -> bytes:
     return serialised(made)
 
 
-def _by_request(external: External) -> bool:
-    return external.tls is None or not (external.tls.sni or external.tls.names or external.tls.uris)
+def _by_request(said: Origination | None) -> bool:
+    return said is None or not (said.sni or said.names or said.uris)
+
+
+def _origination(view: ServiceView, port: ServicePort) -> Origination | None:
+    """A BackendTLSPolicy comes before what the service says of itself: it is for one port, or of another."""
+    own = view.external.tls if view.external is not None else None
+    return dict(view.tls).get(port.port, own)
 
 
 def _addresses(cluster: Cluster, external: External, port: int) -> None:

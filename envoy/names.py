@@ -30,6 +30,9 @@ DNS_TCP = "names/tcp"
 OUTBOUND = "outbound"
 """The listener for HTTP by host name, its stat prefix, and its set of scoped routes."""
 
+NO_AUTHORITIES = "no-authorities"
+"""The secret that nobody has, for a policy that names no authorities which can be used."""
+
 OUTSIDE = "outside"
 """The route configuration for hosts that no scope leads to, and its own scope."""
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from mesh import backend_tls
 from mesh.events import Changes, DocumentName, Value
 from mesh.names import Key
 from mesh.policy import Policy
@@ -35,8 +36,11 @@ def moved(state: MeshState, name: DocumentName, value: Value | None) -> tuple[Me
         routing, edges = routing.put(value), edges.put(value)
         services.update(concerned(routing, value))
         workloads |= edges.concerned(value)
-    new = replace(state, declared=declared, routing=routing, edges=edges)
-    callers = False
+    tls = backend_tls.put(backend_tls.without(state.backend_tls, old), value)
+    services |= backend_tls.targets(old) | backend_tls.targets(value)
+    new = replace(state, declared=declared, routing=routing, edges=edges, backend_tls=tls)
+    # Whose authorities are needed concerns every caller.
+    callers = backend_tls.authorities(state) != backend_tls.authorities(new)
     for each in (old, value):
         if isinstance(each, Policy):
             callers = callers or bool(each.callers) or each.by_locality

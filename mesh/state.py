@@ -12,8 +12,8 @@ from typing import TypeVar
 
 from immutables import Map
 
+from mesh import backend_tls, external
 from mesh.addresses import Claims, claimed, collisions
-from mesh import external
 from mesh.declared import moved
 from mesh.edges import Edges
 from mesh.events import (
@@ -78,6 +78,7 @@ class MeshState:
     routing: Routing = Routing()
     policies: PolicyIndex = PolicyIndex()
     hosts: external.Hosts = Map()
+    backend_tls: backend_tls.Policies = Map()
     edges: Edges = Edges()
 
     def apply(self, event: Event) -> tuple[MeshState, Changes]:

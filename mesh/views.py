@@ -10,8 +10,8 @@ import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from mesh import external, routing
-from mesh.external import External
+from mesh import backend_tls, external, routing
+from mesh.external import External, Origination
 from mesh.interception import Interception
 from mesh.localities import Placement, Spread, admitted, placed
 from mesh.names import DEFAULT_PORT, Key
@@ -40,7 +40,8 @@ class ServiceView:
     `routes`: for each port number that routes are attached to, their rules, the first that matches wins, and what none
     matches is a 404. A port that is not there has no routes: all goes to the port itself.
 
-    `external` is there for one outside the mesh, and `hosts` are then the names that lead to it.
+    `external` is there for one outside the mesh, and `hosts` are then the names that lead to it. `tls`: by port number, what is spoken
+    to endpoints that are not of the mesh where a BackendTLSPolicy says so.
     """
 
     key: Key
@@ -51,6 +52,7 @@ class ServiceView:
     routes: tuple[tuple[int, tuple[RuleView, ...]], ...] = ()
     external: External | None = None
     hosts: tuple[str, ...] = ()
+    tls: tuple[tuple[int, Origination], ...] = ()
     origin: tuple[str, ...] = field(default=(), compare=False)
 
 
@@ -179,6 +181,7 @@ def service_view(state: MeshState, key: Key, caller_namespace: str = "") -> Serv
         routes=routing.port_rules(state, key, caller_namespace or key.namespace),
         external=service.external,
         hosts=external.owned(state, service),
+        tls=backend_tls.of_ports(state, service),
         origin=service.origin,
     )
 

@@ -53,6 +53,7 @@ class CertificateStore(Protocol):
     @property
     def loaded(self) -> Loaded: ...
     def resources(self, keys: Iterable[Key]) -> tuple[Resource, ...]: ...
+    def authorities(self, keys: Iterable[Key]) -> tuple[Resource, ...]: ...
 
 
 class NoCertificates:
@@ -63,6 +64,8 @@ class NoCertificates:
     def resources(self, keys: Iterable[Key]) -> tuple[Resource, ...]:
         del keys
         return ()
+
+    authorities = resources
 
 
 class Certificates:
@@ -91,6 +94,11 @@ class Certificates:
             )
             if secret is not None
         )
+
+    def authorities(self, keys: Iterable[Key]) -> tuple[Resource, ...]:
+        """Of those of `keys` that could be read, what is no secret: the SDS secrets with authorities."""
+        public = {names.gateway_authorities(key) for key in keys}
+        return tuple(each for each in self.resources(keys) if each.name in public)
 
     def problem(self, key: Key) -> str:
         """Why the files of a Secret are not used as they are, or what is odd about them; empty if all is well."""

@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 
 from envoy import gateways
 from envoy.render import Rendered, Renderer
+from mesh import backend_tls
 from mesh.events import Changes
 from mesh.gateway_views import NOTHING_LOADED, declared, gateway_scope, gateway_view, readable
 from mesh.names import Key
@@ -32,6 +33,7 @@ from mesh.workload import Workload
 from meshwright.captured import Names, leads_to
 from meshwright.certificates import CertificateStore, NoCertificates
 from meshwright.scopes import (
+    Authorities,
     Captured,
     Edge,
     EdgeSecrets,
@@ -160,8 +162,8 @@ class Publisher:
         """Secret documents whose files were read, or are no longer: given to the gateways that may use them."""
         update = Update()
         for scope in self._contents:
-            if isinstance(scope, EdgeSecrets) and not secrets.isdisjoint(scope.secrets):
-                put = self._certificates.resources(scope.secrets)
+            if isinstance(scope, EdgeSecrets | Authorities) and not secrets.isdisjoint(scope.secrets):
+                put = self._kept(scope)
                 update.changes.append(ScopeChange(scope, put=put, replace=True))
         for key in sorted(self.state.edges.everyone()):
             for client in client_ids(key):
@@ -243,9 +245,11 @@ class Publisher:
             return (Proxyless(outbound_scope(self.state, workload)),)
         # Nobody is woken by a change of a peer unless some policy goes by places.
         own = workload.services[0] if workload.services and self.state.policies.by_locality else None
+        trusted = backend_tls.authorities(self.state)
+        every = (Peers(own), *((Authorities(trusted),) if trusted else ()))
         if workload.gateway is not None:
-            return (*self._edge(attached, workload, workload.gateway), Peers(own))
-        return (*self._sidecar(attached, workload), Peers(own))
+            return (*self._edge(attached, workload, workload.gateway), *every)
+        return (*self._sidecar(attached, workload), *every)
 
     def _sidecar(self, attached: Attached, workload: Workload) -> tuple[Scope, ...]:
         inbound = inbound_view(self.state, workload)
@@ -338,11 +342,17 @@ class Publisher:
                 if made is not None:
                     self._contents[scope] = {workload: made}
                     yield ScopeChange(scope, put=tuple(made.values()), replace=True)
-            case EdgeSecrets(secrets=keys):
+            case EdgeSecrets() | Authorities():
                 self._contents[scope] = {}  # keys stay where they are kept
-                yield ScopeChange(scope, put=self._certificates.resources(keys), replace=True)
+                yield ScopeChange(scope, put=self._kept(scope), replace=True)
             case Secrets() | Undiscovered():
                 return
+
+    def _kept(self, scope: EdgeSecrets | Authorities) -> tuple[Resource, ...]:
+        """The secrets that `scope` may hold: for callers that verify backends, authorities only."""
+        if isinstance(scope, Authorities):
+            return self._certificates.authorities(scope.secrets)
+        return self._certificates.resources(scope.secrets)
 
     def _peers(self, scope: Peers) -> Iterator[ScopeChange]:
         """What a proxy's bootstrap names its own cluster: the endpoints of the first port of its service."""

@@ -121,13 +121,31 @@ class EdgeSecrets:
 
 
 @dataclass(frozen=True, slots=True)
+class Authorities:
+    """Certificates of the authorities of Secret documents by which callers verify backends. No key is among them."""
+
+    secrets: tuple[Key, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Undiscovered:
     """Never published: the streams of a workload that no source has named yet wait in it."""
 
     workload: Key
 
 
-Scope = Outbound | Proxyless | Peers | Captured | Local | Edge | EdgeSecrets | Secrets | Undiscovered
+Scope = (
+    Outbound
+    | Proxyless
+    | Peers
+    | Captured
+    | Local
+    | Edge
+    | EdgeSecrets
+    | Authorities
+    | Secrets
+    | Undiscovered
+)
 
 
 class Scopes:

@@ -183,3 +183,116 @@ spec: {targetRefs: [{kind: Service, name: payments}], request: 200ms}
         slow = await traffic.get("http://pay.localhost/", headers={"x-behave": "delay=600ms"})
         assert slow.status == 504
         assert (await traffic.get("http://pay.localhost/")).status == 200
+
+
+SECRET = """
+---
+apiVersion: meshwright.dev/v1alpha1
+kind: Secret
+metadata: {{name: outside}}
+spec: {{authoritiesFile: {file}}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: BackendTLSPolicy
+metadata: {{name: payments}}
+spec:
+  targetRefs: [{{group: meshwright.dev, kind: ExternalService, name: payments}}]
+  validation:
+    hostname: {hostname}
+    caCertificateRefs: [{{group: "", kind: Secret, name: outside}}]
+"""
+
+
+async def test_a_backend_tls_policy_says_what_is_spoken_and_whom_to_trust(
+    traffic: Traffic, tmp_path: Path
+) -> None:
+    authority = OutsideAuthority(tmp_path)
+    async with traffic.outside(tls=authority.server("bank.localhost")) as server:
+        port = server.member.app_ports["http"]
+        right = plain(port) + SECRET.format(file=authority.ca_file, hostname="bank.localhost")
+        async with traffic.apply(right) as file:
+            assert (await traffic.get("http://pay.localhost/")).status == 200
+            await file.replace(plain(port) + SECRET.format(file=authority.ca_file, hostname="pay.localhost"))
+            assert (await traffic.get("http://pay.localhost/")).status == 503
+            other = OutsideAuthority(tmp_path, "other")
+            await file.replace(plain(port) + SECRET.format(file=other.ca_file, hostname="bank.localhost"))
+            assert (await traffic.get("http://pay.localhost/")).status == 503
+            await file.replace(right)
+            assert (await traffic.get("http://pay.localhost/")).status == 200
+
+
+async def test_behind_a_wildcard_each_name_must_be_in_the_certificate(
+    traffic: Traffic, tmp_path: Path
+) -> None:
+    authority = OutsideAuthority(tmp_path)
+    async with traffic.outside(tls=authority.server("a.shop.localhost")) as server:
+        port = server.member.app_ports["http"]
+        ports = f"ports: [{{name: http, port: {port}, protocol: http}}]"
+        tls = f"tls: {{caFile: {authority.ca_file}}}"
+        async with traffic.apply(external(f'hosts: ["*.shop.localhost"]\n  {ports}\n  {tls}', "shops")):
+            assert (await fresh(traffic, f"http://a.shop.localhost:{port}/x"))[0] == 200
+            assert (await fresh(traffic, f"http://b.shop.localhost:{port}/x"))[0] == 503
+            assert len(server.requests) == 1
+
+
+async def test_tls_to_endpoints_of_a_service_that_have_no_sidecar(traffic: Traffic, tmp_path: Path) -> None:
+    authority = OutsideAuthority(tmp_path)
+    async with traffic.outside(tls=authority.server("legacy.example.com")) as server:
+        documents = f"""
+apiVersion: meshwright.dev/v1alpha1
+kind: Service
+metadata: {{name: legacy}}
+spec: {{ports: [{{name: http, port: 80, protocol: http}}]}}
+---
+apiVersion: meshwright.dev/v1alpha1
+kind: Workload
+metadata: {{name: legacy-1}}
+spec: {{services: [legacy], address: 127.0.0.1, ports: [{{name: http, app: {server.member.app_ports["http"]}}}]}}
+"""
+        policy = SECRET.format(file=authority.ca_file, hostname="legacy.example.com")
+        policy = policy.replace(
+            "{group: meshwright.dev, kind: ExternalService, name: payments}", "{name: legacy}"
+        )
+        async with traffic.apply(documents) as file:
+            assert (await traffic.get("http://legacy.mesh/")).status in {400, 502, 503}  # it speaks TLS only
+            assert not server.requests
+            await file.replace(documents + policy)
+            assert (await traffic.get("http://legacy.mesh/")).status == 200
+            assert server.requests[-1].headers["host"] == "legacy.mesh"
+
+
+async def test_local_ports_lead_outside(traffic: Traffic) -> None:
+    web, raw = traffic.port(), traffic.port()
+    async with traffic.outside() as server:
+        port = server.member.app_ports["http"]
+        documents = f"""
+apiVersion: meshwright.dev/v1alpha1
+kind: ExternalService
+metadata: {{name: payments}}
+spec:
+  hosts: [pay.localhost]
+  ports:
+  - {{name: http, port: 80, targetPort: {port}, protocol: http}}
+  - {{name: raw, port: 5000, targetPort: {port}}}
+---
+apiVersion: meshwright.dev/v1alpha1
+kind: Workload
+metadata: {{name: batch-1}}
+spec:
+  address: 127.0.0.1
+  serviceAccount: batch
+  meshed: true
+  outboundPort: {traffic.port()}
+  uses:
+  - {{service: payments, port: http, localPort: {web}}}
+  - {{service: payments, port: raw, localPort: {raw}}}
+"""
+        async with (
+            traffic.apply(documents),
+            traffic.proxy("batch-1", "batch"),
+            aiohttp.ClientSession() as session,
+        ):
+            for local, host in ((web, "pay.localhost"), (raw, f"127.0.0.1:{raw}")):
+                async with session.get(f"http://127.0.0.1:{local}/x") as answer:
+                    assert answer.status == 200
+                assert server.requests[-1].headers["host"] == host

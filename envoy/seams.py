@@ -27,6 +27,7 @@ class FilterOrder(IntEnum):
     """
 
     ANOTHER_LOOK = 1
+    EXTENSION_FIRST = 2
     CORS = 5
     AUTHENTICATION = 10
     AUTHORIZATION = 20
@@ -38,6 +39,7 @@ class FilterOrder(IntEnum):
     BUFFERING = 65
     TELEMETRY = 70
     SESSION = 80
+    EXTENSION_LAST = 90
     NAMES = 90
     ADDRESSES = 95
 

@@ -165,7 +165,9 @@ class Weaver:
         for kind in self.kinds:
             if not kind.side & sides:
                 continue
-            said = [each for each in self._said(kind, state, place, facets, rule) if each[0].fields]
+            said = [
+                each for each in self._said(kind, state, place, where.side, facets, rule) if each[0].fields
+            ]
             if self.problems:
                 self._forget(kind, place, [merged for merged, _ in said])
             made = [self._effect(kind, merged, where, place, callers) for merged, callers in said]
@@ -181,6 +183,7 @@ class Weaver:
         kind: PolicyKind,
         state: MeshState,
         place: Place,
+        side: Side,
         facets: frozenset[PolicyName],
         rule: RuleView | None,
     ) -> Iterator[tuple[Merged, tuple[str, ...]]]:
@@ -193,8 +196,13 @@ class Weaver:
                 for each in state.policies.attached.get((kind.name, target), ())
             }
             for each in found.values():
+                merged = Merged(each.fields.set("policy", str(each.key)), Map(), each.origin)
+                if side is Side.CALLER:  # These are told apart by what each is given.
+                    if not each.callers or (kind.name, each.key) in facets:
+                        yield merged, ()
+                    continue
                 yield (
-                    Merged(each.fields.set("policy", str(each.key)), Map(), each.origin),
+                    merged,
                     tuple(sorted(identities(state, each.callers))) or _nobody(state, each.callers),
                 )
             return

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from envoy import connection, http_routes, names, tls
 from envoy.packing import listen_on, pack
 from envoy.seams import GatewaySeams
-from mesh.gateway_views import ANY, ChainView, EdgePort, GatewayView
+from mesh.edge_routes import ANY
+from mesh.gateway_views import ChainView, EdgePort, GatewayView
 from mesh.names import Key
 from mesh.rules import BackendView
 from pb.envoy.config.core.v3.base_pb2 import TrafficDirection

@@ -5,16 +5,15 @@ https://gateway-api.sigs.k8s.io/reference/spec/: RouteParentStatus, GatewayStatu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
-from mesh.attachment import NotAttached, listeners
+from mesh.edge_routes import attachments, followed
 from mesh.gateway_views import TLS, Loaded, declared, secrets
 from mesh.gateways import Gateway, GatewayListener, ListenerProtocol, TlsMode
 from mesh.names import Key
-from mesh.precedence import age
-from mesh.references import Condition, Lookup, problems
-from mesh.routes import ParentKind, ParentRef, Route, RouteKind, Subset
+from mesh.references import Condition, ConditionType, Lookup, problems
+from mesh.routes import ParentKind, Route, RouteKind, Subset
 from mesh.service import Service
 from mesh.state import MeshState
 
@@ -33,9 +32,37 @@ class GatewayCondition:
 def route_conditions(state: MeshState) -> Iterator[tuple[Route, tuple[Condition, ...]]]:
     """Every route, by kind and key, with its conditions at each of its parents."""
     found = lookup(state)
+    rivals = {gateway.key: _rivals(state, gateway) for gateway in gateways(state)}
     for _, value in sorted(state.declared.items(), key=lambda item: item[0]):
         if isinstance(value, Route):
-            yield value, problems(value, found)
+            yield value, tuple(_rivalled(each, value, rivals) for each in problems(value, found))
+
+
+def _rivals(state: MeshState, gateway: Gateway) -> dict[tuple[RouteKind, Key], Route]:
+    """The routes that no listener of `gateway` follows because of another one, and that one."""
+    found = tuple(attachments(state, gateway))
+    followed_somewhere = {(each.route.kind, each.route.key) for each in found if each.rival is None}
+    return {
+        (each.route.kind, each.route.key): each.rival
+        for each in found
+        if each.rival is not None and (each.route.kind, each.route.key) not in followed_somewhere
+    }
+
+
+def _rivalled(
+    condition: Condition, route: Route, rivals: Mapping[Key, Mapping[tuple[RouteKind, Key], Route]]
+) -> Condition:
+    """`condition`, unless it says that a gateway accepts the route while another route has its place."""
+    if condition.type is not ConditionType.ACCEPTED or condition.parent.kind is not ParentKind.GATEWAY:
+        return condition
+    rival = rivals.get(condition.parent.key, {}).get((route.kind, route.key))
+    if rival is None or not condition.status:
+        return condition
+    message = (
+        f"{rival.kind} {rival.key} has a host name of it already, and a listener follows either HTTPRoutes or GRPCRoutes for one: "
+        "give each its own host name"
+    )
+    return replace(condition, status=False, reason="Conflicted", message=message)
 
 
 def lookup(state: MeshState) -> Lookup:
@@ -80,12 +107,17 @@ def gateway_conditions(
             f"no workload plays it: set spec.gateway: {gateway.key.name} of a Workload of namespace {gateway.key.namespace}",
         )
     )
+    routes: dict[str, list[Route]] = {}
+    for each in followed(state, gateway):
+        routes.setdefault(each.listener.name, []).append(each.route)
     return (
         programmed,
         *(
             condition
             for listener in gateway.listeners
-            for condition in _of_listener(state, gateway, listener, loaded, problem)
+            for condition in _of_listener(
+                state, gateway, listener, tuple(routes.get(listener.name, ())), loaded, problem
+            )
         ),
     )
 
@@ -94,10 +126,10 @@ def _of_listener(
     state: MeshState,
     gateway: Gateway,
     listener: GatewayListener,
+    routes: tuple[Route, ...],
     loaded: Loaded,
     problem: Callable[[Key], str],
 ) -> Iterator[GatewayCondition]:
-    routes = taken(state, gateway, listener)
     if listener.protocol in TLS:
         wrong = tuple(_wrong(state, gateway, listener, loaded, problem))
         reason, _, message = wrong[0].partition(": ") if wrong else ("ResolvedRefs", "", "")
@@ -127,27 +159,6 @@ def _of_listener(
             "RouteConflict",
             f"TCP has nothing to tell routes apart by: the oldest, {routes[0].key}, is followed, and not {others}",
         )
-
-
-def taken(state: MeshState, gateway: Gateway, listener: GatewayListener) -> tuple[Route, ...]:
-    """The routes that `listener` takes, the oldest first."""
-    found = {
-        (route.kind, route.key): route
-        for route in state.edges.attached.get(gateway.key, ())
-        for parent in route.parents
-        if parent.kind is ParentKind.GATEWAY and parent.key == gateway.key
-        if listener.name in _names(route, parent, gateway)
-    }
-    return tuple(sorted(found.values(), key=age))
-
-
-def _names(route: Route, parent: ParentRef, gateway: Gateway) -> frozenset[str]:
-    attached = listeners(route, parent, gateway)
-    return (
-        frozenset()
-        if isinstance(attached, NotAttached)
-        else frozenset(each.listener.name for each in attached)
-    )
 
 
 def _wrong(

@@ -11,19 +11,16 @@ import ipaddress
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from mesh.attachment import NotAttached, listeners
+from mesh.edge_routes import ANY, Attachment, followed, wider
 from mesh.gateways import ClientValidation, Gateway, GatewayListener, ListenerProtocol, ObjectRef, TlsMode
 from mesh.names import Key
 from mesh.precedence import age
-from mesh.routes import ParentKind, Route, RouteKind
+from mesh.routes import Route, RouteKind
 from mesh.routing import backend_view, rule_views
 from mesh.rules import BackendView, RuleView
 from mesh.state import MeshState
 from mesh.views import OutboundScope
 from mesh.workload import Workload
-
-ANY = "*"
-"""Every host name."""
 
 SECRET = "Secret"  # noqa: S105 (a kind of document)
 HTTP = frozenset({ListenerProtocol.HTTP, ListenerProtocol.HTTPS})
@@ -101,7 +98,7 @@ def gateway_view(state: MeshState, key: Key, workload: Workload, loaded: Loaded)
     gateway = declared(state, key)
     if gateway is None:
         return GatewayView(key, _binds(workload, ()), (), origin=workload.origin)
-    attached = tuple(attachments(state, gateway))
+    attached = followed(state, gateway)
     numbers = sorted({each.port for each in gateway.listeners})
     ports = (_port(state, gateway, number, attached, loaded) for number in numbers)
     origin = (*gateway.origin, *workload.origin)
@@ -122,29 +119,6 @@ def gateway_scope(state: MeshState, scope: OutboundScope, view: GatewayView) -> 
 def declared(state: MeshState, key: Key) -> Gateway | None:
     found = state.declared.get(("Gateway", key))
     return found if isinstance(found, Gateway) else None
-
-
-@dataclass(frozen=True, slots=True)
-class Attachment:
-    """A route at one listener. `hosts` are those that both have; never none, ANY for every name."""
-
-    listener: GatewayListener
-    route: Route
-    hosts: tuple[str, ...]
-
-
-def attachments(state: MeshState, gateway: Gateway) -> Iterator[Attachment]:
-    """Every route at every listener of `gateway` that takes it, each once."""
-    for route in state.edges.attached.get(gateway.key, ()):
-        seen: set[str] = set()
-        for parent in route.parents:
-            if parent.kind is not ParentKind.GATEWAY or parent.key != gateway.key:
-                continue
-            found = listeners(route, parent, gateway)
-            for each in () if isinstance(found, NotAttached) else found:
-                if each.listener.name not in seen:
-                    seen.add(each.listener.name)
-                    yield Attachment(each.listener, route, each.hostnames or (ANY,))
 
 
 def secrets(state: MeshState, gateway: Gateway) -> Iterator[tuple[GatewayListener, ObjectRef, str]]:
@@ -275,7 +249,7 @@ def _hosts(
         rules: list[RuleView] = []
         if owner is not None:
             seen: set[tuple[RouteKind, Key]] = set()
-            for host in _wider(name):
+            for host in wider(name):
                 # Of a route's several host names the most specific counts.
                 routes = [
                     each for each in said.get((owner.name, host), ()) if (each.kind, each.key) not in seen
@@ -287,18 +261,7 @@ def _hosts(
 
 def _owner(owners: Mapping[str, GatewayListener], host: str) -> GatewayListener | None:
     """The listener with the most specific host name that means all of `host`."""
-    return next((owners[each] for each in _wider(host) if each in owners), None)
-
-
-def _wider(host: str) -> Iterator[str]:
-    """`host`, and every wildcard that means it, the most specific first; ANY is the last."""
-    yield host
-    rest = host.removeprefix("*.")
-    while (dot := rest.find(".")) >= 0:
-        rest = rest[dot + 1 :]
-        yield f"*.{rest}"
-    if host != ANY:
-        yield ANY
+    return next((owners[each] for each in wider(host) if each in owners), None)
 
 
 def _binds(workload: Workload, addresses: tuple[str, ...]) -> tuple[str, ...]:

@@ -140,6 +140,36 @@ def test_a_listener_and_a_route_must_have_a_host_in_common() -> None:
     assert [each.reason for each in conditions["b"]] == ["NoMatchingListenerHostname", "ResolvedRefs"]
 
 
+def test_of_an_http_and_a_grpc_route_for_one_host_the_older_is_followed() -> None:
+    grpc = a_route("b-calls", "*.example.com", kind="GRPCRoute", backend="name: calls, port: 80")
+    state = a_mesh(
+        *BASE,
+        service_document("calls", "ports: [{name: grpc, port: 80, protocol: grpc}]"),
+        a_gateway(HTTP),
+        a_route("a", "shop.example.com"),
+        grpc,
+        a_route("c", "example.org"),
+        a_route("d-calls", "grpc.example.org", kind="GRPCRoute", backend="name: calls, port: 80"),
+    )
+    assert hosts(a_view(state)) == {
+        "*": [],
+        "example.org": ["c"],
+        "grpc.example.org": ["d-calls"],
+        "shop.example.com": ["a"],
+    }
+    accepted = {route.key.name: of[0] for route, of in route_conditions(state)}
+    assert {name: each.status for name, each in accepted.items()} == {
+        "a": True,
+        "b-calls": False,
+        "c": True,
+        "d-calls": True,
+    }
+    assert "HTTPRoute default/a has a host name of it already" in accepted["b-calls"].message
+    older = grpc.replace("name: b-calls,", "name: b-calls, creationTimestamp: '2020-01-01T00:00:00Z',")
+    again = a_mesh(*BASE, a_gateway(HTTP), a_route("a", "shop.example.com"), a_route("e"), older)
+    assert hosts(a_view(again)) == {"*": [], "*.example.com": ["b-calls"]}
+
+
 def test_only_namespaces_that_are_allowed_attach() -> None:
     state = a_mesh(
         *BASE, a_gateway("name: http, port: 8080, protocol: HTTP"), a_route("far", namespace="other")

@@ -45,7 +45,7 @@ def outbound(view: OutboundListenersView, seams: ListenerSeams) -> Iterator[List
         return
     parts, ipv6 = seams.outbound, view.interception.ipv6
     made = listeners.start(names.OUTBOUND, LOOPBACK, view.http_port, TrafficDirection.OUTBOUND, parts)
-    _captures(made, LOOPBACK_IPV6 if ipv6 else None, view.http_port)
+    _captures(made, LOOPBACK_IPV6 if ipv6 else None, view.http_port, hand_over=True)
     by_name = made.filter_chains.add()
     by_name.name = names.OUTBOUND
     by_name.filter_chain_match.destination_port.value = view.http_port
@@ -76,19 +76,20 @@ def inbound(view: InboundView, seams: ListenerSeams) -> Iterator[Listener]:
     """All that comes to a workload: mesh TLS for what it serves, and the health checks that are declared to come without.
 
     Anything else matches no filter chain: the connection is closed. So is one to the port itself, which would come from
-    this listener to this listener for ever.
+    this listener to this listener for ever. None is ever handed to another listener: a service may have the address of this very
+    host as its virtual address, and whoever comes from outside must not call it in the workload's name.
     """
     if view.interception is None:
         return
     port, ipv6 = view.interception.inbound_port, view.interception.ipv6
     made = listeners.start(names.inbound(port), ANY, port, TrafficDirection.INBOUND, NOTHING)
-    _captures(made, ANY_IPV6 if ipv6 else None, port)
+    _captures(made, ANY_IPV6 if ipv6 else None, port, hand_over=False)
     inspector = made.listener_filters.add()
     inspector.name = listeners.TLS_INSPECTOR
     pack(inspector.typed_config, TlsInspector())
     _inspect_all_but(inspector, sorted(_quiet(view)))
     for each in view.ports:
-        for served in each.served if each.captured else ():
+        for served in each.served:
             chain = made.filter_chains.add()
             listeners.mesh_chain(chain, view.trust_domain, served, seams)
             chain.filter_chain_match.destination_port.value = each.sidecar_port
@@ -124,9 +125,10 @@ def outbound_clusters(view: OutboundListenersView) -> Iterator[Cluster]:
         yield clusters.passthrough()
 
 
-def _captures(made: Listener, ipv6: str | None, port: int) -> None:
-    """Make `made` ask the kernel where connections were going, first of all, and hand them to the listener of that address."""
-    made.use_original_dst.value = True
+def _captures(made: Listener, ipv6: str | None, port: int, *, hand_over: bool) -> None:
+    """Make `made` ask the kernel where connections were going, first of all, and perhaps hand them to the listener of that address."""
+    if hand_over:
+        made.use_original_dst.value = True
     others = list(made.listener_filters)
     made.ClearField("listener_filters")
     _add_original_dst(made)
@@ -191,7 +193,7 @@ def _quiet(view: InboundView) -> set[int]:
         if view.interception
         else set()
     )
-    return whole - {each.sidecar_port for each in view.ports if each.captured}
+    return whole - {each.sidecar_port for each in view.ports}
 
 
 def _inspect_all_but(inspector: ListenerFilter, ports: list[int]) -> None:

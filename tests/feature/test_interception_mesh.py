@@ -174,6 +174,32 @@ async def test_a_new_service_has_a_name_and_disturbs_no_connection(mesh: Mesh) -
         await process.wait()
 
 
+async def test_nobody_outside_calls_in_the_name_of_a_host_whose_address_stands_for_a_service(
+    mesh: Mesh,
+) -> None:
+    """Host b's address as the virtual address of a service of the mesh: a's."""
+    trap = a_service("trap", {"name": "http", "port": 8083, "protocol": "http"}, address=mesh.b.ipv4)
+    route = {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "HTTPRoute",
+        "metadata": {"name": "trap"},
+        "spec": {
+            "parentRefs": [{"group": "", "kind": "Service", "name": "trap"}],
+            "rules": [{"backendRefs": [{"name": "web", "port": 80}]}],
+        },
+    }
+    mesh.write("trap.yaml", trap, route)
+
+    async def listens() -> bool:
+        status, said = await get(mesh.a, "http://trap.mesh:8083/")
+        return status == 200 and "/sa/web" in said["xfcc"]
+
+    await eventually(listens, "the service is called from inside")
+    # Host b has that listener as well; what comes in from outside is not for it.
+    status, said = await get(mesh.a, f"http://{mesh.b.ipv4}:8083/", user=ENVOY)
+    assert status == 0, said
+
+
 async def test_a_port_that_a_service_lacks_is_closed_at_once(mesh: Mesh) -> None:
     began = time.monotonic()
     status, _ = await get(mesh.a, "http://api.mesh:81/")

@@ -49,10 +49,12 @@ def test_mesh_tls_is_taken_on_the_ports_of_the_application() -> None:
     assert not made.HasField("default_filter_chain"), "nothing else comes in"
 
 
-def test_a_port_of_the_sidecar_is_a_listener_of_its_own() -> None:
+def test_what_is_sent_to_a_port_of_the_sidecar_comes_here_too_and_nothing_is_handed_to_another_listener() -> (
+    None
+):
     made = an_intercepted(None, WorkloadPort("http", 9001, 15101), WorkloadPort("raw", 9000))
-    assert matches(made) == {(9000, "tls"): "default/api:9000"}
-    assert made.use_original_dst.value, "it hands over what was sent to that port"
+    assert matches(made) == {(9000, "tls"): "default/api:9000", (15101, "tls"): "default/api:80"}
+    assert not made.use_original_dst.value
 
 
 def test_checks_of_a_path_are_plaintext_and_whole_ports_are_whatever_they_speak() -> None:

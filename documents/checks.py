@@ -35,6 +35,12 @@ def dangling(document: Document, services: Services) -> Iterator[Dangling]:
                 f"no document declares the service {key}",
                 "Declare it (kind Service), or correct the name",
             )
+        elif service.external is not None:
+            yield Dangling(
+                at("spec", "services", place),
+                f"{key} is an ExternalService: nothing in the mesh serves it",
+                "Declare a Service instead, or remove it here",
+            )
     found = [service for service in served if service is not None]
     if len(found) < len(served) or not found:
         return
@@ -62,6 +68,12 @@ def cautions(document: Document, services: Services) -> Iterator[Caution]:
                 at("spec", "uses", place),
                 f"no document declares the service {use.service}",
                 "It can be called once another source has it; if none will, correct the name",
+            )
+        elif use.local_port is not None and used.external is not None and used.external.wildcard:
+            yield Caution(
+                at("spec", "uses", place, "localPort"),
+                f"the hosts of {used.key} are wildcards, and local port {use.local_port} does not say which is meant",
+                "Remove localPort, or declare an ExternalService for one host",
             )
         elif use.port is not None and used.port_named(use.port) is None:
             yield Caution(

@@ -239,6 +239,8 @@ def _entry(view: VirtualView) -> tuple[Rendered, ...]:
 
 
 def _proxyless(view: ServiceView, caller_namespace: str) -> Iterator[Message]:
+    if view.external is not None:
+        return  # such clients ask for endpoints, and what is outside has none: they call it as anything outside
     """Of routes, GRPCRoutes alone: such a client takes no other matches than those have, and no filter it does not know
     (gRFC A28, A39).
     """

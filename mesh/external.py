@@ -147,6 +147,18 @@ def left_out(state: MeshState) -> Iterable[str]:
             )
 
 
+def without_routes(state: MeshState) -> Iterable[str]:
+    """A line for each service whose routes have no effect, for its hosts are wildcards: they are told apart before any route is."""
+    for key in sorted(state.routing.attached):
+        service = state.services.get(key)
+        if service is not None and service.external is not None and service.external.wildcard:
+            routes = ", ".join(f"{each.kind} {each.key}" for each in state.routing.attached[key])
+            yield (
+                f"{routes}: no effect on ExternalService {key}, whose hosts are wildcards. Declare an ExternalService for the "
+                "host that is meant, and attach them to that"
+            )
+
+
 def _mesh_service(state: MeshState, host: str) -> Key | None:
     """The service of the mesh that `host` is a name of, as `<service>.<namespace>`."""
     name, dot, namespace = host.partition(".")

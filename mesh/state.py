@@ -155,6 +155,7 @@ class MeshState:
         """
         yield from collisions(self)
         yield from external.left_out(self)
+        yield from external.without_routes(self)
         for source, view in self.sources.items():
             for key in view.services:
                 owner = self.owner(key)

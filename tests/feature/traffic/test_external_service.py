@@ -296,3 +296,19 @@ spec:
                 async with session.get(f"http://127.0.0.1:{local}/x") as answer:
                     assert answer.status == 200
                 assert server.requests[-1].headers["host"] == host
+
+
+async def test_a_host_moves_from_one_service_to_another(traffic: Traffic) -> None:
+    async with traffic.outside() as server, traffic.outside("other") as other:
+        first = plain(server.member.app_ports["http"])
+        earlier = plain(other.member.app_ports["http"]).replace("name: payments", "name: aaa")
+        async with traffic.apply(first) as file:
+            assert (await traffic.get("http://pay.localhost/")).status == 200
+            assert len(server.requests) == 1
+            await file.replace(f"{first}\n---{earlier}")
+            assert (await traffic.get("http://pay.localhost/")).status == 200
+            assert len(other.requests) == 1
+            assert any("pay.localhost" in each for each in (await traffic.world.mesh.status()).conflicts)
+            await file.replace(first)
+            assert (await traffic.get("http://pay.localhost/")).status == 200
+            assert (len(server.requests), len(other.requests)) == (2, 1)

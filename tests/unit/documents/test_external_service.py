@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from documents.checks import dangling
 from documents.parsing import parse
 from mesh.external import External, Origination, Resolution
 from mesh.service import Protocol, Service, ServicePort
@@ -79,3 +80,18 @@ def test_it_shares_the_names_of_services() -> None:
     parsed = parse("f.yaml", f"{HEAD}{{hosts: [a.b], {PORTS}}}{service}".encode())
     assert "declared already, by" in str(parsed.errors[0])
     assert all(isinstance(each.value, Service) for each in parsed.documents)
+
+
+def test_nothing_in_the_mesh_serves_it() -> None:
+    workload = """
+---
+apiVersion: meshwright.dev/v1alpha1
+kind: Workload
+metadata: {name: pay-1}
+spec: {services: [pay], address: 127.0.0.1, ports: [{name: http, app: 80}]}
+"""
+    parsed = parse("f.yaml", f"{HEAD}{{hosts: [a.b], {PORTS}}}{workload}".encode())
+    outside, served = parsed.documents
+    assert isinstance(outside.value, Service)
+    (error,) = dangling(served, {outside.key: outside.value}.get)
+    assert "nothing in the mesh serves it" in str(error)

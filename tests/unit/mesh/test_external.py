@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mesh.events import SourceSnapshot, SourceUpdate
+from mesh.events import Declared, SourceSnapshot, SourceUpdate
 from mesh.external import External, Resolution
 from mesh.names import Key
-from mesh.routes import Backend, BackendKind, Route, RouteKind
+from mesh.routes import Backend, BackendKind, ParentKind, ParentRef, Route, RouteKind
 from mesh.routing import backend_view
 from mesh.service import Service
 from mesh.state import MeshState
@@ -66,6 +66,15 @@ def test_wildcards_are_a_matter_of_listeners() -> None:
     assert [each.domains for each in everything.wildcards] == [("*.example.com", "*.example.com:80")]
     nothing = outbound_listeners_view(state, a_proxy("web-1", uses=()))
     assert nothing.wildcards == ()
+
+
+def test_routes_of_wildcards_are_told_of() -> None:
+    state = a_state(outside("shops", "*.example.com"))
+    parent = ParentRef(ParentKind.SERVICE, a_key("shops"))
+    route = Route(RouteKind.HTTP, a_key("r"), (parent,))
+    state, _ = state.apply(SourceUpdate("test", declared=(Declared("HTTPRoute", route),)))
+    (line,) = state.conflicts()
+    assert line.startswith("HTTPRoute default/r: no effect on ExternalService default/shops")
 
 
 def test_a_local_port_leads_to_no_wildcard() -> None:

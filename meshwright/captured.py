@@ -33,8 +33,9 @@ class Names:
 
     def entries(self) -> Iterator[bytes]:
         """Sorted by service, so that the order in which services came makes no other table."""
-        for _, entry in sorted(self._entries.items()):
-            yield entry
+        # By the two words: keys compare in Python, which is four times slower.
+        for key in sorted(self._entries, key=lambda each: (each.namespace, each.name)):
+            yield self._entries[key]
 
 
 def leads_to(view: VirtualView) -> tuple[str, ...]:

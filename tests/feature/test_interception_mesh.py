@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.support.intercepted import GREETER, PASSED, WEB, Mesh, get, program, resolver
-from tests.support.intercepting import APP, ENVOY
+from tests.support.intercepted import ADMIN, GREETER, PASSED, WEB, Mesh, get, program, resolver
+from tests.support.intercepting import APP, ENVOY, application
 from tests.support.mesh import a_document
 from tests.support.namespaces import NEEDS_ROOT, Host, is_root, two_hosts
 from tests.support.processes import eventually
@@ -84,6 +84,7 @@ async def mesh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mesh]:
             await enter(program(tmp_path, "api", b, WEB, 8080))
             await enter(program(tmp_path, "greeter", b, GREETER, 9000))
             await enter(program(tmp_path, "stranger", b, WEB, 8081))
+            await enter(application(tmp_path, b, 8082))
             await enter(resolver(tmp_path, b))
             await enter(made.sidecar(a, "web-1", "web"))
             await enter(made.sidecar(b, "api-1", "api"))
@@ -95,8 +96,16 @@ async def mesh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mesh]:
 def intercept(mesh: Mesh) -> None:
     mesh.a.meshwright("intercept", "--proxy-user", str(ENVOY), "--dns")
     mesh.b.meshwright(
-        *("intercept", "--proxy-user", str(ENVOY), "--dns", *PASSED, "--exclude-inbound-port", "8081")
+        *("intercept", "--proxy-user", str(ENVOY), "--dns", *PASSED, "--exclude-inbound-port", "8081"),
+        *("--exclude-inbound-port", "8082"),
     )
+
+
+async def passed_on(host: Host) -> int:
+    """How many connections its sidecar has passed on to where they were going."""
+    url = f"http://127.0.0.1:{ADMIN}/stats?filter=^tcp.passthrough.downstream_cx_total$"
+    _, said = await get(host, url)
+    return int(said.rpartition(":")[2])
 
 
 async def test_two_hosts_that_know_nothing_speak_mutual_tls(mesh: Mesh) -> None:
@@ -137,9 +146,14 @@ async def test_plaintext_is_for_declared_health_checks_only(mesh: Mesh) -> None:
 
 async def test_what_is_not_of_the_mesh_is_reached_as_ever(mesh: Mesh) -> None:
     a, b = mesh.a, mesh.b
+    before = await passed_on(a)
     for url in (f"http://{b.ipv4}:8081/", "http://outside.example:8081/"):
         status, said = await get(a, url)
         assert (status, said["peer"], said["xfcc"]) == (200, a.ipv4, None), said
+    # By IPv6, too: of that, the mesh has no addresses of its own.
+    status, said = await get(a, f"http://[{b.ipv6}]:8082/")
+    assert (status, said) == (200, {"peer": a.ipv6, "here": b.ipv6})
+    assert await passed_on(a) == before + 3, "they went through the sidecar"
     ran = a.attempt("curl", "--silent", "--max-time", "5", "http://nowhere.example/", user=APP)
     assert ran.returncode == 6, "the name is unknown, and said to be"
     # Who says a host name of the mesh to the sidecar itself is understood.

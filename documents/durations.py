@@ -50,12 +50,15 @@ def _read(given: object) -> timedelta:
     if not isinstance(given, str):
         raise wrong(f"{given!r} is not a duration", "Write it with its unit, as 500ms, 10s or 1m30s")
     try:
-        return parse(given)
+        duration = parse(given)
     except ValueError as error:
         raise wrong(
             f"{given!r} is not a duration",
             "Use whole numbers of up to 5 digits, each with h, m, s or ms, as 500ms, 10s or 1m30s",
         ) from error
+    if duration > LONGEST:
+        raise wrong(f"{given!r} is longer than eleven years", f"Use at most {show(LONGEST)}")
+    return duration
 
 
 Duration = Annotated[

@@ -184,4 +184,7 @@ def _rendered(state: MeshState, key: Key, weaver: Weaver, renderer: Renderer) ->
     if key not in state.services:
         return ()
     view, scope = service_view(state, key), OutboundScope(key.namespace, None)
-    return renderer.service(view, weaver.service(state, scope, view))
+    try:
+        return renderer.service(view, weaver.service(state, scope, view))
+    except Exception:  # noqa: BLE001 (what cannot be rendered is said by who publishes it; a report of effects must end nothing)
+        return ()

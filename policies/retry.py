@@ -6,6 +6,7 @@ https://www.envoyproxy.io/docs/envoy/v1.40.0/configuration/http/http_filters/rou
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Final, Literal
 
 from pydantic import Field, model_validator
@@ -39,6 +40,9 @@ Condition = Literal[
 ]  # fmt: skip
 HOST_ATTEMPTS = 20
 """How often a retry looks for an endpoint that has not failed this request yet (see `envoy.routes`)."""
+
+SHORTEST = timedelta(milliseconds=1)
+"""The shortest pause that Envoy makes, for a route that asks for none."""
 
 ASKING_TO_WAIT = (429, 503)
 """The statuses that Retry-After goes with and that are no success (RFC 9110, section 10.2.3; RFC 6585, section 4)."""
@@ -183,7 +187,7 @@ def inline(rule: RuleView) -> dict[str, object]:
     if retry.attempts is not None:
         found["attempts"] = retry.attempts
     if retry.backoff is not None:
-        found["backoff"] = {"base": text(retry.backoff)}
+        found["backoff"] = {"base": text(retry.backoff or SHORTEST)}
     return found
 
 

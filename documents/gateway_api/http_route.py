@@ -67,7 +67,9 @@ class RetrySpec(Part):
     codes: list[Annotated[int, Field(ge=400, le=599)]] = Field(
         default=[], description="Statuses after which to try again."
     )
-    attempts: Annotated[int, Field(ge=0)] | None = Field(None, description="Tries beside the first. 0: none.")
+    attempts: Annotated[int, Field(ge=0, le=2**32 - 1)] | None = Field(
+        None, description="Tries beside the first. 0: none."
+    )
     backoff: Duration | None = Field(None, description="The base of the time between tries.")
 
     def problems(self, at: Path) -> Iterator[Problem]:

@@ -500,6 +500,18 @@ WRONG = (
         ],
     ),
     Wrong(
+        "longer than we can write",
+        http_rule("timeouts: {request: 99999h99999h}"),
+        [
+            "spec.rules[0].timeouts.request: '99999h99999h' is longer than eleven years. Use at most 99999h59m59s999ms"
+        ],
+    ),
+    Wrong(
+        "more attempts than there are",
+        http_rule("retry: {attempts: 4294967296}"),
+        ["spec.rules[0].retry.attempts: 4294967296 is too large. Use 4294967295 or less"],
+    ),
+    Wrong(
         "a fraction of a second",
         http_rule("timeouts: {request: 1.5s}"),
         [

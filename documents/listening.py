@@ -10,6 +10,7 @@ from immutables import Map
 from documents.errors import Caution
 from documents.parsing import Document, Places
 from documents.reading import Path
+from mesh.interception import Interception
 from mesh.workload import Workload
 
 Listening = tuple[str, str, int]
@@ -27,12 +28,19 @@ def listening(document: Document) -> Mapping[Listening, Path]:
     ports: list[tuple[int | None, Path]] = [
         *((port.sidecar, ("spec", "ports", place, "sidecar")) for place, port in enumerate(workload.ports)),
         (workload.outbound_port, ("spec", "outboundPort")),
+        *_intercepted(workload.interception),
         *(
             (use.local_port, ("spec", "uses", place, "localPort"))
             for place, use in enumerate(workload.uses or ())
         ),
     ]
     return {(workload.network, workload.address, port): path for port, path in ports if port is not None}
+
+
+def _intercepted(interception: Interception | None) -> Iterator[tuple[int, Path]]:
+    if interception is not None:
+        yield interception.inbound_port, ("spec", "interception", "inboundPort")
+        yield interception.dns_port, ("spec", "interception", "dnsPort")
 
 
 def moved(listeners: Listeners, before: Iterable[Document], after: Iterable[Document]) -> Listeners:

@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 
 from documents.parsing import parse
+from documents.sets import DocumentSet
 from mesh.interception import Interception, PlainCheck
-from tests.support.builders import workload_document
+from tests.support.builders import service_document, workload_document
 
 SPEC = "services: [api], address: 10.0.0.1, meshed: true, ports: [{name: http, app: 9001}]"
 
@@ -64,3 +65,17 @@ def test_everything() -> None:
 def test_what_is_wrong(spec: str, error: str) -> None:
     (found,) = parse("a.yaml", workload_document(spec=spec).encode()).errors
     assert error in str(found)
+
+
+def test_two_workloads_of_one_host_cannot_both_be_intercepted() -> None:
+    files = [
+        parse("api.yaml", service_document("api").encode()),
+        parse("a.yaml", workload_document("api-1", f"{SPEC}, outboundPort: 1, interception: {{}}").encode()),
+        parse(
+            "b.yaml",
+            workload_document("api-2", f"{SPEC}, outboundPort: 2, interception: {{dnsPort: 3}}").encode(),
+        ),
+    ]
+    (warning,) = DocumentSet().with_files(files).warnings
+    assert (warning.where.file, warning.where.path) == ("b.yaml", "spec.interception.inboundPort")
+    assert "has port 15006 of 10.0.0.1 already" in str(warning)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from immutables import Map
@@ -132,24 +132,36 @@ class Weaver:
         place = Place(workload.key.namespace, workload=workload.key)
         identity = workload.identity(state.trust_domain).uri
 
-        def taken(port: int | None, *, http: bool) -> Parts:
+        def here(port: int | None, *, http: bool) -> Where:
             protocol = Protocol.HTTP if http else Protocol.TCP
-            where = Where(Side.CALLEE, state.trust_domain, view.key, workload.key, identity, port, protocol)
-            return self._parts(state, place, where, Side.CALLEE | Side.LISTENER)
+            return Where(Side.CALLEE, state.trust_domain, view.key, workload.key, identity, port, protocol)
 
-        kinds = {(port.port, chain.http) for port in view.ports for chain in port.chains}
-        ports = tuple((each, taken(each[0], http=each[1])) for each in sorted(kinds))
-        here = taken(None, http=True)
+        handled = sorted({(port.port, chain.http) for port in view.ports for chain in port.chains})
+        ports = tuple(
+            ((port, http), self._parts(state, place, here(port, http=http), Side.CALLEE | Side.LISTENER))
+            for port, http in handled
+        )
         # Of what is taken, the part that is said on routes.
-        always = Parts(action=here.action, route=here.route, resources=here.resources, origin=here.origin)
+        taken = {
+            kind.name: [
+                Parts(action=each.action, route=each.route, resources=each.resources, origin=each.origin)
+                for each in self._of(kind, state, place, here(None, http=True))
+            ]
+            for kind in self.kinds
+            if kind.side & (Side.CALLEE | Side.LISTENER)
+        }
         made: list[tuple[RuleName, Parts]] = []
         for name, rule in rules.items():
             services = {each.service for each in rule.backends}
             service = next(iter(services)) if len(services) == 1 else None
             at = Place(service.namespace if service else rule.route.key.namespace, service, route=rule.route)
             where = Where(Side.CALLER, state.trust_domain, service, route=True)
-            made.append((name, always + self._parts(state, at, where, Side.CALLER, facets, rule)))
-        return GatewaySeams(ports, self.filters, ServiceSeams(always, tuple(made)))
+            parts = NOTHING
+            for kind in self.kinds:
+                called = self._of(kind, state, at, where, facets, rule) if kind.side & Side.CALLER else []
+                parts += _joined(kind, [each for each in (*taken.get(kind.name, ()), *called) if each])
+            made.append((name, parts))
+        return GatewaySeams(ports, self.filters, ServiceSeams(NOTHING, tuple(made)))
 
     def _parts(
         self,
@@ -161,22 +173,29 @@ class Weaver:
         rule: RuleView | None = None,
     ) -> Parts:
         """What all kinds that are enforced on one of `sides` add at a place."""
-        found = NOTHING
-        for kind in self.kinds:
-            if not kind.side & sides:
-                continue
-            said = [
-                each for each in self._said(kind, state, place, where.side, facets, rule) if each[0].fields
-            ]
-            if self.problems:
-                self._forget(kind, place, [merged for merged, _ in said])
-            made = [self._effect(kind, merged, where, place, callers) for merged, callers in said]
-            if kind.join is not None and len(made) > 1:
-                origin = dict.fromkeys(document for each in made for document in each.origin)
-                found += replace(kind.join(made), origin=tuple(origin))
-            else:
-                found = sum(made, found)
-        return found
+        return sum(
+            (
+                _joined(kind, self._of(kind, state, place, where, facets, rule))
+                for kind in self.kinds
+                if kind.side & sides
+            ),
+            NOTHING,
+        )
+
+    def _of(
+        self,
+        kind: PolicyKind,
+        state: MeshState,
+        place: Place,
+        where: Where,
+        facets: frozenset[PolicyName] = frozenset(),
+        rule: RuleView | None = None,
+    ) -> list[Parts]:
+        """What one kind adds at a place: one for each policy of a union, else one at most."""
+        said = [each for each in self._said(kind, state, place, where.side, facets, rule) if each[0].fields]
+        if self.problems:
+            self._forget(kind, place, [merged for merged, _ in said])
+        return [self._effect(kind, merged, where, place, callers) for merged, callers in said]
 
     def _said(
         self,
@@ -206,10 +225,13 @@ class Weaver:
                     tuple(sorted(identities(state, each.callers))) or _nobody(state, each.callers),
                 )
             return
-        if rule is not None and kind.side & Side.LISTENER:
+        if (
+            rule is not None
+            and kind.side & Side.LISTENER
+            and not state.policies.attached.get((kind.name, TargetRef.route(rule.route)))
+        ):
             # What holds for all calls of a sidecar is said at its listeners: a route only says what is its own.
-            if not state.policies.attached.get((kind.name, TargetRef.route(rule.route))):
-                return
+            return
         inline: tuple[Attachment, ...] = ()
         if rule is not None and kind.inline is not None:
             fields = kind.inline(rule)
@@ -245,6 +267,14 @@ class Weaver:
 def _subject(kind: PolicyKind, merged: Merged, place: Place) -> str:
     own = f" {merged.fields['policy']}" if kind.union else ""
     return f"{kind.name}{own} at {_named(place)}"
+
+
+def _joined(kind: PolicyKind, made: Sequence[Parts]) -> Parts:
+    """What one kind adds at a place, as one."""
+    if kind.join is None or len(made) <= 1:
+        return sum(made, NOTHING)
+    origin = dict.fromkeys(document for each in made for document in each.origin)
+    return replace(kind.join(made), origin=tuple(origin))
 
 
 def _made(kind: PolicyKind, fields: Fields, where: Where, callers: tuple[str, ...]) -> Parts | str:

@@ -34,11 +34,11 @@ from policies.observing import for_everyone
 EXAMPLE: Final = """\
 apiVersion: meshwright.dev/v1alpha1
 kind: Metrics
-metadata: {name: mesh}
+metadata: {name: web}
 spec:
-  targetRefs: [{kind: Mesh}]
+  targetRefs: [{kind: Workload, name: web-1}]
   port: 15090
-  include: ["circuit_breakers\\\\.default\\\\.cx_open$"]
+  include: [upstream_cx_protocol_error$]
 """
 PORT: Final = 15090
 PATHS: Final = ("/metrics", "/stats/prometheus")

@@ -13,6 +13,7 @@ from envoy import capture, clusters, dns, fallback, gateways, listeners, packing
 from envoy.check import check
 from envoy.endpoints import load_assignment, peers, reachable_without_sidecar
 from envoy.errors import EnvoyError
+from envoy.patches import Patch, applied
 from envoy.seams import (
     NO_GATEWAY_POLICIES,
     NO_LISTENER_POLICIES,
@@ -34,13 +35,15 @@ CACHE_BYTES = 64 * 1024 * 1024
 class Rendered:
     """A resource, encoded: `body` is the serialised message, the same bytes for equal inputs.
 
-    `problem`, if any, says why Envoy would refuse it: it is not to be sent. `origin` is provenance, no part of the value.
+    `problem`, if any, says why Envoy would refuse it: it is not to be sent. `unpatched`: patches that were left out because Envoy would
+    refuse what they make of it, by policy, with the reason. `origin` is provenance, no part of the value.
     """
 
     type_url: str
     name: str
     body: bytes
     problem: str | None = None
+    unpatched: tuple[tuple[str, str], ...] = field(default=(), compare=False)
     origin: tuple[str, ...] = field(default=(), compare=False)
 
 
@@ -83,10 +86,10 @@ class Renderer:
             (view, seams),
             view.origin,
             lambda: (
-                *_checked(capture.outbound_clusters(view), view.origin),
-                *_checked(capture.outbound(view, seams), view.origin),
-                *_checked(listeners.outbound(view, seams), view.origin),
-                *_checked(fallback.resources(view, seams.outbound), view.origin),
+                *_checked(capture.outbound_clusters(view), view.origin, seams.outbound.patches),
+                *_checked(capture.outbound(view, seams), view.origin, seams.outbound.patches),
+                *_checked(listeners.outbound(view, seams), view.origin, seams.outbound.patches),
+                *_checked(fallback.resources(view, seams.outbound), view.origin, seams.outbound.patches),
                 *_extra(seams.outbound.resources),
             ),
         )
@@ -97,7 +100,7 @@ class Renderer:
             "virtual",
             (view, seams),
             view.origin,
-            lambda: _checked(capture.virtual(view, seams), view.origin),
+            lambda: _checked(capture.virtual(view, seams), view.origin, seams.outbound.patches),
         )
 
     def names(self, view: VirtualView) -> Rendered:
@@ -119,8 +122,8 @@ class Renderer:
             (view, seams),
             view.origin,
             lambda: (
-                *_checked(gateways.listeners(view, seams), view.origin),
-                *_checked(gateways.routes(view, seams), _with_routes(view)),
+                *_checked(gateways.listeners(view, seams), view.origin, seams.patches()),
+                *_checked(gateways.routes(view, seams), _with_routes(view), seams.patches()),
                 *_extra(seams.resources()),
             ),
         )
@@ -204,7 +207,7 @@ def _service(view: ServiceView, seams: ServiceSeams) -> tuple[Rendered, ...]:
         yield from routes.by_port(view, seams)
 
     origin = (*view.origin, *(each for each in seams.service.origin if each not in view.origin))
-    return (*_checked(messages(), origin), *_extra(seams.resources()))
+    return (*_checked(messages(), origin, seams.service.patches), *_extra(seams.resources()))
 
 
 def _inbound(view: InboundView, seams: ListenerSeams) -> tuple[Rendered, ...]:
@@ -220,13 +223,14 @@ def _inbound(view: InboundView, seams: ListenerSeams) -> tuple[Rendered, ...]:
             for app_port, protocol, captured in applications
         )
     }
+    patches = tuple(seams.inbound_patches())
     return (
-        *_checked(made.values(), view.origin),
-        *_checked(capture.inbound_clusters(view), view.origin),
-        *_checked(capture.inbound(view, seams), view.origin),
-        *_checked(capture.check_routes(view), view.origin),
-        *_checked(listeners.inbound(view, seams), view.origin),
-        *_checked(listeners.inbound_routes(view, seams), view.origin),
+        *_checked(made.values(), view.origin, patches),
+        *_checked(capture.inbound_clusters(view), view.origin, patches),
+        *_checked(capture.inbound(view, seams), view.origin, patches),
+        *_checked(capture.check_routes(view), view.origin, patches),
+        *_checked(listeners.inbound(view, seams), view.origin, patches),
+        *_checked(listeners.inbound_routes(view, seams), view.origin, patches),
         *_extra(each for each in seams.resources() if each not in seams.outbound.resources),
     )
 
@@ -268,12 +272,17 @@ def _extra(resources: Iterable[ExtraResource]) -> Iterator[Rendered]:
         yield Rendered(each.type_url, each.name, each.body, origin=each.origin)
 
 
-def _checked(messages: Iterable[Message], origin: tuple[str, ...]) -> tuple[Rendered, ...]:
+def _checked(
+    messages: Iterable[Message], origin: tuple[str, ...], patches: Iterable[Patch] = ()
+) -> tuple[Rendered, ...]:
     made = []
     for message in messages:
-        encoded = _encoded(message, origin)
+        patched, unpatched = applied(message, _name(message), patches)
+        encoded = _encoded(patched, origin)
+        if unpatched:
+            encoded = replace(encoded, unpatched=unpatched)
         try:
-            check(message)
+            check(patched)
         except EnvoyError as error:
             encoded = replace(encoded, problem=str(error))
         made.append(encoded)

@@ -15,6 +15,7 @@ from enum import IntEnum
 from google.protobuf.any_pb2 import Any
 from google.protobuf.message import Message
 
+from envoy.patches import Patch
 from mesh.targeting import RouteName
 from pb.envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
@@ -73,6 +74,7 @@ class Parts:
     `route`: Route, without match and action. `manager`: HttpConnectionManager. `tcp`: TcpProxy. `listener`: Listener, of which only
     `listener_filters` and `access_log` are taken. `unknown`: Route, without match and cluster, for hosts that nobody knows; without
     one they are refused, and with `refuse_unknown` so are intercepted connections to addresses that nobody knows. `network_filters`: serialised listener.v3.Filter, put before what handles a connection.
+    `patches` are laid over the finished resources.
     """
 
     cluster: bytes = b""
@@ -85,6 +87,7 @@ class Parts:
     network_filters: tuple[bytes, ...] = ()
     http_filters: tuple[HttpFilter, ...] = ()
     resources: tuple[ExtraResource, ...] = ()
+    patches: tuple[Patch, ...] = ()
     origin: tuple[str, ...] = ()
     unknown: bytes = b""
     refuse_unknown: bool = False
@@ -106,6 +109,7 @@ class Parts:
             (*self.network_filters, *other.network_filters),
             (*self.http_filters, *other.http_filters),
             (*self.resources, *(each for each in other.resources if each not in self.resources)),
+            (*self.patches, *(each for each in other.patches if each not in self.patches)),
             (*self.origin, *(each for each in other.origin if each not in self.origin)),
             self.unknown + other.unknown,
             self.refuse_unknown or other.refuse_unknown,
@@ -150,6 +154,10 @@ class ListenerSeams:
     def chain(self, name: str) -> Parts:
         return dict(self.inbound).get(name, NOTHING)
 
+    def inbound_patches(self) -> Iterable[Patch]:
+        """All, each once."""
+        return dict.fromkeys(each for _, parts in self.inbound for each in parts.patches)
+
     def resources(self) -> Iterable[ExtraResource]:
         """All, each once."""
         return dict.fromkeys(
@@ -171,6 +179,10 @@ class GatewaySeams:
 
     def of(self, port: int, *, http: bool) -> Parts:
         return dict(self.ports).get((port, http), NOTHING)
+
+    def patches(self) -> Iterable[Patch]:
+        """All, each once."""
+        return dict.fromkeys(each for _, parts in self.ports for each in parts.patches)
 
     def resources(self) -> Iterable[ExtraResource]:
         """All, each once."""

@@ -90,6 +90,7 @@ class Publisher:
         self.state = state
         self._certificates = certificates or NoCertificates()
         self._problems: dict[str, str] = {}
+        self._unpatched: dict[str, dict[str, str]] = {}
         self._renderer = renderer
         self._weaver = weaver or Weaver()
         self._attached: dict[str, Attached] = {}
@@ -105,12 +106,13 @@ class Publisher:
     @property
     def problems(self) -> dict[str, str]:
         """What is not sent, or left out, and why: by service, workload, or the place that a policy concerns."""
-        return {**self._problems, **self._weaver.problems}
+        unpatched = {name: why for each in self._unpatched.values() for name, why in each.items()}
+        return {**self._problems, **self._weaver.problems, **unpatched}
 
     @property
     def policies_left_out(self) -> int:
         """At how many places a policy has no effect because of what is wrong with it there."""
-        return len(self._weaver.problems)
+        return len(self._weaver.problems) + sum(map(len, self._unpatched.values()))
 
     def sizes(self) -> dict[str, ScopeSize]:
         """What each client sees of the mesh, by its id."""
@@ -466,6 +468,14 @@ class Publisher:
         except Exception as error:  # noqa: BLE001 (one service that cannot be rendered must not end the mesh's control plane)
             self._problems[subject] = f"it cannot be rendered: {type(error).__name__}: {error}"
             return None
+        self._unpatched.pop(subject, None)
+        unpatched = {
+            f"EnvoyPatch {by} at {subject}": f"{each.name}: left out: {why}"
+            for each in rendered
+            for by, why in each.unpatched
+        }
+        if unpatched:
+            self._unpatched[subject] = unpatched
         made: dict[Name, Resource] = {}
         # Make before break: who is sent to a cluster is told of it when the cluster and its endpoints were acknowledged.
         clusters = tuple(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -324,6 +325,34 @@ spec:
     async with traffic.apply(text):
         answer = await outside.get("http://slow.example.com/", headers={"x-behave": "delay=2s"})
         assert (answer.status, answer.seconds < 1.5) == (504, True), answer
+
+
+async def test_scripts_for_what_is_taken_and_for_what_is_called_both_run(
+    traffic: Traffic, outside: Outside
+) -> None:
+    def script(name: str, target: str, mark: str, side: str) -> str:
+        add = f'h:headers():replace("x-way", (h:headers():get("x-way") or "") .. " {mark}")'
+        return f"""
+---
+apiVersion: meshwright.dev/v1alpha1
+kind: Extension
+metadata: {{name: {name}}}
+spec:
+  targetRefs: [{target}]
+  side: {side}
+  lua: {json.dumps(f"function envoy_on_request(h) {add} end")}
+"""
+
+    api = "{kind: Service, name: api}"
+    text = (
+        route("way", "way.example.com", API, "http")
+        + script("a", "{kind: Workload, name: edge-1}", "edge", "callee")
+        + script("b", api, "caller", "caller")
+        + script("c", api, "callee", "callee")
+    )
+    async with traffic.apply(text):
+        way = (await outside.get("http://way.example.com/")).seen["x-way"]
+    assert way.split() == ["edge", "caller", "callee"]
 
 
 async def test_a_gateway_may_ask_clients_for_certificates(

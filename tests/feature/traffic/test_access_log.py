@@ -14,6 +14,7 @@ from tests.support.otlp_receiver import OtlpReceiver
 from tests.support.processes import eventually
 from tests.support.traffic.applying import RefusedError
 from tests.support.traffic.draining import drained
+from tests.support.traffic.statistics import within
 from tests.support.traffic.world import Traffic
 
 
@@ -56,7 +57,8 @@ async def test_both_sidecars_name_both_identities_and_say_why_it_failed(
             await traffic.get("http://other.other.mesh/", headers={"x-request-id": "away"})
         async with traffic.tcp("tcp/echo") as connection:
             await connection.ask("ping")
-        wanted = {"well": 2, "no-route": 1, "own": 2, "away": 2}
+        # A try that failed between sidecar and application is tried again: the callee has a line for each.
+        wanted = {"well": 2, "no-route": 1, "own": 2, "away": 1 + 3}
 
         def of_this_test(line: dict[str, Any]) -> bool:
             return line.get("request_id") in wanted or "method" not in line
@@ -83,6 +85,7 @@ async def test_both_sidecars_name_both_identities_and_say_why_it_failed(
         ("away", "caller"): "the callee answered so: see its own line",
         ("away", "callee"): "the application takes no connection",
     }
+    assert by["away", "caller"]["tries"] == 3
     assert by["no-route", "caller"]["caller"] == web, "known although there was no connection"
     for side in ("caller", "callee"):
         line = by["tcp", side]
@@ -120,6 +123,24 @@ async def test_only_what_is_asked_for_is_written(traffic: Traffic, tmp_path: Pat
         found = await lines(path, lambda each: True, 2 + 8)
     assert Counter(each["request_id"] for each in found) == {"bad-web": 1, "slow-web": 1, "last": 8}
     assert {each["side"] for each in found} == {"callee"}, "a Service policy is for the calls to it"
+
+
+async def test_a_share_is_of_the_same_requests_on_both_sides(traffic: Traffic, tmp_path: Path) -> None:
+    path, sent = tmp_path / "share.log", 300
+    async with traffic.apply(policy(f"  file: {path}\n  only: {{percent: 50, errors: true}}\n")):
+        await drained(traffic)
+        await traffic.many(sent, "http://store.mesh/")
+        for _ in range(8):
+            await traffic.get(
+                "http://store.mesh/", headers={"x-behave": "status=500", "x-request-id": "last"}
+            )
+        found = await lines(path, lambda each: each.get("request_id") == "last", 16)
+        found = await lines(path, lambda each: each.get("request_id") != "last", 1)
+    by_side = {
+        side: {each["request_id"] for each in found if each["side"] == side} for side in ("caller", "callee")
+    }
+    assert by_side["caller"] == by_side["callee"]
+    assert within(0.5, sent, len(by_side["caller"]))
 
 
 async def test_lines_of_text_and_a_nearer_policy_that_writes_nothing(

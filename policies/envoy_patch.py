@@ -25,14 +25,13 @@ from policies.kind import ANYWHERE, PolicyKind, Side, Where
 EXAMPLE: Final = """\
 apiVersion: meshwright.dev/v1alpha1
 kind: EnvoyPatch
-metadata: {name: dns-of-api}
+metadata: {name: ready-connections}
 spec:
   targetRefs: [{kind: Service, name: api}]
   resource: Cluster
   name: default/api:80
   merge:
-    upstreamConnectionOptions:
-      tcpKeepalive: {keepaliveTime: 60}
+    preconnectPolicy: {perUpstreamPreconnectRatio: 1.5}
 """
 
 RESOURCES: Final[Mapping[str, type[Message]]] = {

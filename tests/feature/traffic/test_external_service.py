@@ -177,10 +177,10 @@ async def test_policies_hold_for_what_is_outside(traffic: Traffic) -> None:
 apiVersion: meshwright.dev/v1alpha1
 kind: TimeoutPolicy
 metadata: {name: t}
-spec: {targetRefs: [{kind: Service, name: payments}], request: 200ms}
+spec: {targetRefs: [{kind: Service, name: payments}], request: 800ms}
 """
     async with traffic.outside() as server, traffic.apply(plain(server.member.app_ports["http"]) + policy):
-        slow = await traffic.get("http://pay.localhost/", headers={"x-behave": "delay=600ms"})
+        slow = await traffic.get("http://pay.localhost/", headers={"x-behave": "delay=2s"})
         assert slow.status == 504
         assert (await traffic.get("http://pay.localhost/")).status == 200
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import get_args
 
@@ -45,7 +46,8 @@ def _said(error: ErrorDetails, path: Path, model: type[BaseModel]) -> tuple[str,
         case "missing":
             return f"{path[-1]} is missing", "Add it"
         case "enum" | "literal_error":
-            return f"{_shown(given)} is not known here", f"Use {context['expected'].replace(chr(39), '')}"
+            names = re.sub(r"'([^']+)'", r"\1", context["expected"]).replace("''", '""')
+            return f"{_shown(given)} is not known here", f"Use {names}"
         case "string_type" if isinstance(given, int | float):
             shown = str(given).lower() if isinstance(given, bool) else str(given)
             return f"{shown} is read as {_named(given)}, and text is wanted", f'Put it in quotes: "{shown}"'
@@ -62,6 +64,10 @@ def _said(error: ErrorDetails, path: Path, model: type[BaseModel]) -> tuple[str,
             return "the text is empty", "Give it, or leave the field out"
         case "string_too_long":
             return f"the text has more than {context['max_length']} characters", "Shorten it"
+        case "timezone_aware":
+            return f"{_shown(given)} has no time zone", "Add one, as in 2026-01-31T12:00:00Z"
+        case _ if kind in WANTED and given is None:
+            return "there is nothing here", f"Give {WANTED[kind]}"
         case _ if kind in WANTED:
             return f"{_shown(given)} is {_named(given)}", f"Give {WANTED[kind]}"
         case _:

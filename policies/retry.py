@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field
 
 from documents.envelope import Part, Problem, wrong
 from envoy.packing import pack
@@ -48,6 +48,12 @@ ASKING_TO_WAIT = (429, 503)
 """The statuses that Retry-After goes with and that are no success (RFC 9110, section 10.2.3; RFC 6585, section 4)."""
 
 
+def _status(code: int) -> int:
+    if not 100 <= code <= 599:
+        raise wrong(f"{code} is not an HTTP status", "Use numbers from 100 to 599")
+    return code
+
+
 class BackoffFields(Part):
     base: PositiveDuration = Field(
         "25ms", description="The first pause, about: each is drawn at random, and they double."
@@ -76,7 +82,7 @@ class BudgetFields(Part):
 class RetryFields(Part):
     attempts: Count | None = Field(None, description="Retries after the first try. 0: none at all.")
     on: list[Condition] | None = Field(None, description="What makes a try a failed one.")
-    codes: list[int] | None = Field(
+    codes: list[Annotated[int, AfterValidator(_status)]] | None = Field(
         None, description="Statuses that make a try a failed one. Beside retryAfter, by default 429 and 503."
     )
     per_try_timeout: PositiveDuration | None = Field(
@@ -93,13 +99,6 @@ class RetryFields(Part):
     other_priority: bool | None = Field(
         None, description="Prefer localities that this request has not tried."
     )
-
-    @model_validator(mode="after")
-    def _right(self) -> RetryFields:
-        for code in self.codes or ():
-            if not 100 <= code <= 599:
-                raise wrong(f"{code} is not an HTTP status", "Use numbers from 100 to 599")
-        return self
 
 
 class RetrySpec(Targeting, RetryFields):

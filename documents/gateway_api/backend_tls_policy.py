@@ -28,8 +28,8 @@ _URI = re.compile(r"[^:/?#]+:(?://[^/?#]*)?[^?#]*(?:\?[^#]*)?(?:#.*)?")
 
 class TlsTargetSpec(Part):
     group: str = Field("", description='"" for a Service, meshwright.dev for an ExternalService.')
-    kind: Literal["Service", "ExternalService"] = "Service"
-    name: Name
+    kind: Literal["Service", "ExternalService"] = Field(default="Service", description="What is called.")
+    name: Name = Field(description="Of the service.")
     section_name: SectionName | None = Field(None, description="A port by its name; by default all.")
 
     def problems(self, at: Path) -> Iterator[Problem]:
@@ -43,7 +43,7 @@ class TlsTargetSpec(Part):
 
 class SubjectNameSpec(Part):
     type: SubjectKind = Field(strict=False, description="Hostname or URI.")
-    hostname: Hostname | None = None
+    hostname: Hostname | None = Field(default=None, description="For type Hostname.")
     uri: Annotated[str, Field(min_length=1, max_length=253)] | None = Field(
         None, description="In full, as spiffe://example.com/ns/default/sa/api."
     )
@@ -93,8 +93,10 @@ class TlsValidationSpec(Part):
 
 
 class BackendTlsPolicySpec(Part):
-    target_refs: Annotated[list[TlsTargetSpec], Field(min_length=1, max_length=16)]
-    validation: TlsValidationSpec
+    target_refs: Annotated[list[TlsTargetSpec], Field(min_length=1, max_length=16)] = Field(
+        description="To whom TLS is spoken."
+    )
+    validation: TlsValidationSpec = Field(description="How the certificate of the backend is verified.")
     options: dict[str, str] = Field({}, description="None is known.")
 
 

@@ -106,7 +106,7 @@ class ParentReference(Part):
     group: str | None = Field(None, description='"" for a Service; for a Gateway it may be left out.')
     kind: Literal["Service", "Gateway"] = Field("Gateway", description="Service or Gateway.")
     namespace: Namespace | None = Field(None, description="By default the route's own.")
-    name: Name
+    name: Name = Field(description="Of the service or gateway.")
     section_name: SectionName | None = Field(
         None, description="A listener of the gateway, or a port of the service, by its name."
     )
@@ -128,12 +128,14 @@ class BackendReference(Part):
     """What traffic is sent to."""
 
     group: str = Field("", description='"" for a Service, meshwright.dev for the others.')
-    kind: Literal["Service", "ServiceSubset", "ExternalService"] = Field("Service")
+    kind: Literal["Service", "ServiceSubset", "ExternalService"] = Field(
+        "Service", description="What is sent to: a service, a part of one, or one outside the mesh."
+    )
     namespace: Namespace | None = Field(
         None,
         description="By default the route's own. Another needs a ReferenceGrant, but for the service that the route is attached to.",
     )
-    name: Name
+    name: Name = Field(description="Of the backend.")
     port: Port | None = Field(None, description="A port of the service. A Service needs one.")
 
     def problems(self, at: Path) -> Iterator[Problem]:
@@ -159,10 +161,10 @@ class WeightedReference(BackendReference):
 class SecretReference(Part):
     """A document that holds a certificate and its key."""
 
-    group: str = ""
-    kind: Literal["Secret"] = "Secret"
+    group: str = Field(default="", description="Secrets are in the core group.")
+    kind: Literal["Secret"] = Field(default="Secret", description="The only kind that can be.")
     namespace: Namespace | None = Field(None, description="Another than its own needs a ReferenceGrant.")
-    name: Name
+    name: Name = Field(description="Of the Secret.")
 
     def problems(self, at: Path) -> Iterator[Problem]:
         if self.group not in CORE_GROUPS:
@@ -175,9 +177,11 @@ class SecretReference(Part):
 class AuthorityReference(Part):
     """A document that holds certificates of authorities, in its own namespace unless that is said."""
 
-    group: str = ""
-    kind: Literal["ConfigMap", "Secret"]
-    name: Name
+    group: str = Field(default="", description="Both kinds are in the core group.")
+    kind: Literal["ConfigMap", "Secret"] = Field(
+        description="What holds the certificates of the authorities."
+    )
+    name: Name = Field(description="Of the one that is meant.")
 
     def problems(self, at: Path) -> Iterator[Problem]:
         if self.group not in CORE_GROUPS:

@@ -57,8 +57,8 @@ ONCE = ("CORS", "RequestHeaderModifier", "ResponseHeaderModifier", "RequestRedir
 
 
 class HeaderSpec(Part):
-    name: HeaderName
-    value: HeaderValue
+    name: HeaderName = Field(description="The name of the header.")
+    value: HeaderValue = Field(description="What the header says then.")
 
 
 class HeaderFilterSpec(Part):
@@ -68,7 +68,9 @@ class HeaderFilterSpec(Part):
     add: Annotated[list[HeaderSpec], Field(max_length=16)] = Field(
         default=[], description="Appends to what is there."
     )
-    remove: Annotated[list[HeaderName], Field(max_length=16)] = Field(default=[])
+    remove: Annotated[list[HeaderName], Field(max_length=16)] = Field(
+        default=[], description="Names of headers that are taken away."
+    )
 
     def problems(self, at: Path, *, of_request: bool) -> Iterator[Problem]:
         named: list[tuple[Path, str]] = [
@@ -100,7 +102,9 @@ class HeaderFilterSpec(Part):
 
 class PathModifierSpec(Part):
     type: RewriteKind = Field(strict=False, description="ReplaceFullPath or ReplacePrefixMatch.")
-    replace_full_path: Annotated[str, Field(max_length=1024)] | None = None
+    replace_full_path: Annotated[str, Field(max_length=1024)] | None = Field(
+        default=None, description="What the whole path becomes."
+    )
     replace_prefix_match: Annotated[str, Field(max_length=1024)] | None = Field(
         None, description="What the prefix becomes that the rule's PathPrefix matched."
     )
@@ -131,7 +135,9 @@ class RedirectSpec(Part):
     hostname: PreciseHostname | None = Field(None, description="By default that of the request.")
     path: PathModifierSpec | None = Field(None, description="By default that of the request.")
     port: Port | None = Field(None, description="By default that of the scheme, or of the request.")
-    status_code: Literal[301, 302, 303, 307, 308] = 302
+    status_code: Literal[301, 302, 303, 307, 308] = Field(
+        default=302, description="The status of the answer."
+    )
 
     def problems(self, at: Path) -> Iterator[Problem]:
         if self.path is not None:
@@ -144,7 +150,7 @@ class RedirectSpec(Part):
 
 class RewriteSpec(Part):
     hostname: PreciseHostname | None = Field(None, description="What the backend sees as Host.")
-    path: PathModifierSpec | None = None
+    path: PathModifierSpec | None = Field(default=None, description="The path that the backend sees.")
 
     def problems(self, at: Path) -> Iterator[Problem]:
         if self.path is not None:
@@ -155,14 +161,14 @@ class RewriteSpec(Part):
 
 
 class FractionSpec(Part):
-    numerator: Annotated[int, Field(ge=0, le=2**31 - 1)]
-    denominator: Annotated[int, Field(ge=1, le=2**31 - 1)] = 100
+    numerator: Annotated[int, Field(ge=0, le=2**31 - 1)] = Field(description="How many requests.")
+    denominator: Annotated[int, Field(ge=1, le=2**31 - 1)] = Field(default=100, description="Of how many.")
 
 
 class MirrorSpec(Part):
     """A copy of the request is sent to another backend, whose answer is ignored."""
 
-    backend_ref: BackendReference
+    backend_ref: BackendReference = Field(description="Where the copies are sent.")
     percent: Annotated[int, Field(ge=0, le=100)] | None = Field(None, description="By default all requests.")
     fraction: FractionSpec | None = Field(None, description="A finer share than percent.")
 
@@ -200,13 +206,19 @@ class CorsSpec(Part):
     allow_origins: Annotated[list[Annotated[str, AfterValidator(_origin)]], Field(max_length=64)] = Field(
         default=[], description="https://*.example.com means any name below example.com."
     )
-    allow_credentials: bool = False
+    allow_credentials: bool = Field(
+        default=False, description="Whether requests may come with cookies and certificates."
+    )
     allow_methods: Annotated[
         list[Literal["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "*"]],
         Field(max_length=9),
-    ] = Field(default=[])
-    allow_headers: Annotated[list[HeaderName], Field(max_length=64)] = Field(default=[])
-    expose_headers: Annotated[list[HeaderName], Field(max_length=64)] = Field(default=[])
+    ] = Field(default=[], description="Methods that browsers may use; * for all.")
+    allow_headers: Annotated[list[HeaderName], Field(max_length=64)] = Field(
+        default=[], description="Headers that browsers may send; * for all."
+    )
+    expose_headers: Annotated[list[HeaderName], Field(max_length=64)] = Field(
+        default=[], description="Headers of answers that scripts may read."
+    )
     max_age: Annotated[int, Field(ge=1, le=2**31 - 1)] = Field(5, description="Seconds.")
 
     def problems(self, at: Path) -> Iterator[Problem]:
@@ -237,19 +249,27 @@ class CorsSpec(Part):
 class ExtensionSpec(Part):
     """Read only to be refused with the way out."""
 
-    group: str = ""
-    kind: str
-    name: str
+    group: str = Field(default="", description="Not supported.")
+    kind: str = Field(description="Not supported.")
+    name: str = Field(description="Not supported.")
 
 
 class FilterSpec(Part):
     """One filter: its type, and the one field that goes with it."""
 
-    type: FilterType
-    request_header_modifier: HeaderFilterSpec | None = None
-    response_header_modifier: HeaderFilterSpec | None = None
-    request_mirror: MirrorSpec | None = None
-    extension_ref: ExtensionSpec | None = None
+    type: FilterType = Field(description="What it does; the field of the same name says how.")
+    request_header_modifier: HeaderFilterSpec | None = Field(
+        default=None, description="Changes headers of requests. One change of each header."
+    )
+    response_header_modifier: HeaderFilterSpec | None = Field(
+        default=None, description="Changes headers of answers. One change of each header."
+    )
+    request_mirror: MirrorSpec | None = Field(
+        default=None, description="Copies of requests go to another backend, whose answers are ignored."
+    )
+    extension_ref: ExtensionSpec | None = Field(
+        default=None, description="Not supported: policies target routes instead."
+    )
 
     def given(self) -> dict[str, Part]:
         """What is given, by the type that it goes with."""
@@ -303,13 +323,19 @@ class FilterSpec(Part):
 
 
 class GrpcFilterSpec(FilterSpec):
-    type: GrpcFilterType
+    type: GrpcFilterType = Field(description="What it does; the field of the same name says how.")
 
 
 class HttpFilterSpec(FilterSpec):
-    request_redirect: RedirectSpec | None = None
-    url_rewrite: RewriteSpec | None = None
-    cors: CorsSpec | None = None
+    request_redirect: RedirectSpec | None = Field(
+        default=None, description="Requests are answered with another place to go to."
+    )
+    url_rewrite: RewriteSpec | None = Field(
+        default=None, description="What the backend is asked for instead."
+    )
+    cors: CorsSpec | None = Field(
+        default=None, description="Which other origins browsers may call from; preflights are answered."
+    )
 
     def given(self) -> dict[str, Part]:
         parts = {"RequestRedirect": self.request_redirect, "URLRewrite": self.url_rewrite, "CORS": self.cors}

@@ -41,8 +41,8 @@ def _upper(given: object) -> object:
 
 
 class RouteKindSpec(Part):
-    group: str = GROUP
-    kind: RouteKind = Field(strict=False)
+    group: str = Field(default=GROUP, description="Of the routes of the Gateway API.")
+    kind: RouteKind = Field(strict=False, description="A kind of routes.")
 
 
 class AllowedNamespacesSpec(Part):
@@ -52,7 +52,7 @@ class AllowedNamespacesSpec(Part):
         strict=False,
         description="Same, All, or Selector: those that `selector` chooses.",
     )
-    selector: SelectorSpec | None = None
+    selector: SelectorSpec | None = Field(default=None, description="For Selector: by labels of namespaces.")
 
 
 class AllowedRoutesSpec(Part):
@@ -99,14 +99,16 @@ class ListenerTlsSpec(Part):
 
 
 class ListenerSpec(Part):
-    name: SectionName
+    name: SectionName = Field(description="Unique in this gateway; routes may name it.")
     hostname: Hostname | None = Field(None, description="By default every host name.")
-    port: Port
+    port: Port = Field(description="Where clients connect to.")
     protocol: Annotated[ListenerProtocol, BeforeValidator(_upper)] = Field(
         strict=False, description="HTTP, HTTPS, TLS or TCP."
     )
-    tls: ListenerTlsSpec | None = None
-    allowed_routes: AllowedRoutesSpec = Field(default=AllowedRoutesSpec())
+    tls: ListenerTlsSpec | None = Field(default=None, description="For protocols HTTPS and TLS.")
+    allowed_routes: AllowedRoutesSpec = Field(
+        default=AllowedRoutesSpec(), description="Which routes may be attached."
+    )
 
     def problems(self, at: Path) -> Iterator[Problem]:
         secure = self.protocol in {ListenerProtocol.HTTPS, ListenerProtocol.TLS}
@@ -225,7 +227,9 @@ class ClientValidationSpec(Part):
 
 
 class TlsConfigSpec(Part):
-    validation: ClientValidationSpec | None = None
+    validation: ClientValidationSpec | None = Field(
+        default=None, description="Which certificates of clients are accepted; by default none is asked for."
+    )
 
     def problems(self, at: Path) -> Iterator[Problem]:
         if self.validation is not None:
@@ -236,12 +240,12 @@ class TlsConfigSpec(Part):
 
 
 class PortTlsSpec(Part):
-    port: Port
-    tls: TlsConfigSpec
+    port: Port = Field(description="The port of a listener.")
+    tls: TlsConfigSpec = Field(description="What holds on it.")
 
 
 class FrontendSpec(Part):
-    default: TlsConfigSpec
+    default: TlsConfigSpec = Field(description="What holds on all ports that are not named below.")
     per_port: Annotated[list[PortTlsSpec], Field(max_length=64)] = Field(
         default=[], description="What holds instead on some ports."
     )
@@ -257,7 +261,7 @@ class GatewayTlsSpec(Part):
     frontend: FrontendSpec | None = Field(
         default=None, description="Certificates of clients, on HTTPS listeners."
     )
-    backend: BackendSpec | None = None
+    backend: BackendSpec | None = Field(default=None, description="What backends are shown.")
 
     def problems(self, at: Path) -> Iterator[Problem]:
         if self.frontend is not None:
@@ -274,12 +278,18 @@ class GatewaySpec(Part):
     gateway_class_name: Annotated[str, Field(min_length=1, max_length=253)] = Field(
         description="Who serves it: meshwright, for us."
     )
-    listeners: Annotated[list[ListenerSpec], Field(min_length=1, max_length=64)]
+    listeners: Annotated[list[ListenerSpec], Field(min_length=1, max_length=64)] = Field(
+        description="What it listens on."
+    )
     addresses: Annotated[list[AddressSpec], Field(max_length=16)] = Field(
         default=[], description="Where it listens; by default on all addresses of its proxy."
     )
-    infrastructure: InfrastructureSpec = Field(default=InfrastructureSpec())
-    tls: GatewayTlsSpec = Field(default=GatewayTlsSpec())
+    infrastructure: InfrastructureSpec = Field(
+        default=InfrastructureSpec(), description="What else is said to whoever makes its proxy."
+    )
+    tls: GatewayTlsSpec = Field(
+        default=GatewayTlsSpec(), description="Certificates beyond those of its listeners."
+    )
 
 
 class GatewayDocument(Envelope):

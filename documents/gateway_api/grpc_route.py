@@ -48,7 +48,9 @@ GrpcFilters = Annotated[list[GrpcFilterSpec], Field(max_length=16)]
 class GrpcMethodSpec(Part):
     type: ValueKind = Field(ValueKind.EXACT, strict=False, description="Exact, or RegularExpression (RE2).")
     service: Annotated[str, Field(max_length=1024)] | None = Field(None, description="With its package.")
-    method: Annotated[str, Field(max_length=1024)] | None = None
+    method: Annotated[str, Field(max_length=1024)] | None = Field(
+        default=None, description="By default every method."
+    )
 
     def problems(self, at: Path) -> Iterator[Problem]:
         if not self.service and not self.method:
@@ -106,7 +108,7 @@ class GrpcMatchSpec(Part):
     """All that is given must hold."""
 
     method: GrpcMethodSpec | None = Field(None, description="By default every method of every service.")
-    headers: HeaderMatches = Field(default=[])
+    headers: HeaderMatches = Field(default=[], description="All of these must hold.")
 
     def problems(self, at: Path) -> Iterator[Problem]:
         if self.method is not None:
@@ -135,15 +137,17 @@ class GrpcBackendSpec(WeightedReference):
 
 
 class GrpcRuleSpec(Part):
-    name: SectionName | None = None
+    name: SectionName | None = Field(default=None, description="Unique in this route.")
     matches: Annotated[list[GrpcMatchSpec], Field(max_length=64)] = Field(
         default=[], description="One of them must hold; by default every call does."
     )
-    filters: GrpcFilters = Field(default=[])
+    filters: GrpcFilters = Field(default=[], description="What is done to calls and answers.")
     backend_refs: Annotated[list[GrpcBackendSpec], Field(max_length=16)] = Field(
         default=[], description="By weight. Without any, a route of the mesh leads to its own parent."
     )
-    session_persistence: SessionSpec | None = None
+    session_persistence: SessionSpec | None = Field(
+        default=None, description="Calls of one session go to one endpoint."
+    )
 
     def problems(self, at: Path) -> Iterator[Problem]:
         for place, match in enumerate(self.matches):
@@ -171,7 +175,10 @@ class GrpcRouteSpec(Part):
     hostnames: Hostnames = Field(
         default=[], description="Of traffic of gateways; routes of a service hold whatever the host name."
     )
-    rules: Annotated[list[GrpcRuleSpec], Field(max_length=16)] = Field(default=[])
+    rules: Annotated[list[GrpcRuleSpec], Field(max_length=16)] = Field(
+        default=[],
+        description="The first whose matches hold, by the precedence of the Gateway API, is followed.",
+    )
 
 
 class GrpcRouteDocument(Envelope):

@@ -80,17 +80,23 @@ class RetrySpec(Part):
 
 
 class HttpRuleSpec(Part):
-    name: SectionName | None = None
+    name: SectionName | None = Field(default=None, description="Unique in this route.")
     matches: Annotated[list[HttpMatchSpec], Field(max_length=64)] = Field(
         default=[HttpMatchSpec()], description="One of them must hold; by default every request does."
     )
-    filters: HttpFilters = Field(default=[])
+    filters: HttpFilters = Field(default=[], description="What is done to requests and answers.")
     backend_refs: Annotated[list[HttpBackendSpec], Field(max_length=16)] = Field(
         default=[], description="By weight. Without any, a route of the mesh leads to its own parent."
     )
-    timeouts: TimeoutsSpec | None = None
-    retry: RetrySpec | None = None
-    session_persistence: SessionSpec | None = None
+    timeouts: TimeoutsSpec | None = Field(
+        default=None, description="How long a request may take; before any TimeoutPolicy."
+    )
+    retry: RetrySpec | None = Field(
+        default=None, description="When a request is sent again; before any RetryPolicy."
+    )
+    session_persistence: SessionSpec | None = Field(
+        default=None, description="Requests of one session go to one endpoint."
+    )
 
     def problems(self, at: Path) -> Iterator[Problem]:
         for place, match in enumerate(self.matches):
@@ -137,7 +143,10 @@ class HttpRouteSpec(Part):
     hostnames: Hostnames = Field(
         default=[], description="Of traffic of gateways; routes of a service hold whatever the host name."
     )
-    rules: Annotated[list[HttpRuleSpec], Field(min_length=1, max_length=16)] = Field(default=[HttpRuleSpec()])
+    rules: Annotated[list[HttpRuleSpec], Field(min_length=1, max_length=16)] = Field(
+        default=[HttpRuleSpec()],
+        description="The first whose matches hold, by the precedence of the Gateway API, is followed.",
+    )
 
 
 class HttpRouteDocument(Envelope):

@@ -34,7 +34,9 @@ class PathMatchSpec(Part):
         strict=False,
         description="Exact, PathPrefix (by elements: /a means /a and /a/b, not /ab) or RegularExpression (RE2).",
     )
-    value: Annotated[str, _at_most(1024), Field(json_schema_extra={"maxLength": 1024})] = "/"
+    value: Annotated[str, _at_most(1024), Field(json_schema_extra={"maxLength": 1024})] = Field(
+        default="/", description="What the path is compared with."
+    )
 
     def problems(self, at: Path) -> Iterator[Problem]:
         found = flaw(self.value) if self.type is PathKind.REGEX else path_flaw(self.value)
@@ -50,14 +52,16 @@ class PathMatchSpec(Part):
 
 class HeaderMatchSpec(Part):
     type: ValueKind = Field(ValueKind.EXACT, strict=False, description="Exact, or RegularExpression (RE2).")
-    name: HeaderName
-    value: HeaderValue
+    name: HeaderName = Field(description="The name of the header; upper and lower case are the same.")
+    value: HeaderValue = Field(description="What the header must say.")
 
 
 class QueryMatchSpec(Part):
     type: ValueKind = Field(ValueKind.EXACT, strict=False, description="Exact, or RegularExpression (RE2).")
-    name: ParameterName
-    value: Annotated[str, Field(min_length=1), _at_most(1024), Field(json_schema_extra={"maxLength": 1024})]
+    name: ParameterName = Field(description="The name of the parameter, exactly.")
+    value: Annotated[
+        str, Field(min_length=1), _at_most(1024), Field(json_schema_extra={"maxLength": 1024})
+    ] = Field(description="What the parameter must say.")
 
 
 HeaderMatches = Annotated[list[HeaderMatchSpec], Field(max_length=16)]
@@ -67,9 +71,11 @@ class HttpMatchSpec(Part):
     """All that is given must hold."""
 
     path: PathMatchSpec = Field(default=PathMatchSpec(), description="By default every path.")
-    method: Method | None = None
-    headers: HeaderMatches = Field(default=[])
-    query_params: Annotated[list[QueryMatchSpec], Field(max_length=16)] = Field(default=[])
+    method: Method | None = Field(default=None, description="By default every method.")
+    headers: HeaderMatches = Field(default=[], description="All of these must hold.")
+    query_params: Annotated[list[QueryMatchSpec], Field(max_length=16)] = Field(
+        default=[], description="All of these must hold."
+    )
 
     def problems(self, at: Path) -> Iterator[Problem]:
         yield from self.path.problems((*at, "path"))

@@ -15,7 +15,7 @@ from mesh.gateways import Operator, Requirement, Selector
 
 
 class RequirementSpec(Part):
-    key: str
+    key: str = Field(description="The name of a label.")
     operator: Operator = Field(strict=False, description="In, NotIn, Exists or DoesNotExist.")
     values: list[str] = Field(default=[], description="For In and NotIn.")
 
@@ -31,7 +31,7 @@ class SelectorSpec(Part):
     """All must hold. Off Kubernetes a namespace has one label, `kubernetes.io/metadata.name`: its name."""
 
     match_labels: dict[str, str] = Field({}, description="These labels, with these values.")
-    match_expressions: list[RequirementSpec] = Field(default=[])
+    match_expressions: list[RequirementSpec] = Field(default=[], description="All of these must hold.")
 
     def problems(self, at: Path) -> Iterator[Problem]:
         for place, each in enumerate(self.match_expressions):

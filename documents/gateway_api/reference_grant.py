@@ -14,13 +14,17 @@ from mesh.gateways import GrantFrom, GrantTo, ReferenceGrant
 
 class GrantFromSpec(Part):
     group: str = Field(description=f"{GROUP}, of which all that may refer are.")
-    kind: Literal["HTTPRoute", "GRPCRoute", "TCPRoute", "TLSRoute", "Gateway"]
-    namespace: Namespace
+    kind: Literal["HTTPRoute", "GRPCRoute", "TCPRoute", "TLSRoute", "Gateway"] = Field(
+        description="What may refer."
+    )
+    namespace: Namespace = Field(description="Where that is.")
 
 
 class GrantToSpec(Part):
     group: str = Field(description='"" for a Service and for what holds certificates.')
-    kind: Literal["Service", "ServiceSubset", "ExternalService", "Secret", "ConfigMap"]
+    kind: Literal["Service", "ServiceSubset", "ExternalService", "Secret", "ConfigMap"] = Field(
+        description="What may be referred to."
+    )
     name: Name | None = Field(None, description="By default all of that kind.")
 
 

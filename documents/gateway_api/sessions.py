@@ -30,7 +30,7 @@ class SessionSpec(Part):
     type: SessionKind = Field(SessionKind.COOKIE, strict=False, description="Cookie or Header.")
     absolute_timeout: Duration | None = Field(None, description="How long a Permanent cookie is kept.")
     idle_timeout: Duration | None = Field(None, description="Not supported.")
-    cookie_config: CookieSpec | None = None
+    cookie_config: CookieSpec | None = Field(default=None, description="For type Cookie.")
 
     def problems(self, at: Path) -> Iterator[Problem]:
         permanent = self.cookie_config is not None and self.cookie_config.lifetime_type == "Permanent"

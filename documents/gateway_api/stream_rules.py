@@ -14,7 +14,7 @@ from mesh.routes import Rule
 
 
 class StreamRuleSpec(Part):
-    name: SectionName | None = None
+    name: SectionName | None = Field(default=None, description="Unique in this route.")
     backend_refs: Annotated[list[WeightedReference], Field(min_length=1, max_length=16)] = Field(
         description="Each connection goes to one, by weight."
     )

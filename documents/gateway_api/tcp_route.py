@@ -17,7 +17,7 @@ class TcpRouteSpec(Part):
     parent_refs: ParentRefs = Field(
         default=[], description="The services and gateways whose connections it routes."
     )
-    rules: StreamRules
+    rules: StreamRules = Field(description="Where connections go.")
 
 
 class TcpRouteDocument(Envelope):

@@ -20,7 +20,7 @@ class TlsRouteSpec(Part):
     hostnames: Annotated[list[Hostname], Field(min_length=1, max_length=1024)] = Field(
         description="The server names (SNI) that clients ask for."
     )
-    rules: StreamRules
+    rules: StreamRules = Field(description="Where connections go.")
 
 
 class TlsRouteDocument(Envelope):

@@ -226,16 +226,17 @@ def _mirrors(
 
 def backend_view(state: MeshState, route: Route, backend: Backend, parent: Key | None = None) -> BackendView:
     """Where `backend` of `route` is, or why it is nowhere. `parent`: the service whose callers follow the route; none for a gateway."""
+    service, subset = backend.key, ""
 
     def nowhere(problem: str) -> BackendView:
-        return BackendView(backend.key, backend.port or 0, "", backend.weight, problem=problem)
+        # Of a subset the service is named, if it is known: who waits for that may be told of it when it comes.
+        return BackendView(service, backend.port or 0, "", backend.weight, problem=problem)
 
     if not permitted(state, route, backend, parent):
         return nowhere(
             f"RefNotPermitted: no ReferenceGrant in {backend.key.namespace} lets {route.kind} of "
             f"{route.key.namespace} refer to {backend}"
         )
-    service, subset = backend.key, ""
     if backend.kind is BackendKind.SUBSET:
         found = state.declared.get(("ServiceSubset", backend.key))
         if not isinstance(found, Subset):

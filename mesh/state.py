@@ -265,13 +265,14 @@ def _settle(
 
 
 def _referring(old: MeshState, new: MeshState, changes: Changes) -> Changes:
-    """The services whose routes send to one that has come, gone, or has other ports now."""
+    """The services whose routes send to one, or to a subset of one, that has come, gone, or has other ports or hosts outside now."""
     found: set[Key] = set()
     for key in changes.services:
-        referring = new.routing.referring.get(key, ())
-        if referring:
-            was, now = old.services.get(key), new.services.get(key)
-            if (was and was.ports) != (now and now.ports):
+        was, now = old.services.get(key), new.services.get(key)
+        # Of a backend a rule says the port, and by which host one outside is called.
+        if (was and (was.ports, was.external)) != (now and (now.ports, now.external)):
+            for named in (key, *(each.key for each in new.subsets_of(key))):
+                referring = new.routing.referring.get(named, ())
                 found.update(each for each in referring if each in new.services)
     return Changes(services=frozenset(found - changes.services))
 

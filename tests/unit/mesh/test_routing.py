@@ -5,9 +5,11 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mesh.events import Declared, SourceUpdate
 from mesh.names import Key
-from mesh.routes import ParentRef, Route
-from mesh.routing import Routing
+from mesh.routes import BackendKind, ParentRef, Route, Subset
+from mesh.routing import Routing, backend_view
+from tests.support.builders import a_key, a_state
 from tests.support.routes import a_route, a_rule, at_gateway, at_service, to
 
 PARENTS = (at_service("api"), at_service("store"), at_gateway())
@@ -43,3 +45,12 @@ def test_two_routes_of_a_gateway_may_name_one_service() -> None:
     routing = Routing().put(one).put(other)
     assert Key("default", "api") not in routing.referring
     assert routing.without(one).without(other) == Routing()
+
+
+def test_a_subset_whose_service_is_not_there_names_that_service() -> None:
+    """Who waits for it watches the service, which may come; what has the name of the subset never does."""
+    subset = Subset(a_key("api-v2"), a_key("api"), (("version", "v2"),))
+    state, _ = a_state().apply(SourceUpdate("test", declared=(Declared("ServiceSubset", subset),)))
+    found = backend_view(state, a_route(), to("api-v2", kind=BackendKind.SUBSET))
+    assert found.problem == "BackendNotFound: there is no service default/api"
+    assert found.service == a_key("api")

@@ -5,8 +5,10 @@ import dataclasses
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.events import Changes, Event, SourceGone, SourceSnapshot, SourceUpdate
+from mesh.events import Changes, Declared, Event, SourceGone, SourceSnapshot, SourceUpdate
+from mesh.external import External
 from mesh.names import Key
+from mesh.routes import BackendKind, Subset
 from mesh.service import Protocol, Service
 from mesh.state import Merging, MeshState
 from mesh.workload import Health, Workload
@@ -21,6 +23,7 @@ from tests.support.builders import (
     a_state,
     a_workload,
 )
+from tests.support.routes import a_route, a_rule, at_service, to
 
 API, WEB = a_key("api"), a_key("web")
 
@@ -325,3 +328,33 @@ def test_members_are_who_serves(history: list[Event]) -> None:
         for service in workload.services:
             expected.setdefault(service, []).append(key)
     assert dict(state.members) == {service: tuple(keys) for service, keys in expected.items()}
+
+
+def test_a_subsets_service_concerns_those_whose_routes_lead_to_the_subset() -> None:
+    subset = Subset(a_key("api-v2"), API, (("version", "v2"),))
+    backend = to("api-v2", kind=BackendKind.SUBSET)
+    route = a_route("web", a_rule(backends=[backend]), parents=[at_service("web")])
+    state, _ = a_state(a_service("web")).apply(
+        SourceUpdate("test", declared=(Declared("ServiceSubset", subset), Declared("HTTPRoute", route)))
+    )
+    for event in (
+        update(a_service("api")),
+        update(a_service("api", a_port(port=81))),
+        update(without=(a_service("api"),)),
+    ):
+        state, said = state.apply(event)
+        assert said.services == {API, WEB}, event
+
+
+def test_what_a_service_outside_is_called_concerns_those_whose_routes_lead_to_it() -> None:
+    def outside(*hosts: str) -> Service:
+        return dataclasses.replace(a_service("out"), external=External(hosts))
+
+    backend = to("out", kind=BackendKind.EXTERNAL)
+    route = a_route("web", a_rule(backends=[backend]), parents=[at_service("web")])
+    state, _ = a_state(a_service("web"), outside("a.example.com")).apply(
+        SourceUpdate("test", declared=(Declared("HTTPRoute", route),))
+    )
+    for host in ("b.example.com", "*.example.com"):
+        state, said = state.apply(update(outside(host)))
+        assert said.services == {a_key("out"), WEB}, host

@@ -37,7 +37,7 @@ from policies.lua import problem as lua_problem
 EXAMPLE: Final = """\
 apiVersion: meshwright.dev/v1alpha1
 kind: Extension
-metadata: {name: request-ids}
+metadata: {name: served-by}
 spec:
   targetRefs: [{kind: Service, name: api}]
   side: callee

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from tests.support.processes import eventually
 from tests.support.traffic.world import Traffic
 
 
@@ -41,7 +42,14 @@ async def test_a_message_within_a_listener_of_one_workload_is_patched(traffic: T
     async with traffic.apply(
         patch("listener", target, "Listener", f"inbound/{port}", {"filterChains": [chain]})
     ):
-        answers = await traffic.many(20, "http://api.mesh/")
-        for answer in answers:
-            of_one = json.loads(answer.body)["workload"] == "api-1"
-            assert (answer.headers.get("via") == "patched") == of_one
+
+        async def patched() -> bool:
+            """Connections of before the change go on as they were until they are drained."""
+            answers = await traffic.many(20, "http://api.mesh/")
+            via: dict[str, set[str]] = {}
+            for each in answers:
+                via.setdefault(json.loads(each.body)["workload"], set()).add(each.headers.get("via", ""))
+            assert {each for name, said in via.items() if name != "api-1" for each in said} == {""}
+            return via.get("api-1") == {"patched"}
+
+        await eventually(patched, "answers of api-1 are patched")

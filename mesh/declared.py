@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from mesh import backend_tls
 from mesh.events import Changes, DocumentName, Value
+from mesh.identity import Identity
 from mesh.names import Key
 from mesh.policy import Policy
 from mesh.routes import Route
 from mesh.routing import concerned, parents
-from mesh.targeting import Level, TargetRef
+from mesh.targeting import CallerRef, Level, TargetRef
 
 if TYPE_CHECKING:
     from mesh.state import MeshState
@@ -62,6 +63,39 @@ def moved(state: MeshState, name: DocumentName, value: Value | None) -> tuple[Me
         workloads=frozenset(workloads),
         callers=callers,
     )
+
+
+def callees(old: MeshState, new: MeshState, changes: Changes) -> frozenset[Key]:
+    """The workloads that `changes` concern because they enforce policies `from` callers whose identities are others now.
+
+    Who calls is told from their own policies (`PolicyIndex.facets`); who is called knows callers by their SPIFFE ids.
+    """
+    if not changes.services and not changes.workloads:
+        return frozenset()
+    found: set[Key] = set()
+    for name in new.policies.by_caller:
+        policy = new.policies.policies[name]
+        if any(_renamed(old, new, changes, each) for each in policy.callers):
+            found |= _reach(new, policy.targets)[1]
+    return frozenset(found)
+
+
+def _renamed(old: MeshState, new: MeshState, changes: Changes, caller: CallerRef) -> bool:
+    """Whether `caller` means other identities than before. A service account, and a namespace, are what they are called."""
+    if caller.service_account is not None:
+        return False
+    if caller.service is not None:
+        key = Key(caller.namespace, caller.service)
+        return key in changes.services and _identities(old, key) != _identities(new, key)
+    if caller.workload is not None:
+        key = Key(caller.namespace, caller.workload)
+        was, now = old.workloads.get(key), new.workloads.get(key)
+        return key in changes.workloads and (was and was.service_account) != (now and now.service_account)
+    return False
+
+
+def _identities(state: MeshState, service: Key) -> tuple[Identity, ...]:
+    return state.identities(service) if service in state.services else ()
 
 
 def _reach(state: MeshState, targets: Iterable[TargetRef]) -> tuple[set[Key], set[Key]]:

@@ -14,7 +14,7 @@ from immutables import Map
 
 from mesh import backend_tls, external
 from mesh.addresses import Claims, claimed, collisions
-from mesh.declared import moved
+from mesh.declared import callees, moved
 from mesh.edges import Edges
 from mesh.events import (
     Changes,
@@ -123,6 +123,7 @@ class MeshState:
             if before.declared.get(name) is not after.declared.get(name):
                 state, more = moved(state, name, state.effective_declared(name))
                 changes |= more
+        changes |= Changes(workloads=callees(self, state, changes))
         return state, changes | _referring(self, state, changes)
 
     def subsets_of(self, service: Key) -> tuple[Subset, ...]:

@@ -22,24 +22,16 @@ if TYPE_CHECKING:
 def moved(state: MeshState, name: DocumentName, value: Value | None) -> tuple[MeshState, Changes]:
     """`state` with `value` (None: nothing) under `name`. A value that differs in its origin alone is put in place, and is no change."""
     old = state.declared.get(name)
-    if old is None and value is None:
-        return state, Changes()
-    declared = state.declared.set(name, value) if value is not None else state.declared.delete(name)
-    routing, policies = state.routing, state.policies
+    if old == value:
+        known = old is None or value is None or old.origin == value.origin
+        return (state if known else _placed(state, name, old, value)), Changes()
+    new = _placed(state, name, old, value)
     services: set[Key] = set()
     workloads: set[Key] = set()
-    edges = state.edges
-    if old is not None:
-        services.update(concerned(routing, old))
-        workloads |= edges.concerned(old)
-        routing, edges = routing.without(old), edges.without(old)
-    if value is not None:
-        routing, edges = routing.put(value), edges.put(value)
-        services.update(concerned(routing, value))
-        workloads |= edges.concerned(value)
-    tls = backend_tls.put(backend_tls.without(state.backend_tls, old), value)
-    services |= backend_tls.targets(old) | backend_tls.targets(value)
-    new = replace(state, declared=declared, routing=routing, edges=edges, backend_tls=tls)
+    for at, each in ((state, old), (new, value)):
+        if each is not None:
+            services.update(concerned(at.routing, each), backend_tls.targets(each))
+            workloads |= at.edges.concerned(each)
     # Whose authorities are needed concerns every caller.
     callers = backend_tls.authorities(state) != backend_tls.authorities(new)
     for each in (old, value):
@@ -48,13 +40,6 @@ def moved(state: MeshState, name: DocumentName, value: Value | None) -> tuple[Me
             here, there = _reach(new, each.targets)
             services |= here
             workloads |= there
-    if isinstance(value, Policy):
-        policies = policies.put(value)
-    elif isinstance(old, Policy):
-        policies = policies.without(old.name)
-    new = replace(new, policies=policies)
-    if old == value:
-        return new, Changes()
     services.intersection_update(new.services)
     return new, Changes(
         services=frozenset(services),
@@ -62,6 +47,23 @@ def moved(state: MeshState, name: DocumentName, value: Value | None) -> tuple[Me
         endpoints=frozenset(services),
         workloads=frozenset(workloads),
         callers=callers,
+    )
+
+
+def _placed(state: MeshState, name: DocumentName, old: Value | None, value: Value | None) -> MeshState:
+    """`state` and all its indices with `value` in the place of `old`."""
+    policies = state.policies
+    if isinstance(value, Policy):
+        policies = policies.put(value)
+    elif isinstance(old, Policy):
+        policies = policies.without(old.name)
+    return replace(
+        state,
+        declared=state.declared.set(name, value) if value is not None else state.declared.delete(name),
+        routing=state.routing.without(old).put(value),
+        edges=state.edges.without(old).put(value),
+        backend_tls=backend_tls.put(backend_tls.without(state.backend_tls, old), value),
+        policies=policies,
     )
 
 

@@ -73,3 +73,21 @@ def test_what_changes_of_others_wakes_nobody() -> None:
     state = a_mesh(a_limit(BY_SERVICE), a_service("db"), a_workload("db-1"))
     assert woken(state, a_workload("db-1", service_account="other")) == {"db-1"}
     assert state.apply(declaring(a_limit(BY_SERVICE)))[1] == Changes()
+
+
+def test_a_document_that_says_the_same_again_costs_nothing() -> None:
+    """Sources repeat themselves as a whole: then nothing is made anew, however many workloads a policy reaches."""
+    policy = a_limit(target=TargetRef.mesh(), origin=("a.yaml",))
+    state = a_mesh(policy)
+    again, said = state.apply(declaring(a_limit(target=TargetRef.mesh(), origin=("a.yaml",))))
+    assert said == Changes()
+    assert again.declared is state.declared
+    assert again.policies is state.policies
+
+
+def test_a_document_that_says_the_same_elsewhere_is_found_there_and_changes_nothing() -> None:
+    state, said = a_mesh(a_limit(origin=("a.yaml",))).apply(declaring(a_limit(origin=("b.yaml",))))
+    assert said == Changes()
+    ((name, policy),) = state.declared.items()
+    assert policy.origin == ("b.yaml",)
+    assert state.policies.policies[name].origin == ("b.yaml",)

@@ -32,6 +32,7 @@ from mesh.virtual import virtual_view
 from mesh.workload import Workload
 from meshwright.captured import Names, leads_to
 from meshwright.certificates import CertificateStore, NoCertificates
+from meshwright.problems import Problems
 from meshwright.scopes import (
     Authorities,
     Captured,
@@ -89,8 +90,7 @@ class Publisher:
     ) -> None:
         self.state = state
         self._certificates = certificates or NoCertificates()
-        self._problems: dict[str, str] = {}
-        self._unpatched: dict[str, dict[str, str]] = {}
+        self._problems = Problems()
         self._renderer = renderer
         self._weaver = weaver or Weaver()
         self._attached: dict[str, Attached] = {}
@@ -106,13 +106,12 @@ class Publisher:
     @property
     def problems(self) -> dict[str, str]:
         """What is not sent, or left out, and why: by service, workload, or the place that a policy concerns."""
-        unpatched = {name: why for each in self._unpatched.values() for name, why in each.items()}
-        return {**self._problems, **self._weaver.problems, **unpatched}
+        return {**self._problems.refused, **self._weaver.problems, **self._problems.left_out}
 
     @property
     def policies_left_out(self) -> int:
         """At how many places a policy has no effect because of what is wrong with it there."""
-        return len(self._weaver.problems) + sum(map(len, self._unpatched.values()))
+        return len(self._weaver.problems) + len(self._problems.left_out)
 
     def sizes(self) -> dict[str, ScopeSize]:
         """What each client sees of the mesh, by its id."""
@@ -196,6 +195,9 @@ class Publisher:
             del self._attached[client]
             self._watch(client, attached, None, ())
             self._release(attached.scopes, now)
+            self._problems.forget(client)
+            if not any(each in self._attached for each in client_ids(attached.workload)):
+                self._weaver.forget_workload(attached.workload)
 
     def sweep(self, now: float, after: float = 60.0) -> list[Scope]:
         """Forget the scopes that nobody has used for `after` seconds; the caller drops them from the cache."""
@@ -203,8 +205,14 @@ class Publisher:
         for scope in gone:
             del self._idle_since[scope]
             self._contents.pop(scope, None)
-            if isinstance(scope, Captured):
-                self._names.pop(scope, None)
+            self._problems.forget(scope)
+            match scope:
+                case Captured():
+                    self._names.pop(scope, None)
+                case Outbound(view):
+                    self._weaver.forget_scope(view)
+                case _:
+                    pass
         self._scopes.forget(gone)
         return gone
 
@@ -216,22 +224,34 @@ class Publisher:
     def _rescope(self, client: str, update: Update) -> None:
         attached = self._attached[client]
         workload = self.state.workloads.get(attached.workload)
-        if workload is None and attached.scopes and not isinstance(attached.scopes[0], Undiscovered):
-            # It was deregistered with its proxy still running: what it has serves while it drains.
-            return
-        scopes = self._scopes.one(self._scopes_of(attached, workload))
+        if workload is None:
+            self._problems.forget(client)
+            self._weaver.forget_workload(attached.workload)
+            if attached.scopes and not isinstance(attached.scopes[0], Undiscovered):
+                # It was deregistered with its proxy still running: what it has serves while it drains.
+                return
+        wanted = self._wanted(client, attached, workload)
+        scopes = wanted or attached.scopes or self._scopes.one((Undiscovered(attached.workload),))
         self._watch(client, attached, workload, scopes)
         if scopes == attached.scopes:
+            if wanted and all(scope in self._contents for scope in scopes if isinstance(scope, Local | Edge)):
+                self._problems.mended(client, _workload(attached.workload))
             return
         fresh = [scope for scope in scopes if scope not in self._contents]
         listening = tuple(scope for scope in fresh if isinstance(scope, Local | Edge))
         # The listeners first: if Envoy would refuse them, the client stays where it is and nothing else is opened for it.
-        opened = [change for scope in listening for change in self._open(scope, attached.workload)]
+        opened = [change for scope in listening for change in self._open(scope, client)]
         if attached.scopes and any(scope not in self._contents for scope in listening):
-            return  # `problems` says why
+            # `problems` says why.
+            self._scopes.forget(
+                scope for scope in fresh if scope not in self._users and scope not in self._idle_since
+            )
+            return
         for scope in fresh:
             if scope not in listening:
-                opened.extend(self._open(scope, attached.workload))
+                opened.extend(self._open(scope, client))
+        if wanted and all(scope in self._contents for scope in listening):
+            self._problems.forget(client)
         update.changes.extend(opened)
         for scope in scopes:
             self._users[scope] = self._users.get(scope, 0) + 1
@@ -239,6 +259,15 @@ class Publisher:
         self._release(attached.scopes)
         attached.scopes = scopes
         update.rescoped[client] = scopes
+
+    def _wanted(self, client: str, attached: Attached, workload: Workload | None) -> tuple[Scope, ...]:
+        """The scopes that the state of the mesh gives; none where they cannot be told, and `problems` says why."""
+        try:
+            return self._scopes.one(self._scopes_of(attached, workload))
+        except Exception as error:  # noqa: BLE001 (one workload whose view cannot be made must not end the mesh's control plane)
+            why = f"what it is given cannot be told: {type(error).__name__}: {error}"
+            self._problems.refuse(client, _workload(attached.workload), why)
+            return ()
 
     def _scopes_of(self, attached: Attached, workload: Workload | None) -> tuple[Scope, ...]:
         if workload is None:
@@ -305,7 +334,9 @@ class Publisher:
 
     # What a scope contains
 
-    def _open(self, scope: Scope, workload: Key) -> Iterator[ScopeChange]:
+    def _open(self, scope: Scope, client: str) -> Iterator[ScopeChange]:
+        """Fill `scope`, for `client`, which is told of what is wrong with listeners of its own."""
+        workload = self._attached[client].workload
         match scope:
             case Outbound(view) | Proxyless(view):
                 contents: dict[Key, dict[Name, Resource]] = {}
@@ -317,11 +348,13 @@ class Publisher:
                 yield ScopeChange(scope, put=put, replace=True)
             case Local(listeners, inbound, seams):
                 made = self._checked(
-                    f"workload {workload}",
+                    scope,
+                    _workload(workload),
                     lambda: (
                         *self._renderer.outbound_listeners(listeners, seams),
                         *self._renderer.inbound(inbound, seams),
                     ),
+                    refused_to=client,
                 )
                 if made is not None:
                     self._contents[scope] = {workload: made}
@@ -337,9 +370,11 @@ class Publisher:
                 yield from self._peers(scope)
             case Edge(view, of_edge):
                 made = self._checked(
+                    scope,
                     f"gateway {view.key} of workload {workload}",
                     lambda: self._renderer.gateway(view, of_edge),
                     gateways.clusters(view),
+                    refused_to=client,
                 )
                 if made is not None:
                     self._contents[scope] = {workload: made}
@@ -362,7 +397,7 @@ class Publisher:
         view: EndpointsView | None = None
         if service is not None and service in self.state.services:
             view = next(endpoints_views(self.state, service), None)
-        made = self._checked(f"peers of {service}", lambda: [self._renderer.peers(view)])
+        made = self._checked(scope, f"peers of {service}", lambda: [self._renderer.peers(view)])
         if made is not None:
             yield ScopeChange(scope, put=tuple(made.values()), replace=True)
 
@@ -380,7 +415,10 @@ class Publisher:
             before = contents.get(key, {})
             if key not in self.state.services:
                 after: dict[Name, Resource] | None = {}
-                self._problems.pop(f"service {key}", None)
+                self._problems.gone(scope, f"service {key}")
+                self._problems.gone(scope, f"endpoints of service {key}")
+                if isinstance(scope, Outbound):
+                    self._weaver.forget_service(scope.view, key)
             elif key in changes.services or key not in contents:
                 after = self._service(scope, key)
             else:
@@ -410,7 +448,7 @@ class Publisher:
                 *(self._renderer.scopes(names) if names is not None else ()),
             )
 
-        made = self._checked(f"service {key}", render)
+        made = self._checked(scope, f"service {key}", render)
         endpoints = self._endpoints(scope, key) if made is not None else None
         return None if made is None or endpoints is None else made | endpoints
 
@@ -427,9 +465,9 @@ class Publisher:
             after: dict[Name, Resource] | None = {}
             if view is not None:
                 render = functools.partial(self._renderer.virtual, view, scope.seams)
-                after = self._checked(subject, render, leads_to(view))
+                after = self._checked(scope, subject, render, leads_to(view))
             else:
-                self._problems.pop(subject, None)
+                self._problems.gone(scope, subject)
             if after is None:
                 continue
             put.extend(each for name, each in after.items() if before.get(name) != each)
@@ -454,28 +492,38 @@ class Publisher:
             views = endpoints_views(self.state, key, spread, scope.view.locality)
             return [self._renderer.endpoints(view) for view in views]
 
-        return self._checked(f"endpoints of service {key}", render)
+        return self._checked(scope, f"endpoints of service {key}", render)
 
     def _checked(
-        self, subject: str, render: Callable[[], Iterable[Rendered]], leads_to: tuple[str, ...] = ()
+        self,
+        scope: Scope,
+        subject: str,
+        render: Callable[[], Iterable[Rendered]],
+        leads_to: tuple[str, ...] = (),
+        refused_to: str | None = None,
     ) -> dict[Name, Resource] | None:
-        """What `render` makes, as resources; None, with the reason in `problems`, if Envoy would refuse one of them.
+        """What `render` makes for `scope`, as resources; None, with the reason in `problems`, if Envoy would refuse one of them.
 
-        `leads_to`: clusters rendered elsewhere that it leads to.
+        `leads_to`: clusters rendered elsewhere that it leads to. `refused_to`: the client that then stays where it is; None: all that have
+        `scope` keep what they have.
         """
+        holder = refused_to or scope
         try:
             rendered = tuple(render())
         except Exception as error:  # noqa: BLE001 (one service that cannot be rendered must not end the mesh's control plane)
-            self._problems[subject] = f"it cannot be rendered: {type(error).__name__}: {error}"
+            self._problems.refuse(holder, subject, f"it cannot be rendered: {type(error).__name__}: {error}")
             return None
-        self._unpatched.pop(subject, None)
-        unpatched = {
+        problem = next((each.problem for each in rendered if each.problem is not None), None)
+        if problem is not None:
+            self._problems.refuse(holder, subject, problem)
+            return None
+        self._problems.mended(holder, subject)
+        left_out = {
             f"EnvoyPatch {by} at {subject}": f"{each.name}: left out: {why}"
             for each in rendered
             for by, why in each.unpatched
         }
-        if unpatched:
-            self._unpatched[subject] = unpatched
+        self._problems.leave_out(scope, subject, left_out)
         made: dict[Name, Resource] = {}
         # Make before break: who is sent to a cluster is told of it when the cluster and its endpoints were acknowledged.
         clusters = tuple(
@@ -484,12 +532,8 @@ class Publisher:
             for kind in (CLUSTER, ENDPOINT)
         )
         for each in rendered:
-            if each.problem is not None:
-                self._problems[subject] = each.problem
-                return None
             needs = clusters if each.type_url in {ROUTE, SCOPED_ROUTE, LISTENER} else ()
             made[each.type_url, each.name] = self._resource(each, each.origin, needs)
-        self._problems.pop(subject, None)
         return made
 
     def _resource(
@@ -501,6 +545,11 @@ class Publisher:
             found = encode(rendered.type_url, rendered.name, rendered.body, origin, needs)
             self._encoded[rendered] = found
         return found if found.origin == origin else replace(found, origin=origin)
+
+
+def _workload(key: Key) -> str:
+    """The subject of what is wrong with all that a workload is given."""
+    return f"workload {key}"
 
 
 def client_id(workload: Key, *, proved: bool = True, proxyless: bool = False) -> str:

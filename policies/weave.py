@@ -38,15 +38,28 @@ REMEMBERED = 20_000
 """Effects that are remembered, about: mostly one for each service and policy that differs by service."""
 
 
-@dataclass(slots=True)
-class Weaver:
-    """Remembers what policies come to, so that equal ones are validated and turned into messages once.
-
-    `problems` says, by place, which policies are left out there and why.
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One question: what is said at `place`, for the rendering of `where`, to callers of `facets`. `rule`: the rule of a route that is
+    asked for. What is left out, and why, is noted in `problems`, by subject.
     """
 
+    state: MeshState
+    place: Place
+    where: Where
+    problems: dict[str, str]
+    facets: frozenset[PolicyName] = frozenset()
+    rule: RuleView | None = None
+
+
+@dataclass(slots=True)
+class Weaver:
+    """Remembers what policies come to, so that equal ones are validated and turned into messages once."""
+
     kinds: tuple[PolicyKind, ...] = POLICIES
-    problems: dict[str, str] = field(default_factory=dict)
+    # By who was told: what one scope sees without harm takes nothing back that another was told.
+    _of_services: dict[OutboundScope, dict[Key, dict[str, str]]] = field(default_factory=dict)
+    _of_workloads: dict[Key, dict[str, str]] = field(default_factory=dict)
     _made: dict[Hashable, Parts | str] = field(default_factory=dict)
     _spreads: dict[Hashable, Spread | None] = field(default_factory=dict)
 
@@ -55,22 +68,62 @@ class Weaver:
         """What stands in every connection manager, disabled."""
         return (CORS_FILTER, SESSION_FILTER, *(each for kind in self.kinds for each in kind.filters))
 
+    @property
+    def problems(self) -> dict[str, str]:
+        """Which policies are left out, and why, by kind and place."""
+        of_services = (each for of in self._of_services.values() for each in of.values())
+        return {
+            subject: why
+            for told in (*of_services, *self._of_workloads.values())
+            for subject, why in told.items()
+        }
+
+    def forget_service(self, scope: OutboundScope, service: Key) -> None:
+        """Callers of `scope` see `service` no more: nothing is wrong with it for them."""
+        self._tell(scope, service, {})
+
+    def forget_scope(self, scope: OutboundScope) -> None:
+        """Nobody has `scope` any more."""
+        self._of_services.pop(scope, None)
+
+    def forget_workload(self, workload: Key) -> None:
+        """The proxy of `workload` is gone."""
+        self._of_workloads.pop(workload, None)
+
+    def _tell(self, scope: OutboundScope, service: Key, problems: dict[str, str]) -> None:
+        if problems:
+            self._of_services.setdefault(scope, {})[service] = problems
+        elif self._of_services and (told := self._of_services.get(scope)) is not None:
+            told.pop(service, None)
+            if not told:
+                del self._of_services[scope]
+
+    def _tell_workload(self, workload: Key, problems: dict[str, str]) -> None:
+        if problems:
+            self._of_workloads[workload] = problems
+        else:
+            self._of_workloads.pop(workload, None)
+
     def service(self, state: MeshState, scope: OutboundScope, view: ServiceView) -> ServiceSeams:
         """For a service as callers of `scope` see it."""
         rules = {(rule.route, rule.place): rule for _, of_port in view.routes for rule in of_port}
         if not state.policies.policies and not any(each.timeouts or each.retry for each in rules.values()):
+            self.forget_service(scope, view.key)
             return NO_POLICIES
         protocol = next((port.protocol for port in view.ports if port.protocol.is_http), Protocol.TCP)
 
         def where(*, route: bool) -> Where:
             return Where(Side.CALLER, state.trust_domain, view.key, protocol=protocol, route=route)
 
-        place = Place(view.key.namespace, view.key)
-        whole = self._parts(state, place, where(route=False), Side.CALLER, scope.facets)
+        place, problems = Place(view.key.namespace, view.key), dict[str, str]()
+        asked = Asked(state, place, where(route=False), problems, scope.facets)
+        whole = self._parts(asked, Side.CALLER)
         made: list[tuple[RuleName, Parts]] = []
         for name, rule in rules.items():
-            at = Place(view.key.namespace, view.key, route=rule.route)
-            made.append((name, self._parts(state, at, where(route=True), Side.CALLER, scope.facets, rule)))
+            at = replace(place, route=rule.route)
+            asked = Asked(state, at, where(route=True), problems, scope.facets, rule)
+            made.append((name, self._parts(asked, Side.CALLER)))
+        self._tell(scope, view.key, problems)
         return ServiceSeams(whole, tuple(made))
 
     def spread(self, state: MeshState, scope: OutboundScope, service: Key) -> Spread | None:
@@ -94,11 +147,13 @@ class Weaver:
         """For what the sidecar of `workload` listens on."""
         filters = self.filters
         if not state.policies.policies:
+            self.forget_workload(workload.key)
             return ListenerSeams(filters=filters)
+        problems: dict[str, str] = {}
         own = Place(workload.key.namespace, workload=workload.key)
         identity = workload.identity(state.trust_domain).uri
         calls = Where(Side.CALLER, state.trust_domain, workload=workload.key, identity=identity)
-        outbound = self._parts(state, own, calls, Side.LISTENER)
+        outbound = self._parts(Asked(state, own, calls, problems), Side.LISTENER)
         chains: list[tuple[str, Parts]] = []
         for port in inbound.ports:
             for served in port.served:
@@ -112,9 +167,10 @@ class Weaver:
                     served.port.protocol,
                 )
                 place = Place(served.service.namespace, served.service, workload.key)
-                parts = self._parts(state, place, where, Side.CALLEE | Side.LISTENER)
+                parts = self._parts(Asked(state, place, where, problems), Side.CALLEE | Side.LISTENER)
                 if parts:
                     chains.append((names.inbound_chain(served.service, served.port), parts))
+        self._tell_workload(workload.key, problems)
         return ListenerSeams(outbound, tuple(chains), filters)
 
     def gateway(
@@ -128,24 +184,27 @@ class Weaver:
             for rule in host.rules
         }
         if not state.policies.policies and not any(each.timeouts or each.retry for each in rules.values()):
+            self.forget_workload(workload.key)
             return GatewaySeams(filters=self.filters)
+        problems: dict[str, str] = {}
         place = Place(workload.key.namespace, workload=workload.key)
         identity = workload.identity(state.trust_domain).uri
 
-        def here(port: int | None, *, http: bool) -> Where:
+        def here(port: int | None, *, http: bool) -> Asked:
             protocol = Protocol.HTTP if http else Protocol.TCP
-            return Where(Side.CALLEE, state.trust_domain, view.key, workload.key, identity, port, protocol)
+            where = Where(Side.CALLEE, state.trust_domain, view.key, workload.key, identity, port, protocol)
+            return Asked(state, place, where, problems)
 
         handled = sorted({(port.port, chain.http) for port in view.ports for chain in port.chains})
         ports = tuple(
-            ((port, http), self._parts(state, place, here(port, http=http), Side.CALLEE | Side.LISTENER))
+            ((port, http), self._parts(here(port, http=http), Side.CALLEE | Side.LISTENER))
             for port, http in handled
         )
         # Of what is taken, the part that is said on routes.
         taken = {
             kind.name: [
                 Parts(action=each.action, route=each.route, resources=each.resources, origin=each.origin)
-                for each in self._of(kind, state, place, here(None, http=True))
+                for each in self._of(kind, here(None, http=True))
             ]
             for kind in self.kinds
             if kind.side & (Side.CALLEE | Side.LISTENER)
@@ -156,57 +215,29 @@ class Weaver:
             service = next(iter(services)) if len(services) == 1 else None
             at = Place(service.namespace if service else rule.route.key.namespace, service, route=rule.route)
             where = Where(Side.CALLER, state.trust_domain, service, route=True)
-            parts = NOTHING
+            asked, parts = Asked(state, at, where, problems, facets, rule), NOTHING
             for kind in self.kinds:
-                called = self._of(kind, state, at, where, facets, rule) if kind.side & Side.CALLER else []
-                parts += _joined(kind, [each for each in (*taken.get(kind.name, ()), *called) if each])
+                called = self._of(kind, asked) if kind.side & Side.CALLER else []
+                parts += _joined(kind, [each for each in (*taken.get(kind.name, ()), *called) if each], asked)
             made.append((name, parts))
+        self._tell_workload(workload.key, problems)
         return GatewaySeams(ports, self.filters, ServiceSeams(NOTHING, tuple(made)))
 
-    def _parts(
-        self,
-        state: MeshState,
-        place: Place,
-        where: Where,
-        sides: Side,
-        facets: frozenset[PolicyName] = frozenset(),
-        rule: RuleView | None = None,
-    ) -> Parts:
+    def _parts(self, asked: Asked, sides: Side) -> Parts:
         """What all kinds that are enforced on one of `sides` add at a place."""
         return sum(
-            (
-                _joined(kind, self._of(kind, state, place, where, facets, rule))
-                for kind in self.kinds
-                if kind.side & sides
-            ),
+            (_joined(kind, self._of(kind, asked), asked) for kind in self.kinds if kind.side & sides),
             NOTHING,
         )
 
-    def _of(
-        self,
-        kind: PolicyKind,
-        state: MeshState,
-        place: Place,
-        where: Where,
-        facets: frozenset[PolicyName] = frozenset(),
-        rule: RuleView | None = None,
-    ) -> list[Parts]:
+    def _of(self, kind: PolicyKind, asked: Asked) -> list[Parts]:
         """What one kind adds at a place: one for each policy of a union, else one at most."""
-        said = [each for each in self._said(kind, state, place, where.side, facets, rule) if each[0].fields]
-        if self.problems:
-            self._forget(kind, place, [merged for merged, _ in said])
-        return [self._effect(kind, merged, where, place, callers) for merged, callers in said]
+        said = (each for each in self._said(kind, asked) if each[0].fields)
+        return [self._effect(kind, merged, asked, callers) for merged, callers in said]
 
-    def _said(
-        self,
-        kind: PolicyKind,
-        state: MeshState,
-        place: Place,
-        side: Side,
-        facets: frozenset[PolicyName],
-        rule: RuleView | None,
-    ) -> Iterator[tuple[Merged, tuple[str, ...]]]:
+    def _said(self, kind: PolicyKind, asked: Asked) -> Iterator[tuple[Merged, tuple[str, ...]]]:
         """What is said at a place: once, merged; or for a kind whose policies are a union, each by itself with its callers' ids."""
+        state, place, facets, rule = asked.state, asked.place, asked.facets, asked.rule
         if kind.union:
             # A policy that targets a place twice, as the mesh and as a service, still is one.
             found = {
@@ -216,7 +247,7 @@ class Weaver:
             }
             for each in found.values():
                 merged = Merged(each.fields.set("policy", str(each.key)), Map(), each.origin)
-                if side is Side.CALLER:  # These are told apart by what each is given.
+                if asked.where.side is Side.CALLER:  # These are told apart by what each is given.
                     if not each.callers or (kind.name, each.key) in facets:
                         yield merged, ()
                     continue
@@ -234,33 +265,28 @@ class Weaver:
             return
         inline: tuple[Attachment, ...] = ()
         if rule is not None and kind.inline is not None:
-            fields = kind.inline(rule)
+            try:
+                fields = kind.inline(rule)
+            except Exception as error:  # noqa: BLE001 (one rule that says what nobody foresaw must not take the service with it)
+                fields = {}
+                why = f"what rule {rule.place} itself says is left out: {type(error).__name__}: {error}"
+                asked.problems[f"{kind.name} at {_named(place)}, rule {rule.place}"] = why
             if fields:
                 target = TargetRef.inline(rule.route)
                 inline = (Attachment(rule.route.key, target, freeze(fields), origin=rule.origin),)
         yield state.policies.merged(kind.name, place, facets, inline), ()
 
-    def _forget(self, kind: PolicyKind, place: Place, said: list[Merged]) -> None:
-        """What was wrong there with policies that are no longer said."""
-        subjects, at = {_subject(kind, each, place) for each in said}, f" at {_named(place)}"
-        for old in [each for each in self.problems if each.startswith(f"{kind.name} ") and each.endswith(at)]:
-            if old not in subjects:
-                del self.problems[old]
-
-    def _effect(
-        self, kind: PolicyKind, merged: Merged, where: Where, place: Place, callers: tuple[str, ...]
-    ) -> Parts:
-        key = (kind.name, merged.fields, where, callers)
+    def _effect(self, kind: PolicyKind, merged: Merged, asked: Asked, callers: tuple[str, ...]) -> Parts:
+        key = (kind.name, merged.fields, asked.where, callers)
         made = self._made.get(key)
         if made is None:
             if len(self._made) >= REMEMBERED:
                 self._made.clear()
-            made = self._made[key] = _made(kind, merged.fields, where, callers)
-        subject = _subject(kind, merged, place)
+            made = self._made[key] = _made(kind, merged.fields, asked.where, callers)
         if isinstance(made, str):
-            self.problems[subject] = f"{', '.join(merged.documents)}: left out: {made}"
+            why = f"{', '.join(merged.documents)}: left out: {made}"
+            asked.problems[_subject(kind, merged, asked.place)] = why
             return NOTHING
-        self.problems.pop(subject, None)
         return made if not made or made.origin == merged.documents else _with_origin(made, merged.documents)
 
 
@@ -269,12 +295,17 @@ def _subject(kind: PolicyKind, merged: Merged, place: Place) -> str:
     return f"{kind.name}{own} at {_named(place)}"
 
 
-def _joined(kind: PolicyKind, made: Sequence[Parts]) -> Parts:
-    """What one kind adds at a place, as one."""
+def _joined(kind: PolicyKind, made: Sequence[Parts], asked: Asked) -> Parts:
+    """What one kind adds at a place, as one; nothing, and why, where that cannot be."""
     if kind.join is None or len(made) <= 1:
         return sum(made, NOTHING)
     origin = dict.fromkeys(document for each in made for document in each.origin)
-    return replace(kind.join(made), origin=tuple(origin))
+    try:
+        return replace(kind.join(made), origin=tuple(origin))
+    except Exception as error:  # noqa: BLE001 (what cannot be joined must not take the service with it)
+        why = f"{', '.join(origin)}: left out: together: {type(error).__name__}: {error}"
+        asked.problems[f"{kind.name} at {_named(asked.place)}"] = why
+        return NOTHING
 
 
 def _made(kind: PolicyKind, fields: Fields, where: Where, callers: tuple[str, ...]) -> Parts | str:

@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from mesh.edge_routes import attachments, followed
-from mesh.gateway_views import TLS, Loaded, declared, secrets
+from mesh.gateway_views import TLS, Loaded, secrets
 from mesh.gateways import Gateway, GatewayListener, ListenerProtocol, TlsMode
 from mesh.names import Key
-from mesh.references import Condition, ConditionType, Lookup, problems
-from mesh.routes import ParentKind, Route, RouteKind, Subset
-from mesh.service import Service
+from mesh.references import Condition, ConditionType, lookup, problems
+from mesh.routes import ParentKind, Route, RouteKind
 from mesh.state import MeshState
 
 
@@ -63,24 +62,6 @@ def _rivalled(
         "give each its own host name"
     )
     return replace(condition, status=False, reason="Conflicted", message=message)
-
-
-def lookup(state: MeshState) -> Lookup:
-    def subset(key: Key) -> Subset | None:
-        found = state.declared.get(("ServiceSubset", key))
-        return found if isinstance(found, Subset) else None
-
-    def external(key: Key) -> Service | None:
-        found = state.services.get(key)
-        return found if found is not None and found.external is not None else None
-
-    return Lookup(
-        services=state.services.get,
-        subsets=subset,
-        gateways=lambda key: declared(state, key),
-        externals=external,
-        grants=tuple(grant for grants in state.routing.grants.values() for grant in grants),
-    )
 
 
 def gateways(state: MeshState) -> Iterator[Gateway]:

@@ -8,15 +8,19 @@ more than it `uses` (https://gateway-api.sigs.k8s.io/geps/gep-1294/#namespace-bo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from mesh.attachment import SPOKEN, NamespaceLabels, NotAttached, listeners, no_labels, ports, selected
 from mesh.gateways import Gateway, ReferenceGrant
 from mesh.names import Key
 from mesh.routes import Backend, BackendKind, ParentKind, ParentRef, Route, RouteKind, Subset
 from mesh.service import Service, ServicePort
+
+if TYPE_CHECKING:
+    from mesh.state import MeshState
 
 
 class ConditionType(StrEnum):
@@ -37,26 +41,60 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Unresolved:
-    """Why a backend cannot be used."""
+    """Why a backend cannot be used. `service`: which one it is about, as far as that is known; for it may come, or change."""
 
     reason: str
     message: str
+    service: Key
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """Where a backend is: a port of a service, or of its subset of that name (empty: all of it).
+
+    `host`: what a service outside the mesh takes itself for; empty for one of the mesh.
+    """
+
+    service: Key
+    port: int
+    subset: str = ""
+    host: str = ""
 
 
 def _nowhere(_key: Key) -> None:
     return None
 
 
+def _none(_namespace: str) -> tuple[ReferenceGrant, ...]:
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """What there is to refer to. A key of what is not there gives None."""
+    """What there is to refer to. A key of what is not there gives None. `services`: also those outside the mesh; `grants`: of a namespace."""
 
     services: Callable[[Key], Service | None]
     subsets: Callable[[Key], Subset | None] = _nowhere
     gateways: Callable[[Key], Gateway | None] = _nowhere
-    externals: Callable[[Key], object | None] = _nowhere
-    grants: tuple[ReferenceGrant, ...] = ()
+    grants: Callable[[str], Iterable[ReferenceGrant]] = _none
     namespace_labels: NamespaceLabels = no_labels
+
+
+def lookup(state: MeshState) -> Lookup:
+    """What there is in `state`."""
+
+    def subset(key: Key) -> Subset | None:
+        found = state.declared.get(("ServiceSubset", key))
+        return found if isinstance(found, Subset) else None
+
+    def gateway(key: Key) -> Gateway | None:
+        found = state.declared.get(("Gateway", key))
+        return found if isinstance(found, Gateway) else None
+
+    def grants(namespace: str) -> tuple[ReferenceGrant, ...]:
+        return state.routing.grants.get(namespace, ())
+
+    return Lookup(state.services.get, subset, gateway, grants)
 
 
 def problems(route: Route, lookup: Lookup) -> tuple[Condition, ...]:
@@ -71,41 +109,63 @@ def problems(route: Route, lookup: Lookup) -> tuple[Condition, ...]:
     )
 
 
-def unresolved(route: Route, parent: ParentRef, backend: Backend, lookup: Lookup) -> Unresolved | None:
-    """Why `backend` cannot be used by `route` for traffic of `parent`; None if it can.
+def resolve(route: Route, parent: Key | None, backend: Backend, lookup: Lookup) -> Resolved | Unresolved:
+    """Where `backend` of `route` is for traffic of the service `parent` (None: of a gateway), or why it cannot be used.
 
-    Its share of HTTP requests is to be answered with 500, of gRPC calls with UNAVAILABLE, and its share of
-    connections is to be refused.
+    The share of one that is Unresolved is to be answered with 500, if HTTP requests; gRPC calls with UNAVAILABLE; and connections
+    are to be refused. What routes do and what their status says both come from here.
     """
-    if not permitted(route, parent, backend, lookup):
+    key, subset = backend.key, ""
+    narrowed = lookup.subsets(key) if backend.kind is BackendKind.SUBSET else None
+    called = key if backend.kind is not BackendKind.SUBSET else None if narrowed is None else narrowed.service
+    if not _permitted(route, backend, lookup, called_anyway=called is not None and called == parent):
         return Unresolved(
             "RefNotPermitted",
-            f"no ReferenceGrant in namespace {backend.key.namespace} permits {route.kind} of namespace "
-            f"{route.key.namespace} to refer to {backend.kind} {backend.key}",
+            f"no ReferenceGrant in namespace {key.namespace} permits {route.kind} of namespace "
+            f"{route.key.namespace} to refer to {backend.kind} {key}",
+            key,
         )
-    key = backend.key
-    if backend.kind is BackendKind.EXTERNAL:
-        return None if lookup.externals(key) is not None else _not_found(f"{backend.kind} {key}")
     if backend.kind is BackendKind.SUBSET:
-        subset = lookup.subsets(key)
-        if subset is None:
-            return _not_found(f"{backend.kind} {key}")
-        key = subset.service
+        if narrowed is None:
+            return _not_found(backend.kind, key)
+        key, subset = narrowed.service, narrowed.key.name
     service = lookup.services(key)
-    return _not_found(f"Service {key}") if service is None else _port_problem(route.kind, backend, service)
+    if service is None:
+        return _not_found(
+            BackendKind.EXTERNAL if backend.kind is BackendKind.EXTERNAL else BackendKind.SERVICE, key
+        )
+    outside = service.external
+    if outside is None and backend.kind is BackendKind.EXTERNAL:
+        return Unresolved(
+            "BackendNotFound",
+            f"{key} is a service of the mesh: refer to it as {BackendKind.SERVICE}, not {backend.kind}",
+            key,
+        )
+    if outside is not None and outside.wildcard:
+        return Unresolved(
+            "UnsupportedValue",
+            f"{backend}: which host of {', '.join(outside.hosts)} is meant is not said. Declare an ExternalService for that host",
+            key,
+        )
+    port = _port(route.kind, backend, service)
+    if isinstance(port, Unresolved):
+        return port
+    return Resolved(key, port.port, subset, outside.host if outside is not None else "")
 
 
-def permitted(route: Route, parent: ParentRef, backend: Backend, lookup: Lookup) -> bool:
-    """Whether `route` may refer to `backend` for traffic of `parent`, as far as namespaces are concerned."""
+def _permitted(route: Route, backend: Backend, lookup: Lookup, *, called_anyway: bool) -> bool:
+    """Whether a reference stays in its namespace or is granted (https://gateway-api.sigs.k8s.io/api-types/referencegrant/).
+
+    Of the mesh it needs no grant where those who follow the route call the backend anyway: consumer routes may lead to their parent.
+    """
     namespace, name = backend.key.namespace, backend.key.name
-    if namespace == route.key.namespace:
-        return True
-    if parent.kind is ParentKind.SERVICE and parent.key in {backend.key, _narrowed(backend, lookup)}:
-        return True
-    return any(
-        grant.key.namespace == namespace
-        and grant.permits(route.kind, route.key.namespace, backend.kind, name)
-        for grant in lookup.grants
+    return (
+        called_anyway
+        or namespace == route.key.namespace
+        or any(
+            grant.permits(route.kind, route.key.namespace, backend.kind, name)
+            for grant in lookup.grants(namespace)
+        )
     )
 
 
@@ -114,12 +174,6 @@ def backend_port(backend: Backend, service: Service) -> ServicePort | None:
     if backend.port is None:
         return service.ports[0] if len(service.ports) == 1 else None
     return next((port for port in service.ports if port.port == backend.port), None)
-
-
-def _narrowed(backend: Backend, lookup: Lookup) -> Key | None:
-    """The service of a subset."""
-    subset = lookup.subsets(backend.key) if backend.kind is BackendKind.SUBSET else None
-    return None if subset is None else subset.service
 
 
 def _accepted(route: Route, parent: ParentRef, lookup: Lookup) -> Condition:
@@ -152,32 +206,36 @@ def _refusals(route: Route, parent: ParentRef, lookup: Lookup) -> Iterator[NotAt
 
 
 def _resolved(route: Route, parent: ParentRef, lookup: Lookup) -> Condition:
-    found = (unresolved(route, parent, backend, lookup) for backend in route.backends())
-    wrong = list(dict.fromkeys(each for each in found if each is not None))
+    service = parent.key if parent.kind is ParentKind.SERVICE else None
+    found = (resolve(route, service, backend, lookup) for backend in route.backends())
+    wrong = list(dict.fromkeys(each for each in found if isinstance(each, Unresolved)))
     if not wrong:
         return Condition(parent, ConditionType.RESOLVED_REFS, True, "ResolvedRefs", "all backends are there")
     message = "; ".join(each.message for each in wrong)
     return Condition(parent, ConditionType.RESOLVED_REFS, False, wrong[0].reason, message)
 
 
-def _port_problem(kind: RouteKind, backend: Backend, service: Service) -> Unresolved | None:
+def _port(kind: RouteKind, backend: Backend, service: Service) -> ServicePort | Unresolved:
     port = backend_port(backend, service)
     if port is None:
         asked = "which port is not said" if backend.port is None else f"there is no port {backend.port}"
         return Unresolved(
-            "BackendNotFound", f"{backend}: {asked}; Service {service.key} has {_ports(service)}"
+            "BackendNotFound",
+            f"{backend}: {asked}; Service {service.key} has {_ports(service)}",
+            service.key,
         )
     if kind in {RouteKind.HTTP, RouteKind.GRPC} and port.protocol not in SPOKEN[kind]:
         return Unresolved(
             "UnsupportedProtocol",
             f"{backend}: port {port.port} of Service {service.key} speaks {port.protocol}, and {kind} needs "
             f"{_spoken(kind)}",
+            service.key,
         )
-    return None
+    return port
 
 
-def _not_found(what: str) -> Unresolved:
-    return Unresolved("BackendNotFound", f"there is no {what}")
+def _not_found(kind: BackendKind, key: Key) -> Unresolved:
+    return Unresolved("BackendNotFound", f"there is no {kind} {key}", key)
 
 
 def _ports(service: Service) -> str:

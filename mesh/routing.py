@@ -17,6 +17,7 @@ from mesh.attachment import SPOKEN
 from mesh.gateways import ReferenceGrant
 from mesh.names import Key
 from mesh.precedence import in_order, prevailing
+from mesh.references import Unresolved, lookup, resolve
 from mesh.routes import (
     Backend,
     BackendKind,
@@ -25,7 +26,6 @@ from mesh.routes import (
     RequestMirror,
     RequestRedirect,
     Route,
-    RouteKind,
     Rule,
     Subset,
 )
@@ -226,66 +226,20 @@ def _mirrors(
 
 def backend_view(state: MeshState, route: Route, backend: Backend, parent: Key | None = None) -> BackendView:
     """Where `backend` of `route` is, or why it is nowhere. `parent`: the service whose callers follow the route; none for a gateway."""
-    service, subset = backend.key, ""
-
-    def nowhere(problem: str) -> BackendView:
+    found = resolve(route, parent, backend, lookup(state))
+    if isinstance(found, Unresolved):
         # Of a subset the service is named, if it is known: who waits for that may be told of it when it comes.
-        return BackendView(service, backend.port or 0, "", backend.weight, problem=problem)
-
-    if not permitted(state, route, backend, parent):
-        return nowhere(
-            f"RefNotPermitted: no ReferenceGrant in {backend.key.namespace} lets {route.kind} of "
-            f"{route.key.namespace} refer to {backend}"
-        )
-    if backend.kind is BackendKind.SUBSET:
-        found = state.declared.get(("ServiceSubset", backend.key))
-        if not isinstance(found, Subset):
-            return nowhere(f"BackendNotFound: there is no {backend}")
-        service, subset = found.service, found.key.name
-    known = state.services.get(service)
-    if known is None:
-        return nowhere(f"BackendNotFound: there is no service {service}")
-    outside = known.external
-    if outside is None and backend.kind is BackendKind.EXTERNAL:
-        return nowhere(
-            f"BackendNotFound: {service} is a service of the mesh: refer to it as {BackendKind.SERVICE}"
-        )
-    if outside is not None and outside.wildcard:
-        return nowhere(f"UnsupportedValue: which host of {', '.join(outside.hosts)} is meant is not said")
-    number = backend.port or (known.ports[0].port if len(known.ports) == 1 else 0)
-    port = next((port for port in known.ports if port.port == number), None)
-    if port is None:
-        return nowhere(f"BackendNotFound: service {service} has no port {number or '(say which)'}")
-    if route.kind in {RouteKind.HTTP, RouteKind.GRPC} and port.protocol not in SPOKEN[route.kind]:
-        return nowhere(
-            f"UnsupportedProtocol: port {number} of service {service} speaks {port.protocol}, not {route.kind}"
-        )
-    mirrors = _mirrors(state, route, backend.filters, parent)
-    host = outside.host if outside is not None else ""
-    return BackendView(service, number, subset, backend.weight, _staying(backend.filters), mirrors, host=host)
-
-
-def permitted(state: MeshState, route: Route, backend: Backend, parent: Key | None = None) -> bool:
-    """Whether a reference stays in its namespace or is granted (https://gateway-api.sigs.k8s.io/api-types/referencegrant/).
-
-    A service, and a subset of it, needs no grant from those who call it already: consumer routes may lead to their `parent`. Any other
-    would be more than its callers can reach otherwise, for a route widens what a workload `uses`: then the specification wants
-    a grant in the mesh too (https://gateway-api.sigs.k8s.io/geps/gep-1294/#namespace-boundaries).
-    """
-    if backend.key.namespace == route.key.namespace or (
-        parent is not None and parent in {backend.key, _narrowed(state, backend)}
-    ):
-        return True
-    return any(
-        grant.permits(route.kind.value, route.key.namespace, backend.kind.value, backend.key.name)
-        for grant in state.routing.grants.get(backend.key.namespace, ())
+        problem = f"{found.reason}: {found.message}"
+        return BackendView(found.service, backend.port or 0, "", backend.weight, problem=problem)
+    return BackendView(
+        found.service,
+        found.port,
+        found.subset,
+        backend.weight,
+        _staying(backend.filters),
+        _mirrors(state, route, backend.filters, parent),
+        host=found.host,
     )
-
-
-def _narrowed(state: MeshState, backend: Backend) -> Key | None:
-    """The service of a subset."""
-    found = state.declared.get(("ServiceSubset", backend.key)) if backend.kind is BackendKind.SUBSET else None
-    return found.service if isinstance(found, Subset) else None
 
 
 def reachable(state: MeshState, services: Iterable[Key], caller_namespace: str) -> frozenset[Key]:

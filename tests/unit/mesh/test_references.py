@@ -1,11 +1,24 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from mesh.external import External
 from mesh.gateways import ReferenceGrant
 from mesh.names import Key
-from mesh.references import Condition, ConditionType, Lookup, problems, unresolved
-from mesh.routes import Backend, BackendKind, ParentRef, RequestMirror, Route, RouteKind, Rule, Subset
+from mesh.references import Condition, ConditionType, Lookup, Unresolved, problems, resolve
+from mesh.routes import (
+    Backend,
+    BackendKind,
+    ParentKind,
+    ParentRef,
+    RequestMirror,
+    Route,
+    RouteKind,
+    Rule,
+    Subset,
+)
 from tests.support.builders import a_key, a_port, a_service
 from tests.support.routes import a_gateway, a_grant, a_listener, a_route, a_rule, at_gateway, at_service, to
 
@@ -16,6 +29,8 @@ SERVICES = {
         a_service("db", a_port("sql", 5432, "tcp")),
         a_service("two", a_port("http", 80), a_port("admin", 81)),
         a_service("shop/cart"),
+        replace(a_service("stripe"), external=External(("api.stripe.com",))),
+        replace(a_service("anywhere"), external=External(("*.example.com",))),
     )
 }
 SUBSETS = {
@@ -35,9 +50,15 @@ def lookup(*grants: ReferenceGrant) -> Lookup:
         services=SERVICES.get,
         subsets=SUBSETS.get,
         gateways=GATEWAYS.get,
-        externals={a_key("stripe"): "there"}.get,
-        grants=grants,
+        grants=lambda namespace: [each for each in grants if each.key.namespace == namespace],
     )
+
+
+def why(route: Route, parent: ParentRef, backend: Backend) -> Unresolved | None:
+    """Why the backend cannot be used, if so."""
+    service = parent.key if parent.kind is ParentKind.SERVICE else None
+    found = resolve(route, service, backend, lookup())
+    return found if isinstance(found, Unresolved) else None
 
 
 def accepted(route: Route) -> tuple[bool, str, str]:
@@ -136,6 +157,38 @@ def test_there_are_two_conditions_for_each_parent_in_their_order() -> None:
             "BackendNotFound: there is no ExternalService default/gone",
         ),
         (
+            to("stripe", 81, kind=BackendKind.EXTERNAL),
+            RouteKind.HTTP,
+            (
+                "BackendNotFound: ExternalService default/stripe:81: there is no port 81; "
+                "Service default/stripe has http at 80 (http)"
+            ),
+        ),
+        (
+            to("stripe", kind=BackendKind.EXTERNAL),
+            RouteKind.GRPC,
+            (
+                "UnsupportedProtocol: ExternalService default/stripe:80: port 80 of Service default/stripe "
+                "speaks http, and GRPCRoute needs grpc or http2"
+            ),
+        ),
+        (
+            to("anywhere", kind=BackendKind.EXTERNAL),
+            RouteKind.HTTP,
+            (
+                "UnsupportedValue: ExternalService default/anywhere:80: which host of *.example.com is meant "
+                "is not said. Declare an ExternalService for that host"
+            ),
+        ),
+        (
+            to("api", kind=BackendKind.EXTERNAL),
+            RouteKind.HTTP,
+            (
+                "BackendNotFound: default/api is a service of the mesh: refer to it as Service, "
+                "not ExternalService"
+            ),
+        ),
+        (
             to("api", 8080),
             RouteKind.HTTP,
             (
@@ -170,7 +223,7 @@ def test_there_are_two_conditions_for_each_parent_in_their_order() -> None:
     ],
 )
 def test_why_a_backend_cannot_be_used(backend: Backend, kind: RouteKind, said: str | None) -> None:
-    found = unresolved(a_route(kind=kind), at_service(), backend, lookup())
+    found = why(a_route(kind=kind), at_service(), backend)
     assert (None if found is None else f"{found.reason}: {found.message}") == said
 
 
@@ -197,16 +250,28 @@ def test_another_namespace_must_grant_what_refers_to_it() -> None:
 @pytest.mark.parametrize("backend", [to("shop/cart"), to("shop/cart-v2", kind=BackendKind.SUBSET)])
 def test_a_consumer_route_may_lead_to_its_own_parent(backend: Backend) -> None:
     route = a_route()
-    assert unresolved(route, at_service("shop/cart"), backend, lookup()) is None
+    assert why(route, at_service("shop/cart"), backend) is None
     for parent in (at_service(), at_gateway()):
-        found = unresolved(route, parent, backend, lookup())
+        found = why(route, parent, backend)
         assert found is not None
         assert found.reason == "RefNotPermitted"
 
 
+def test_a_subset_with_the_name_of_the_parent_is_not_the_parent() -> None:
+    subset = Subset(a_key("shop/cart"), a_key("shop/other"), (("version", "v2"),))
+    found = resolve(
+        a_route(),
+        a_key("shop/cart"),
+        to("shop/cart", kind=BackendKind.SUBSET),
+        replace(lookup(), subsets={subset.key: subset}.get),
+    )
+    assert isinstance(found, Unresolved)
+    assert found.reason == "RefNotPermitted"
+
+
 def test_what_is_not_permitted_does_not_tell_whether_it_is_there() -> None:
     for name in ("shop/cart", "shop/gone"):
-        found = unresolved(a_route(), at_gateway(), to(name), lookup())
+        found = why(a_route(), at_gateway(), to(name))
         assert found is not None
         assert found.message == (
             "no ReferenceGrant in namespace shop permits HTTPRoute of namespace default to refer to "

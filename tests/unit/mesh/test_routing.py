@@ -52,5 +52,5 @@ def test_a_subset_whose_service_is_not_there_names_that_service() -> None:
     subset = Subset(a_key("api-v2"), a_key("api"), (("version", "v2"),))
     state, _ = a_state().apply(SourceUpdate("test", declared=(Declared("ServiceSubset", subset),)))
     found = backend_view(state, a_route(), to("api-v2", kind=BackendKind.SUBSET))
-    assert found.problem == "BackendNotFound: there is no service default/api"
+    assert found.problem == "BackendNotFound: there is no Service default/api"
     assert found.service == a_key("api")

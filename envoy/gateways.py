@@ -36,6 +36,7 @@ def listeners(view: GatewayView, seams: GatewaySeams) -> Iterator[Listener]:
 
 def routes(view: GatewayView, seams: GatewaySeams) -> Iterator[RouteConfiguration]:
     """For each port that takes HTTP: what none of its hosts and rules matches is a 404."""
+    of_rules = seams.routes.of_rules()
     for port in view.ports:
         if not any(chain.http for chain in port.chains):
             continue
@@ -47,7 +48,9 @@ def routes(view: GatewayView, seams: GatewaySeams) -> Iterator[RouteConfiguratio
             host = made.virtual_hosts.add()
             host.name = each.host
             host.domains.append(each.host)
-            host.routes.extend(http_routes.routes(each.rules, seams.routes, port=port.port, scheme=scheme))
+            host.routes.extend(
+                http_routes.routes(each.rules, of_rules, seams.routes.service, port=port.port, scheme=scheme)
+            )
         yield made
 
 

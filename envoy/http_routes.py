@@ -6,12 +6,12 @@ https://www.envoyproxy.io/docs/envoy/v1.40.0/api-v3/config/route/v3/route_compon
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from envoy import names, route_actions, route_extensions, route_filters, route_matches
 from envoy.route_filters import Entrance
-from envoy.seams import Parts, ServiceSeams
+from envoy.seams import NOTHING, Parts, RuleName
 from mesh.routes import Cors, Filter, PathMatch, RequestRedirect, RouteKind, ValueKind, ValueMatch
 from mesh.rules import BackendView, Mirror, RuleView
 from pb.envoy.config.route.v3.route_components_pb2 import Route, RouteAction
@@ -23,10 +23,16 @@ GRPC_UNAVAILABLE = 503
 
 
 def routes(
-    rules: tuple[RuleView, ...], seams: ServiceSeams, *, port: int | None = None, scheme: str = "http"
+    rules: tuple[RuleView, ...],
+    of_rules: Mapping[RuleName, Parts],
+    otherwise: Parts = NOTHING,
+    *,
+    port: int | None = None,
+    scheme: str = "http",
 ) -> Iterator[Route]:
     """The routes of `rules`, in their order: the first that matches wins.
 
+    `of_rules`: what policies say of each rule (`ServiceSeams.of_rules`), and `otherwise` of those that are not in it.
     `port` is the one that requests come in by, where it is known, and `scheme` what they speak, `http` or `https`:
     redirects may have to say it.
 
@@ -36,7 +42,7 @@ def routes(
     """
     entrance = Entrance(port, scheme)
     for rule in rules:
-        parts = seams.rule((rule.route, rule.place))
+        parts = of_rules.get((rule.route, rule.place), otherwise)
         preflights = _preflights(rule)
         if preflights is not None:
             yield from _rule(preflights, parts, entrance)

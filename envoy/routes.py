@@ -90,11 +90,11 @@ def _routes(
     """The rules attached to the port; all to the port itself if there are none."""
     attached = dict(view.routes)
     if port.port in attached:
-        yield from http_routes.routes(attached[port.port], seams, port=came_in_by)
+        yield from http_routes.routes(attached[port.port], seams.of_rules(), seams.service, port=came_in_by)
         if came_in_by is not None and not any(_everything(rule) for rule in attached[port.port]):
             yield _no_match()
         return
-    parts = seams.rule(None)
+    parts = seams.service
     made = route_actions.start(parts, DEFAULT)
     route_matches.fill(made.match, Match())
     action = route_actions.to_clusters(made, parts)

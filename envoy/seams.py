@@ -8,7 +8,7 @@ nobody says otherwise is filled in around them. One after another, the bytes of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -129,9 +129,9 @@ class ServiceSeams:
     service: Parts = NOTHING
     rules: tuple[tuple[RuleName, Parts], ...] = ()
 
-    def rule(self, name: RuleName | None) -> Parts:
-        """For one rule of a route; None: the route that is there when none is attached."""
-        return self.service if name is None else dict(self.rules).get(name, self.service)
+    def of_rules(self) -> Mapping[RuleName, Parts]:
+        """By rule, made anew: once for each rendering, which asks for many. A rule that is not in it has what is said of the service."""
+        return dict(self.rules)
 
     def resources(self) -> Iterable[ExtraResource]:
         """All, each once."""
@@ -152,7 +152,7 @@ class ListenerSeams:
     filters: tuple[HttpFilter, ...] = ()
 
     def chain(self, name: str) -> Parts:
-        return dict(self.inbound).get(name, NOTHING)
+        return next((parts for each, parts in self.inbound if each == name), NOTHING)
 
     def inbound_patches(self) -> Iterable[Patch]:
         """All, each once."""
@@ -178,7 +178,7 @@ class GatewaySeams:
     routes: ServiceSeams = ServiceSeams()
 
     def of(self, port: int, *, http: bool) -> Parts:
-        return dict(self.ports).get((port, http), NOTHING)
+        return next((parts for each, parts in self.ports if each == (port, http)), NOTHING)
 
     def patches(self) -> Iterable[Patch]:
         """All, each once."""

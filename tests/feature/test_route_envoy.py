@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from envoy import http_routes
-from envoy.seams import NO_POLICIES
 from mesh.routes import (
     Cors,
     Filter,
@@ -36,7 +35,7 @@ from tests.support.route_envoy import ROUTE, a_backend, a_rule, front, prefix
 
 
 def made(*rules: RuleView, port: int | None = None) -> list[Route]:
-    return list(http_routes.routes(rules, NO_POLICIES, port=port))
+    return list(http_routes.routes(rules, {}, port=port))
 
 
 REWRITES = [  # the table of https://gateway-api.sigs.k8s.io/reference/spec/#httppathmodifier, and `/` and FULL

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
 
 from envoy import http_routes, route_extensions
 from envoy.check import check
-from envoy.seams import NO_POLICIES, Parts, ServiceSeams
+from envoy.seams import NO_POLICIES, NOTHING, Parts, RuleName, ServiceSeams
 from mesh.routes import (
     Cors,
     Header,
@@ -31,7 +32,7 @@ from tests.support.route_envoy import ROUTE, a_backend, a_rule, prefix
 
 
 def routes(*rules: RuleView, seams: ServiceSeams = NO_POLICIES) -> list[Route]:
-    made = list(http_routes.routes(rules, seams))
+    made = list(http_routes.routes(rules, seams.of_rules(), seams.service))
     for each in made:
         check(each)
     return made
@@ -110,7 +111,7 @@ def test_a_redirect_says_the_port_that_requests_came_in_by_unless_it_is_well_kno
     port: int, scheme: str, location_port: int
 ) -> None:
     rule = a_rule(filters=(RequestRedirect(hostname="other"),))
-    (made,) = http_routes.routes((rule,), NO_POLICIES, port=port, scheme=scheme)
+    (made,) = http_routes.routes((rule,), {}, port=port, scheme=scheme)
     assert made.redirect.port_redirect == location_port
 
 
@@ -120,6 +121,22 @@ def test_policies_of_a_rule_are_those_of_its_place() -> None:
     parts = Parts(action=action.SerializeToString())
     made = routes(a_rule(), a_rule(place=1), seams=ServiceSeams(rules=(((ROUTE, 1), parts),)))
     assert [each.route.timeout.seconds for each in made] == [0, 7]
+
+
+def test_what_policies_say_of_rules_is_walked_once_for_all_rules() -> None:
+    """What a thousand hosts cost at a gateway is a thousand times what one does."""
+
+    class Said(tuple[tuple[RuleName, Parts], ...]):
+        __slots__ = ()
+        walks = 0
+
+        def __iter__(self) -> Iterator[tuple[RuleName, Parts]]:
+            Said.walks += 1
+            return super().__iter__()
+
+    seams = ServiceSeams(rules=Said(((ROUTE, place), NOTHING) for place in range(100)))
+    assert len(routes(*(a_rule(place=place) for place in range(100)), seams=seams)) == 100
+    assert Said.walks == 1
 
 
 def test_modifiers_act_one_after_another() -> None:

@@ -320,7 +320,10 @@ class Publisher:
                 each.service for scope in scopes if isinstance(scope, Edge) for each in scope.view.backends()
             }
         for service in attached.watched - watched:
-            self._watchers[service].discard(client)
+            left = self._watchers[service]
+            left.discard(client)
+            if not left:
+                del self._watchers[service]
         for service in watched - attached.watched:
             self._watchers.setdefault(service, set()).add(client)
         attached.watched = watched

@@ -251,3 +251,20 @@ def test_a_service_that_cannot_be_rendered_harms_nobody_else() -> None:
     assert "it cannot be rendered" in mesh.publisher.problems["endpoints of service default/api"]
     mesh.tell(moved("api-1", 9002))
     assert mesh.publisher.problems == {}
+
+
+def test_services_that_nobody_waits_for_any_more_are_not_remembered() -> None:
+    mesh = Mesh(a_service("web"), a_workload("web-1"))
+    mesh.attach("web-1")
+    for number in range(20):
+        mesh.tell(SourceUpdate("test", workloads=(a_workload("web-1", uses=[f"x{number}"]),)))
+    assert set(mesh.publisher._watchers) == {Key("default", "web"), Key("default", "x19")}
+
+
+def test_listeners_that_were_refused_are_not_remembered() -> None:
+    mesh = Mesh(a_service("web"), a_workload("web-1", meshed=True, sidecar=15006))
+    mesh.attach("web-1")
+    known = set(mesh.publisher._scopes._known)
+    wrong = a_workload("web-1", meshed=True, ports=[WorkloadPort("http", 9001, 70000)])
+    mesh.tell(SourceUpdate("test", workloads=(wrong,)))
+    assert set(mesh.publisher._scopes._known) == known

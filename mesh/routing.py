@@ -243,21 +243,18 @@ def backend_view(state: MeshState, route: Route, backend: Backend, parent: Key |
 
 
 def reachable(state: MeshState, services: Iterable[Key], caller_namespace: str) -> frozenset[Key]:
-    """`services`, and those that their routes send requests to: whoever may call one needs the clusters of the others."""
-    found: set[Key] = set()
-    todo = list(services)
-    while todo:
-        service = todo.pop()
-        if service in found:
-            continue
-        found.add(service)
+    """`services`, and those that their routes send requests to: whoever may call one needs the clusters of the others.
+
+    What a route sends to a service goes to its endpoints and follows no further route. And of a service that is not there nobody
+    is told what its routes say: only those of services that are count.
+    """
+    named = frozenset(services)
+    found = set(named)
+    for service in named.intersection(state.services):
         for route in state.routing.attached.get(service, ()):
             if route.key.namespace in {service.namespace, caller_namespace}:
-                for backend in route.backends():
-                    view = backend_view(state, route, backend, service)
-                    if not view.problem and view.service not in found:
-                        # Only its clusters are needed; that its own routes come along is harmless.
-                        todo.append(view.service)
+                views = (backend_view(state, route, each, service) for each in route.backends())
+                found.update(view.service for view in views if not view.problem)
     return frozenset(found)
 
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from mesh.events import Declared, SourceUpdate
 from mesh.names import Key
 from mesh.routes import BackendKind, ParentRef, Route, Subset
-from mesh.routing import Routing, backend_view
-from tests.support.builders import a_key, a_state
+from mesh.routing import Routing, backend_view, reachable
+from tests.support.builders import a_key, a_service, a_state
 from tests.support.routes import a_route, a_rule, at_gateway, at_service, to
 
 PARENTS = (at_service("api"), at_service("store"), at_gateway())
@@ -54,3 +54,21 @@ def test_a_subset_whose_service_is_not_there_names_that_service() -> None:
     found = backend_view(state, a_route(), to("api-v2", kind=BackendKind.SUBSET))
     assert found.problem == "BackendNotFound: there is no Service default/api"
     assert found.service == a_key("api")
+
+
+def test_what_is_reached_is_where_the_routes_of_what_is_used_lead() -> None:
+    """Not where the routes of that lead: requests go to the endpoints of a backend, whoever calls it by itself."""
+    routes = [
+        a_route(name, a_rule(backends=[to(backend)]), parents=[at_service(name)])
+        for name, backend in (("a", "b"), ("b", "c"), ("gone", "c"))
+    ]
+    state, _ = a_state(*map(a_service, "abc")).apply(
+        SourceUpdate("test", declared=tuple(Declared("HTTPRoute", each) for each in routes))
+    )
+
+    def reached(name: str) -> set[str]:
+        return {each.name for each in reachable(state, [a_key(name)], "default")}
+
+    assert reached("a") == {"a", "b"}
+    assert reached("b") == {"b", "c"}
+    assert reached("gone") == {"gone"}

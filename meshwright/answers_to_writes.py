@@ -19,24 +19,41 @@ SHOWN = 20
 
 
 class AnswersToWrites:
-    """Told of each event's states before and after; `run` does the rest."""
+    """Told of each event's states before and after; `run` does the rest.
+
+    However many come before one is reckoned, they are one: from the state before the first to that after the last.
+    """
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
-        self._todo: asyncio.Queue[tuple[MeshState, MeshState, Changes]] = asyncio.Queue()
+        self._todo: tuple[MeshState, MeshState, Changes] | None = None
+        self._woken = asyncio.Event()
         # Its own, for it works in a thread beside those that render what is sent.
         self._weaver, self._renderer = Weaver(), Renderer(cache_bytes=4 * 1024 * 1024)
 
     def changed(self, old: MeshState, new: MeshState, changes: Changes) -> None:
-        if old.declared is not new.declared:
-            self._todo.put_nowait((old, new, changes))
+        if old.declared is new.declared:
+            return
+        if self._todo is not None:
+            first, _, before = self._todo
+            old, changes = first, before | changes
+        self._todo = old, new, changes
+        self._woken.set()
 
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            old, new, changes = await self._todo.get()
+            await self._woken.wait()
             await self._pipeline.settled()
-            told = await asyncio.to_thread(effect, old, new, changes, self._weaver, self._renderer)
+            self._woken.clear()
+            todo, self._todo = self._todo, None
+            if todo is None:
+                continue
+            try:
+                told = await asyncio.to_thread(effect, *todo, self._weaver, self._renderer)
+            except Exception:
+                log.exception("the effect of what was written cannot be told")
+                continue
             if told.documents:
                 log.info(
                     "documents applied",

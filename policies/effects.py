@@ -181,10 +181,12 @@ def _differing(old: MeshState, new: MeshState, key: Key, weaver: Weaver, rendere
 
 
 def _rendered(state: MeshState, key: Key, weaver: Weaver, renderer: Renderer) -> tuple[Rendered, ...]:
+    scope = OutboundScope(key.namespace, None)
     if key not in state.services:
+        weaver.forget_service(scope, key)
         return ()
-    view, scope = service_view(state, key), OutboundScope(key.namespace, None)
     try:
+        view = service_view(state, key)
         return renderer.service(view, weaver.service(state, scope, view))
     except Exception:  # noqa: BLE001 (what cannot be rendered is said by who publishes it; a report of effects must end nothing)
         return ()

@@ -81,15 +81,16 @@ class Renderer:
         self, view: OutboundListenersView, seams: ListenerSeams = NO_LISTENER_POLICIES
     ) -> tuple[Rendered, ...]:
         """The listeners for a workload's own calls."""
+        origin = (*view.origin, *seams.outbound.origin)
         return self._once(
             "outbound_listeners",
             (view, seams),
             view.origin,
             lambda: (
-                *_checked(capture.outbound_clusters(view), view.origin, seams.outbound.patches),
-                *_checked(capture.outbound(view, seams), view.origin, seams.outbound.patches),
-                *_checked(listeners.outbound(view, seams), view.origin, seams.outbound.patches),
-                *_checked(fallback.resources(view, seams.outbound), view.origin, seams.outbound.patches),
+                *_checked(capture.outbound_clusters(view), origin, seams.outbound.patches),
+                *_checked(capture.outbound(view, seams), origin, seams.outbound.patches),
+                *_checked(listeners.outbound(view, seams), origin, seams.outbound.patches),
+                *_checked(fallback.resources(view, seams.outbound), origin, seams.outbound.patches),
                 *_extra(seams.outbound.resources),
             ),
         )
@@ -211,6 +212,8 @@ def _service(view: ServiceView, seams: ServiceSeams) -> tuple[Rendered, ...]:
 
 
 def _inbound(view: InboundView, seams: ListenerSeams) -> tuple[Rendered, ...]:
+    said = dict.fromkeys(each for _, parts in seams.inbound for each in parts.origin)
+    origin = (*view.origin, *said)
     applications = {
         (served.app_port, served.port.protocol, served.captured): None
         for port in view.ports
@@ -225,12 +228,12 @@ def _inbound(view: InboundView, seams: ListenerSeams) -> tuple[Rendered, ...]:
     }
     patches = tuple(seams.inbound_patches())
     return (
-        *_checked(made.values(), view.origin, patches),
-        *_checked(capture.inbound_clusters(view), view.origin, patches),
-        *_checked(capture.inbound(view, seams), view.origin, patches),
-        *_checked(capture.check_routes(view), view.origin, patches),
-        *_checked(listeners.inbound(view, seams), view.origin, patches),
-        *_checked(listeners.inbound_routes(view, seams), view.origin, patches),
+        *_checked(made.values(), origin, patches),
+        *_checked(capture.inbound_clusters(view), origin, patches),
+        *_checked(capture.inbound(view, seams), origin, patches),
+        *_checked(capture.check_routes(view), origin, patches),
+        *_checked(listeners.inbound(view, seams), origin, patches),
+        *_checked(listeners.inbound_routes(view, seams), origin, patches),
         *_extra(each for each in seams.resources() if each not in seams.outbound.resources),
     )
 

@@ -44,7 +44,7 @@ from meshwright.status import (
     TypeStatus,
     WorkloadListing,
 )
-from policies.effects import notes
+from policies.notes import all_notes
 from xds.resource import Resource
 from xds.server import XdsServer
 from xds.status import ClientStatus
@@ -120,11 +120,7 @@ class Reports:
                 for hold in each.holds
             ),
             problems=dict(self.publisher.problems),
-            notes=tuple(
-                f"{policy.kind} {policy.key}: {note}"
-                for _, policy in sorted(state.policies.policies.items())
-                for note in notes(state, policy)
-            ),
+            notes=tuple(all_notes(state)),
             conflicts=tuple(state.conflicts()),
             certificates={kind: when.isoformat(timespec="seconds") for kind, when in self._expiries()},
             routes=tuple(route_statuses(state)),

@@ -80,8 +80,15 @@ class BudgetFields(Part):
 
 
 class RetryFields(Part):
-    attempts: Count | None = Field(None, description="Retries after the first try. 0: none at all.")
-    on: list[Condition] | None = Field(None, description="What makes a try a failed one.")
+    attempts: Count | None = Field(
+        None, description="Retries after the first try. By default 2. 0: none at all."
+    )
+    on: list[Condition] | None = Field(
+        None,
+        description="What makes a try a failed one. By default connect-failure, refused-stream and reset-before-request: whatever cannot "
+        "have reached the application. The same holds, with 2 retries, where no policy says anything. A status such as 503 is not among "
+        "them: say 5xx, gateway-error or codes.",
+    )
     codes: list[Annotated[int, AfterValidator(_status)]] | None = Field(
         None, description="Statuses that make a try a failed one. Beside retryAfter, by default 429 and 503."
     )

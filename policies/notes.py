@@ -1,0 +1,61 @@
+"""What documents say in vain as the mesh is now, all of them: for `status`, and for `validate` before anything is in force."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mesh.conditions import route_conditions
+from mesh.names import Key
+from mesh.policy import Policy
+from mesh.routes import Subset
+from mesh.state import MeshState
+from mesh.targeting import CallerRef
+from policies.effects import notes
+
+
+def all_notes(state: MeshState) -> Iterator[str]:
+    """A line for each, beginning with the document; by kind and key. Routes have their conditions instead: see `route_notes`."""
+    for (kind, key), value in sorted(state.declared.items(), key=lambda item: item[0]):
+        match value:
+            case Policy():
+                for note in notes(state, value):
+                    yield f"{kind} {key}: {note}"
+                for caller in value.callers:
+                    if missing := _missing_caller(state, caller):
+                        yield f"{kind} {key}: from: {missing}"
+            case Subset():
+                if narrow := _subset(state, value):
+                    yield f"{kind} {key}: {narrow}"
+
+
+def route_notes(state: MeshState) -> Iterator[str]:
+    """What the conditions of routes say that are not met."""
+    for route, conditions in route_conditions(state):
+        for each in conditions:
+            if not each.status:
+                yield f"{route.kind} {route.key}: {each.type} is not met at {each.parent}: {each.reason}: {each.message}"
+
+
+def _missing_caller(state: MeshState, caller: CallerRef) -> str | None:
+    space = caller.namespace
+    if caller.service is not None and Key(space, caller.service) not in state.services:
+        return f"nobody yet: there is no service {space}/{caller.service}"
+    if caller.workload is not None and Key(space, caller.workload) not in state.workloads:
+        return f"nobody yet: there is no workload {space}/{caller.workload}"
+    if caller.service_account is not None and not any(
+        key.namespace == space and each.service_account == caller.service_account
+        for key, each in state.workloads.items()
+    ):
+        return f"nobody yet: no workload of {space} has the service account {caller.service_account}"
+    return None
+
+
+def _subset(state: MeshState, subset: Subset) -> str | None:
+    if subset.service not in state.services:
+        return f"there is no service {subset.service} (yet)"
+    wanted = set(subset.labels)
+    members = [state.workloads[key] for key in state.members.get(subset.service, ())]
+    if members and not any(wanted <= set(each.labels) for each in members):
+        said = ", ".join(f"{name}={value}" for name, value in subset.labels)
+        return f"no workload of {subset.service} has the labels {said}: requests to it find no endpoint"
+    return None

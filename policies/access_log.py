@@ -374,4 +374,11 @@ def _is_file(path: str) -> bool:
     return path.startswith("/") and not path.endswith("/") and ".." not in PurePosixPath(path).parts
 
 
-KIND = PolicyKind(AccessLog, AccessLogFields, Side.LISTENER, effect, levels=ANYWHERE - {Level.ROUTE})
+KIND = PolicyKind(
+    AccessLog,
+    AccessLogFields,
+    Side.LISTENER,
+    effect,
+    levels=ANYWHERE - {Level.ROUTE},
+    by_workload=lambda fields: "otlp" in fields,
+)

@@ -10,6 +10,7 @@ from typing import Any
 from documents.envelope import API_VERSION, Kind, Part
 from envoy.seams import HttpFilter, Parts
 from mesh.localities import Spread
+from mesh.merge import Fields
 from mesh.names import Key
 from mesh.rules import RuleView
 from mesh.service import Protocol
@@ -51,6 +52,9 @@ class Where:
         return replace(self, policy=policy, callers=callers)
 
 
+SOME_WORKLOAD = Key("", "")
+"""Instead of the name of a workload, where there is one but its name does not matter."""
+
 ANYWHERE = frozenset({Level.MESH, Level.NAMESPACE, Level.SERVICE, Level.WORKLOAD, Level.ROUTE})
 
 
@@ -62,7 +66,9 @@ class PolicyKind:
     targeted. `union`: policies of this kind all apply, each by itself, instead of being merged. `join`: how what several of a union add
     becomes one, where laying one after another would not do: of two configurations of a route for one filter only the last counts.
     `inline`: what the rule of a route says itself, in the names of the kind's fields. `spread`: how it spreads calls over localities; such
-    a kind has a field `locality`, by which the state of the mesh knows that callers in different places see different things.
+    a kind has a field `locality`, by which the state of the mesh knows that callers in different places see different things. `by_workload`: whether
+    what a policy of such fields does names the one workload that it is rendered for; where it does not, replicas share it, and its
+    `Where` has `SOME_WORKLOAD`.
     """
 
     document: type[PolicyDocument]
@@ -75,6 +81,7 @@ class PolicyKind:
     join: Callable[[Sequence[Parts]], Parts] | None = None
     inline: Callable[[RuleView], dict[str, object]] | None = None
     spread: Callable[[Any], Spread | None] | None = None
+    by_workload: Callable[[Fields], bool] | None = None
 
     @property
     def name(self) -> str:

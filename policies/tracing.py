@@ -267,4 +267,10 @@ def _force(manager: HttpConnectionManager, headers: list[str]) -> None:
     pack(extension.typed_config, mutations)
 
 
-KIND = PolicyKind(Tracing, TracingFields, Side.LISTENER | Side.CALLER, effect)
+KIND = PolicyKind(
+    Tracing,
+    TracingFields,
+    Side.LISTENER | Side.CALLER,
+    effect,
+    by_workload=lambda fields: "otlp" in fields,
+)

@@ -31,7 +31,7 @@ from mesh.state import MeshState
 from mesh.targeting import CallerRef, TargetRef
 from mesh.views import InboundView, OutboundScope, ServiceView
 from mesh.workload import Workload
-from policies.kind import PolicyKind, Side, Where
+from policies.kind import SOME_WORKLOAD, PolicyKind, Side, Where
 from policies.registry import POLICIES
 
 REMEMBERED = 20_000
@@ -277,12 +277,15 @@ class Weaver:
         yield state.policies.merged(kind.name, place, facets, inline), ()
 
     def _effect(self, kind: PolicyKind, merged: Merged, asked: Asked, callers: tuple[str, ...]) -> Parts:
-        key = (kind.name, merged.fields, asked.where, callers)
+        where = asked.where
+        if where.workload is not None and not (kind.by_workload and kind.by_workload(merged.fields)):
+            where = replace(where, workload=SOME_WORKLOAD)
+        key = (kind.name, merged.fields, where, callers)
         made = self._made.get(key)
         if made is None:
             if len(self._made) >= REMEMBERED:
                 self._made.clear()
-            made = self._made[key] = _made(kind, merged.fields, asked.where, callers)
+            made = self._made[key] = _made(kind, merged.fields, where, callers)
         if isinstance(made, str):
             why = f"{', '.join(merged.documents)}: left out: {made}"
             asked.problems[_subject(kind, merged, asked.place)] = why

@@ -76,6 +76,12 @@ def combine(attachments: Iterable[Attachment]) -> Merged:
     return Merged(_frozen(fields), Map(origins), tuple(documents))
 
 
+def nearest(attachments: Iterable[Attachment]) -> Merged:
+    """What the strongest of them says, and nothing of the others: for kinds whose fields are conditions and effects of one thing."""
+    found = sorted(attachments, key=_precedence)
+    return combine(found[:1])
+
+
 def freeze(fields: Mapping[str, object]) -> Fields:
     """Fields from plain mappings, lists and scalars. Raises TypeError for anything else."""
     return Map({str(name): _freeze(value) for name, value in fields.items()})

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from immutables import Map
 
-from mesh.merge import Attachment, Fields, Merged, combine
+from mesh.merge import Attachment, Fields, Merged, combine, nearest
 from mesh.names import Key
 from mesh.targeting import Caller, CallerRef, Level, RouteName, TargetRef, concerns
 
@@ -117,15 +117,19 @@ class PolicyIndex:
         place: Place,
         facets: frozenset[PolicyName] = frozenset(),
         inline: Iterable[Attachment] = (),
+        *,
+        whole: bool = False,
     ) -> Merged:
-        """What the policies of `kind` say together for `place`, to a caller of those `facets`. `inline`: fields of a route itself."""
+        """What the policies of `kind` say together for `place`, to a caller of those `facets`. `inline`: fields of a route itself.
+        `whole`: the nearest policy alone counts, not field by field.
+        """
         found = [
             each
             for target in place.targets()
             for each in self.attached.get((kind, target), ())
             if not each.callers or (kind, each.key) in facets
         ]
-        return combine((*found, *inline))
+        return nearest((*found, *inline)) if whole else combine((*found, *inline))
 
 
 def places_of(policy: Policy) -> tuple[TargetRef, ...]:

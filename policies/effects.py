@@ -80,13 +80,20 @@ def notes(state: MeshState, policy: Policy, kinds: Iterable[PolicyKind] = POLICI
             allowed = ", ".join(level.name.lower() for level in sorted(kind.levels))
             yield f"no effect at {target}: {policy.kind} is {_enforced(kind.side)} and takes {allowed} as targets"
         elif not kind.union:
-            yield from _overridden(state, policy, target)
+            yield from _overridden(state, policy, target, whole=kind.whole)
 
 
-def _overridden(state: MeshState, policy: Policy, target: TargetRef) -> Iterator[str]:
-    """The fields of `policy` that another one at the same place prevails over."""
+def _overridden(state: MeshState, policy: Policy, target: TargetRef, *, whole: bool) -> Iterator[str]:
+    """The fields of `policy` that another one at the same place prevails over; all of it, for a kind of which one alone applies."""
     place = _place(state, target)
-    merged = state.policies.merged(policy.kind, place, frozenset({policy.name}))
+    merged = state.policies.merged(policy.kind, place, frozenset({policy.name}), whole=whole)
+    if whole:
+        for other in sorted(set(merged.origins.values()) - {policy.key}):
+            yield (
+                f"no effect at {target}: of this kind one policy alone applies, as a whole: {policy.kind} {other} is there too, "
+                f"{_why(state, policy, other, target)}"
+            )
+        return
     lost: dict[Key, list[str]] = {}
     for path in _paths(policy.fields.items()):
         winner = merged.origins.get(path)

@@ -86,7 +86,10 @@ class FaultSpec(Targeting, FaultFields):
 
 
 class FaultInjection(PolicyDocument):
-    """Requests that are delayed, refused or answered slowly, on purpose."""
+    """Requests that are delayed, refused or answered slowly, on purpose.
+
+    Of several policies that concern a call the nearest alone applies, as a whole: its faults never meet the conditions of another.
+    """
 
     api_version: Literal["meshwright.dev/v1alpha1"]
     kind: Literal["FaultInjection"]
@@ -141,5 +144,11 @@ def _share(percent: float | None) -> float:
 
 
 KIND: Final = PolicyKind(
-    FaultInjection, FaultFields, Side.CALLER, effect, filters=(FILTER,), levels=ANYWHERE - {Level.WORKLOAD}
+    FaultInjection,
+    FaultFields,
+    Side.CALLER,
+    effect,
+    filters=(FILTER,),
+    levels=ANYWHERE - {Level.WORKLOAD},
+    whole=True,
 )

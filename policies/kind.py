@@ -63,7 +63,8 @@ class PolicyKind:
     """`fields` is the model of what policies say, `effect` what that does to the Envoy resources at one place.
 
     `filters` are the HTTP filters that the kind needs: disabled in every connection manager, enabled by routes. `levels`: what may be
-    targeted. `union`: policies of this kind all apply, each by itself, instead of being merged. `join`: how what several of a union add
+    targeted. `union`: policies of this kind all apply, each by itself, instead of being merged. `whole`: the nearest one
+    alone applies, for its fields are conditions and effects of one thing. `join`: how what several of a union add
     becomes one, where laying one after another would not do: of two configurations of a route for one filter only the last counts.
     `inline`: what the rule of a route says itself, in the names of the kind's fields. `spread`: how it spreads calls over localities; such
     a kind has a field `locality`, by which the state of the mesh knows that callers in different places see different things. `by_workload`: whether
@@ -78,6 +79,7 @@ class PolicyKind:
     filters: tuple[HttpFilter, ...] = ()
     levels: frozenset[Level] = ANYWHERE
     union: bool = False
+    whole: bool = False
     join: Callable[[Sequence[Parts]], Parts] | None = None
     inline: Callable[[RuleView], dict[str, object]] | None = None
     spread: Callable[[Any], Spread | None] | None = None

@@ -150,7 +150,9 @@ class Weaver:
             self.forget_workload(workload.key)
             return ListenerSeams(filters=filters)
         problems: dict[str, str] = {}
-        own = Place(workload.key.namespace, workload=workload.key)
+        # What targets the service that it is concerns its own calls, too; of several, the first.
+        service = workload.services[0] if workload.services else None
+        own = Place(workload.key.namespace, service, workload.key)
         identity = workload.identity(state.trust_domain).uri
         calls = Where(Side.CALLER, state.trust_domain, workload=workload.key, identity=identity)
         outbound = self._parts(Asked(state, own, calls, problems), Side.LISTENER)
@@ -274,7 +276,7 @@ class Weaver:
             if fields:
                 target = TargetRef.inline(rule.route)
                 inline = (Attachment(rule.route.key, target, freeze(fields), origin=rule.origin),)
-        yield state.policies.merged(kind.name, place, facets, inline), ()
+        yield state.policies.merged(kind.name, place, facets, inline, whole=kind.whole), ()
 
     def _effect(self, kind: PolicyKind, merged: Merged, asked: Asked, callers: tuple[str, ...]) -> Parts:
         where = asked.where

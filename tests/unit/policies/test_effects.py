@@ -7,6 +7,7 @@ import pytest
 from documents.parsing import parse
 from envoy.render import Renderer
 from mesh.events import SourceSnapshot, SourceUpdate
+from mesh.policy import Place
 from mesh.state import MeshState
 from policies.effects import Effect, effect
 from policies.registry import KINDS
@@ -92,3 +93,20 @@ def test_of_two_of_one_age_the_first_by_name_prevails() -> None:
             "by name prevails: default/a before default/b"
         )
     ]
+
+
+def test_of_a_kind_that_is_a_whole_the_nearest_alone_applies() -> None:
+    chaos = policy("chaos", API, "headers: [{name: x-chaos}]\n  abort: {httpStatus: 418}", "FaultInjection")
+    slow = policy("slow", API, "headers: [{name: x-slow}]\n  delay: {fixed: 700ms}", "FaultInjection")
+    state, told = written(STATE, chaos, slow)
+    assert [(key.name, note) for (_, key), note in told.notes] == [
+        (
+            "slow",
+            (
+                "no effect at service default/api: of this kind one policy alone applies, as a whole: FaultInjection default/chaos "
+                "is there too, and of two of one age the first by name prevails: default/chaos before default/slow"
+            ),
+        )
+    ]
+    merged = state.policies.merged("FaultInjection", Place("default", a_key("api")), whole=True)
+    assert set(merged.fields) == {"headers", "abort"}

@@ -1,0 +1,239 @@
+"""A small mesh whose documents change one by one, and what its proxies are told of that.
+
+`POOL` has for each file what it may say; the first version is one that is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from documents.errors import Dangling
+from documents.parsing import parse
+from documents.sets import DocumentSet
+from envoy.render import Renderer
+from mesh.names import Key
+from mesh.state import MeshState
+from meshwright.publisher import Publisher, Update
+from policies.registry import KINDS
+from tests.support.builders import TRUST_DOMAIN, a_key, service_document, workload_document
+from xds.resource import Name
+
+ATTACHED = tuple(map(a_key, ("api-1", "web-1", "cap-1", "shop/cart-1", "edge-1")))
+"""The workloads with proxies. They change, but are never gone: who is deregistered keeps what it had while it drains."""
+
+
+def _service(name: str, port: int = 80, protocol: str = "http") -> str:
+    return service_document(name, f"ports: [{{name: http, port: {port}, protocol: {protocol}}}]")
+
+
+def _workload(name: str, service: str, address: str, more: str = "") -> str:
+    ports = "ports: [{name: http, app: 9001, sidecar: 15101}]"
+    return workload_document(name, f"services: [{service}], address: {address}, meshed: true, {ports}{more}")
+
+
+def _other(kind: str, name: str, spec: str, api: str = "meshwright.dev/v1alpha1") -> str:
+    key = a_key(name)
+    return (
+        f"---\napiVersion: {api}\nkind: {kind}\nmetadata: {{name: {key.name}, namespace: {key.namespace}}}\n"
+        f"spec: {{{spec}}}\n"
+    )
+
+
+def _standard(kind: str, name: str, spec: str, version: str = "v1") -> str:
+    return _other(kind, name, spec, f"gateway.networking.k8s.io/{version}")
+
+
+def _route(name: str, parent: str, *backends: str) -> str:
+    """Of the service `parent`."""
+    of = a_key(parent)
+    refers = f'parentRefs: [{{group: "", kind: Service, name: {of.name}, namespace: {of.namespace}}}]'
+    return _standard("HTTPRoute", name, f"{refers}, rules: [{{backendRefs: [{', '.join(backends)}]}}]")
+
+
+def _tcp_route(parent: str, backend: str) -> str:
+    refers = f'parentRefs: [{{group: "", kind: Service, name: {parent}}}]'
+    return _standard("TCPRoute", "tcp", f"{refers}, rules: [{{backendRefs: [{backend}]}}]", "v1alpha2")
+
+
+def _gateway_route(backend: str) -> str:
+    return _standard(
+        "HTTPRoute", "edge", f"parentRefs: [{{name: edge}}], rules: [{{backendRefs: [{backend}]}}]"
+    )
+
+
+def _gateway(port: int) -> str:
+    listener = f"{{name: http, port: {port}, protocol: HTTP}}"
+    return _standard("Gateway", "edge", f"gatewayClassName: meshwright, listeners: [{listener}]")
+
+
+def _subset(service: str, version: str) -> str:
+    return _other("ServiceSubset", "api-v2", f"service: {service}, labels: {{version: {version}}}")
+
+
+def _outside(host: str, port: int = 80, name: str = "out") -> str:
+    return _other(
+        "ExternalService", name, f"hosts: [{host}], ports: [{{name: http, port: {port}, protocol: http}}]"
+    )
+
+
+def _limit(*callers: str, target: str = "{kind: Service, name: api}") -> str:
+    return _other(
+        "RateLimit", "limit", f"targetRefs: [{target}], from: [{', '.join(callers)}], local: {{requests: 5}}"
+    )
+
+
+def _grant() -> str:
+    froms = ", ".join(
+        f"{{group: gateway.networking.k8s.io, kind: {kind}, namespace: default}}"
+        for kind in ("HTTPRoute", "TCPRoute")
+    )
+    return _standard(
+        "ReferenceGrant", "shop/grant", f'from: [{froms}], to: [{{group: "", kind: Service}}]', "v1beta1"
+    )
+
+
+def _tls(host: str) -> str:
+    validation = f"validation: {{wellKnownCACertificates: System, hostname: {host}}}"
+    return _standard(
+        "BackendTLSPolicy", "tls", f'targetRefs: [{{group: "", kind: Service, name: api}}], {validation}'
+    )
+
+
+API = "{name: api, port: 80}"
+CART = "{name: cart, namespace: shop, port: 80}"
+SUBSET = "{group: meshwright.dev, kind: ServiceSubset, name: api-v2, port: 80}"
+OUTSIDE = "{group: meshwright.dev, kind: ExternalService, name: out, port: 80}"
+USES = ", uses: [{service: web}, {service: db, localPort: 7001}]"
+TO_API = "targetRefs: [{kind: Service, name: api}]"
+
+POOL: Mapping[str, tuple[str | None, ...]] = {
+    "api": (_service("api"), _service("api", 81), None),
+    "web": (_service("web"), _service("web", protocol="http2"), None),
+    "cart": (_service("shop/cart"), _service("shop/cart", protocol="grpc"), None),
+    "db": (_service("db", protocol="tcp"), None),
+    "db2": (_service("db2", protocol="tcp"), None),
+    "out": (_outside("a.example.com"), _outside("b.example.com"), _outside('"*.example.com"'), None),
+    "out-2": (None, _outside("a.example.com", 81, "out-2")),
+    "api-1": (
+        _workload("api-1", "api", "127.0.0.2").replace(
+            "namespace: default}", "namespace: default, labels: {version: v2}}"
+        ),
+        _workload("api-1", "api", "127.0.0.2", ", serviceAccount: zed"),
+        _workload("api-1", "web", "127.0.0.2"),
+    ),
+    "api-2": (None, _workload("api-2", "api", "127.0.0.12", ", serviceAccount: other")),
+    "web-1": (
+        _workload("web-1", "web", "127.0.0.3", USES),
+        _workload("web-1", "web", "127.0.0.3", ", serviceAccount: zed"),
+        _workload("web-1", "api", "127.0.0.3"),
+    ),
+    "web-2": (None, _workload("web-2", "web", "127.0.0.13", ", serviceAccount: other")),
+    "cap-1": (
+        _workload("cap-1", "web", "127.0.0.5", ", interception: {}, uses: [api, db]"),
+        _workload("cap-1", "web", "127.0.0.5", ", interception: {}"),
+    ),
+    "cart-1": (_workload("shop/cart-1", "cart", "127.0.0.4"),),
+    "edge-1": (
+        workload_document("edge-1", "address: 127.0.0.9, gateway: edge, serviceAccount: edge"),
+        workload_document("edge-1", "address: 127.0.0.9, gateway: edge, serviceAccount: zed"),
+    ),
+    "gateway": (_gateway(8080), _gateway(8081), None),
+    "gateway-route": (*map(_gateway_route, (API, CART, SUBSET, OUTSIDE)), None),
+    "subset": (_subset("api", "v2"), _subset("api", "v3"), _subset("web", "v2"), None),
+    "route-1": (_route("r1", "api", CART), _route("r1", "web", API), None),
+    "route-2": (_route("shop/r2", "api", "{name: cart, port: 80}"), None),
+    "route-3": (_route("r3", "web", SUBSET), _route("r3", "web", OUTSIDE, API), None),
+    "tcp-route": (_tcp_route("db", "{name: db2, port: 80}"), _tcp_route("db2", "{name: db, port: 80}"), None),
+    "grant": (_grant(), None),
+    "tls": (None, _tls("a.example.com"), _tls("b.example.com")),
+    "limit": (
+        _limit("{service: web}"),
+        _limit("{workload: web-1}"),
+        _limit("{serviceAccount: zed}"),
+        _limit("{service: web}", "{namespace: shop}", target="{kind: Workload, name: edge-1}"),
+        _limit("{service: api}", target="{kind: Mesh}"),
+        None,
+    ),
+    "timeouts": (
+        _other("TimeoutPolicy", "p1", f"{TO_API}, request: 2s, from: [{{serviceAccount: zed}}]"),
+        _other("TimeoutPolicy", "p1", "targetRefs: [{kind: HTTPRoute, name: r1}], request: 3s"),
+        None,
+    ),
+    "retries": (
+        _other("RetryPolicy", "p2", 'targetRefs: [{kind: Namespace, name: shop}], attempts: 3, "on": [5xx]'),
+        _other("RetryPolicy", "p2", 'targetRefs: [{kind: HTTPRoute, name: edge}], attempts: 2, "on": [5xx]'),
+        None,
+    ),
+    "log": (
+        _other("AccessLog", "p3", "targetRefs: [{kind: Namespace, name: default}], format: json"),
+        _other("AccessLog", "p3", "targetRefs: [{kind: Workload, name: edge-1}], format: json"),
+        _other("AccessLog", "p3", f"{TO_API}, format: json"),
+        None,
+    ),
+    "balancing": (_other("LoadBalancing", "p4", f"{TO_API}, locality: {{}}"), None),
+    "connections": (
+        _other("ConnectionLimit", "p5", f"{TO_API}, connections: 3"),
+        _other("ConnectionLimit", "p5", "targetRefs: [{kind: Workload, name: web-1}], connections: 3"),
+        None,
+    ),
+    "faults": (
+        _other(
+            "FaultInjection",
+            "p7",
+            f"{TO_API}, abort: {{httpStatus: 503, percent: 5}}, from: [{{service: web}}]",
+        ),
+        None,
+    ),
+}
+
+
+class Followed:
+    """Documents and what the proxies of ATTACHED, once they are attached, hold because of them."""
+
+    def __init__(self, documents: DocumentSet | None = None) -> None:
+        self.documents = documents or DocumentSet()
+        self._state = MeshState(TRUST_DOMAIN)
+        self._publisher = Publisher(self._state, Renderer())
+        self._held: dict[object, dict[Name, bytes]] = {}
+        self._scopes: dict[Key, tuple[object, ...]] = {}
+        self._settle()
+
+    def write(self, files: Mapping[str, str | None]) -> None:
+        """All at once; None: the file is gone."""
+        parsed = [
+            parse(f"{name}.yaml", text.encode(), KINDS) for name, text in files.items() if text is not None
+        ]
+        gone = [f"{name}.yaml" for name, text in files.items() if text is None]
+        self.documents = self.documents.with_files(parsed, gone=gone)
+        wrong = [each for each in self.documents.errors if not isinstance(each, Dangling)]
+        assert not wrong, wrong
+        self._settle()
+
+    def attach(self) -> None:
+        for workload in ATTACHED:
+            self._scopes[workload], update = self._publisher.attach(workload, proved=True, proxyless=False)
+            self._take(update)
+
+    def gives(self) -> dict[tuple[str, str, str], bytes]:
+        """The bytes of each resource of each proxy, by workload, type and name."""
+        return {
+            (str(workload), kind.rpartition(".")[2], name): body
+            for workload, scopes in self._scopes.items()
+            for scope in scopes
+            for (kind, name), body in self._held.get(scope, {}).items()
+        }
+
+    def _settle(self) -> None:
+        self._state, changes = self._state.apply(self.documents.to_snapshot("file"))
+        self._take(self._publisher.apply(self._state, changes))
+
+    def _take(self, update: Update) -> None:
+        for change in update.changes:
+            held = {} if change.replace else self._held.setdefault(change.scope, {})
+            self._held[change.scope] = held
+            for name in change.removed:
+                del held[name]
+            for each in change.put:
+                held[each.type_url, each.name] = each.body
+        for workload in self._scopes:
+            self._scopes[workload] = update.rescoped.get(str(workload), self._scopes[workload])

@@ -47,6 +47,7 @@ from meshwright.scopes import (
     Secrets,
     Undiscovered,
 )
+from meshwright.seeing import Seeing
 from meshwright.sizes import ScopeSize, scope_sizes
 from policies.weave import Weaver
 from xds.cache import ScopeChange
@@ -98,6 +99,7 @@ class Publisher:
         self._scopes = Scopes()
         self._contents: dict[Scope, dict[Key, dict[Name, Resource]]] = {}
         self._names: dict[Captured, Names] = {}
+        self._seeing = Seeing()
         self._users: dict[Scope, int] = {}
         self._idle_since: dict[Scope, float] = {}
         # As long as a scope holds the resource, equal renderings share it.
@@ -129,22 +131,15 @@ class Publisher:
         """Take `state`, which differs from the last by `changes`."""
         self.state = state
         update = Update()
-        for scope, contents in self._contents.items():
+        for scope, touched in self._seeing.of(changes.services | changes.endpoints):
             if isinstance(scope, Outbound | Proxyless):
-                touched = changes.services | changes.endpoints
-                if scope.view.services is not None:
-                    touched = touched.intersection(scope.view.services)
-                change = self._refresh(scope, contents, touched, changes)
+                change = self._refresh(scope, self._contents[scope], touched, changes)
                 if change is not None:
                     update.changes.append(change)
             elif isinstance(scope, Peers):
-                if scope.service in changes.services or scope.service in changes.endpoints:
-                    update.changes.extend(self._peers(scope))
+                update.changes.extend(self._peers(scope))
             elif isinstance(scope, Captured):
-                touched = changes.services
-                if scope.services is not None:
-                    touched = touched.intersection(scope.services)
-                put, removed = self._capture(scope, contents, touched)
+                put, removed = self._capture(scope, self._contents[scope], touched & changes.services)
                 if put or removed:
                     update.changes.append(ScopeChange(scope, put=put, removed=removed))
         clients: set[str] = set()
@@ -205,6 +200,7 @@ class Publisher:
         for scope in gone:
             del self._idle_since[scope]
             self._contents.pop(scope, None)
+            self._seeing.remove(scope)
             self._problems.forget(scope)
             match scope:
                 case Captured():
@@ -340,6 +336,7 @@ class Publisher:
     def _open(self, scope: Scope, client: str) -> Iterator[ScopeChange]:
         """Fill `scope`, for `client`, which is told of what is wrong with listeners of its own."""
         workload = self._attached[client].workload
+        self._seeing.add(scope)
         match scope:
             case Outbound(view) | Proxyless(view):
                 contents: dict[Key, dict[Name, Resource]] = {}

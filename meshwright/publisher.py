@@ -14,13 +14,14 @@ from weakref import WeakValueDictionary
 
 from envoy import gateways
 from envoy.render import Rendered, Renderer
-from mesh import backend_tls
+from mesh import backend_tls, facets
 from mesh.events import Changes
 from mesh.gateway_views import NOTHING_LOADED, declared, gateway_scope, gateway_view, readable
 from mesh.names import Key
 from mesh.state import MeshState
 from mesh.views import (
     EndpointsView,
+    OutboundScope,
     endpoints_views,
     inbound_view,
     outbound_listeners_view,
@@ -269,7 +270,9 @@ class Publisher:
         if workload is None:
             return (Undiscovered(attached.workload),)
         if attached.proxyless:
-            return (Proxyless(outbound_scope(self.state, workload)),)
+            # gRPC clients are not told of policies.
+            scope = outbound_scope(self.state, workload)
+            return (Proxyless(OutboundScope(scope.namespace, scope.services)),)
         # Nobody is woken by a change of a peer unless some policy goes by places.
         own = workload.services[0] if workload.services and self.state.policies.by_locality else None
         trusted = backend_tls.authorities(self.state)
@@ -282,7 +285,9 @@ class Publisher:
         inbound = inbound_view(self.state, workload)
         seams = self._weaver.listeners(self.state, workload, inbound)
         local = Local(outbound_listeners_view(self.state, workload), inbound, seams)
-        outbound = outbound_scope(self.state, workload)
+        outbound = facets.that_matter(
+            self.state, outbound_scope(self.state, workload), self._weaver.by_callers
+        )
         scopes: tuple[Scope, ...] = (Outbound(outbound), local)
         if workload.interception is not None:
             of = workload.interception
@@ -294,7 +299,8 @@ class Publisher:
         """The scopes of a workload that plays `gateway`. Who has proved nothing has no keys, and so no listener that needs one."""
         loaded = self._certificates.loaded if attached.proved else NOTHING_LOADED
         view = gateway_view(self.state, gateway, workload, loaded)
-        outbound = gateway_scope(self.state, outbound_scope(self.state, workload), view)
+        caller = facets.of_kinds(outbound_scope(self.state, workload), self._weaver.by_callers)
+        outbound = gateway_scope(self.state, caller, view)
         seams = self._weaver.gateway(self.state, workload, view, outbound.facets)
         scopes: tuple[Scope, ...] = (Outbound(outbound), Edge(view, seams))
         if not attached.proved:
@@ -311,6 +317,10 @@ class Publisher:
         if workload is not None:
             # Of what it names, the ports decide its local listeners, and the routes what else it needs.
             watched = frozenset((*workload.services, *(use.service for use in workload.uses or ())))
+            # Which routes are attached to what it reaches decides which policies can matter to it.
+            watched |= {
+                key for scope in scopes if isinstance(scope, Outbound) for key in scope.view.services or ()
+            }
             # Of what a gateway leads to, also what is not there yet: whether it is, and its ports, decide the routes.
             watched |= {
                 each.service for scope in scopes if isinstance(scope, Edge) for each in scope.view.backends()

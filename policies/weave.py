@@ -69,6 +69,11 @@ class Weaver:
         return (CORS_FILTER, SESSION_FILTER, *(each for kind in self.kinds for each in kind.filters))
 
     @property
+    def by_callers(self) -> frozenset[str]:
+        """The kinds that callers enforce, so that proxies may differ in which policies `from` some callers concern them."""
+        return frozenset(kind.name for kind in self.kinds if kind.side & Side.CALLER)
+
+    @property
     def problems(self) -> dict[str, str]:
         """Which policies are left out, and why, by kind and place."""
         of_services = (each for of in self._of_services.values() for each in of.values())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from envoy.render import Renderer
-from mesh.events import Event, SourceUpdate
+from mesh.events import Event, SourceSnapshot, SourceUpdate
 from mesh.names import Key
 from mesh.service import Protocol
 from mesh.state import MeshState
@@ -13,6 +13,7 @@ from mesh.workload import Use, WorkloadPort
 from meshwright.publisher import Publisher, Update
 from meshwright.scopes import Local, Outbound, Secrets, Undiscovered
 from tests.support.builders import a_port, a_service, a_snapshot, a_state, a_workload
+from tests.support.policy_documents import declared
 from xds.types import CLUSTER, ENDPOINT, ROUTE, SCOPED_ROUTE
 
 API, STORE, WEB = Key("default", "api"), Key("default", "store"), Key("default", "web")
@@ -268,3 +269,35 @@ def test_listeners_that_were_refused_are_not_remembered() -> None:
     wrong = a_workload("web-1", meshed=True, ports=[WorkloadPort("http", 9001, 70000)])
     mesh.tell(SourceUpdate("test", workloads=(wrong,)))
     assert set(mesh.publisher._scopes._known) == known
+
+
+def test_a_route_that_comes_makes_a_policy_matter_to_who_reaches_its_service() -> None:
+    """web uses api, whose route leads to store; a policy for web targets a route of store that comes later."""
+
+    def route(name: str, parent: str, backend: str) -> str:
+        return (
+            "---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\n"
+            f"metadata: {{name: {name}}}\n"
+            f'spec: {{parentRefs: [{{group: "", kind: Service, name: {parent}}}], '
+            f"rules: [{{backendRefs: [{{name: {backend}, port: 80}}]}}]}}\n"
+        )
+
+    policy = (
+        "---\napiVersion: meshwright.dev/v1alpha1\nkind: TimeoutPolicy\nmetadata: {name: p}\n"
+        "spec: {targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: later}], "
+        "from: [{service: web}], request: 2s}\n"
+    )
+    services = tuple(a_service(name) for name in ("api", "store", "web"))
+    workloads = (a_workload("web-1", uses=["api"]),)
+    mesh = Mesh(*services, *workloads)
+
+    def facets(documents: str) -> frozenset[object]:
+        mesh.tell(SourceSnapshot("test", services, workloads, declared(documents)))
+        (scopes,) = (each.scopes for each in mesh.publisher._attached.values())
+        (outbound,) = (each for each in scopes if isinstance(each, Outbound))
+        return frozenset(outbound.view.facets)
+
+    mesh.attach("web-1")
+    before = route("api", "api", "store") + policy
+    assert facets(before) == frozenset()
+    assert facets(before + route("later", "store", "store")) == {("TimeoutPolicy", Key("default", "p"))}

@@ -19,7 +19,7 @@ from meshwright.scopes import Scope
 from xds.cache import ResourceCache, ScopeChange
 
 PIECE = 10
-"""Services that are rendered before other work of the loop gets its turn: some 5 ms."""
+"""Services that are rendered, or clients that are given scopes, before other work of the loop gets its turn: some 5 ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,19 +115,20 @@ class Pipeline:
                 forget(scope)
 
     async def _flush(self) -> None:
-        """Publish what is pending, a piece at a time. A removal that comes meanwhile goes first."""
+        """Publish what is pending, a piece at a time: first services, then clients. A removal that comes meanwhile goes before the rest."""
         changes, changed_at = self._take()
         todo = sorted(changes.services | changes.endpoints)
+        clients = sorted(self._publisher.concerned(changes))
         while True:
-            piece, todo = frozenset(todo[:PIECE]), todo[PIECE:]
-            part = Changes(
-                services=changes.services & piece,
-                endpoints=changes.endpoints & piece,
-                workloads=frozenset() if todo else changes.workloads,
-                callers=changes.callers and not todo,
-            )
-            self._publish(self._publisher.apply(self.state, part), changed_at)
-            if not todo:
+            if todo or not clients:  # at least once, for the publisher to know the state
+                piece, todo = frozenset(todo[:PIECE]), todo[PIECE:]
+                part = Changes(services=changes.services & piece, endpoints=changes.endpoints & piece)
+                update = self._publisher.refresh(self.state, part)
+            else:
+                update = self._publisher.rescope(self.state, clients[:PIECE])
+                clients = clients[PIECE:]
+            self._publish(update, changed_at)
+            if not todo and not clients:
                 return
             await asyncio.sleep(0)
             if self._pending.urgent:
@@ -135,6 +136,7 @@ class Pipeline:
                 first = urgent.services | urgent.endpoints
                 changes |= urgent
                 todo = sorted(first) + [key for key in todo if key not in first]
+                clients = sorted({*clients, *self._publisher.concerned(urgent)})
 
     def _take(self) -> tuple[Changes, float]:
         changes, self._pending = self._pending, Changes()

@@ -129,7 +129,15 @@ class Publisher:
     # What the pipeline says
 
     def apply(self, state: MeshState, changes: Changes) -> Update:
-        """Take `state`, which differs from the last by `changes`."""
+        """Take `state`, which differs from the last by `changes`: both steps at once, for who has no other work."""
+        update = self.refresh(state, changes)
+        moved = self.rescope(state, sorted(self.concerned(changes)))
+        update.changes += moved.changes
+        update.rescoped |= moved.rescoped
+        return update
+
+    def refresh(self, state: MeshState, changes: Changes) -> Update:
+        """The first step: take `state`, and bring what the scopes in use hold of the changed services up to date."""
         self.state = state
         update = Update()
         for scope, touched in self._seeing.of(changes.services | changes.endpoints):
@@ -143,6 +151,10 @@ class Publisher:
                 put, removed = self._capture(scope, self._contents[scope], touched & changes.services)
                 if put or removed:
                     update.changes.append(ScopeChange(scope, put=put, removed=removed))
+        return update
+
+    def concerned(self, changes: Changes) -> set[str]:
+        """The clients that may have to be given other scopes."""
         clients: set[str] = set()
         for service in changes.services:
             clients |= self._watchers.get(service, set())
@@ -151,8 +163,15 @@ class Publisher:
         )
         if changes.callers:
             clients.update(self._attached)
-        for client in sorted(clients):
-            self._rescope(client, update)
+        return clients
+
+    def rescope(self, state: MeshState, clients: Iterable[str]) -> Update:
+        """The second step: give those of `clients` that are still here the scopes that `state` means for them."""
+        self.state = state
+        update = Update()
+        for client in clients:
+            if client in self._attached:
+                self._rescope(client, update)
         return update
 
     def renewed(self, secrets: frozenset[Key]) -> Update:

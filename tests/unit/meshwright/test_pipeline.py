@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 
 import pytest
 
 from envoy.render import Renderer
-from mesh.events import Changes, SourceUpdate
+from mesh.events import Changes, SourceSnapshot, SourceUpdate
 from mesh.names import Key
 from mesh.state import MeshState
 from meshwright.pipeline import PIECE, Pace, Pipeline
@@ -96,11 +96,11 @@ async def test_a_removal_overtakes_a_large_change_that_is_on_its_way() -> None:
     published: list[frozenset[Key]] = []
 
     class Watched(Publisher):
-        def apply(self, state: MeshState, changes: Changes) -> Update:
+        def refresh(self, state: MeshState, changes: Changes) -> Update:
             if not published:
                 pipeline.receive(SourceUpdate("test", removed_workloads=(Key("default", "zz-1"),)))
             published.append(changes.endpoints)
-            return super().apply(state, changes)
+            return super().refresh(state, changes)
 
     state = a_state()
     pipeline = Pipeline(
@@ -117,3 +117,62 @@ async def test_a_removal_overtakes_a_large_change_that_is_on_its_way() -> None:
         await asyncio.wait_for(pipeline.settled(), 10)
         task.cancel()
     assert Key("default", "zz") in published[1]
+
+
+async def test_many_clients_are_moved_in_pieces_and_a_removal_goes_between() -> None:
+    """What concerns every client, as a policy for some callers does, holds the loop for no more than a piece at a time."""
+    steps: list[int | frozenset[Key]] = []
+    moved: set[str] = set()
+
+    class Watched(Publisher):
+        def refresh(self, state: MeshState, changes: Changes) -> Update:
+            steps.append(changes.endpoints)
+            return super().refresh(state, changes)
+
+        def rescope(self, state: MeshState, clients: Iterable[str]) -> Update:
+            clients = tuple(clients)
+            if len(clients) == PIECE and not any(isinstance(each, int) for each in steps):
+                pipeline.receive(SourceUpdate("test", removed_workloads=(Key("default", "zz-1"),)))
+            steps.append(len(clients))
+            return super().rescope(state, clients)
+
+    state = a_state()
+    pipeline = Pipeline(
+        state,
+        Watched(state, Renderer()),
+        ResourceCache(),
+        pace=Pace(0.0, 0.0),
+        clock=asyncio.get_running_loop().time,
+    )
+    pipeline.rescope = lambda client, _: moved.add(client)
+    names = [f"web-{number}" for number in range(3 * PIECE)]
+
+    def snapshot(sidecar: int) -> SourceSnapshot:
+        webs = [a_workload(name, meshed=True, sidecar=sidecar) for name in names]
+        return a_snapshot(a_service("web"), a_service("zz"), a_workload("zz-1"), *webs)
+
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(pipeline.run())
+        async with asyncio.timeout(20):
+            pipeline.receive(snapshot(15006))
+            await pipeline.settled()
+            for name in names:
+                pipeline.attach(Key("default", name), proved=True, proxyless=False)
+            steps.clear()
+            pipeline.receive(snapshot(15007))
+            await pipeline.settled()
+        task.cancel()
+    assert moved == {f"default/{name}" for name in names}
+    sizes = [each for each in steps if isinstance(each, int)]
+    assert max(sizes) == PIECE
+    assert sum(sizes) >= len(names)
+    first = next(place for place, each in enumerate(steps) if isinstance(each, int))
+    assert Key("default", "zz") in steps[first + 1]  # type: ignore[operator]
+
+
+async def test_who_comes_with_a_change_that_concerned_nobody_finds_it() -> None:
+    async with running(Pace(0.0, 0.0)) as made:
+        made.pipeline.receive(SourceUpdate("test", workloads=(a_workload("job", services=()),)))
+        await asyncio.wait_for(made.pipeline.settled(), 5)
+        scopes = made.pipeline.attach(Key("default", "job"), proved=False, proxyless=False)
+        assert any(isinstance(each, Outbound) for each in scopes)

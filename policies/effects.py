@@ -15,9 +15,10 @@ from mesh.merge import Path
 from mesh.names import Key
 from mesh.policy import Place, Policy
 from mesh.routes import Route
+from mesh.routing import reachable
 from mesh.state import MeshState
 from mesh.targeting import Level, RouteName, TargetRef
-from mesh.views import OutboundScope, outbound_scope, service_view
+from mesh.views import OutboundScope, service_view
 from policies.kind import PolicyKind, Side
 from policies.registry import POLICIES
 from policies.weave import Weaver
@@ -167,15 +168,28 @@ def _enforced(side: Side) -> str:
 
 def _proxies(state: MeshState, changes: Changes) -> Iterator[Key]:
     """The sidecars that see a change of these services, or whose own listeners change."""
+    leading: dict[str, frozenset[Key]] = {}
     for key, workload in state.workloads.items():
         if not workload.meshed:
             continue
         if key in changes.workloads:
             yield key
         elif changes.services:
-            scope = outbound_scope(state, workload)
-            if any(scope.admits(service) for service in changes.services):
+            if workload.uses is None:
                 yield key
+                continue
+            if key.namespace not in leading:
+                leading[key.namespace] = _leading_to(state, changes.services, key.namespace)
+            if not leading[key.namespace].isdisjoint(use.service for use in workload.uses):
+                yield key
+
+
+def _leading_to(state: MeshState, services: frozenset[Key], namespace: str) -> frozenset[Key]:
+    """`services`, and those whose routes lead callers of `namespace` to one of them: asked once, not for each workload."""
+    routed = (key for key in state.routing.attached if key in state.services)
+    return services.union(
+        key for key in routed if not services.isdisjoint(reachable(state, (key,), namespace))
+    )
 
 
 def _differing(old: MeshState, new: MeshState, key: Key, weaver: Weaver, renderer: Renderer) -> int:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from documents.parsing import parse
 from envoy.render import Renderer
 from mesh.events import SourceSnapshot, SourceUpdate
+from mesh.names import Key
 from mesh.policy import Place
+from mesh.routing import reachable
 from mesh.state import MeshState
+from policies import effects
 from policies.effects import Effect, effect
 from policies.registry import KINDS
 from policies.weave import Weaver
 from tests.support.builders import a_key, a_proxy, a_service, a_workload
+from tests.support.policy_documents import declared
 
 STATE = MeshState("mesh.test").apply(
     SourceSnapshot(
@@ -110,3 +116,33 @@ def test_of_a_kind_that_is_a_whole_the_nearest_alone_applies() -> None:
     ]
     merged = state.policies.merged("FaultInjection", Place("default", a_key("api")), whole=True)
     assert set(merged.fields) == {"headers", "abort"}
+
+
+@pytest.mark.parametrize("callers", [1, 50])
+def test_who_sees_a_service_is_asked_of_routes_and_not_of_each_workload(
+    callers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through a route as well: `front` leads to `api`."""
+    asked: list[object] = []
+
+    def counted(*arguments: Any) -> frozenset[Key]:
+        asked.append(arguments)
+        return reachable(*arguments)
+
+    monkeypatch.setattr(effects, "reachable", counted)
+    route = (
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: r}\n"
+        'spec: {parentRefs: [{group: "", kind: Service, name: front}], '
+        "rules: [{backendRefs: [{name: api, port: 80}]}]}\n"
+    )
+    services = tuple(a_service(name) for name in ("api", "front", "store"))
+    workloads = (
+        *(a_proxy(f"web-{n}", services=(), uses=["front"]) for n in range(callers)),
+        *(a_proxy(f"job-{n}", services=(), uses=["store"]) for n in range(callers)),
+        a_proxy("own", services=(), uses=["api"]),
+        a_proxy("all", services=()),
+    )
+    state, _ = MeshState("mesh.test").apply(SourceSnapshot("s", services, workloads, declared(route)))
+    _, told = written(state, policy("t", API, "request: 1s"))
+    assert told.proxies == callers + 2
+    assert len(asked) == 1

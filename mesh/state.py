@@ -50,10 +50,11 @@ class Merging:
 
 @dataclass(frozen=True, slots=True)
 class SourceView:
-    """What one source said last."""
+    """What one source said last. `members`: for each service, the workloads that say they serve it, sorted."""
 
     services: Map[Key, Service] = Map()
     workloads: Map[Key, Workload] = Map()
+    members: Map[Key, tuple[Key, ...]] = Map()
     declared: Map[DocumentName, Declared] = Map()
 
 
@@ -90,7 +91,7 @@ class MeshState:
             after = SourceView(
                 _updated(before.services, event.services, event.removed_services),
                 _updated(before.workloads, event.workloads, event.removed_workloads),
-                _declared(before.declared, event.declared, event.removed_declared),
+                declared=_declared(before.declared, event.declared, event.removed_declared),
             )
             documents = {*(each.name for each in event.declared), *event.removed_declared}
             services = (*(each.key for each in event.services), *event.removed_services)
@@ -100,18 +101,20 @@ class MeshState:
             after = SourceView(
                 _whole(before.services, whole.services),
                 _whole(before.workloads, whole.workloads),
-                _declared(Map(), whole.declared, ()),
+                declared=_declared(Map(), whole.declared, ()),
             )
             documents = {*before.declared, *after.declared}
             services = (*before.services, *after.services)
             workloads = (*before.workloads, *after.workloads)
+        changed = {key for key in workloads if _differs(before.workloads, after.workloads, key)}
+        after = replace(after, members=_grouped(before.members, before.workloads, after.workloads, changed))
         sources = self.sources.set(event.source, after)
         if isinstance(event, SourceGone):
             sources = sources.delete(event.source)
         state, changes = _settle(
             replace(self, sources=sources),
             services={key for key in services if _differs(before.services, after.services, key)},
-            workloads={key for key in workloads if _differs(before.workloads, after.workloads, key)},
+            workloads=changed,
             # Also when one of two has just gone: what it declared may be another's now.
             several=len(self.sources) > 1 or len(sources) > 1,
         )
@@ -224,24 +227,15 @@ def _settle(
     addresses, neighbours = claimed(state.addresses, state.services, new_services, changed_services)
     changed_services |= neighbours
     changed_endpoints = set(changed_services)
-    regrouped: dict[Key, set[Key]] = {}
     edges = state.edges
     for key in changed_workloads:
         edges = edges.played(key, state.workloads.get(key), new_workloads.get(key))
-        was, now = _served(state.workloads.get(key)), _served(new_workloads.get(key))
-        changed_endpoints |= was | now
-        for service in was ^ now:
-            regrouped.setdefault(service, set(state.members.get(service, ()))).symmetric_difference_update(
-                {key}
-            )
-    members = state.members
-    for service, group in regrouped.items():
-        members = members.set(service, tuple(sorted(group))) if group else members.delete(service)
+        changed_endpoints |= _served(state.workloads.get(key)) | _served(new_workloads.get(key))
     new = replace(
         state,
         services=new_services,
         workloads=new_workloads,
-        members=members,
+        members=_grouped(state.members, state.workloads, new_workloads, changed_workloads),
         edges=edges,
         addresses=addresses,
     )
@@ -281,11 +275,31 @@ def _referring(old: MeshState, new: MeshState, changes: Changes) -> Changes:
 def _declared_members(state: MeshState, services: set[Key]) -> set[Key]:
     """The workloads that come or go with the owner of `services`."""
     return {
-        key
+        member
         for view in state.sources.values()
-        for key, workload in view.workloads.items()
-        if not services.isdisjoint(workload.services)
+        for service in services
+        for member in view.members.get(service, ())
     }
+
+
+def _grouped(
+    members: Map[Key, tuple[Key, ...]],
+    old: Map[Key, Workload],
+    new: Map[Key, Workload],
+    changed: Iterable[Key],
+) -> Map[Key, tuple[Key, ...]]:
+    """`members`, by service, of the workloads of `old`, as they are of those of `new`, which differ by `changed`."""
+    groups: dict[Key, set[Key]] = {}
+    for key in changed:
+        for service in _served(old.get(key)) ^ _served(new.get(key)):
+            groups.setdefault(service, set(members.get(service, ()))).symmetric_difference_update({key})
+    draft = members.mutate()
+    for service, group in groups.items():
+        if group:
+            draft[service] = tuple(sorted(group))
+        else:
+            del draft[service]
+    return draft.finish()
 
 
 def _served(workload: Workload | None) -> set[Key]:

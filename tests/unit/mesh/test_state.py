@@ -330,6 +330,20 @@ def test_members_are_who_serves(history: list[Event]) -> None:
     assert dict(state.members) == {service: tuple(keys) for service, keys in expected.items()}
 
 
+@given(events)
+def test_each_source_knows_who_of_its_own_serves_what(history: list[Event]) -> None:
+    """So that a service that comes or goes costs what it has, and not what the source has."""
+    state = MeshState(TRUST_DOMAIN)
+    for event in history:
+        state, _ = state.apply(event)
+        for view in state.sources.values():
+            served = {service for each in view.workloads.values() for service in each.services}
+            assert dict(view.members) == {
+                service: tuple(sorted(k for k, each in view.workloads.items() if service in each.services))
+                for service in served
+            }
+
+
 def test_a_subsets_service_concerns_those_whose_routes_lead_to_the_subset() -> None:
     subset = Subset(a_key("api-v2"), API, (("version", "v2"),))
     backend = to("api-v2", kind=BackendKind.SUBSET)

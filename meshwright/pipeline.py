@@ -123,11 +123,9 @@ class Pipeline:
             if todo or not clients:  # at least once, for the publisher to know the state
                 piece, todo = frozenset(todo[:PIECE]), todo[PIECE:]
                 part = Changes(services=changes.services & piece, endpoints=changes.endpoints & piece)
-                update = self._publisher.refresh(self.state, part)
+                self._publish(self._publisher.refresh(self.state, part), changed_at)
             else:
-                update = self._publisher.rescope(self.state, clients[:PIECE])
-                clients = clients[PIECE:]
-            self._publish(update, changed_at)
+                clients = self._move(clients, changed_at)
             if not todo and not clients:
                 return
             await asyncio.sleep(0)
@@ -137,6 +135,16 @@ class Pipeline:
                 changes |= urgent
                 todo = sorted(first) + [key for key in todo if key not in first]
                 clients = sorted({*clients, *self._publisher.concerned(urgent)})
+
+    def _move(self, clients: list[str], changed_at: float) -> list[str]:
+        """Give a piece of `clients` their scopes; the others are left. Who is the first in a large one takes the place of many."""
+        taken = 0
+        while clients and taken < PIECE:
+            update = self._publisher.rescope(self.state, clients[:1])
+            self._publish(update, changed_at)
+            clients = clients[1:]
+            taken += 1 + sum(len(change.put) for change in update.changes) // PIECE
+        return clients
 
     def _take(self) -> tuple[Changes, float]:
         changes, self._pending = self._pending, Changes()

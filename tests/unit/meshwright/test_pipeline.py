@@ -119,10 +119,18 @@ async def test_a_removal_overtakes_a_large_change_that_is_on_its_way() -> None:
     assert Key("default", "zz") in published[1]
 
 
-async def test_many_clients_are_moved_in_pieces_and_a_removal_goes_between() -> None:
-    """What concerns every client, as a policy for some callers does, holds the loop for no more than a piece at a time."""
-    steps: list[int | frozenset[Key]] = []
-    moved: set[str] = set()
+@pytest.mark.parametrize(("services", "at_once"), [(0, PIECE), (10 * PIECE, 1)])
+async def test_clients_are_moved_in_pieces_and_a_removal_goes_between(services: int, at_once: int) -> None:
+    """What concerns every client holds the loop for no more than a piece at a time; a client that opens a large scope is one."""
+    steps: list[str | frozenset[Key]] = []
+    turns: list[int] = []
+    turn = 0
+
+    async def turning() -> None:
+        nonlocal turn
+        while True:
+            turn += 1
+            await asyncio.sleep(0)
 
     class Watched(Publisher):
         def refresh(self, state: MeshState, changes: Changes) -> Update:
@@ -131,12 +139,13 @@ async def test_many_clients_are_moved_in_pieces_and_a_removal_goes_between() -> 
 
         def rescope(self, state: MeshState, clients: Iterable[str]) -> Update:
             clients = tuple(clients)
-            if len(clients) == PIECE and not any(isinstance(each, int) for each in steps):
+            if not any(isinstance(each, str) for each in steps):
                 pipeline.receive(SourceUpdate("test", removed_workloads=(Key("default", "zz-1"),)))
-            steps.append(len(clients))
+            steps.extend(clients)
+            turns.extend(turn for _ in clients)
             return super().rescope(state, clients)
 
-    state = a_state()
+    state, moved = a_state(), set[str]()
     pipeline = Pipeline(
         state,
         Watched(state, Renderer()),
@@ -145,29 +154,41 @@ async def test_many_clients_are_moved_in_pieces_and_a_removal_goes_between() -> 
         clock=asyncio.get_running_loop().time,
     )
     pipeline.rescope = lambda client, _: moved.add(client)
-    names = [f"web-{number}" for number in range(3 * PIECE)]
+    names, many = [f"web-{n}" for n in range(3 * PIECE)], [f"s{n}" for n in range(services)]
 
-    def snapshot(sidecar: int) -> SourceSnapshot:
-        webs = [a_workload(name, meshed=True, sidecar=sidecar) for name in names]
-        return a_snapshot(a_service("web"), a_service("zz"), a_workload("zz-1"), *webs)
+    def snapshot(changed: bool) -> SourceSnapshot:
+        # Who names other services has another scope.
+        webs = [
+            a_workload(
+                name,
+                services=(),
+                meshed=True,
+                outbound_port=15009 if changed else 15001,
+                uses=[*many[place:], "zz"] if changed else ["zz"],
+            )
+            for place, name in enumerate(names)
+        ]
+        return a_snapshot(a_service("zz"), a_workload("zz-1"), *map(a_service, many), *webs)
 
     async with asyncio.TaskGroup() as group:
-        task = group.create_task(pipeline.run())
+        tasks = [group.create_task(pipeline.run()), group.create_task(turning())]
         async with asyncio.timeout(20):
-            pipeline.receive(snapshot(15006))
+            pipeline.receive(snapshot(changed=False))
             await pipeline.settled()
             for name in names:
                 pipeline.attach(Key("default", name), proved=True, proxyless=False)
             steps.clear()
-            pipeline.receive(snapshot(15007))
+            turns.clear()
+            pipeline.receive(snapshot(changed=True))
             await pipeline.settled()
-        task.cancel()
+        for task in tasks:
+            task.cancel()
     assert moved == {f"default/{name}" for name in names}
-    sizes = [each for each in steps if isinstance(each, int)]
-    assert max(sizes) == PIECE
-    assert sum(sizes) >= len(names)
-    first = next(place for place, each in enumerate(steps) if isinstance(each, int))
-    assert Key("default", "zz") in steps[first + 1]  # type: ignore[operator]
+    assert max(turns.count(each) for each in turns) == at_once
+    first = next(place for place, each in enumerate(steps) if isinstance(each, str))
+    then = next(each for each in steps[first:] if not isinstance(each, str))
+    assert Key("default", "zz") in then
+    assert steps.index(then, first) - first == at_once
 
 
 async def test_who_comes_with_a_change_that_concerned_nobody_finds_it() -> None:

@@ -423,10 +423,14 @@ class Publisher:
     def _peers(self, scope: Peers) -> Iterator[ScopeChange]:
         """What a proxy's bootstrap names its own cluster: the endpoints of the first port of its service."""
         service = scope.service
-        view: EndpointsView | None = None
-        if service is not None and service in self.state.services:
-            view = next(endpoints_views(self.state, service), None)
-        made = self._checked(scope, f"peers of {service}", lambda: [self._renderer.peers(view)])
+
+        def render() -> Iterable[Rendered]:
+            view: EndpointsView | None = None
+            if service is not None and service in self.state.services:
+                view = next(endpoints_views(self.state, service), None)
+            return [self._renderer.peers(view)]
+
+        made = self._checked(scope, f"peers of {service}", render)
         if made is not None:
             yield ScopeChange(scope, put=tuple(made.values()), replace=True)
 
@@ -490,7 +494,13 @@ class Publisher:
         names = self._names[scope]
         for key in touched:
             before, subject = contents.get(key, {}), f"virtual address of service {key}"
-            view = virtual_view(self.state, key, scope.namespace) if key in self.state.services else None
+            try:
+                view = virtual_view(self.state, key, scope.namespace) if key in self.state.services else None
+                called = self._renderer.names(view).body if view is not None else b""
+            except Exception as error:  # noqa: BLE001 (one service that cannot be rendered must not end the mesh's control plane)
+                why = f"it cannot be rendered: {type(error).__name__}: {error}"
+                self._problems.refuse(scope, subject, why)
+                continue
             after: dict[Name, Resource] | None = {}
             if view is not None:
                 render = functools.partial(self._renderer.virtual, view, scope.seams)
@@ -505,7 +515,7 @@ class Publisher:
                 contents[key] = after
             else:
                 contents.pop(key, None)
-            names.put(key, self._renderer.names(view).body if view is not None else b"")
+            names.put(key, called)
         if names.take_change():
             table = self._renderer.dns_listener(scope.dns_port, names.entries(), ipv6=scope.ipv6)
             put.append(self._resource(table, ()))

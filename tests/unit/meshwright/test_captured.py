@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from envoy.render import Renderer
+from envoy.render import Rendered, Renderer
 from mesh.events import SourceUpdate
 from mesh.interception import Interception
 from mesh.names import Key
+from mesh.virtual import VirtualView
 from meshwright.publisher import Publisher, Update
 from meshwright.scopes import Captured
 from tests.support.builders import a_key, a_port, a_service, a_state, a_workload
@@ -69,3 +70,28 @@ def test_the_table_does_not_depend_on_the_order_in_which_services_came() -> None
         update = publisher.apply(state, changes)
         tables += [each.version for change in update.changes for each in change.put if each.name == "names"]
     assert tables[0] == tables[1]
+
+
+def test_one_name_that_cannot_be_rendered_harms_no_other() -> None:
+    """A fault that no document can cause."""
+
+    class Failing(Renderer):
+        fails = True
+
+        def names(self, view: VirtualView) -> Rendered:
+            if self.fails and view.service.name == "wrong":
+                raise RuntimeError("nobody foresaw this")
+            return super().names(view)
+
+    workload = a_workload("web-1", services=(), address="10.0.0.1", meshed=True, interception=Interception())
+    state, renderer = a_state(workload, a_service("api"), a_service("wrong")), Failing()
+    publisher = Publisher(state, renderer)
+    _, update = publisher.attach(WEB, proved=True, proxyless=False)
+    assert names_of(update) == ({"virtual/default/api:80", "names"}, set())
+    assert publisher.problems == {
+        "virtual address of service default/wrong": "it cannot be rendered: RuntimeError: nobody foresaw this"
+    }
+    renderer.fails = False
+    state, changes = state.apply(SourceUpdate("test", services=(a_service("wrong", a_port(port=81)),)))
+    assert names_of(publisher.apply(state, changes)) == ({"virtual/default/wrong:81", "names"}, set())
+    assert publisher.problems == {}

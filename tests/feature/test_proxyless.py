@@ -111,10 +111,15 @@ async def test_a_grpc_client_finds_its_servers_and_follows_changes(
             # The service changes: another port beside the first.
             mesh.write("services.yaml", a_service(50051, 50052), a_caller(uses))
             await answers(caller, "second")
-            assert "failed" not in caller.text()
+            assert not failed_calls(caller.text())
             (proxy,) = (await mesh.status()).proxies
             assert proxy.agent.startswith("gRPC")
             assert all(kind.in_sync and kind.refused is None for kind in proxy.types), proxy
+
+
+def failed_calls(text: str) -> list[str]:
+    """What the program says of its calls. Beside that gRPC's own library tells of a control plane that is away."""
+    return [line for line in text.splitlines() if line.startswith("failed: ")]
 
 
 async def test_a_grpc_client_survives_a_restart_of_the_control_plane(mesh: Mesh, tmp_path: Path) -> None:
@@ -135,7 +140,7 @@ async def test_a_grpc_client_survives_a_restart_of_the_control_plane(mesh: Mesh,
             await eventually(reconnected, "the client is back")
             mesh.write("instances.yaml", an_instance("greeter-2", two))
             await answers(caller, "second")
-            assert "failed" not in caller.text()
+            assert not failed_calls(caller.text())
 
 
 async def test_a_name_that_does_not_exist_fails_and_does_not_hang(mesh: Mesh, tmp_path: Path) -> None:

@@ -391,7 +391,7 @@ async def test_a_stream_that_breaks_inside_ends_and_is_not_left_without_updates(
         await stream.ask(CLUSTER)
         await stream.acknowledge(await stream.read())
 
-        def broken(_: float) -> None:
+        def broken(_: float, **_how: bool) -> None:
             raise ZeroDivisionError("a fault of ours")
 
         monkeypatch.setattr(server.xds.streams()[0].session, "poll", broken)

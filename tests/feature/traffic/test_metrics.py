@@ -87,7 +87,13 @@ async def test_the_numbers_of_prometheus_are_those_of_the_load(traffic: Traffic,
 async def test_one_page_is_shown_and_nothing_else(traffic: Traffic) -> None:
     port, more = free_port(), free_port()
     await traffic.get("http://store.mesh/")
-    document = policy("web-1", port) + "---\n" + policy("probe-1", more, "  include: [update_success$]\n")
+    uncalled = (
+        "---\napiVersion: meshwright.dev/v1alpha1\nkind: Service\nmetadata: {name: uncalled}\n"
+        "spec: {ports: [{name: http, port: 80, protocol: http}]}\n"
+    )
+    document = (
+        policy("web-1", port) + "---\n" + policy("probe-1", more, "  include: [update_success$]\n") + uncalled
+    )
     async with traffic.apply(document):
         status, page = await asked(port, "/metrics")
         assert status == 200
@@ -109,7 +115,7 @@ async def test_one_page_is_shown_and_nothing_else(traffic: Traffic) -> None:
         names = {line.split("{")[0] for line in page.splitlines() if line and not line.startswith("#")}
         assert "envoy_cluster_upstream_rq_total" in names
         assert not any("circuit_breakers" in each or "update_success" in each for each in names)
-        assert 'envoy_cluster_name="default/grpc_80"' not in "".join(
+        assert 'envoy_cluster_name="default/uncalled_80"' not in "".join(
             line for line in page.splitlines() if "_rq_" in line
         ), "what was never called costs nothing"
         _, wider = await asked(more, "/metrics")

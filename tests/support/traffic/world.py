@@ -49,6 +49,7 @@ class World:
         self._stack = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Self:
+        make_room_for_watchers()
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(self.ports.close)
             await stack.enter_async_context(self.mesh)
@@ -309,3 +310,13 @@ def _server(member: Member, tries: Tries) -> Server:
             return TcpServer(member, tries)
         case _:
             return HttpServer(member, tries)
+
+
+def make_room_for_watchers(wanted: int = 1024) -> None:
+    """Each Envoy holds four inotify instances, and many systems allow a user 128 of them: where there are too few, Envoy aborts.
+    Root raises the limit, which costs nothing; where that cannot be done it stays, and is enough for one such mesh at a time.
+    """
+    limit = Path("/proc/sys/fs/inotify/max_user_instances")
+    with contextlib.suppress(OSError):
+        if int(limit.read_text()) < wanted:
+            limit.write_text(str(wanted))

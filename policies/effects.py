@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from envoy.render import Rendered, Renderer
 from mesh.events import Changes, DocumentName
-from mesh.merge import Path
+from mesh.merge import Merged, Path
 from mesh.names import Key
 from mesh.policy import Place, Policy
 from mesh.routes import Route
@@ -48,6 +48,7 @@ def effect(old: MeshState, new: MeshState, changes: Changes, weaver: Weaver, ren
         for name in {*old.declared, *new.declared}
         if old.declared.get(name) is not new.declared.get(name)
     )
+    merges: Merges = {}
     services = sorted(changes.services)
     compared = services[:SOME]
     resources = sum(_differing(old, new, key, weaver, renderer) for key in compared)
@@ -63,13 +64,19 @@ def effect(old: MeshState, new: MeshState, changes: Changes, weaver: Weaver, ren
             (name, note)
             for name in names
             if isinstance(policy := new.declared.get(name), Policy)
-            for note in notes(new, policy, weaver.kinds)
+            for note in notes(new, policy, weaver.kinds, merges)
         ),
     )
 
 
-def notes(state: MeshState, policy: Policy, kinds: Iterable[PolicyKind] = POLICIES) -> Iterator[str]:
-    """What `policy` says in vain as the mesh is now, and why."""
+Merges = dict[tuple[str, TargetRef, frozenset[DocumentName]], Merged]
+"""What was merged already, for many policies of one target: each alone would merge all of them again."""
+
+
+def notes(
+    state: MeshState, policy: Policy, kinds: Iterable[PolicyKind] = POLICIES, merges: Merges | None = None
+) -> Iterator[str]:
+    """What `policy` says in vain as the mesh is now, and why. `merges` is filled and used for the next policy of the same state."""
     kind = next((each for each in kinds if each.name == policy.kind), None)
     if kind is None:
         return
@@ -81,13 +88,20 @@ def notes(state: MeshState, policy: Policy, kinds: Iterable[PolicyKind] = POLICI
             allowed = ", ".join(level.name.lower() for level in sorted(kind.levels))
             yield f"no effect at {target}: {policy.kind} is {_enforced(kind.side)} and takes {allowed} as targets"
         elif not kind.union:
-            yield from _overridden(state, policy, target, whole=kind.whole)
+            yield from _overridden(
+                state, policy, target, merges if merges is not None else {}, whole=kind.whole
+            )
 
 
-def _overridden(state: MeshState, policy: Policy, target: TargetRef, *, whole: bool) -> Iterator[str]:
+def _overridden(
+    state: MeshState, policy: Policy, target: TargetRef, merges: Merges, *, whole: bool
+) -> Iterator[str]:
     """The fields of `policy` that another one at the same place prevails over; all of it, for a kind of which one alone applies."""
-    place = _place(state, target)
-    merged = state.policies.merged(policy.kind, place, frozenset({policy.name}), whole=whole)
+    facets = frozenset({policy.name}) if policy.callers else frozenset[DocumentName]()
+    merged = merges.get((policy.kind, target, facets))
+    if merged is None:
+        merged = state.policies.merged(policy.kind, _place(state, target), facets, whole=whole)
+        merges[policy.kind, target, facets] = merged
     if whole:
         for other in sorted(set(merged.origins.values()) - {policy.key}):
             yield (

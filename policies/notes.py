@@ -10,15 +10,16 @@ from mesh.policy import Policy
 from mesh.routes import Subset
 from mesh.state import MeshState
 from mesh.targeting import CallerRef
-from policies.effects import notes
+from policies.effects import Merges, notes
 
 
 def all_notes(state: MeshState) -> Iterator[str]:
     """A line for each, beginning with the document; by kind and key. Routes have their conditions instead: see `route_notes`."""
+    merges: Merges = {}
     for (kind, key), value in sorted(state.declared.items(), key=lambda item: item[0]):
         match value:
             case Policy():
-                for note in notes(state, value):
+                for note in notes(state, value, merges=merges):
                     yield f"{kind} {key}: {note}"
                 for caller in value.callers:
                     if missing := _missing_caller(state, caller):

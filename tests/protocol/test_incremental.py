@@ -5,13 +5,14 @@ missing, or too much.
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.support.incremental import ATTACHED, POOL, Followed
 
 STEPS = 8
 MOVING = sorted(file for file, versions in POOL.items() if len(versions) > 1)
+FIRST = dict.fromkeys(POOL, 0)
 Versions = dict[str, int]
 """By file: its place in POOL."""
 
@@ -35,6 +36,9 @@ def histories() -> st.SearchStrategy[list[Versions]]:
 )
 def test_what_changes_came_to_is_what_the_same_documents_give_at_once(examples: int) -> None:
     @settings(max_examples=examples)
+    @example({**FIRST, "api": 2}, [{"api": 0}])  # a gateway whose route leads to a subset of what comes
+    @example({**FIRST, "route-1": 2}, [{"route-1": 0}])  # a route of what is reached by a route
+    @example({**FIRST, "tcp-route": 1}, [{"web-1": 1}, {"db2": 1}, {"db2": 0}])
     @given(worlds(), histories())
     def check(world: Versions, history: list[Versions]) -> None:
         mesh = Followed()

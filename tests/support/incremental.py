@@ -138,7 +138,7 @@ POOL: Mapping[str, tuple[str | None, ...]] = {
         workload_document("edge-1", "address: 127.0.0.9, gateway: edge, serviceAccount: zed"),
     ),
     "gateway": (_gateway(8080), _gateway(8081), None),
-    "gateway-route": (*map(_gateway_route, (API, CART, SUBSET, OUTSIDE)), None),
+    "gateway-route": (*map(_gateway_route, (SUBSET, API, CART, OUTSIDE)), None),
     "subset": (_subset("api", "v2"), _subset("api", "v3"), _subset("web", "v2"), None),
     "route-1": (_route("r1", "api", CART), _route("r1", "web", API), None),
     "route-2": (_route("shop/r2", "api", "{name: cart, port: 80}"), None),

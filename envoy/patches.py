@@ -45,13 +45,17 @@ class Unfit(ValueError):
 
 
 def parse(said: Mapping[str, object], into: type[Message]) -> Message:
-    """The message that `said` is the JSON of. Raises Unfit."""
+    """The message that `said` is the JSON of. Raises Unfit, and nothing else."""
     for name in _types(said):
         _load(name)
     try:
         return json_format.ParseDict(dict(said), into())
     except json_format.ParseError as error:
         raise _unfit(str(error)) from error
+    except (
+        Exception
+    ) as error:  # `json_format` trusts its input in many places: what users write is not its match
+        raise Unfit("", f"not to be read as {into.DESCRIPTOR.full_name}: {_named(error)}") from error
 
 
 def applied(
@@ -142,10 +146,14 @@ def _packed(into: any_pb2.Any, patch: any_pb2.Any) -> None:
 
 
 def _types(said: object) -> Iterator[str]:
-    """The types of what is packed anywhere within."""
+    """The types of what is packed anywhere within. Raises Unfit."""
     if isinstance(said, Mapping):
-        named = said.get("@type")
-        if isinstance(named, str):
+        if "@type" in said:
+            named = said["@type"]
+            if not isinstance(named, str):
+                raise Unfit(
+                    "", f"an @type is text, like {PREFIX}envoy.config.cluster.v3.Cluster, not {named!r:.100}"
+                )
             yield named
         for each in said.values():
             yield from _types(each)
@@ -155,7 +163,7 @@ def _types(said: object) -> Iterator[str]:
 
 
 def _load(url: str) -> None:
-    """Make the type known: its file is one of its package's, for which only the package is known."""
+    """Make the type known: its file is one of its package's, for which only the package is known. Raises Unfit."""
     found = TYPE.fullmatch(url)
     if found is None:
         raise Unfit("", f"{url!r} is not a type of Envoy, like {PREFIX}envoy.config.cluster.v3.Cluster")
@@ -163,8 +171,15 @@ def _load(url: str) -> None:
         package = importlib.import_module(f"pb.{found[1]}")
     except ModuleNotFoundError as error:
         raise Unfit("", f"Envoy has no type {url.rpartition('/')[2]}") from error
-    for each in pkgutil.iter_modules(package.__path__):
+    path = getattr(package, "__path__", None)
+    if path is None:  # a generated file, which is no package of the API
+        raise Unfit("", f"Envoy has no type {url.rpartition('/')[2]}")
+    for each in pkgutil.iter_modules(path):
         importlib.import_module(f"{package.__name__}.{each.name}")
+
+
+def _named(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _unfit(said: str) -> Unfit:

@@ -126,6 +126,25 @@ def test_one_that_breaks_a_constraint_is_left_out_and_the_others_are_not() -> No
             "",
             "'type.googleapis.com/os.path.X' is not a type of Envoy, like type.googleapis.com/envoy.config.cluster.v3.Cluster",
         ),
+        (
+            {"typedExtensionProtocolOptions": {"a": {"@type": 5}}},
+            "",
+            "an @type is text, like type.googleapis.com/envoy.config.cluster.v3.Cluster, not 5",
+        ),
+        (
+            {
+                "typedExtensionProtocolOptions": {
+                    "a": {"@type": "type.googleapis.com/envoy.config.cluster.v3.cluster_pb2.Cluster"}
+                }
+            },
+            "",
+            "Envoy has no type envoy.config.cluster.v3.cluster_pb2.Cluster",
+        ),
+        (
+            {"lbPolicy": float("inf")},
+            "",
+            "not to be read as envoy.config.cluster.v3.Cluster: OverflowError: cannot convert float infinity to integer",
+        ),
     ],
 )
 def test_what_is_no_part_of_the_message(said: dict[str, object], path: str, reason: str) -> None:

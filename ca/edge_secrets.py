@@ -48,7 +48,7 @@ def certificate(name: str, chain: Path, key: Path) -> EdgeSecret:
     """The certificate of `chain` with its `key`, as the SDS secret `name`. UnusableFile, with the way out, if they are not right."""
     certificates = _certificates(chain)
     private = _key(key)
-    if _public(certificates[0].public_key()) != _public(private.public_key()):
+    if _public_of(certificates[0], chain) != _public(private.public_key()):
         raise UnusableFile(
             f"the key of {key} is not that of the first certificate of {chain}: while both are being replaced this passes by "
             "itself; else put the leaf first, or name the right files"
@@ -77,6 +77,10 @@ def _certificates(path: Path) -> list[x509.Certificate]:
     content = _read(path)
     try:
         return x509.load_pem_x509_certificates(content)
+    except x509.InvalidVersion:  # is no ValueError
+        raise UnusableFile(
+            f"{path} holds a certificate of a version that X.509 does not have: replace it"
+        ) from None
     except ValueError as error:
         raise UnusableFile(f"{path} holds no certificates in PEM: replace it") from error
 
@@ -115,6 +119,17 @@ def _read(path: Path, *, private: bool = False) -> bytes:
     if len(content) > MAX_BYTES:
         raise UnusableFile(f"{path} has more than {MAX_BYTES} bytes: name the right file")
     return content
+
+
+def _public_of(leaf: x509.Certificate, chain: Path) -> bytes:
+    """The public key of `leaf`, which is read only now: a certificate loads whatever its key is."""
+    try:
+        return _public(leaf.public_key())
+    except (UnsupportedAlgorithm, ValueError):
+        raise UnusableFile(
+            f"the first certificate of {chain} has a key of a kind or curve that Envoy does not take: use RSA of 2048 bits or "
+            "more, or ECDSA with P-256, P-384 or P-521"
+        ) from None
 
 
 def _public(key: object) -> bytes:

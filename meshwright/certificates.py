@@ -184,14 +184,19 @@ class Certificates:
             if files.authorities is not None:
                 known = authorities(names.gateway_authorities(files.key), self._path(files.authorities))
         except UnusableFile as error:
-            return Held(
-                files,
-                stamp,
-                had.certificate if files.certificate is not None else None,
-                had.authorities if files.authorities is not None else None,
-                str(error),
-            )
-        return Held(files, stamp, shown, known)
+            problem = str(error)
+        except Exception as error:  # noqa: BLE001 (files are anybody's: what they make a parser do must not end all others)
+            # No more than the type: a message may hold what the file does.
+            problem = f"its files cannot be used ({type(error).__name__}): replace them"
+        else:
+            return Held(files, stamp, shown, known)
+        return Held(
+            files,
+            stamp,
+            had.certificate if files.certificate is not None else None,
+            had.authorities if files.authorities is not None else None,
+            problem,
+        )
 
     def _path(self, text: str) -> Path:
         path = Path(text)
@@ -201,7 +206,11 @@ class Certificates:
                     f"{text} is relative and there is no directory of documents: use an absolute path"
                 )
             path = self._root / path
-        if path.resolve().is_relative_to(self._forbidden.resolve()):
+        try:
+            found = path.resolve()
+        except RuntimeError:  # Python 3.11 and 3.12 say it so; later ones leave it to who opens the file
+            raise UnusableFile(f"{text} is a link that leads back to itself: name a file") from None
+        if found.is_relative_to(self._forbidden.resolve()):
             raise UnusableFile(f"{text} is in the control plane's own data directory: use files of your own")
         return path
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import meshwright.certificates
 from mesh.events import Declared, SourceSnapshot
 from mesh.names import Key
 from mesh.secrets import SecretFiles
@@ -14,6 +15,7 @@ from mesh.state import MeshState
 from meshwright.certificates import Certificates
 from pb.envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from tests.support.traffic.edge import PublicAuthority
+from tests.support.traffic.odd_certificates import of_an_unknown_curve, of_an_unknown_version
 
 A = Key("default", "a")
 
@@ -124,3 +126,50 @@ async def test_a_relative_path_needs_a_directory(tmp_path: Path) -> None:
     state, _ = MeshState("mesh.test").apply(SourceSnapshot("test", declared=(Declared("Secret", PAIR),)))
     await certificates.look(state, lambda _: None)
     assert "use an absolute path" in certificates.problem(A)
+
+
+B = Key("default", "b")
+
+
+async def assert_only_a_is_in_trouble(shelf: Shelf, told: str) -> None:
+    """That `a`, as it is now, is refused with words that tell why, and `b`, looked at after it, is served."""
+    shelf.authority.issue(shelf.root / "b.pem", shelf.root / "b.key", "b.example.com")
+    assert await shelf.look(PAIR, SecretFiles(B, "b.pem", "b.key")) == [{B}]
+    assert told in shelf.certificates.problem(A)
+    assert shelf.certificates.problem(B) == ""
+    assert shelf.certificates.loaded.certificates == {B}
+
+
+async def test_a_curve_that_nobody_knows_is_the_trouble_of_one(shelf: Shelf) -> None:
+    shelf.issue()
+    (shelf.root / "a.pem").write_bytes(of_an_unknown_curve((shelf.root / "a.pem").read_bytes()))
+    await assert_only_a_is_in_trouble(shelf, "of a kind or curve that Envoy does not take")
+
+
+async def test_a_version_that_there_is_not_is_the_trouble_of_one(shelf: Shelf) -> None:
+    shelf.issue()
+    (shelf.root / "a.pem").write_bytes(of_an_unknown_version((shelf.root / "a.pem").read_bytes()))
+    await assert_only_a_is_in_trouble(shelf, "of a version that X.509 does not have")
+
+
+async def test_a_link_that_leads_to_itself_is_the_trouble_of_one(shelf: Shelf) -> None:
+    (shelf.root / "a.pem").symlink_to("c.pem")
+    (shelf.root / "c.pem").symlink_to("a.pem")
+    await assert_only_a_is_in_trouble(shelf, "leads back to itself")
+
+
+async def test_of_what_nobody_thought_of_only_the_kind_is_told(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf.issue()
+    read = meshwright.certificates.certificate
+
+    def broken(name: str, chain: Path, key: Path) -> object:
+        """A fault: a parser that fails at `a` in a way that none is known to, and says what it has read."""
+        if chain.name == "a.pem":
+            raise ArithmeticError(key.read_text())
+        return read(name, chain, key)
+
+    monkeypatch.setattr(meshwright.certificates, "certificate", broken)
+    await assert_only_a_is_in_trouble(shelf, "(ArithmeticError)")
+    assert "PRIVATE" not in shelf.certificates.problem(A)

@@ -106,7 +106,7 @@ def test_what_is_wrong_only_together_is_left_out_and_named() -> None:
     )
     weaver = Weaver()
     seams = weaver.listeners(state, workload, inbound_view(state, workload))
-    assert seams.outbound.manager, "which the other policy does not concern"
+    assert seams.outbound == NOTHING, "its own calls are concerned, too"
     assert seams.inbound == ()
     (problem,) = weaver.problems.values()
     assert "there is one collector, and otlp names another" in problem

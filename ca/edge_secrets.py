@@ -5,6 +5,7 @@ No error and no log carries anything of a key.
 
 from __future__ import annotations
 
+import os
 import stat
 from dataclasses import dataclass
 from datetime import datetime
@@ -104,9 +105,13 @@ def _key(path: Path) -> rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey:
 
 
 def _read(path: Path, *, private: bool = False) -> bytes:
+    """What is asked of the file is asked of what has been opened: its path may name another one by now."""
     try:
-        with path.open("rb") as file:
-            mode = stat.S_IMODE(path.stat().st_mode)
+        with open(path, "rb", opener=_at_once) as file:
+            found = os.fstat(file.fileno()).st_mode
+            if not stat.S_ISREG(found):
+                raise UnusableFile(f"{path} is no regular file: name one")
+            mode = stat.S_IMODE(found)
             if private and mode & SHARED:
                 raise UnusableFile(
                     f"{path} may be read or written by others (mode {mode:04o}): chmod 600 {path}, or 640 for its group"
@@ -119,6 +124,11 @@ def _read(path: Path, *, private: bool = False) -> bytes:
     if len(content) > MAX_BYTES:
         raise UnusableFile(f"{path} has more than {MAX_BYTES} bytes: name the right file")
     return content
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Opens without waiting: a FIFO would wait for whoever writes to it, and neither its thread nor the process could end."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
 
 
 def _public_of(leaf: x509.Certificate, chain: Path) -> bytes:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,30 @@ def test_a_file_that_is_not_there_or_holds_no_certificate(files: tuple[Path, Pat
         certificate("a", tmp_path / "no.pem", files[1])
     with pytest.raises(UnusableFile, match="holds no certificates"):
         certificate("a", files[1], files[1])
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("written", [False, True])
+def test_a_fifo_is_refused_and_not_waited_for(
+    files: tuple[Path, Path], tmp_path: Path, *, written: bool
+) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo, 0o600)
+    writer = os.open(fifo, os.O_RDWR) if written else None
+    try:
+        with pytest.raises(UnusableFile, match="is no regular file"):
+            certificate("a", fifo, files[1])
+        with pytest.raises(UnusableFile, match="is no regular file"):
+            certificate("a", files[0], fifo)
+        with pytest.raises(UnusableFile, match="is no regular file"):
+            authorities("a", fifo)
+    finally:
+        if writer is not None:
+            os.close(writer)
+
+
+def test_a_directory_and_a_device_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnusableFile, match="cannot be read"):
+        authorities("a", tmp_path)
+    with pytest.raises(UnusableFile, match="is no regular file"):
+        authorities("a", Path("/dev/zero"))

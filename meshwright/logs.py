@@ -21,10 +21,13 @@ def configure(level: Level, form: Format) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
     ]
+    # Both would show the locals of every frame if they were not told: keys and tokens are among them.
+    as_fields = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+    as_text = structlog.dev.RichTracebackFormatter(show_locals=False)
     last: list[structlog.typing.Processor] = (
-        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        [structlog.processors.ExceptionRenderer(as_fields), structlog.processors.JSONRenderer()]
         if form == "json"
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=as_text)]
     )
     structlog.configure(
         processors=[*shared, *last],

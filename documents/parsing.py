@@ -133,17 +133,17 @@ def _document(
         return invalid((kind,))
     try:
         envelope = kind.model.model_validate(tree)
+        problems = tuple(envelope.problems())
+        if problems:
+            return invalid(problems)
+        key = envelope.metadata.key
+        value = envelope.value((f"{file}#{number} {kind.name} {key}",))
     except ValidationError as error:
         return invalid(explained(error, kind.model))
-    problems = tuple(envelope.problems())
-    if problems:
-        return invalid(problems)
-    key = envelope.metadata.key
+    except Exception as error:  # noqa: BLE001 (what its kind did not foresee must not end all others)
+        return invalid((Problem((), f"{type(error).__name__}: {error}"[:300], "Correct or remove it"),))
     where = Where(file, number, f"{kind.name} {key}", line=piece.line)
-    origin = (f"{file}#{number} {kind.name} {key}",)
-    return Document(
-        kind.name, key, envelope.value(origin), where, envelope.metadata.creation_timestamp, piece
-    )
+    return Document(kind.name, key, value, where, envelope.metadata.creation_timestamp, piece)
 
 
 def _kind(tree: Tree, kinds: tuple[Kind, ...]) -> Kind | Problem:

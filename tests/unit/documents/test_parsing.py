@@ -1,11 +1,17 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterator
+from typing import Literal
 
 import pytest
+from pydantic import model_validator
 
+from documents.envelope import API_VERSION, Kind, Problem
 from documents.errors import Conflict, DocumentError, Invalid, Malformed
+from documents.kinds import KINDS
 from documents.parsing import MAX_ERRORS, parse
+from documents.service import ServiceDocument
 from mesh.names import Key
 from mesh.service import Protocol, Service, ServicePort
 from mesh.workload import Health, Locality, Use, Workload, WorkloadPort
@@ -235,3 +241,34 @@ def test_a_name_given_twice_in_one_file() -> None:
 
 def test_errors_are_one_tree() -> None:
     assert {each.__base__ for each in (Conflict, Invalid, Malformed)} == {DocumentError}
+
+
+class Odd(ServiceDocument):
+    kind: Literal["Odd"]  # type: ignore[assignment]
+
+
+class Unvalidated(Odd):
+    @model_validator(mode="after")
+    def fails(self) -> Unvalidated:
+        raise AttributeError("no such thing")
+
+
+class Unchecked(Odd):
+    def problems(self) -> Iterator[Problem]:
+        raise AttributeError("no such thing")
+
+
+class Unvalued(Odd):
+    def value(self, origin: tuple[str, ...]) -> Service:
+        raise AttributeError("no such thing")
+
+
+@pytest.mark.parametrize("model", [Unvalidated, Unchecked, Unvalued])
+def test_what_a_kind_did_not_foresee_is_the_error_of_that_document_only(model: type[Odd]) -> None:
+    text = service_document("api").replace("kind: Service", "kind: Odd") + service_document("web")
+    parsed = parse("a.yaml", text.encode(), (*KINDS, Kind(API_VERSION, "Odd", model)))
+    (error,) = parsed.errors
+    assert isinstance(error, Invalid)
+    assert (error.where.document, error.where.subject) == (1, "Odd default/api")
+    assert str(error).endswith(": AttributeError: no such thing. Correct or remove it")
+    assert [each.key.name for each in parsed.services()] == ["web"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import meshwright.certificates
+from ca.edge_secrets import EdgeSecret, certificate
 from mesh.events import Declared, SourceSnapshot
 from mesh.names import Key
 from mesh.secrets import SecretFiles
@@ -162,14 +162,13 @@ async def test_of_what_nobody_thought_of_only_the_kind_is_told(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shelf.issue()
-    read = meshwright.certificates.certificate
 
-    def broken(name: str, chain: Path, key: Path) -> object:
+    def broken(name: str, chain: Path, key: Path) -> EdgeSecret:
         """A fault: a parser that fails at `a` in a way that none is known to, and says what it has read."""
         if chain.name == "a.pem":
             raise ArithmeticError(key.read_text())
-        return read(name, chain, key)
+        return certificate(name, chain, key)
 
-    monkeypatch.setattr(meshwright.certificates, "certificate", broken)
+    monkeypatch.setattr("meshwright.certificates.certificate", broken)
     await assert_only_a_is_in_trouble(shelf, "(ArithmeticError)")
     assert "PRIVATE" not in shelf.certificates.problem(A)

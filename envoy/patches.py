@@ -49,36 +49,48 @@ def parse(said: Mapping[str, object], into: type[Message]) -> Message:
     for name in _types(said):
         _load(name)
     try:
-        return json_format.ParseDict(dict(said), into())
+        made = json_format.ParseDict(dict(said), into())
     except json_format.ParseError as error:
         raise _unfit(str(error)) from error
-    except (
-        Exception
-    ) as error:  # `json_format` trusts its input in many places: what users write is not its match
+    except Exception as error:  # `json_format` is no match for all that users write
         raise Unfit("", f"not to be read as {into.DESCRIPTOR.full_name}: {_named(error)}") from error
+    if _untyped(made):
+        raise Unfit("", f"something packed has no @type, like {PREFIX}envoy.config.cluster.v3.Cluster")
+    try:  # JSON may be deeper than what its bytes can be read of, by us and by Envoy
+        merge(into(), into.FromString(made.SerializeToString()))
+    except Exception as error:
+        raise Unfit("", f"not to be laid over a {into.DESCRIPTOR.full_name}: {_named(error)}") from error
+    return made
 
 
 def applied(
     message: Message, name: str, patches: Iterable[Patch]
 ) -> tuple[Message, tuple[tuple[str, str], ...]]:
     """`message`, whose name is `name`, with those of `patches` that are for it, one over another; and, for each that is left out because
-    Envoy would refuse what comes of it, whose it is and why.
+    it cannot be laid over or Envoy would refuse what comes of it, whose it is and why.
     """
     refused: list[tuple[str, str]] = []
     url = type_url(type(message))
     for patch in patches:
         if (patch.type_url, patch.name) != (url, name):
             continue
-        made = type(message)()
-        made.CopyFrom(message)
-        merge(made, type(message).FromString(patch.body))
         try:
-            check(made)
+            message = _with(message, patch)
         except EnvoyError as error:
             refused.append((patch.by, str(error)))
-        else:
-            message = made
+        except Exception as error:  # noqa: BLE001 (one patch must not end all that is made beside it)
+            refused.append((patch.by, f"it cannot be laid over: {_named(error)}"))
     return message, tuple(refused)
+
+
+def _with(message: Message, patch: Patch) -> Message:
+    """Raises EnvoyError if Envoy would refuse what comes of it, and whatever reading and merging raise."""
+    made = type(message)()
+    made.CopyFrom(message)
+    merge(made, type(message).FromString(patch.body))
+    check(made)
+    type(message).FromString(made.SerializeToString())  # as Envoy will
+    return made
 
 
 def merge(into: Message, patch: Message) -> None:
@@ -160,6 +172,21 @@ def _types(said: object) -> Iterator[str]:
     elif isinstance(said, list | tuple):
         for each in said:
             yield from _types(each)
+
+
+def _untyped(message: Message) -> bool:
+    """Whether anything packed within is of no type: it cannot be merged, and Envoy has no use for it."""
+    if isinstance(message, any_pb2.Any):
+        return not message.type_url
+    for field, value in message.ListFields():
+        if field.message_type is None:
+            continue
+        values = value if field.is_repeated else [value]
+        if field.message_type.GetOptions().map_entry:
+            values = value.values() if field.message_type.fields_by_name["value"].message_type else ()
+        if any(_untyped(each) for each in values):
+            return True
+    return False
 
 
 def _load(url: str) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from google.protobuf import json_format
 
 from envoy.packing import pack, type_url
 from envoy.patches import Patch, Unfit, applied, merge, parse
@@ -95,6 +96,41 @@ def test_one_that_breaks_a_constraint_is_left_out_and_the_others_are_not() -> No
     assert "connect_timeout" in why
 
 
+def nested(levels: int) -> dict[str, object]:
+    within: dict[str, object] = {"x": 1}
+    for _ in range(levels):
+        within = {"x": within}
+    return {"metadata": {"filterMetadata": {"a": within}}}
+
+
+@pytest.mark.parametrize("levels", [32, 36, 40])
+def test_what_is_nested_too_deep_to_be_read_again_is_no_patch(levels: int) -> None:
+    with pytest.raises(Unfit, match=r"not to be laid over a .*Cluster: DecodeError"):
+        parse(nested(levels), Cluster)
+    parse(nested(20), Cluster)
+
+
+def test_one_that_cannot_be_read_or_merged_is_left_out_and_the_others_are_not() -> None:
+    deep = json_format.ParseDict(nested(36), Cluster()).SerializeToString()
+    untyped = Cluster()
+    untyped.typed_extension_protocol_options["a"].SetInParent()
+    url = type_url(Cluster)
+    patches = [
+        Patch(url, "c", deep, "default/deep"),
+        Patch(url, "c", untyped.SerializeToString(), "default/untyped"),
+        Patch(url, "c", b"\xff", "default/no-message"),
+        patch({"altStatName": "x"}),
+    ]
+    made, refused = applied(cluster(), "c", patches)
+    assert isinstance(made, Cluster)
+    assert made.alt_stat_name == "x"
+    assert [(by, why.split(": ")[1]) for by, why in refused] == [
+        ("default/deep", "DecodeError"), ("default/untyped", "KeyError"), ("default/no-message", "DecodeError"),
+    ]  # fmt: skip
+    made.alt_stat_name = ""
+    assert made == cluster()
+
+
 @pytest.mark.parametrize(
     ("said", "path", "reason"),
     [
@@ -139,6 +175,16 @@ def test_one_that_breaks_a_constraint_is_left_out_and_the_others_are_not() -> No
             },
             "",
             "Envoy has no type envoy.config.cluster.v3.cluster_pb2.Cluster",
+        ),
+        (
+            {"typedExtensionProtocolOptions": {"a": {}}},
+            "",
+            "something packed has no @type, like type.googleapis.com/envoy.config.cluster.v3.Cluster",
+        ),
+        (
+            {"filters": [{"name": "a", "typedConfig": {}}]},
+            "",
+            "something packed has no @type, like type.googleapis.com/envoy.config.cluster.v3.Cluster",
         ),
         (
             {"lbPolicy": float("inf")},

@@ -224,22 +224,79 @@ WITHOUT_ARGUMENT: Final = frozenset((
     "UPSTREAM_TRANSPORT_FAILURE_REASON", "UPSTREAM_WIRE_BYTES_RECEIVED", "UPSTREAM_WIRE_BYTES_SENT",
     "VIRTUAL_CLUSTER_NAME",
 ))  # fmt: skip
+WITH_LENGTH: Final = frozenset(
+    {"REQ", "RESP", "TRAILER", "DYNAMIC_METADATA", "ENVIRONMENT", "QUERY_PARAM", "PATH"}
+)
+"""Operators whose value may be cut, as in `%REQ(USER-AGENT):20%`."""
+HEADERS: Final = frozenset({"REQ", "RESP", "TRAILER"})
+TIMES: Final = frozenset({"START_TIME", "EMIT_TIME"})
+MAX_LENGTH_DIGITS: Final = 9
+"""Envoy refuses what 64 bits do not hold; no line is that long."""
 _OPERATOR = re.compile(r"%([A-Z][A-Z0-9_]*)(?:\((.*?)\))?(?::([0-9]+))?%")
+_HEADER = re.compile(r"(?::?[A-Za-z0-9!#$%&'*+.^_`|~-]+)?")
+"""A token of RFC 9110 or a pseudo header; Envoy takes an empty one too."""
+_NEWLINE = re.compile(r"%[-_0^#]*[1-9]*[EO]?n")
+"""A format of `strftime` that Envoy refuses: it makes one line two."""
 
 
 def fault(text: str) -> str | None:
     """What is wrong with a format that a user wrote, if anything: Envoy would refuse the whole listener for it."""
-    rest = _OPERATOR.sub("", text.replace("%%", ""))
-    if "%" in rest:
-        return "a % that begins no operator: write %% for the sign itself"
-    for name, argument, _ in _OPERATOR.findall(text.replace("%%", "")):
-        if name in WITH_ARGUMENT:
-            if not argument:
-                return f"%{name}% needs something in parentheses, like %{name}(name)%"
-        elif name in WITHOUT_ARGUMENT:
-            if argument:
-                return f"%{name}% takes nothing in parentheses"
-        elif name not in EITHER:
-            near = difflib.get_close_matches(name, WITH_ARGUMENT | EITHER | WITHOUT_ARGUMENT, 1)
-            return f"no operator %{name}%" + (f": do you mean %{near[0]}%?" if near else "")
+    at = text.find("%")
+    while at >= 0:  # from left to right, as Envoy does: in `%PROTOCOL%%DURATION%` is no %%
+        if text.startswith("%%", at):
+            end = at + 2
+        else:
+            operator = _OPERATOR.match(text, at)
+            if operator is None:
+                return "a % that begins no operator: write %% for the sign itself"
+            found = _operator_fault(operator[1], operator[2] or "", operator[3])
+            if found is not None:
+                return found
+            end = operator.end()
+        at = text.find("%", end)
+    return None
+
+
+def _operator_fault(name: str, argument: str, length: str | None) -> str | None:
+    if name in WITH_ARGUMENT:
+        if not argument:
+            return f"%{name}% needs something in parentheses, like %{name}(name)%"
+    elif name in WITHOUT_ARGUMENT:
+        if argument:
+            return f"%{name}% takes nothing in parentheses"
+    elif name not in EITHER:
+        near = difflib.get_close_matches(name, WITH_ARGUMENT | EITHER | WITHOUT_ARGUMENT, 1)
+        return f"no operator %{name}%" + (f": do you mean %{near[0]}%?" if near else "")
+    if length is not None and name not in WITH_LENGTH:
+        return f"%{name}% takes no length: remove :{length}"
+    if length is not None and len(length) > MAX_LENGTH_DIGITS:
+        return f"the length of %{name}% has more than {MAX_LENGTH_DIGITS} digits"
+    return _argument_fault(name, argument)
+
+
+def _argument_fault(name: str, argument: str) -> str | None:
+    """Tried on Envoy 1.40.0 with `--mode validate`."""
+    parts = argument.split(":")
+    if name in HEADERS:
+        headers = argument.split("?")
+        if len(headers) > 2:
+            return f"%{name}% takes a header and one other, like %{name}(a?b)%"
+        for header in headers:
+            if _HEADER.fullmatch(header) is None:
+                return f"{header!r} is not the name of a header, like %{name}(X-REQUEST-ID)%"
+    elif name in TIMES:
+        if _NEWLINE.search(argument) is not None:
+            return f"%{name}% may not begin a new line"
+    elif name == "COMMON_DURATION":
+        if len(parts) not in (2, 3) or parts[2:] not in ([], ["ms"], ["us"], ["ns"]):
+            return "%COMMON_DURATION% takes from:to or from:to:precision with ms, us or ns, like %COMMON_DURATION(DS_RX_BEG:DS_TX_END:ms)%"
+    elif name == "GRPC_STATUS":
+        if argument not in ("", "CAMEL_STRING", "SNAKE_STRING", "NUMBER"):
+            return "%GRPC_STATUS% takes CAMEL_STRING, SNAKE_STRING or NUMBER"
+    elif name == "PATH" and (
+        len(parts) > 2
+        or parts[0] not in ("", "WQ", "NQ")
+        or parts[1:] not in ([], [""], ["ORIG"], ["PATH"], ["ORIG_OR_PATH"])
+    ):
+        return "%PATH% takes WQ or NQ, then ORIG, PATH or ORIG_OR_PATH, like %PATH(NQ:ORIG)%"
     return None

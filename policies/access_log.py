@@ -148,7 +148,9 @@ class AccessLogFields(Part):
     )
     file: str | None = Field(
         None,
-        description="To this file on the proxy's host, an absolute path that Envoy may write to. By default none.",
+        description="To this file on the proxy's host, an absolute path that Envoy may write to. Its directory must be there on every "
+        "host concerned: a proxy that cannot open the file refuses the listener and keeps the one it has, and one that has just started "
+        "has none and serves nothing. By default none.",
     )
     otlp: Address | None = Field(
         None,

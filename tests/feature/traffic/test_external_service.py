@@ -10,6 +10,7 @@ from pathlib import Path
 import aiohttp
 
 from tests.support.outside_ca import OutsideAuthority
+from tests.support.traffic.draining import drained
 from tests.support.traffic.world import Traffic
 
 
@@ -179,6 +180,8 @@ kind: TimeoutPolicy
 metadata: {name: t}
 spec: {targetRefs: [{kind: Service, name: payments}], request: 800ms}
 """
+    # Policies of earlier tests changed filters: a connection that the client kept would be closed under it.
+    await drained(traffic)
     async with traffic.outside() as server, traffic.apply(plain(server.member.app_ports["http"]) + policy):
         slow = await traffic.get("http://pay.localhost/", headers={"x-behave": "delay=2s"})
         assert slow.status == 504

@@ -207,7 +207,8 @@ class ControlPlane:
             answers.changed(before, pipeline.state, changes)
             for workload in changes.workloads:
                 _end_stale(doors, xds.streams_of(client_id(workload)))
-            certificates.wake()
+            if pipeline.state.declared is not before.declared:  # Secrets are declared
+                certificates.wake()
 
         async def open_when_ready() -> None:
             await discovery.ready.wait()

@@ -218,7 +218,7 @@ class Stream:
 
     def _writer_ended(self, writer: asyncio.Task[None]) -> None:
         """A stream without its writer would never again be told of a change: it ends, and the client comes back."""
-        if not writer.cancelled() and writer.exception() is not None and self._task is not None:
+        if not self._stopping and not writer.cancelled() and self._task is not None:
             self._task.cancel()
 
     async def _write_when_woken(self) -> None:
@@ -233,7 +233,7 @@ class Stream:
             try:
                 await self._write()
             except grpc.aio.InternalError:
-                return  # the client is gone, and reading ends as well
+                return  # the client is gone
 
     async def _write(self) -> None:
         """Send what there is to send."""

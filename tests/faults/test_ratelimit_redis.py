@@ -19,7 +19,8 @@ from ratelimit.errors import CountersAway
 from ratelimit.limits import Draw, Limit, Rules, Unit
 from ratelimit.redis_counters import RedisCounters, RedisOptions
 from ratelimit.service import Failure
-from tests.support.processes import eventually, free_port
+from tests.support.ports import free_port
+from tests.support.processes import eventually
 from tests.support.ratelimit_envoy import Seen, limited_envoy, serving
 from tests.support.redis_server import RedisServer, redis_server
 

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from tests.support.binaries import ROOT
-from tests.support.processes import free_port
+from tests.support.ports import free_port
 
 PATIENCE = 120.0
 """Seconds until the mesh carries requests. It takes ten or so on an idle machine."""

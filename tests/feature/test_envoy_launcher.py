@@ -22,7 +22,8 @@ from tests.support import binaries
 from tests.support.builders import TRUST_DOMAIN, a_proxy, a_service, a_state, a_workload
 from tests.support.envoy_ads import ads
 from tests.support.envoy_certificates import TestAuthority
-from tests.support.envoy_static import application, envoy, free_ports, rendered
+from tests.support.envoy_static import application, envoy, rendered
+from tests.support.ports import free_ports
 
 API = f"spiffe://{TRUST_DOMAIN}/ns/default/sa/api"
 

@@ -13,7 +13,8 @@ from mesh.state import MeshState
 from mesh.workload import Health, Use
 from tests.support.builders import TRUST_DOMAIN, a_key, a_service, a_state, a_workload
 from tests.support.envoy_certificates import TestAuthority
-from tests.support.envoy_static import envoy, free_ports, rendered
+from tests.support.envoy_static import envoy, rendered
+from tests.support.ports import free_ports
 
 WEB = f"spiffe://{TRUST_DOMAIN}/ns/default/sa/web"
 

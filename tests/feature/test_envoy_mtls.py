@@ -18,7 +18,8 @@ from mesh.state import MeshState
 from mesh.workload import Use, WorkloadPort
 from tests.support.builders import TRUST_DOMAIN, a_key, a_port, a_service, a_state, a_workload
 from tests.support.envoy_certificates import TestAuthority
-from tests.support.envoy_static import application, echo, envoy, free_ports, rendered
+from tests.support.envoy_static import application, echo, envoy, rendered
+from tests.support.ports import free_ports
 
 WEB = f"spiffe://{TRUST_DOMAIN}/ns/default/sa/web"
 API = f"spiffe://{TRUST_DOMAIN}/ns/default/sa/api"

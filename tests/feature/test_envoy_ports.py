@@ -17,7 +17,8 @@ from tests.support import binaries
 from tests.support.builders import TRUST_DOMAIN, a_service, a_state, a_workload
 from tests.support.envoy_ads import Ads, ads
 from tests.support.envoy_certificates import TestAuthority
-from tests.support.envoy_static import application, free_ports, rendered
+from tests.support.envoy_static import application, rendered
+from tests.support.ports import free_ports
 
 API = f"spiffe://{TRUST_DOMAIN}/ns/default/sa/api"
 

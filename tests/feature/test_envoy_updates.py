@@ -19,7 +19,8 @@ from tests.support import binaries
 from tests.support.builders import TRUST_DOMAIN, a_key, a_port, a_service, a_state, a_workload
 from tests.support.envoy_ads import Ads, ads
 from tests.support.envoy_certificates import TestAuthority
-from tests.support.envoy_static import echo, free_ports, rendered
+from tests.support.envoy_static import echo, rendered
+from tests.support.ports import free_ports
 from tests.support.processes import eventually
 
 SELF = f"spiffe://{TRUST_DOMAIN}/ns/default/sa/one"

@@ -13,7 +13,7 @@ from pathlib import Path
 import aiohttp
 
 from tests.support import binaries
-from tests.support.envoy_static import free_ports
+from tests.support.ports import free_ports
 from tests.support.processes import eventually, meshwright, running
 
 PORT = re.compile(r"\b(?:900\d|15[012][01]\d)\b")

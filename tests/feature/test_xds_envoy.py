@@ -21,8 +21,9 @@ from pb.envoy.config.listener.v3.listener_pb2 import Listener
 from pb.envoy.config.route.v3.route_pb2 import RouteConfiguration
 from pb.envoy.config.route.v3.scoped_route_pb2 import ScopedRouteConfiguration
 from tests.support import binaries
-from tests.support.envoy_static import application, free_ports
+from tests.support.envoy_static import application
 from tests.support.mesh import Mesh
+from tests.support.ports import free_ports
 from tests.support.processes import eventually
 from tests.support.xds_streams import MESSAGES, Served, resource, served
 from xds.resource import Resource

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import http.client
 import json
-import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -20,16 +19,10 @@ from google.protobuf import json_format
 from pb.envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from tests.support import binaries
 from tests.support.ca_builders import Credentials
+from tests.support.ports import free_port
 
 TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3"
 HTTP = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3"
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
 
 
 def sds_file(path: Path, secret: bytes | dict[str, Any]) -> Path:

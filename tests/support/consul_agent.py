@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import pathlib
-import socket
 import subprocess
 import tempfile
 import time
@@ -17,28 +16,7 @@ from typing import Any, Self
 import aiohttp
 
 from tests.support import binaries
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports free for TCP and UDP on loopback at the moment of asking."""
-    held: list[socket.socket] = []
-    found: list[int] = []
-    try:
-        while len(found) < count:
-            tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-            tcp.bind(("127.0.0.1", 0))
-            held.append(tcp)
-            udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            held.append(udp)
-            try:
-                udp.bind(tcp.getsockname())
-            except OSError:
-                continue
-            found.append(tcp.getsockname()[1])
-    finally:
-        for each in held:
-            each.close()
-    return found
+from tests.support.ports import free_ports
 
 
 class PortTaken(RuntimeError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -37,15 +36,6 @@ from pb.envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from policies.weave import Weaver
 from tests.support import binaries
 from tests.support.envoy_certificates import TestAuthority
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now, no two the same."""
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 def rendered(state: MeshState, workload: str, renderer: Renderer | None = None) -> tuple[Rendered, ...]:

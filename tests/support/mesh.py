@@ -20,7 +20,8 @@ from meshwright.client import get_config_dump, get_status
 from meshwright.errors import UnreachableError
 from meshwright.status import Status
 from tests.support import binaries
-from tests.support.processes import Process, eventually, free_port, meshwright, start
+from tests.support.ports import free_port
+from tests.support.processes import Process, eventually, meshwright, start
 
 APP = binaries.ROOT / "meshwright" / "demo" / "app.py"
 LOOPBACK = "127.0.0.1"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -82,13 +81,6 @@ async def running(
 def meshwright(*arguments: str) -> tuple[str, ...]:
     """The command line that runs ours with the interpreter of the tests."""
     return (sys.executable, "-m", "meshwright", *arguments)
-
-
-def free_port() -> int:
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        port: int = held.getsockname()[1]
-        return port
 
 
 async def eventually(

@@ -14,6 +14,7 @@ import aiohttp
 
 from tests.support import processes
 from tests.support.binaries import ROOT
+from tests.support.ports import free_port
 
 
 @functools.cache
@@ -69,7 +70,7 @@ class Prometheus:
 @contextlib.asynccontextmanager
 async def prometheus(folder: Path, targets: Mapping[str, str]) -> AsyncIterator[Prometheus]:
     """`targets`: `host:port` of each job. It has started when the block begins; it scrapes 5 s later."""
-    port = processes.free_port()
+    port = free_port()
     config = folder / "prometheus.json"  # which is YAML too
     jobs = [
         {"job_name": job, "honor_labels": True, "static_configs": [{"targets": [target]}]}

@@ -14,7 +14,7 @@ from ratelimit.counters import Counters
 from ratelimit.limits import Rules
 from ratelimit.service import Failure, RateLimits
 from tests.support import binaries
-from tests.support.consul_agent import free_ports
+from tests.support.ports import free_ports
 
 BOOTSTRAP = """
 node: {{id: {name}, cluster: {name}}}

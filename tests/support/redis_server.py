@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 
 from tests.support import processes
 from tests.support.binaries import ROOT
+from tests.support.ports import free_port
 
 
 @functools.cache
@@ -29,7 +30,7 @@ class RedisServer:
     def __init__(self, folder: Path, *, password: str = "") -> None:
         self._folder = folder
         self._password = password
-        self.port = processes.free_port()
+        self.port = free_port()
         self._process: processes.Process | None = None
 
     @property

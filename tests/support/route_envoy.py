@@ -28,7 +28,8 @@ from pb.envoy.extensions.filters.http.router.v3.router_pb2 import Router
 from pb.envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
 )
-from tests.support.envoy_static import envoy, free_ports
+from tests.support.envoy_static import envoy
+from tests.support.ports import free_ports
 
 ROUTE = RouteName("HTTPRoute", Key("default", "r"))
 

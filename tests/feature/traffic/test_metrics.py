@@ -7,7 +7,8 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.support.processes import eventually, free_port
+from tests.support.ports import free_port
+from tests.support.processes import eventually
 from tests.support.prometheus import prometheus
 from tests.support.traffic import edge
 from tests.support.traffic.world import Traffic

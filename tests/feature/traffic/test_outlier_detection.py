@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 from policies.outlier_detection import EXAMPLE
-from tests.support.processes import eventually, free_port
+from tests.support.ports import free_port
+from tests.support.processes import eventually
 from tests.support.traffic.client import shares, statuses
 from tests.support.traffic.world import Traffic
 

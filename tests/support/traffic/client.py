@@ -16,8 +16,8 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
+from tests.support.ports import LOOPBACK
 from tests.support.traffic.members import Member
-from tests.support.traffic.ports import LOOPBACK
 
 PATIENCE = 15.0
 """Seconds until a request counts as failed."""

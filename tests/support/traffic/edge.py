@@ -16,9 +16,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from tests.support.ports import LOOPBACK
 from tests.support.traffic.applying import AppliedFile
 from tests.support.traffic.client import Answer
-from tests.support.traffic.ports import LOOPBACK
 from tests.support.traffic.sidecars import Sidecar
 from tests.support.traffic.tcp_side import TcpConnection, connected
 from tests.support.traffic.world import Traffic, World

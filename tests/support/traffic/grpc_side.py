@@ -16,8 +16,8 @@ from typing import Any, cast
 import grpc
 import grpc.aio
 
+from tests.support.ports import LOOPBACK
 from tests.support.traffic.members import Member
-from tests.support.traffic.ports import LOOPBACK
 from tests.support.traffic.servers import Seen, Server, Tries, caller, identify
 
 HEALTH = "/grpc.health.v1.Health/Check"

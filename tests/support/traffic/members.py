@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mesh.names import Key
-from tests.support.traffic.ports import LOOPBACK, Ports
+from tests.support.ports import LOOPBACK, Ports
 
 TRUST_DOMAIN = "mesh.local"
 

@@ -19,9 +19,9 @@ import aiohttp
 from aiohttp import WSMsgType, web
 from multidict import CIMultiDictProxy
 
+from tests.support.ports import LOOPBACK
 from tests.support.traffic.behaviour import NORMAL, Behaviour, parse
 from tests.support.traffic.members import Member
-from tests.support.traffic.ports import LOOPBACK
 
 BEHAVE = "x-behave"
 TRACE_HEADERS = ("traceparent", "tracestate", "b3", "x-b3-", "x-request-id", "x-datadog-")

@@ -25,9 +25,9 @@ from envoy.admin import AdminClient
 from envoy.errors import AdminFailed
 from mesh.workload import Locality
 from tests.support import binaries
+from tests.support.ports import LOOPBACK
 from tests.support.processes import eventually
 from tests.support.traffic.members import TRUST_DOMAIN, Member
-from tests.support.traffic.ports import LOOPBACK
 
 
 class Sidecar:

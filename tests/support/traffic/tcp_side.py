@@ -12,8 +12,8 @@ import struct
 import time
 from collections.abc import AsyncIterator
 
+from tests.support.ports import LOOPBACK
 from tests.support.traffic.members import Member, ServicePort
-from tests.support.traffic.ports import LOOPBACK
 from tests.support.traffic.servers import Seen, Server, Tries
 
 

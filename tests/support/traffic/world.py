@@ -13,13 +13,13 @@ import aiohttp
 
 from mesh.names import Key
 from tests.support.mesh import Mesh
+from tests.support.ports import LOOPBACK, Ports
 from tests.support.traffic.applying import AppliedFile, Applier, refusals, unsettled
 from tests.support.traffic.client import Answer, Client
 from tests.support.traffic.grpc_side import GrpcAnswer, GrpcClient, GrpcServer
 from tests.support.traffic.load import Load
 from tests.support.traffic.load_process import Order
 from tests.support.traffic.members import Member, MeshService, a_member, members, services
-from tests.support.traffic.ports import LOOPBACK, Ports
 from tests.support.traffic.servers import HttpServer, Seen, Server, Tries
 from tests.support.traffic.sidecars import Sidecar, start_all
 from tests.support.traffic.tcp_side import TcpConnection, TcpServer, connected

@@ -15,7 +15,7 @@ from ratelimit.counters import Counters, MemoryCounters
 from ratelimit.limits import Limit, Rules, Unit
 from ratelimit.redis_counters import RedisCounters, RedisOptions
 from ratelimit.service import Failure
-from tests.support.processes import free_port
+from tests.support.ports import free_port
 from tests.support.ratelimit_envoy import Seen, serving
 
 RULES = Rules({("mesh", (("caller", None),)): Limit(2, Unit.HOUR)})

@@ -6,6 +6,7 @@ that connections get theirs from, in blocks of which each is claimed by one test
 
 from __future__ import annotations
 
+import functools
 import itertools
 import random
 import socket
@@ -37,11 +38,37 @@ class Ports:
             tried = _listening(port)
             if tried is not None:
                 tried.close()
-                return port
-        raise RuntimeError(f"{BLOCK} ports are in use in one mesh: make the block larger")
+                if _free_for_datagrams(port):
+                    return port
+        raise RuntimeError(f"{BLOCK} ports are in use at once: make the block larger")
 
     def close(self) -> None:
         self._claim.close()
+
+
+@functools.cache
+def _own() -> Ports:
+    """The block of this process, until it ends."""
+    return Ports()
+
+
+def free_port() -> int:
+    """A port of loopback for a server that is about to start; free for TCP and UDP."""
+    return _own().take()
+
+
+def free_ports(count: int) -> list[int]:
+    """So many, no two the same."""
+    return [free_port() for _ in range(count)]
+
+
+def _free_for_datagrams(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as tried:
+        try:
+            tried.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
 
 
 def _listening(port: int) -> socket.socket | None:

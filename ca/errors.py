@@ -9,11 +9,14 @@ CaError
 │   └── AuthorityNotYetValid  the root begins in the future: a clock is or was wrong
 ├── CsrRefused                a certificate signing request that is not acceptable
 ├── UnusablePeer              a verified certificate that does not say which workload it is
+├── NotProved                 what was shown proves nothing: unknown, ended, used up, wrongly signed …
+├── ProvedAnother             what was shown is good, but not for this workload
+├── ProofUnavailable          whoever can judge what was shown does not answer: come again
 └── TokenError                a join token that does not let its bearer in
-    ├── UnknownToken          malformed, never made, revoked, or with a wrong secret: one error for all of these
-    ├── ExpiredToken
-    ├── UsedUpToken
-    └── TokenForAnother       it does not cover the workload it was shown for
+    ├── UnknownToken          malformed, never made, revoked, or with a wrong secret: one error for all of these (NotProved)
+    ├── ExpiredToken          (NotProved)
+    ├── UsedUpToken           (NotProved)
+    └── TokenForAnother       it does not cover the workload it was shown for (ProvedAnother)
 
 No message carries a key, a token or a secret.
 """
@@ -57,21 +60,33 @@ class UnusablePeer(CaError):
     pass
 
 
+class NotProved(CaError):
+    pass
+
+
+class ProvedAnother(CaError):
+    pass
+
+
+class ProofUnavailable(CaError):
+    pass
+
+
 class TokenError(CaError):
     pass
 
 
-class UnknownToken(TokenError):
+class UnknownToken(TokenError, NotProved):
     pass
 
 
-class ExpiredToken(TokenError):
+class ExpiredToken(TokenError, NotProved):
     pass
 
 
-class UsedUpToken(TokenError):
+class UsedUpToken(TokenError, NotProved):
     pass
 
 
-class TokenForAnother(TokenError):
+class TokenForAnother(TokenError, ProvedAnother):
     pass

@@ -1,15 +1,14 @@
 """The join service: a proof and a CSR in, a certificate out; and the renewal of what was given.
 
-The protocol is `proto/meshwright/join/v1/join.proto`. Who the caller is comes from the proof alone (Join: the token; Renew:
-the certificate of the connection), never from the CSR, which carries a key and nothing else.
+The protocol is `proto/meshwright/join/v1/join.proto`. Who the caller is comes from the proof alone (Join: what it shows, see
+`ca.proof`; Renew: the certificate of the connection), never from the CSR, which carries a key and nothing else.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from enum import StrEnum
 from typing import NoReturn, TypeAlias
 
@@ -24,16 +23,15 @@ from ca.errors import (
     AuthorityError,
     CaError,
     CsrRefused,
-    ExpiredToken,
-    TokenForAnother,
-    UnknownToken,
+    NotProved,
+    ProvedAnother,
     UnusablePeer,
-    UsedUpToken,
 )
 from ca.peer import Proved, proved, workload_key
+from ca.proof import Claim, Proof
 from ca.rate_limit import AttemptLimit, peer_host
 from ca.times import Chance, Clock, renewal_time
-from ca.tokens import TokenClaims, TokenStore, key_id_of
+from ca.tokens import key_id_of
 from mesh.errors import InvalidName
 from mesh.identity import Identity
 from mesh.names import Key
@@ -60,6 +58,8 @@ class JoinEvent:
     identity: str = ""
     status: str = "OK"
     reason: str = ""
+    by: str = ""
+    """What proved it: `ca.proof.Claim.by`."""
 
 
 class _Refused(Exception):
@@ -78,13 +78,13 @@ RenewContext: TypeAlias = "grpc.aio.ServicerContext[RenewRequest, Awaitable[Cert
 class JoinService(JoinServiceServicer):
     """Serve it on the join port (TLS) for Join, and on the ADS port (mutual TLS) for Renew.
 
-    `expected_identity` is asked for each workload; `on_event` is told of every outcome and must not block nor raise.
+    `proofs` are by the name of their field in JoinRequest. `expected_identity` is asked for each workload; `on_event` is told of every outcome and must not block nor raise.
     """
 
     def __init__(
         self,
         authority: Authority,
-        tokens: TokenStore,
+        proofs: Mapping[str, Proof],
         *,
         clock: Clock,
         chance: Chance,
@@ -94,7 +94,7 @@ class JoinService(JoinServiceServicer):
         lifetime: timedelta = LEAF_LIFETIME,
     ) -> None:
         self._authority = authority
-        self._tokens = tokens
+        self._proofs = proofs
         self._clock = clock
         self._chance = chance
         self._limit = limit
@@ -107,11 +107,11 @@ class JoinService(JoinServiceServicer):
         name = f"{request.namespace[:64]}/{request.workload[:256]}"
         try:
             self._admit(peer)
-            certificate = await self._join(request)
+            certificate, by = await self._join(request)
         except _Refused as refused:
             await self._refuse(context, peer, name, refused)
         self._limit.succeeded(peer)
-        self._on_event(JoinEvent(Outcome.JOINED, peer, name, certificate.identity))
+        self._on_event(JoinEvent(Outcome.JOINED, peer, name, certificate.identity, by=by))
         return certificate
 
     async def Renew(self, request: RenewRequest, context: RenewContext) -> Certificate:  # noqa: N802
@@ -136,44 +136,35 @@ class JoinService(JoinServiceServicer):
                 grpc.StatusCode.RESOURCE_EXHAUSTED, f"too many attempts by {who}, or in all: try again later"
             )
 
-    async def _join(self, request: JoinRequest) -> Certificate:
+    async def _join(self, request: JoinRequest) -> tuple[Certificate, str]:
         csr = _checked(request.csr)
         try:
             workload = workload_key(request.namespace, request.workload)
         except InvalidName as error:
             raise _Refused(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from error
-        if request.WhichOneof("proof") != "join_token":
-            raise _Refused(grpc.StatusCode.UNAUTHENTICATED, "no proof was shown: use a join token")
+        kind = request.WhichOneof("proof")
+        proof = None if kind is None else self._proofs.get(kind)
+        if kind is None or proof is None:
+            known = ", ".join(name.replace("_", " ") for name in self._proofs)
+            raise _Refused(
+                grpc.StatusCode.UNAUTHENTICATED,
+                f"{'no proof was shown' if kind is None else f'{kind} is no proof here'}: this mesh takes: {known}",
+            )
+        shown = str(getattr(request, kind))
         key_id = key_id_of(
             csr.public_key.public_bytes(
                 serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
             )
         )
-        # What can be refused is refused before a use of the token is counted.
-        identity = self._identity(
-            await self._proof(self._tokens.verify, request.join_token, workload, key_id)
-        )
+        # What can be refused is refused before a use of the proof is counted.
+        identity = self._identity(await _proof(kind, proof.verify(shown, workload, key_id)))
         self._compare(workload, identity)
-        identity = self._identity(
-            await self._proof(self._tokens.redeem, request.join_token, workload, key_id)
-        )
-        return await self._issue(identity, workload, csr)
+        claim = await _proof(kind, proof.redeem(shown, workload, key_id))
+        return await self._issue(self._identity(claim), workload, csr), claim.by
 
-    async def _proof(self, check: _Check, token: str, workload: Key, key_id: str) -> TokenClaims:
-        try:
-            return await asyncio.to_thread(
-                check, token, workload.namespace, workload.name, self._clock(), key_id
-            )
-        except TokenForAnother as error:
-            raise _Refused(grpc.StatusCode.PERMISSION_DENIED, str(error)) from error
-        except (UnknownToken, ExpiredToken, UsedUpToken) as error:
-            raise _Refused(grpc.StatusCode.UNAUTHENTICATED, str(error)) from error
-        except (CaError, OSError) as error:
-            raise _unable("check join tokens", error) from error
-
-    def _identity(self, claims: TokenClaims) -> Identity:
+    def _identity(self, claim: Claim) -> Identity:
         trust_domain = self._authority.roots().trust_domain
-        identity = Identity(trust_domain, claims.workload.namespace, claims.service_account)
+        identity = Identity(trust_domain, claim.workload.namespace, claim.service_account)
         if control_plane.is_control_plane(identity):
             raise _Refused(
                 grpc.StatusCode.PERMISSION_DENIED,
@@ -198,7 +189,7 @@ class JoinService(JoinServiceServicer):
         if pem is None:
             raise _Refused(
                 grpc.StatusCode.UNAUTHENTICATED,
-                "no client certificate: renew over mutual TLS, or join by a token",
+                "no client certificate: renew over mutual TLS, or join",
             )
         try:
             holder = proved(pem)
@@ -231,7 +222,15 @@ class JoinService(JoinServiceServicer):
         raise AssertionError("abort() never returns")
 
 
-_Check: TypeAlias = "Callable[[str, str, str, datetime, str], TokenClaims]"
+async def _proof(kind: str, judged: Awaitable[Claim]) -> Claim:
+    try:
+        return await judged
+    except ProvedAnother as error:
+        raise _Refused(grpc.StatusCode.PERMISSION_DENIED, str(error)) from error
+    except NotProved as error:
+        raise _Refused(grpc.StatusCode.UNAUTHENTICATED, str(error)) from error
+    except (CaError, OSError) as error:
+        raise _unable(f"check {kind.replace('_', ' ')}s", error) from error
 
 
 def _unable(what: str, error: Exception) -> _Refused:

@@ -27,7 +27,6 @@ from ca.join import JoinEvent, JoinService, Outcome
 from ca.rate_limit import AttemptLimit
 from ca.server_tls import JOIN_SERVER_OPTIONS, ServerCertificate, ServerNames
 from ca.times import system_clock
-from ca.tokens import TokenStore
 from discovery.consul import ConsulSource
 from discovery.consul_options import ConsulOptions
 from discovery.file import FileSource
@@ -50,6 +49,7 @@ from meshwright.keeper import SecretKeeper
 from meshwright.metrics import Metrics, watch_loop_lag
 from meshwright.observer import StreamObserver
 from meshwright.pipeline import Pace, Pipeline
+from meshwright.proofs import proofs
 from meshwright.publisher import Publisher, client_id
 from meshwright.rate_limits import rate_limits
 from meshwright.reports import Reports
@@ -171,7 +171,7 @@ class ControlPlane:
         )
         joins = JoinService(
             authority,
-            TokenStore(data_dir),
+            proofs(settings, data_dir, system_clock, lambda: pipeline.state),
             clock=system_clock,
             chance=random.random,
             limit=AttemptLimit(time.monotonic),
@@ -384,6 +384,7 @@ def _joined(event: JoinEvent, metrics: Metrics) -> None:
         identity=event.identity,
         status=event.status,
         reason=event.reason,
+        by=event.by,
     )
 
 

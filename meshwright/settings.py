@@ -32,6 +32,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from ca.jwks import check_url
 from mesh.identity import TRUST_DOMAIN
 from meshwright.errors import SettingsError
 
@@ -95,6 +96,14 @@ class ConsulSettings(BaseModel):
     cert_file: Annotated[Path | None, Field(description="A client certificate for Consul.")] = None
     key_file: Annotated[Path | None, Field(description="The client certificate's key.")] = None
 
+    join_namespaces: Annotated[
+        Names,
+        Field(
+            description="Namespaces where a Consul ACL token with the service identity of a workload's service lets its proxy "
+            "join. None unless set."
+        ),
+    ] = ()
+
     @model_validator(mode="after")
     def _one_token(self) -> ConsulSettings:
         if self.token is not None and self.token_file is not None:
@@ -111,6 +120,61 @@ class ConsulSettings(BaseModel):
                     f"setting consul.token_file (--consul-token-file): {self.token_file} cannot be read: {error}"
                 ) from error
         return self.token.get_secret_value() if self.token else None
+
+
+class SubjectSettings(BaseModel):
+    """Who the subjects of an issuer are in the mesh: see `ca.proof_jwt.Subjects`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    subject: Annotated[
+        str, Field(description="The claim `sub`, with {namespace} and {serviceAccount} where these stand.")
+    ]
+    namespace: Annotated[str | None, Field(description="The namespace, where the subject has none.")] = None
+    service_account: Annotated[
+        str | None, Field(description="The service account, where the subject has none.")
+    ] = None
+    workload_claim: Annotated[
+        str | None,
+        Field(description="The claim that names the workload, with slashes: kubernetes.io/pod/name."),
+    ] = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> SubjectSettings:
+        for name, said in (("namespace", self.namespace), ("serviceAccount", self.service_account)):
+            if (said is None) != (self.subject.count(f"{{{name}}}") == 1):
+                raise ValueError(f"subject must have {{{name}}} once, or a setting must say it, and not both")
+        return self
+
+
+class IssuerSettings(BaseModel):
+    """An issuer of JSON Web Tokens."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    issuer: Annotated[str, Field(description="The claim `iss`.", min_length=1)]
+    audiences: Annotated[Names, Field(description="A token must be meant for one of these.", min_length=1)]
+    subjects: Annotated[tuple[SubjectSettings, ...], Field(description="Who its subjects are.", min_length=1)]
+    jwks_url: Annotated[
+        Annotated[str, AfterValidator(check_url)] | None,
+        Field(description="Where its keys are; by OpenID discovery at the issuer when neither is set."),
+    ] = None
+    jwks_file: Annotated[Path | None, Field(description="A file of its keys.")] = None
+    ca_file: Annotated[
+        Path | None,
+        Field(description="Vouches for the server of the keys; the system's authorities if unset."),
+    ] = None
+    token_file: Annotated[
+        Path | None, Field(description="A bearer token for that server, as a Kubernetes API server wants.")
+    ] = None
+
+    @model_validator(mode="after")
+    def _one_place(self) -> IssuerSettings:
+        if self.jwks_url is not None and self.jwks_file is not None:
+            raise ValueError("set jwks_url or jwks_file, not both")
+        if self.jwks_url is None and self.jwks_file is None:
+            check_url(self.issuer)
+        return self
 
 
 class Settings(BaseSettings):
@@ -186,6 +250,10 @@ class Settings(BaseSettings):
         int,
         Field(description="How many proxies may receive their first configuration at the same time.", ge=1),
     ] = 32
+    join_issuers: Annotated[
+        tuple[IssuerSettings, ...],
+        Field(description="Issuers whose JSON Web Tokens let proxies join: docs/security.md."),
+    ] = ()
     ratelimit_redis: Annotated[
         SecretStr | None,
         Field(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -21,6 +21,8 @@ from ca.authority import LeafRequest
 from ca.builtin import BuiltinAuthority
 from ca.csr import SigningRequest, key_pem, make_csr, new_key
 from ca.join import JoinEvent, JoinService
+from ca.proof import Proof
+from ca.proof_token import TokenProof
 from ca.rate_limit import AttemptLimit
 from ca.server_tls import JOIN_SERVER_OPTIONS, ServerCertificate, ServerNames
 from ca.times import Clock, system_clock
@@ -161,6 +163,7 @@ async def a_join_server(
     ports: tuple[int, int] = (0, 0),
     also: Callable[[grpc.aio.Server], None] | None = None,
     options: tuple[tuple[str, int], ...] = (),
+    proofs: Mapping[str, Proof] | None = None,
 ) -> AsyncIterator[JoinServer]:
     """`ports` are those of an earlier server that this one follows; `also` adds services to the port of mutual TLS."""
     authority = authority or an_authority(directory, clock)
@@ -173,7 +176,7 @@ async def a_join_server(
     discovered: dict[Key, Identity] = {}
     service = JoinService(
         authority,
-        tokens,
+        {"join_token": TokenProof(tokens, clock), **(proofs or {})},
         clock=clock,
         chance=no_chance,
         limit=limit or AttemptLimit(time.monotonic),

@@ -1,0 +1,181 @@
+"""The public keys of an issuer of JSON Web Tokens: from a file, from a URL, or where its OpenID discovery says they are.
+
+https://openid.net/specs/openid-connect-discovery-1_0.html#ProviderConfig, RFC 7517. Keys are kept for a while, looked for again when
+a token names one that is not among them (but not as often as somebody likes), and go on being used while the issuer is away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import urllib.parse
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Final, Protocol
+
+import jwt
+
+from ca.errors import ProofUnavailable
+from ca.proof_jwt import ALGORITHMS, RSA_BITS
+from ca.rate_limit import Monotonic
+from ca.web import Answer, NoAnswer, ask
+
+FRESH: Final = 300.0
+"""Seconds after which keys are looked for again."""
+AGAIN: Final = 10.0
+"""Seconds between two looks, whoever asks and whatever came of the last."""
+STALE: Final = 24 * 3600.0
+"""Seconds that keys of an issuer which is away are used at most: what it has withdrawn meanwhile is not known."""
+MAXIMUM_KEYS: Final = 64
+
+
+class Source(Protocol):
+    async def load(self) -> bytes:
+        """The key set as JSON. ProofUnavailable if it can't be had."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    path: Path
+
+    async def load(self) -> bytes:
+        try:
+            return await asyncio.to_thread(self.path.read_bytes)
+        except OSError as error:
+            raise ProofUnavailable(f"the key set {self.path} cannot be read: {error.strerror}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class UrlSource:
+    """`url` is that of the key set; None: where `issuer` says, by OpenID discovery. `ca_file` vouches for the server instead of the
+    system's authorities; `token_file` holds a bearer token for it (a Kubernetes API server wants one).
+    """
+
+    issuer: str
+    url: str | None = None
+    ca_file: Path | None = None
+    token_file: Path | None = None
+
+    async def load(self) -> bytes:
+        try:
+            headers = await asyncio.to_thread(self._headers)
+        except OSError as error:
+            raise ProofUnavailable(
+                f"the keys of {self.issuer} cannot be asked for: {self.token_file}: {error.strerror}"
+            ) from None
+        try:
+            return (await self._get(self.url or await self._discovered(headers), headers)).body
+        except NoAnswer as error:
+            raise ProofUnavailable(f"the keys of {self.issuer}: {error}") from None
+
+    def _headers(self) -> dict[str, str]:
+        if self.token_file is None:
+            return {}
+        return {"authorization": f"Bearer {self.token_file.read_text().strip()}"}
+
+    async def _get(self, url: str, headers: Mapping[str, str]) -> Answer:
+        try:
+            check_url(url)
+        except ValueError as error:
+            raise NoAnswer(f"{url} {error}") from None
+        answer = await ask(url, headers=headers, ca_file=self.ca_file)
+        if answer.status != 200:
+            raise NoAnswer(f"{url} answered {answer.status}")
+        return answer
+
+    async def _discovered(self, headers: Mapping[str, str]) -> str:
+        where = f"{self.issuer.rstrip('/')}/.well-known/openid-configuration"
+        document = (await self._get(where, headers)).document()
+        url = document.get("jwks_uri")
+        # Section 4.3: else one issuer could speak for another.
+        if document.get("issuer") != self.issuer or not isinstance(url, str):
+            raise NoAnswer(f"{where} is not the configuration of this issuer")
+        return url
+
+
+class KeySet:
+    """The keys of one issuer. Use it from one event loop."""
+
+    def __init__(self, source: Source, monotonic: Monotonic) -> None:
+        self._source = source
+        self._monotonic = monotonic
+        self._keys: dict[str | None, jwt.PyJWK] = {}
+        self._loaded: float | None = None
+        self._tried: float | None = None
+        self._problem = ""
+        self._loading = asyncio.Lock()
+
+    async def find(self, kid: str | None) -> jwt.PyJWK | None:
+        """See `proof_jwt.Keys`."""
+        if self._old(FRESH) or kid not in self._keys:
+            async with self._loading:
+                if self._old(FRESH) or kid not in self._keys:
+                    await self._load()
+        if self._old(STALE):
+            raise ProofUnavailable(self._problem or "the issuer's keys could not be had yet")
+        return self._keys.get(kid)
+
+    def _old(self, age: float) -> bool:
+        return self._loaded is None or self._monotonic() - self._loaded > age
+
+    async def _load(self) -> None:
+        now = self._monotonic()
+        if self._tried is not None and now - self._tried < AGAIN:
+            return
+        self._tried = now
+        try:
+            self._keys = _parsed(await self._source.load())
+        except ProofUnavailable as error:
+            self._problem = str(error)
+        else:
+            self._loaded, self._problem = self._monotonic(), ""
+
+
+def check_url(url: str) -> str:
+    """`url`, if keys may be taken from it: by TLS, or from this host. ValueError otherwise."""
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme == "https" and parts.hostname:
+        return url
+    try:
+        local = parts.hostname == "localhost" or ip_address(parts.hostname or "").is_loopback
+    except ValueError:
+        local = False
+    if parts.scheme == "http" and local:
+        return url
+    raise ValueError("must be an https URL: whoever can change the keys can be anybody")
+
+
+def _parsed(body: bytes) -> dict[str | None, jwt.PyJWK]:
+    """By key id; the only key also by None. Keys that are for something else, or too weak, are left out (RFC 7517, 5)."""
+    try:
+        listed = Answer(200, body).document().get("keys")
+    except NoAnswer:
+        listed = None
+    if not isinstance(listed, list) or len(listed) > MAXIMUM_KEYS:
+        raise ProofUnavailable(f"the key set has no list of at most {MAXIMUM_KEYS} keys")
+    keys: dict[str | None, jwt.PyJWK] = {}
+    unnamed: list[jwt.PyJWK] = []
+    for each in listed:
+        key = _usable(each)
+        if key is not None:
+            unnamed.append(key)
+            if key.key_id is not None:
+                keys[key.key_id] = key
+    if len(unnamed) == 1:
+        keys[None] = unnamed[0]
+    return keys
+
+
+def _usable(listed: object) -> jwt.PyJWK | None:
+    if not isinstance(listed, dict) or listed.get("kty") not in ALGORITHMS:
+        return None
+    if listed.get("use", "sig") != "sig" or "d" in listed:
+        return None
+    try:
+        key = jwt.PyJWK(listed)
+    except (jwt.PyJWTError, ValueError, TypeError):
+        return None
+    weak = key.key_type == "RSA" and key.key.key_size < RSA_BITS
+    return None if weak or not isinstance(listed.get("kid", ""), str) else key

@@ -1,0 +1,71 @@
+"""Small questions to servers that this room does not trust more than it must: bounded in time and size, redirected nowhere."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+
+TIMEOUT: Final = 5.0
+"""Seconds for the whole of an answer."""
+MAXIMUM_BYTES: Final = 256 * 1024
+
+
+class NoAnswer(Exception):
+    """The server can't be reached, or what it says is no answer. The message never has what was sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    body: bytes
+
+    def document(self) -> Mapping[str, Any]:
+        """The body as a JSON object; NoAnswer if it is none."""
+        try:
+            document = json.loads(self.body)
+        except (ValueError, RecursionError):
+            document = None
+        if not isinstance(document, dict):
+            raise NoAnswer("the answer is not a JSON object")
+        return document
+
+
+async def ask(
+    url: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    ca_file: Path | None = None,
+    method: str = "GET",
+    body: Mapping[str, Any] | None = None,
+) -> Answer:
+    """What `url` answers. `ca_file` vouches for the server in place of the system's authorities. `body` goes as JSON. NoAnswer."""
+    try:
+        tls = (
+            True
+            if ca_file is None
+            else await asyncio.to_thread(ssl.create_default_context, cafile=str(ca_file))
+        )
+        async with (
+            aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(ssl=tls),
+                timeout=aiohttp.ClientTimeout(total=TIMEOUT),
+                trust_env=False,
+            ) as session,
+            session.request(method, url, headers=headers, json=body, allow_redirects=False) as answer,
+        ):
+            read = bytearray()
+            async for chunk in answer.content.iter_any():
+                read += chunk
+                if len(read) > MAXIMUM_BYTES:
+                    raise NoAnswer(f"{url} answered more than {MAXIMUM_BYTES} bytes")
+            return Answer(answer.status, bytes(read))
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        # TimeoutError, which is an OSError, has no words of its own.
+        raise NoAnswer(f"{url} does not answer: {type(error).__name__}: {error}".rstrip(": ")) from None

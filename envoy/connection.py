@@ -20,9 +20,13 @@ from pb.envoy.extensions.filters.network.http_connection_manager.v3.http_connect
     LocalReplyConfig,
 )
 from pb.envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
+from pb.envoy.extensions.http.early_header_mutation.header_mutation.v3.header_mutation_pb2 import (
+    HeaderMutation,
+)
 
 HCM = "envoy.filters.network.http_connection_manager"
 TCP_PROXY = "envoy.filters.network.tcp_proxy"
+EARLY_HEADERS = "envoy.http.early_header_mutation.header_mutation"
 ROUTER = "envoy.filters.http.router"
 NO_ROUTE = (
     "no route: no service of that name (in lower case) that this workload uses; see `uses` of its document\n"
@@ -87,10 +91,19 @@ def to_application(
 
 
 def at_edge(
-    stat_prefix: str, route: str, parts: Parts, filters: tuple[HttpFilter, ...], *, secure: bool
+    stat_prefix: str,
+    route: str,
+    parts: Parts,
+    filters: tuple[HttpFilter, ...],
+    *,
+    sni: str | None,
+    verified: bool = True,
 ) -> HttpConnectionManager:
     """HTTP from outside the mesh, by one route configuration: what clients say of themselves is not believed, and nothing that they do
     may hold memory for ever.
+
+    `sni`: the server name of the listener that ends TLS; None: it takes none. `verified`: a certificate that a client shows is one that
+    was asked for; of any other nothing is said to applications.
 
     https://www.envoyproxy.io/docs/envoy/v1.40.0/configuration/best_practices/edge
     """
@@ -101,10 +114,13 @@ def at_edge(
     manager.use_remote_address.value = True
     # Nobody is internal by an address alone: Envoy would believe `x-envoy-*` headers of private ranges.
     manager.internal_address_config.SetInParent()
+    told = sni is not None and verified
     manager.forward_client_cert_details = (
-        HttpConnectionManager.SANITIZE_SET if secure else HttpConnectionManager.SANITIZE
+        HttpConnectionManager.SANITIZE_SET if told else HttpConnectionManager.SANITIZE
     )
-    if secure:
+    if sni is not None:
+        _marked(manager, sni)
+    if told:
         manager.set_current_client_cert_details.uri = True
         manager.set_current_client_cert_details.subject.value = True
     manager.merge_slashes = True
@@ -172,6 +188,16 @@ def tcp_chain(chain: FilterChain, proxy: TcpProxy, parts: Parts = NOTHING) -> No
 def _first(chain: FilterChain, parts: Parts) -> None:
     for each in parts.network_filters:
         chain.filters.add().MergeFromString(each)
+
+
+def _marked(manager: HttpConnectionManager, sni: str) -> None:
+    """Say by which listener each request came in, before its route is chosen. Whatever a client says of it is replaced."""
+    mutations = HeaderMutation()
+    mutation = mutations.mutations.add().append
+    mutation.header.key, mutation.header.value = names.LISTENER, sni
+    mutation.append_action = HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
+    added = manager.early_header_mutation_extensions.add(name=EARLY_HEADERS)
+    pack(added.typed_config, mutations)
 
 
 def _outbound(stat_prefix: str, parts: Parts) -> HttpConnectionManager:

@@ -19,11 +19,16 @@ from mesh.rules import BackendView
 from pb.envoy.config.core.v3.base_pb2 import TrafficDirection
 from pb.envoy.config.listener.v3.listener_components_pb2 import FilterChain
 from pb.envoy.config.listener.v3.listener_pb2 import Listener
+from pb.envoy.config.route.v3.route_components_pb2 import Route
 from pb.envoy.config.route.v3.route_pb2 import RouteConfiguration
 from pb.envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2 import TlsInspector
 
 BUFFER = 32 * 1024
 """Bytes that a connection may hold, as Envoy's page on edges has it: memory is then bounded by the limit of connections."""
+
+MISDIRECTED = (
+    "this connection is for another server name: come again by a new one, whose server name is the host\n"
+)
 
 HANDSHAKE = 15
 """Seconds that a client has for its part of the TLS handshake."""
@@ -44,10 +49,14 @@ def routes(view: GatewayView, seams: GatewaySeams) -> Iterator[RouteConfiguratio
         made.validate_clusters.value = False
         made.ignore_port_in_host_matching = True
         scheme = "https" if port.secure else "http"
+        if port.secure:
+            made.request_headers_to_remove.append(names.LISTENER)
         for each in port.hosts:
             host = made.virtual_hosts.add()
             host.name = each.host
             host.domains.append(each.host)
+            if port.secure:
+                _of_another_listener(host.routes.add(), each.sni)
             host.routes.extend(
                 http_routes.routes(each.rules, of_rules, seams.routes.service, port=port.port, scheme=scheme)
             )
@@ -107,11 +116,25 @@ def _chain(made: FilterChain, gateway: Key, port: EdgePort, chain: ChainView, se
     stat_prefix = names.gateway_listener(port.port)
     if chain.http:
         route = names.gateway_route(gateway, port.port)
-        manager = connection.at_edge(stat_prefix, route, parts, seams.filters, secure=port.secure)
+        sni = chain.sni if port.secure else None
+        manager = connection.at_edge(
+            stat_prefix, route, parts, seams.filters, sni=sni, verified=not chain.optional
+        )
         connection.http_chain(made, manager, parts)
     else:
         proxy = connection.tcp_to(stat_prefix, *_shares(chain.backends), parts=parts)
         connection.tcp_chain(made, proxy, parts)
+
+
+def _of_another_listener(made: Route, sni: str) -> None:
+    """Browsers use one connection for all hosts that its certificate names: they are sent to a connection of their own, where the other
+    listener's certificate and demands on clients hold.
+    """
+    made.match.prefix = "/"
+    own = made.match.headers.add(name=names.LISTENER, invert_match=True)
+    own.string_match.exact = sni
+    made.direct_response.status = 421
+    made.direct_response.body.inline_string = MISDIRECTED
 
 
 def _shares(backends: tuple[BackendView, ...]) -> tuple[tuple[str, int], ...]:

@@ -45,6 +45,9 @@ CONTROL_PLANE = "control-plane"
 FAILURE = "x-mesh-failure"
 """The header in which a sidecar tells callers that it could not reach its application, and how."""
 
+LISTENER = "x-mesh-listener"
+"""The header in which a gateway notes, for its own routes, the server name of the listener that a request came in by."""
+
 NOWHERE = "nowhere"
 """No cluster has this name: a connection that is sent there is refused."""
 

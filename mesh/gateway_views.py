@@ -40,10 +40,15 @@ NOTHING_LOADED = Loaded()
 
 @dataclass(frozen=True, slots=True)
 class HostView:
-    """The rules for one host name of a port, the first that matches wins; `host` may begin with `*.`, or be ANY."""
+    """The rules for one host name of a port, the first that matches wins; `host` may begin with `*.`, or be ANY.
+
+    `sni`: that of the listener which it belongs to. On a port that takes TLS, a request that came in by a connection for another
+    listener is misdirected (https://gateway-api.sigs.k8s.io/reference/spec/#listener, hostname; RFC 9110, 15.5.20).
+    """
 
     host: str
     rules: tuple[RuleView, ...]
+    sni: str = ANY
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,12 +177,12 @@ def _port(
     for listener in here:
         for chain in _chains(state, gateway, listener, here, mine, loaded):
             chains.setdefault(chain.sni, chain)
-    web = tuple(each for each in here if each.protocol in HTTP)
+    web = any(each.protocol in HTTP for each in here)
     return EdgePort(
         number,
         secure=any(each.protocol in TLS for each in here),
         chains=tuple(chain for _, chain in sorted(chains.items())),
-        hosts=tuple(_hosts(state, web, mine)) if web else (),
+        hosts=tuple(_hosts(state, here, mine)) if web else (),
     )
 
 
@@ -234,14 +239,14 @@ def _usable(state: MeshState, gateway: Gateway, wanted: Iterable[ObjectRef]) -> 
 
 
 def _hosts(
-    state: MeshState, web: Sequence[GatewayListener], attached: Sequence[Attachment]
+    state: MeshState, here: Sequence[GatewayListener], attached: Sequence[Attachment]
 ) -> Iterator[HostView]:
-    """For every host name that a listener or a route says, what is done with requests for it and for no more specific one."""
-    owners = {each.hostname or ANY: each for each in web}
+    """For every host name that a listener of a port or a route says, what is done with requests for it and for no more specific one."""
+    owners = {each.hostname or ANY: each for each in here}
     # By listener and host: a gateway may have a thousand hosts, and each is to cost what is said of it.
     said: dict[tuple[str, str], list[Route]] = {}
     for each in attached:
-        if each.listener in web:
+        if each.listener.protocol in HTTP:
             for host in each.hosts:
                 said.setdefault((each.listener.name, host), []).append(each.route)
     for name in sorted({*owners, *(host for _, host in said)}):
@@ -256,7 +261,7 @@ def _hosts(
                 ]
                 seen.update((each.kind, each.key) for each in routes)
                 rules.extend(rule_views(state, routes))
-        yield HostView(name, tuple(rules))
+        yield HostView(name, tuple(rules), ANY if owner is None else owner.hostname or ANY)
 
 
 def _owner(owners: Mapping[str, GatewayListener], host: str) -> GatewayListener | None:

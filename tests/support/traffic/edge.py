@@ -116,16 +116,24 @@ class Outside:
         )
 
     async def get_tls(
-        self, host: str, port: str = "https", *, path: str = "/", context: ssl.SSLContext | None = None
+        self,
+        host: str,
+        port: str = "https",
+        *,
+        path: str = "/",
+        context: ssl.SSLContext | None = None,
+        sni: str | None = None,
     ) -> dict[str, Any]:
-        """HTTPS on a connection of its own; `status` and the answer's JSON or text. OSError, of which ssl.SSLError is one, if there is none."""
+        """HTTPS on a connection of its own, for the server name `sni` (None: the host); `status` and the answer's JSON or text. OSError, of
+        which ssl.SSLError is one, if there is none.
+        """
         async with (
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session,
             session.get(
                 f"https://{LOOPBACK}:{self.ports[port]}{path}",
                 headers={"host": host},
                 ssl=context or self.authority.client(),
-                server_hostname=host,
+                server_hostname=sni or host,
             ) as answer,
         ):
             text = await answer.text()

@@ -1,9 +1,9 @@
-"""Calls to the control plane's join service: join by a token, renew by the certificate."""
+"""Calls to the control plane's join service: join by a proof, renew by the certificate."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 import grpc
 import grpc.aio
@@ -15,6 +15,13 @@ from ca.csr import SigningRequest
 from mesh.names import Key
 from pb.meshwright.join.v1.join_pb2 import Certificate, JoinRequest, RenewRequest
 from pb.meshwright.join.v1.join_pb2_grpc import JoinServiceStub
+
+ProofKind: TypeAlias = Literal["join_token", "jwt", "consul_token"]
+"""The fields of JoinRequest that may hold a proof."""
+PROOFS: Final[dict[str, ProofKind]] = {
+    name.replace("_", "-"): name for name in ("join_token", "jwt", "consul_token")
+}
+"""By their names on the command line."""
 
 CALL_TIMEOUT: Final = 10.0
 """Seconds."""
@@ -43,9 +50,12 @@ class ControlPlane:
     roots_pem: bytes = field(repr=False)
 
 
-async def join(server: ControlPlane, token: str, workload: Key, csr: SigningRequest) -> Certificate:
+async def join(
+    server: ControlPlane, kind: ProofKind, shown: str, workload: Key, csr: SigningRequest
+) -> Certificate:
     """One try to join as `workload`. Errors: JoinRefused, NotOurControlPlane, Unavailable."""
-    request = JoinRequest(join_token=token, namespace=workload.namespace, workload=workload.name, csr=csr.der)
+    request = JoinRequest(namespace=workload.namespace, workload=workload.name, csr=csr.der)
+    setattr(request, kind, shown)
     async with _channel(server, None) as channel:
         try:
             return await JoinServiceStub(channel).Join(request, timeout=CALL_TIMEOUT)

@@ -16,7 +16,7 @@ from structlog.typing import FilteringBoundLogger
 from agent.backoff import Backoff
 from agent.errors import AgentError, BadOption, DamagedIdentity, NeedsToken, NotOurControlPlane, Unavailable
 from agent.identity_store import IdentityStore, StoredIdentity, parse_identity
-from agent.join import ControlPlane, join, renew
+from agent.join import ControlPlane, ProofKind, join, renew
 from ca.csr import key_pem, make_csr, new_key
 from ca.errors import InsecureFile
 from ca.files import read_private
@@ -34,10 +34,18 @@ Sleep = Callable[[float], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class TokenSource:
-    """Where a join token is found when one is needed. The file is read each time, so that a new token may be put there."""
+    """Where a proof is found when one is needed. The file is read each time, so that a new one may be put there.
+
+    `kind` is the name of its field in JoinRequest. A JWT's file may be readable by others: a projected one is, in its own mount.
+    """
 
     token: str | None = field(default=None, repr=False)
     file: Path | None = None
+    kind: ProofKind = "join_token"
+
+    @property
+    def words(self) -> str:
+        return {"join_token": "join token", "jwt": "JWT", "consul_token": "Consul token"}[self.kind]
 
     def read(self) -> str | None:
         """None if there is none: `lack` says why. NeedsToken if the file cannot be read."""
@@ -46,11 +54,12 @@ class TokenSource:
         if self.file is None:
             return None
         try:
-            return read_private(self.file).decode().strip() or None
+            read = self.file.read_bytes() if self.kind == "jwt" else read_private(self.file)
+            return read.decode().strip() or None
         except FileNotFoundError:
             return None
         except (OSError, InsecureFile, UnicodeDecodeError) as error:
-            raise NeedsToken(f"the join token cannot be read: {error}") from error
+            raise NeedsToken(f"the {self.words} cannot be read: {error}") from error
 
     def lack(self) -> str:
         """Why `read` found no token; empty if none was spoken of. OSError if that cannot be found out."""
@@ -166,13 +175,16 @@ class CertificateKeeper:
                 else f"the certificate expired at {expired.not_after.isoformat()}"
             )
             lack = await asyncio.to_thread(membership.tokens.lack)
-            raise NeedsToken(
-                f"{what}{f', and {lack}' if lack else ''}: give a join token, made by `meshwright token create`"
+            remedy = (
+                "give a join token, made by `meshwright token create`"
+                if membership.tokens.kind == "join_token"
+                else f"put a {membership.tokens.words} there"
             )
+            raise NeedsToken(f"{what}{f', and {lack}' if lack else ''}: {remedy}")
         key = await asyncio.to_thread(self._store.pending_key)
         roots = await asyncio.to_thread(self._bundle)
         server = ControlPlane(membership.join_address, membership.trust_domain, roots)
-        answer = await join(server, token, membership.workload, make_csr(key))
+        answer = await join(server, membership.tokens.kind, token, membership.workload, make_csr(key))
         self._token = None
         return await self._take("joined", key, answer)
 

@@ -132,6 +132,10 @@ def proxy(
         Path | None,
         typer.Option(envvar="MESHWRIGHT_TOKEN_FILE", help="A file that holds the join token. Needed once."),
     ] = None,
+    proof: Annotated[
+        str,
+        typer.Option(envvar="MESHWRIGHT_PROOF", help="What the token is: join-token, jwt or consul-token."),
+    ] = "join-token",
     trust_domain: Annotated[
         str, typer.Option(envvar="MESHWRIGHT_TRUST_DOMAIN", help="The mesh's trust domain.")
     ] = "mesh.local",
@@ -170,6 +174,7 @@ def proxy(
     log_format: Annotated[str, typer.Option(help="json or console.")] = "json",
 ) -> None:
     """Run the sidecar of a workload: join the mesh, start Envoy, renew the certificate; drain and stop on SIGTERM."""
+    from agent.join import PROOFS
     from agent.options import ProxyOptions
     from agent.renew import TokenSource
     from agent.run import run
@@ -189,7 +194,7 @@ def proxy(
         directory=data_dir,
         join=None if plaintext else join,
         bundle=bundle,
-        token=TokenSource(token=token, file=token_file),
+        token=TokenSource(token=token, file=token_file, kind=PROOFS[_choice(proof, tuple(PROOFS))]),
         locality=Locality(region, zone),
         admin_port=admin_port,
         drain_time=int(duration(drain_time).total_seconds()),

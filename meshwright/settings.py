@@ -39,7 +39,7 @@ from meshwright.errors import SettingsError
 ENV_PREFIX = "MESHWRIGHT_"
 PROXY_VARIABLES = frozenset(
     ENV_PREFIX + name
-    for name in ("WORKLOAD", "PROXY_DATA_DIR", "CONTROL_PLANE", "JOIN", "BUNDLE", "TOKEN", "TOKEN_FILE", "PROXY_ADMIN_PORT",
+    for name in ("WORKLOAD", "PROXY_DATA_DIR", "CONTROL_PLANE", "JOIN", "BUNDLE", "TOKEN", "TOKEN_FILE", "PROOF", "PROXY_ADMIN_PORT",
                  "DRAIN_TIME", "CACHE", "REWRITE_GOLDENS")
 )  # fmt: skip
 """Variables of `meshwright proxy` and of the scripts, which are no settings of the control plane."""

@@ -7,6 +7,7 @@ CaError
 │   ├── InsecureFile          a private file can be read by others
 │   ├── AuthorityExpired      the root or the intermediate has ended
 │   └── AuthorityNotYetValid  the root begins in the future: a clock is or was wrong
+├── CannotRotate              a rotation that cannot be begun, turned back or gone on with now
 ├── CsrRefused                a certificate signing request that is not acceptable
 ├── UnusablePeer              a verified certificate that does not say which workload it is
 ├── NotProved                 what was shown proves nothing: unknown, ended, used up, wrongly signed …
@@ -49,6 +50,10 @@ class AuthorityExpired(AuthorityError):
 
 
 class AuthorityNotYetValid(AuthorityError):
+    pass
+
+
+class CannotRotate(CaError):
     pass
 
 

@@ -34,7 +34,7 @@ class LeafRequest:
 @dataclass(frozen=True, slots=True)
 class IssuedCertificate:
     """`chain_pem` is the leaf and its intermediates, leaf first, without the root. `issued` is the time of issue, which is
-    after `not_before` by the allowance for wrong clocks.
+    after `not_before` by the allowance for wrong clocks. `generation` is that of `ca.rotation`, for authorities that rotate.
     """
 
     identity: Identity
@@ -44,6 +44,7 @@ class IssuedCertificate:
     issued: datetime
     not_before: datetime
     not_after: datetime
+    generation: int = 1
 
 
 @dataclass(frozen=True, slots=True)

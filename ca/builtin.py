@@ -3,6 +3,8 @@
     <data directory>/roots.pem             the trust bundle, public: what agents verify the control plane with
     <data directory>/ca/root.pem           key and certificate, 0600
     <data directory>/ca/intermediate.pem   key and certificate, 0600
+    <data directory>/ca/rotation.json      which roots are trusted and which one signs (`ca.rotation`); none before the first rotation
+    <data directory>/ca/next-*.pem         the same two of the generation that a rotation moves to, while it goes on
 
 A key and its certificate are one file that is replaced whole, so that a crash cannot part them. A missing or damaged
 intermediate, or one that is not valid yet (the clock was wrong), is made anew; a missing or damaged root never is, because
@@ -13,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Self
@@ -23,7 +25,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from ca import files, profile
+from ca import files, profile, rotation_store
 from ca.authority import IssuedCertificate, LeafRequest, TrustBundle
 from ca.csr import key_pem, new_key
 from ca.errors import (
@@ -33,11 +35,14 @@ from ca.errors import (
     DamagedAuthority,
     WrongTrustDomain,
 )
+from ca.rotation import Generation, Leftovers, RootId, Rotation, Stage, stable
 from ca.times import Clock
 
 ROOT = "root.pem"
 INTERMEDIATE = "intermediate.pem"
 BUNDLE = "roots.pem"
+NEXT = "next-"
+"""Begins the names of the files of the generation that a rotation moves to."""
 TRACES = (BUNDLE, "tokens", "last-good")
 """In a data directory only after an authority was made there: they tell a lost one from one that never was."""
 
@@ -61,6 +66,10 @@ class Signer:
         """Key and certificate: secret."""
         return key_pem(self.key) + self.certificate_pem
 
+    @property
+    def id(self) -> RootId:
+        return self.certificate.fingerprint(hashes.SHA256()).hex()
+
     def fresh(self, now: datetime) -> bool:
         """Whether it is valid already, and not past half of its life."""
         begin, end = self.certificate.not_valid_before_utc, self.certificate.not_valid_after_utc
@@ -68,9 +77,19 @@ class Signer:
 
 
 @dataclass(frozen=True, slots=True)
-class AuthorityStatus:
-    """When the signing certificates end, for metrics and warnings."""
+class Pair:
+    """What signs in one generation. `prefix` begins the names of its files; the intermediate is None once its root has ended."""
 
+    root: Signer
+    intermediate: Signer | None
+    prefix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorityStatus:
+    """When the signing certificates begin and end, for metrics and warnings."""
+
+    root_not_before: datetime
     root_not_after: datetime
     intermediate_not_after: datetime
 
@@ -83,24 +102,24 @@ class BuiltinAuthority:
         data_dir: Path,
         trust_domain: str,
         *,
-        root: Signer,
-        intermediate: Signer,
+        rotation: Rotation,
+        pairs: dict[int, Pair],
         clock: Clock,
         serials: Callable[[], int],
         created: bool = False,
     ) -> None:
-        """For `open`, which reads or makes the signers."""
+        """For `open`, which reads or makes the signers: `pairs` by the numbers of the generations of `rotation`."""
         self.created = created
         """Whether the root was made by this very `open`: no workload that runs can trust it yet."""
         self._directory = data_dir / "ca"
         self._bundle_path = data_dir / BUNDLE
         self._trust_domain = trust_domain
-        self._root = root
-        self._intermediate = intermediate
+        self._pairs = pairs
         self._clock = clock
         self._serials = serials
         self._renewing = asyncio.Lock()
-        self._roots = TrustBundle(trust_domain, (root.certificate_pem,))
+        self._rotation = rotation
+        self._roots = _bundle(trust_domain, rotation, pairs)
 
     @classmethod
     def open(
@@ -122,19 +141,20 @@ class BuiltinAuthority:
         directory = files.private_directory(data_dir / "ca")
         with files.locked(directory):
             files.remove_leftovers(directory)
+            rotation = _tidied(directory, rotation_store.load(directory))
             created = not (directory / ROOT).exists()
             if created:
-                _make_root(directory, trust_domain, clock(), serials)
-            root = _open_root(directory, trust_domain, clock())
-            intermediate = _open_intermediate(directory, trust_domain, root, clock(), serials)
+                _make_root(directory / ROOT, trust_domain, clock(), serials)
+            rotation, pairs = _open_pairs(directory, trust_domain, rotation, clock(), serials)
             bundle = data_dir / BUNDLE
-            if not bundle.exists() or bundle.read_bytes() != root.certificate_pem:
-                files.write_atomically(bundle, root.certificate_pem, files.PUBLIC)
+            pem = _bundle(trust_domain, rotation, pairs).pem
+            if not bundle.exists() or bundle.read_bytes() != pem:
+                files.write_atomically(bundle, pem, files.PUBLIC)
         return cls(
             data_dir,
             trust_domain,
-            root=root,
-            intermediate=intermediate,
+            rotation=rotation,
+            pairs=pairs,
             clock=clock,
             serials=serials,
             created=created,
@@ -149,9 +169,64 @@ class BuiltinAuthority:
         return self._roots
 
     def status(self) -> AuthorityStatus:
+        """Of the generation that signs."""
+        pair = self._pairs[self._rotation.signing]
+        root = pair.root.certificate
+        signer = (pair.intermediate or pair.root).certificate
         return AuthorityStatus(
-            self._root.certificate.not_valid_after_utc, self._intermediate.certificate.not_valid_after_utc
+            root.not_valid_before_utc, root.not_valid_after_utc, signer.not_valid_after_utc
         )
+
+    # Rotation: `ca.rotation.RotatingAuthority`
+
+    @property
+    def rotation(self) -> Rotation:
+        return self._rotation
+
+    def root_ids(self, pem: bytes) -> frozenset[RootId]:
+        return frozenset(
+            each.fingerprint(hashes.SHA256()).hex() for each in x509.load_pem_x509_certificates(pem)
+        )
+
+    async def prepare(self, *, root: bool) -> Generation:
+        return await asyncio.to_thread(self._prepare, root=root)
+
+    def _prepare(self, *, root: bool) -> Generation:
+        now, directory, base = self._clock(), self._directory, self._rotation.base
+        with files.locked(directory):
+            made = self._pairs[base.number].root
+            if root:
+                _make_root(directory / (NEXT + ROOT), self._trust_domain, now, self._serials)
+                made = _read(directory / (NEXT + ROOT))
+            path = directory / (NEXT + INTERMEDIATE)
+            path.unlink(missing_ok=True)
+            signer = _open_intermediate(path, self._trust_domain, made, now, self._serials)
+        number = base.number + 1
+        self._pairs = {base.number: self._pairs[base.number], number: Pair(made, signer, NEXT)}
+        return Generation(number, made.id)
+
+    async def install(self, rotation: Rotation) -> None:
+        pair = self._pairs[rotation.signing]
+        _check_times(self._directory / (pair.prefix + ROOT), pair.root, self._clock())
+        roots = _bundle(self._trust_domain, rotation, self._pairs)
+        await asyncio.to_thread(self._install, rotation, roots.pem)
+        self._rotation, self._roots = rotation, roots
+
+    def _install(self, rotation: Rotation, pem: bytes) -> None:
+        # Whoever takes the bundle too early is served all the same: what is shown at the doors is verified by both.
+        files.write_atomically(self._bundle_path, pem, files.PUBLIC)
+        rotation_store.save(self._directory, rotation)
+
+    async def tidy(self) -> None:
+        async with self._renewing:
+            await asyncio.to_thread(self._tidy)
+
+    def _tidy(self) -> None:
+        with files.locked(self._directory):
+            self._rotation = _tidied(self._directory, self._rotation) or self._rotation
+            number = self._rotation.base.number
+            pair = self._pairs[number]
+            self._pairs = {number: Pair(pair.root, pair.intermediate)}
 
     async def issue(self, request: LeafRequest) -> IssuedCertificate:
         """Takes about 0.3 ms of CPU; now and then (twice a year) it renews the intermediate first."""
@@ -160,11 +235,15 @@ class BuiltinAuthority:
                 f"{request.identity} is not in the trust domain {self._trust_domain!r} of this authority"
             )
         now = self._clock()
-        if not self._intermediate.fresh(now):
+        signer = self._pairs[self._rotation.signing].intermediate
+        if signer is None or not signer.fresh(now):
             async with self._renewing:
-                if not self._intermediate.fresh(now):
-                    self._intermediate = await self._renewed_intermediate(now)
-        signer = self._intermediate
+                signer = self._pairs[self._rotation.signing].intermediate
+                if signer is None or not signer.fresh(now):
+                    signer = await self._renewed_intermediate(now)
+                    # A rotation may have gone on meanwhile: what signs is decided now, and the ledger is told.
+                    signer = self._pairs[self._rotation.signing].intermediate or signer
+        generation = self._rotation.signing
         times = profile.validity(now, request.lifetime, signer.certificate)
         if times.not_after <= now:
             raise AuthorityExpired(
@@ -188,25 +267,99 @@ class BuiltinAuthority:
             issued=now,
             not_before=times.not_before,
             not_after=times.not_after,
+            generation=generation,
         )
 
     async def _renewed_intermediate(self, now: datetime) -> Signer:
-        """The next one; if the disk does not take it, the present one while it lasts. AuthorityError otherwise."""
+        """The next one of the generation that signs; if the disk does not take it, the present one while it lasts.
+
+        AuthorityError otherwise.
+        """
+        number = self._rotation.signing
+        pair = self._pairs[number]
         try:
-            return await asyncio.to_thread(self._renew_intermediate, now)
+            made = await asyncio.to_thread(self._renew_intermediate, pair, now)
         except OSError as error:
-            certificate = self._intermediate.certificate
-            if certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc:
-                return self._intermediate
+            if pair.intermediate is not None:
+                certificate = pair.intermediate.certificate
+                if certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc:
+                    return pair.intermediate
             raise AuthorityError(
                 f"the intermediate in {self._directory} cannot be renewed: {error.strerror}: make room, or check its owner"
             ) from error
+        if number in self._pairs:
+            self._pairs[number] = replace(self._pairs[number], intermediate=made)
+        return made
 
-    def _renew_intermediate(self, now: datetime) -> Signer:
-        _check_times(self._directory / ROOT, self._root, now)
+    def _renew_intermediate(self, pair: Pair, now: datetime) -> Signer:
+        _check_times(self._directory / (pair.prefix + ROOT), pair.root, now)
         # Another process may have renewed it already: then that one is taken.
         with files.locked(self._directory):
-            return _open_intermediate(self._directory, self._trust_domain, self._root, now, self._serials)
+            path = self._directory / (pair.prefix + INTERMEDIATE)
+            return _open_intermediate(path, self._trust_domain, pair.root, now, self._serials)
+
+
+def _bundle(trust_domain: str, rotation: Rotation, pairs: dict[int, Pair]) -> TrustBundle:
+    pems = {pair.root.id: pair.root.certificate_pem for pair in pairs.values()}
+    return TrustBundle(trust_domain, tuple(pems[each] for each in rotation.bundle))
+
+
+def _tidied(directory: Path, rotation: Rotation | None) -> Rotation | None:
+    """Finish what a rotation that is over, or that never began, has left; the state after that.
+
+    It may be done again after a crash at any point. The caller holds the directory's lock.
+    """
+    if rotation is not None and rotation.stage is not Stage.STABLE:
+        return rotation
+    for name in (ROOT, INTERMEDIATE):
+        path = directory / (NEXT + name)
+        if rotation is not None and rotation.leftovers is Leftovers.KEEP and path.exists():
+            path.replace(directory / name)
+        path.unlink(missing_ok=True)
+    files.sync_directory(directory)
+    if rotation is not None and rotation.leftovers is not None:
+        rotation = replace(rotation, leftovers=None)
+        rotation_store.save(directory, rotation)
+    return rotation
+
+
+def _open_pairs(
+    directory: Path,
+    trust_domain: str,
+    rotation: Rotation | None,
+    now: datetime,
+    serials: Callable[[], int],
+) -> tuple[Rotation, dict[int, Pair]]:
+    """What signs in each generation of `rotation`. The times of one that does not sign now are not insisted on."""
+
+    def pair(prefix: str, root: Signer, *, signs: bool) -> Pair:
+        if signs:
+            _check_times(directory / (prefix + ROOT), root, now)
+        begin, end = root.certificate.not_valid_before_utc, root.certificate.not_valid_after_utc
+        if not begin <= now < end:
+            return Pair(root, None, prefix)
+        path = directory / (prefix + INTERMEDIATE)
+        return Pair(root, _open_intermediate(path, trust_domain, root, now, serials), prefix)
+
+    root = _open_root(directory / ROOT, trust_domain)
+    if rotation is None:
+        rotation = stable(Generation(1, root.id), now)
+    signing, base, following = rotation.signing, rotation.base, rotation.next
+    _check_belongs(directory / ROOT, root, base)
+    pairs = {base.number: pair("", root, signs=signing == base.number)}
+    if following is not None:
+        if following.root != base.root:
+            root = _open_root(directory / (NEXT + ROOT), trust_domain)
+            _check_belongs(directory / (NEXT + ROOT), root, following)
+        pairs[following.number] = pair(NEXT, root, signs=signing == following.number)
+    return rotation, pairs
+
+
+def _check_belongs(path: Path, root: Signer, to: Generation) -> None:
+    if root.id != to.root:
+        raise DamagedAuthority(
+            f"{path} is not the root that {rotation_store.STATE} beside it speaks of: restore {path.parent} whole from one backup"
+        )
 
 
 def _check_not_lost(directory: Path) -> None:
@@ -232,16 +385,15 @@ def _anew(directory: Path) -> str:
     )
 
 
-def _make_root(directory: Path, trust_domain: str, now: datetime, serials: Callable[[], int]) -> None:
+def _make_root(path: Path, trust_domain: str, now: datetime, serials: Callable[[], int]) -> None:
     key, serial = new_key(), serials()
     times = profile.validity(now, profile.ROOT_LIFETIME, None)
     certificate = profile.root(trust_domain, key.public_key(), times, serial)
     root = Signer(key, certificate.sign(key, hashes.SHA256()))
-    files.write_atomically(directory / ROOT, root.pem)
+    files.write_atomically(path, root.pem)
 
 
-def _open_root(directory: Path, trust_domain: str, now: datetime) -> Signer:
-    path = directory / ROOT
+def _open_root(path: Path, trust_domain: str) -> Signer:
     root = _read(path)
     found = _trust_domain(root.certificate)
     if found != trust_domain:
@@ -249,7 +401,6 @@ def _open_root(directory: Path, trust_domain: str, now: datetime) -> Signer:
             f"{path} is the root of the trust domain {found!r}, not of {trust_domain!r}: "
             "set the trust domain back, or choose another data directory"
         )
-    _check_times(path, root, now)
     return root
 
 
@@ -265,10 +416,9 @@ def _check_times(path: Path, root: Signer, now: datetime) -> None:
 
 
 def _open_intermediate(
-    directory: Path, trust_domain: str, root: Signer, now: datetime, serials: Callable[[], int]
+    path: Path, trust_domain: str, root: Signer, now: datetime, serials: Callable[[], int]
 ) -> Signer:
     """The stored intermediate if it is root's, valid already and not past its half-life, else a new one, stored."""
-    path = directory / INTERMEDIATE
     try:
         stored = _read(path)
         stored.certificate.verify_directly_issued_by(root.certificate)

@@ -22,8 +22,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum, StrEnum, auto
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
+from ca.authority import TrustBundle
 from ca.errors import CannotRotate
 
 RootId: TypeAlias = str
@@ -253,3 +254,30 @@ def acknowledged(leaf: Leaf, roots: frozenset[RootId], bundle: tuple[RootId, ...
 
 def _entering(rotation: Rotation, stage: Stage, now: datetime) -> Rotation:
     return replace(rotation, stage=stage, since=now, cleared=False)
+
+
+class RotatingAuthority(Protocol):
+    """An authority whose roots can be rotated, as the shell of this machine sees it. It keeps the state with its keys."""
+
+    @property
+    def rotation(self) -> Rotation: ...
+
+    def roots(self) -> TrustBundle:
+        """The state's bundle."""
+        ...
+
+    def root_ids(self, pem: bytes) -> frozenset[RootId]:
+        """Whose certificates a bundle holds. ValueError if it cannot be read."""
+        ...
+
+    async def prepare(self, *, root: bool) -> Generation:
+        """Make the generation after the present one: a new root and an intermediate, or an intermediate alone. Nobody is shown them."""
+        ...
+
+    async def install(self, rotation: Rotation) -> None:
+        """Put `rotation` on the disk, then trust and sign as it says. AuthorityError or OSError leaves the state before."""
+        ...
+
+    async def tidy(self) -> None:
+        """See to the `leftovers` of the state."""
+        ...

@@ -9,6 +9,7 @@ from documents.gateway_api.common import GROUP
 from documents.gateway_api.gateway import GatewayDocument
 from documents.gateway_api.grpc_route import GrpcRouteDocument
 from documents.gateway_api.http_route import HttpRouteDocument
+from documents.gateway_api.listener_set import ListenerSetDocument
 from documents.gateway_api.reference_grant import ReferenceGrantDocument
 from documents.gateway_api.tcp_route import TcpRouteDocument
 from documents.gateway_api.tls_route import TlsRouteDocument
@@ -35,6 +36,7 @@ GATEWAY_API: tuple[Kind, ...] = (
     *_gateway_api("TCPRoute", TcpRouteDocument, "v1alpha2"),
     *_gateway_api("TLSRoute", TlsRouteDocument, "v1alpha3", "v1alpha2"),
     *_gateway_api("Gateway", GatewayDocument, "v1beta1"),
+    *_gateway_api("ListenerSet", ListenerSetDocument),
     *_gateway_api("ReferenceGrant", ReferenceGrantDocument, "v1beta1"),
     *_gateway_api("BackendTLSPolicy", BackendTlsPolicyDocument, "v1alpha3"),
 )

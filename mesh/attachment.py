@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mesh.gateways import FromNamespaces, Gateway, GatewayListener
+from mesh.gateways import (
+    AllowedListeners,
+    AllowedRoutes,
+    FromNamespaces,
+    Gateway,
+    GatewayListener,
+    ListenerSet,
+)
 from mesh.names import Key
 from mesh.routes import ParentRef, Route, RouteKind
 from mesh.service import Labels, Protocol, Service, ServicePort
@@ -62,9 +69,12 @@ def selected(parent: ParentRef, service: Service) -> tuple[ServicePort, ...]:
 
 
 def listeners(
-    route: Route, parent: ParentRef, gateway: Gateway, namespace_labels: NamespaceLabels = no_labels
+    route: Route,
+    parent: ParentRef,
+    gateway: Gateway | ListenerSet,
+    namespace_labels: NamespaceLabels = no_labels,
 ) -> tuple[Attached, ...] | NotAttached:
-    """The listeners of `gateway` that take `route` by `parent`, a reference to it; if there are none, why."""
+    """The listeners that `gateway` itself declares which take `route` by `parent`, a reference to it; if there are none, why."""
     named = [
         listener
         for listener in gateway.listeners
@@ -93,15 +103,21 @@ def listeners(
 
 
 def allows(listener: GatewayListener, gateway: Key, route: Route, namespace_labels: NamespaceLabels) -> bool:
-    """Whether `listener` of `gateway` takes routes of the kind and the namespace of `route`."""
-    allowed, namespace = listener.allowed, route.key.namespace
-    if route.kind not in allowed.kinds:
-        return False
+    """Whether `listener` of `gateway`, or of a set, takes routes of the kind and the namespace of `route`."""
+    return route.kind in listener.allowed.kinds and admits(
+        listener.allowed, gateway.namespace, route.key.namespace, namespace_labels
+    )
+
+
+def admits(
+    allowed: AllowedRoutes | AllowedListeners, own: str, namespace: str, namespace_labels: NamespaceLabels
+) -> bool:
+    """Whether what is in namespace `own` takes what is in `namespace`."""
     match allowed.namespaces:
         case FromNamespaces.ALL:
             return True
         case FromNamespaces.SAME:
-            return namespace == gateway.namespace
+            return namespace == own
         case FromNamespaces.SELECTOR:
             return allowed.selector is not None and allowed.selector.covers(
                 namespace, namespace_labels(namespace)
@@ -134,5 +150,5 @@ def _means(wide: str, narrow: str) -> bool:
     return wide.startswith("*.") and narrow.removeprefix("*").endswith(wide[1:]) and narrow != wide
 
 
-def _told(gateway: Gateway) -> str:
+def _told(gateway: Gateway | ListenerSet) -> str:
     return ", ".join(f"{listener.name} at {listener.port}" for listener in gateway.listeners)

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from mesh.edge_routes import attachments, followed
+from mesh.edges import Parent
 from mesh.gateway_views import TLS, Loaded, secrets
-from mesh.gateways import Gateway, GatewayListener, ListenerProtocol, TlsMode
+from mesh.gateways import Gateway, GatewayListener, ListenerProtocol, Place, TlsMode
 from mesh.names import Key
 from mesh.references import Condition, ConditionType, lookup, problems
 from mesh.routes import ParentKind, Route, RouteKind
@@ -31,30 +32,36 @@ class GatewayCondition:
 def route_conditions(state: MeshState) -> Iterator[tuple[Route, tuple[Condition, ...]]]:
     """Every route, by kind and key, with its conditions at each of its parents."""
     found = lookup(state)
-    rivals = {gateway.key: _rivals(state, gateway) for gateway in gateways(state)}
+    rivals: dict[Parent, dict[tuple[RouteKind, Key], Route]] = {}
+    for gateway in gateways(state):
+        rivals |= _rivals(state, gateway)
     for _, value in sorted(state.declared.items(), key=lambda item: item[0]):
         if isinstance(value, Route):
             yield value, tuple(_rivalled(each, value, rivals) for each in problems(value, found))
 
 
-def _rivals(state: MeshState, gateway: Gateway) -> dict[tuple[RouteKind, Key], Route]:
-    """The routes that no listener of `gateway` follows because of another one, and that one."""
-    found = tuple(attachments(state, gateway))
-    followed_somewhere = {(each.route.kind, each.route.key) for each in found if each.rival is None}
+def _rivals(state: MeshState, gateway: Gateway) -> dict[Parent, dict[tuple[RouteKind, Key], Route]]:
+    """For `gateway`, and each of its sets: the routes that no listener of it follows because of another one, and that one."""
+    found: dict[Parent, dict[tuple[RouteKind, Key], Route | None]] = {}
+    for each in attachments(state, gateway):
+        of = each.listener.set
+        parent = (ParentKind.GATEWAY, gateway.key) if of is None else (ParentKind.LISTENER_SET, of)
+        name, here = (each.route.kind, each.route.key), found.setdefault(parent, {})
+        here[name] = each.rival if here.get(name, each.rival) is not None else None
     return {
-        (each.route.kind, each.route.key): each.rival
-        for each in found
-        if each.rival is not None and (each.route.kind, each.route.key) not in followed_somewhere
+        parent: {name: rival for name, rival in here.items() if rival is not None}
+        for parent, here in found.items()
     }
 
 
 def _rivalled(
-    condition: Condition, route: Route, rivals: Mapping[Key, Mapping[tuple[RouteKind, Key], Route]]
+    condition: Condition, route: Route, rivals: Mapping[Parent, Mapping[tuple[RouteKind, Key], Route]]
 ) -> Condition:
     """`condition`, unless it says that a gateway accepts the route while another route has its place."""
-    if condition.type is not ConditionType.ACCEPTED or condition.parent.kind is not ParentKind.GATEWAY:
+    if condition.type is not ConditionType.ACCEPTED or condition.parent.kind is ParentKind.SERVICE:
         return condition
-    rival = rivals.get(condition.parent.key, {}).get((route.kind, route.key))
+    parent = condition.parent.kind, condition.parent.key
+    rival = rivals.get(parent, {}).get((route.kind, route.key))
     if rival is None or not condition.status:
         return condition
     message = (
@@ -88,22 +95,28 @@ def gateway_conditions(
             f"no workload plays it: set spec.gateway: {gateway.key.name} of a Workload of namespace {gateway.key.namespace}",
         )
     )
-    routes: dict[str, list[Route]] = {}
-    for each in followed(state, gateway):
-        routes.setdefault(each.listener.name, []).append(each.route)
+    routes = routes_by_listener(state, gateway)
     return (
         programmed,
         *(
             condition
             for listener in gateway.listeners
-            for condition in _of_listener(
-                state, gateway, listener, tuple(routes.get(listener.name, ())), loaded, problem
+            for condition in listener_conditions(
+                state, gateway, listener, routes.get(listener.place, ()), loaded, problem
             )
         ),
     )
 
 
-def _of_listener(
+def routes_by_listener(state: MeshState, gateway: Gateway) -> dict[Place, tuple[Route, ...]]:
+    """The routes that each listener of `gateway` and of its sets follows, the oldest first."""
+    found: dict[Place, list[Route]] = {}
+    for each in followed(state, gateway):
+        found.setdefault(each.listener.place, []).append(each.route)
+    return {place: tuple(routes) for place, routes in found.items()}
+
+
+def listener_conditions(
     state: MeshState,
     gateway: Gateway,
     listener: GatewayListener,
@@ -111,6 +124,7 @@ def _of_listener(
     loaded: Loaded,
     problem: Callable[[Key], str],
 ) -> Iterator[GatewayCondition]:
+    """Of one listener that is served, if it can be; of a set, too, if `gateway` is as `mesh.listener_sets.whole` has it."""
     if listener.protocol in TLS:
         wrong = tuple(_wrong(state, gateway, listener, loaded, problem))
         reason, _, message = wrong[0].partition(": ") if wrong else ("ResolvedRefs", "", "")

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mesh.attachment import NotAttached, listeners
-from mesh.gateways import Gateway, GatewayListener
+from mesh.gateways import Gateway, GatewayListener, ListenerSet, Place
+from mesh.listener_sets import joined
+from mesh.names import Key
 from mesh.precedence import age
 from mesh.routes import ParentKind, Route, RouteKind
 from mesh.state import MeshState
@@ -40,20 +42,32 @@ def followed(state: MeshState, gateway: Gateway) -> tuple[Attachment, ...]:
 
 
 def attachments(state: MeshState, gateway: Gateway) -> Iterator[Attachment]:
-    """Every route at every listener of `gateway` that takes it, each once, the oldest first; those that have a rival too."""
-    claims = _Claims()
-    for route in sorted(state.edges.attached.get(gateway.key, ()), key=age):
-        seen: set[str] = set()
+    """Every route at every listener of `gateway` and its sets that takes it, each once, the oldest first; those that have a rival too.
+
+    Of listeners that are conflicted, too: a route is attached to them, though nothing is served there.
+    """
+    claims, declaring = _Claims(), _declaring(state, gateway)
+    for route in sorted(state.edges.routes(gateway.key), key=age):
+        seen: set[Place] = set()
         for parent in route.parents:
-            if parent.kind is not ParentKind.GATEWAY or parent.key != gateway.key:
+            declares = declaring.get((parent.kind, parent.key))
+            if declares is None:
                 continue
-            found = listeners(route, parent, gateway)
+            found = listeners(route, parent, declares)
             for each in () if isinstance(found, NotAttached) else found:
-                if each.listener.name not in seen:
-                    seen.add(each.listener.name)
+                if each.listener.place not in seen:
+                    seen.add(each.listener.place)
                     hosts = each.hostnames or (ANY,)
-                    rival = claims.taken(each.listener.name, route, hosts)
+                    rival = claims.taken(each.listener.place, route, hosts)
                     yield Attachment(each.listener, route, hosts, rival)
+
+
+def _declaring(state: MeshState, gateway: Gateway) -> dict[tuple[ParentKind, Key], Gateway | ListenerSet]:
+    """What declares listeners of `gateway`: by itself, and the sets that it takes."""
+    found: dict[tuple[ParentKind, Key], Gateway | ListenerSet] = {
+        (ParentKind.LISTENER_SET, each.set.key): each.set for each in joined(state, gateway)
+    }
+    return {(ParentKind.GATEWAY, gateway.key): gateway, **found}
 
 
 def wider(host: str) -> Iterator[str]:
@@ -71,10 +85,10 @@ class _Claims:
     """Who has which hosts so far, so that each further route costs what it says itself."""
 
     def __init__(self) -> None:
-        self._said: dict[tuple[str, RouteKind, str], Route] = {}
-        self._within: dict[tuple[str, RouteKind, str], Route] = {}
+        self._said: dict[tuple[Place, RouteKind, str], Route] = {}
+        self._within: dict[tuple[Place, RouteKind, str], Route] = {}
 
-    def taken(self, listener: str, route: Route, hosts: tuple[str, ...]) -> Route | None:
+    def taken(self, listener: Place, route: Route, hosts: tuple[str, ...]) -> Route | None:
         """The route of the other kind that has one of `hosts` already; if there is none, they are `route`'s from now on."""
         other = RIVALS.get(route.kind)
         if other is None:

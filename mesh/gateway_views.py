@@ -12,7 +12,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from mesh.edge_routes import ANY, Attachment, followed, wider
-from mesh.gateways import ClientValidation, Gateway, GatewayListener, ListenerProtocol, ObjectRef, TlsMode
+from mesh.gateways import (
+    ClientValidation,
+    Gateway,
+    GatewayListener,
+    ListenerProtocol,
+    ObjectRef,
+    Place,
+    TlsMode,
+)
+from mesh.listener_sets import referrer, whole
 from mesh.names import Key
 from mesh.precedence import age
 from mesh.routes import Route, RouteKind
@@ -24,6 +33,9 @@ from mesh.workload import Workload
 
 SECRET = "Secret"  # noqa: S105 (a kind of document)
 HTTP = frozenset({ListenerProtocol.HTTP, ListenerProtocol.HTTPS})
+Referrer = tuple[str, Key]
+"""The kind and key of a document that refers to others."""
+
 TLS = frozenset({ListenerProtocol.HTTPS, ListenerProtocol.TLS})
 
 
@@ -100,10 +112,10 @@ class GatewayView:
 
 def gateway_view(state: MeshState, key: Key, workload: Workload, loaded: Loaded) -> GatewayView:
     """For `workload`, which plays the gateway `key`. A listener that has no certificate that could be read is left out until it has one."""
-    gateway = declared(state, key)
-    if gateway is None:
+    own = declared(state, key)
+    if own is None:
         return GatewayView(key, _binds(workload, ()), (), origin=workload.origin)
-    attached = followed(state, gateway)
+    attached, gateway = followed(state, own), whole(state, own)
     numbers = sorted({each.port for each in gateway.listeners})
     ports = (_port(state, gateway, number, attached, loaded) for number in numbers)
     origin = (*gateway.origin, *workload.origin)
@@ -122,27 +134,34 @@ def gateway_scope(state: MeshState, scope: OutboundScope, view: GatewayView) -> 
 
 
 def declared(state: MeshState, key: Key) -> Gateway | None:
+    """The gateway as its own document has it, without its ListenerSets."""
     found = state.declared.get(("Gateway", key))
     return found if isinstance(found, Gateway) else None
 
 
 def secrets(state: MeshState, gateway: Gateway) -> Iterator[tuple[GatewayListener, ObjectRef, str]]:
-    """Every reference of a listener to certificates or authorities, and why it may not refer to it, else empty."""
+    """Every reference of a listener to certificates or authorities, and why it may not refer to it, else empty.
+
+    Of a listener of a set, too: `gateway` is as `mesh.listener_sets.whole` has it.
+    """
     for listener in gateway.listeners:
-        for reference in _wanted(gateway, listener):
-            yield listener, reference, _refusal(state, gateway, reference)
+        for reference, by in _wanted(gateway, listener):
+            yield listener, reference, _refusal(state, by, reference)
 
 
 def readable(state: MeshState, gateway: Gateway) -> tuple[Key, ...]:
-    """The Secret documents that the proxies of `gateway` may be given, sorted."""
-    return tuple(sorted({reference.key for _, reference, why in secrets(state, gateway) if not why}))
+    """The Secret documents that the proxies of `gateway` may be given, because of a listener of its own or of its sets, sorted."""
+    found = secrets(state, whole(state, gateway))
+    return tuple(sorted({reference.key for _, reference, why in found if not why}))
 
 
-def _wanted(gateway: Gateway, listener: GatewayListener) -> Iterator[ObjectRef]:
+def _wanted(gateway: Gateway, listener: GatewayListener) -> Iterator[tuple[ObjectRef, Referrer]]:
+    """With the kind and key of the document that refers to it: how clients are validated is always the gateway's own business."""
     if listener.tls is not None:
-        yield from listener.tls.certificates
+        yield from ((each, referrer(gateway.key, listener)) for each in listener.tls.certificates)
         clients = _clients(gateway, listener)
-        yield from () if clients is None else clients.authorities
+        if clients is not None:
+            yield from ((each, ("Gateway", gateway.key)) for each in clients.authorities)
 
 
 def _clients(gateway: Gateway, listener: GatewayListener) -> ClientValidation | None:
@@ -152,15 +171,16 @@ def _clients(gateway: Gateway, listener: GatewayListener) -> ClientValidation | 
     return gateway.client_validation(listener.port)
 
 
-def _refusal(state: MeshState, gateway: Gateway, reference: ObjectRef) -> str:
-    """Why `gateway` may not use what `reference` names, by words of the Gateway API's; empty if it may."""
-    key, own = reference.key, gateway.key.namespace
+def _refusal(state: MeshState, by: Referrer, reference: ObjectRef) -> str:
+    """Why `by` may not use what `reference` names, by words of the Gateway API's; empty if it may."""
+    kind, own = by[0], by[1].namespace
+    key = reference.key
     if key.namespace != own and not any(
-        grant.permits("Gateway", own, reference.kind, key.name)
+        grant.permits(kind, own, reference.kind, key.name)
         for grant in state.routing.grants.get(key.namespace, ())
     ):
         return (
-            f"RefNotPermitted: no ReferenceGrant in namespace {key.namespace} lets Gateway of namespace {own} "
+            f"RefNotPermitted: no ReferenceGrant in namespace {key.namespace} lets {kind} of namespace {own} "
             f"refer to {reference}"
         )
     if (reference.kind, key) not in state.declared:
@@ -199,7 +219,7 @@ def _chains(
         return
     certificates: tuple[Key, ...] = ()
     if listener.tls is not None and listener.tls.mode is TlsMode.TERMINATE:
-        usable = _usable(state, gateway, listener.tls.certificates)
+        usable = _usable(state, referrer(gateway.key, listener), listener.tls.certificates)
         certificates = tuple(each for each in usable if each in loaded.certificates)
         if not certificates:
             return
@@ -210,7 +230,9 @@ def _chains(
             yield ChainView(sni, http=True, certificates=certificates)
             return
         authorities = [
-            each for each in _usable(state, gateway, clients.authorities) if each in loaded.authorities
+            each
+            for each in _usable(state, ("Gateway", gateway.key), clients.authorities)
+            if each in loaded.authorities
         ]
         if len(authorities) == len(clients.authorities) == 1:
             yield ChainView(
@@ -234,8 +256,8 @@ def _chains(
                 yield ChainView(host, http=False, certificates=certificates, backends=backends)
 
 
-def _usable(state: MeshState, gateway: Gateway, wanted: Iterable[ObjectRef]) -> Iterator[Key]:
-    return (each.key for each in wanted if each.kind == SECRET and not _refusal(state, gateway, each))
+def _usable(state: MeshState, by: Referrer, wanted: Iterable[ObjectRef]) -> Iterator[Key]:
+    return (each.key for each in wanted if each.kind == SECRET and not _refusal(state, by, each))
 
 
 def _hosts(
@@ -244,11 +266,11 @@ def _hosts(
     """For every host name that a listener of a port or a route says, what is done with requests for it and for no more specific one."""
     owners = {each.hostname or ANY: each for each in here}
     # By listener and host: a gateway may have a thousand hosts, and each is to cost what is said of it.
-    said: dict[tuple[str, str], list[Route]] = {}
+    said: dict[tuple[Place, str], list[Route]] = {}
     for each in attached:
         if each.listener.protocol in HTTP:
             for host in each.hosts:
-                said.setdefault((each.listener.name, host), []).append(each.route)
+                said.setdefault((each.listener.place, host), []).append(each.route)
     for name in sorted({*owners, *(host for _, host in said)}):
         owner = _owner(owners, name)
         rules: list[RuleView] = []
@@ -257,7 +279,7 @@ def _hosts(
             for host in wider(name):
                 # Of a route's several host names the most specific counts.
                 routes = [
-                    each for each in said.get((owner.name, host), ()) if (each.kind, each.key) not in seen
+                    each for each in said.get((owner.place, host), ()) if (each.kind, each.key) not in seen
                 ]
                 seen.update((each.kind, each.key) for each in routes)
                 rules.extend(rule_views(state, routes))

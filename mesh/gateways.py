@@ -102,9 +102,24 @@ class AllowedRoutes:
     selector: Selector | None = None
 
 
+Place = tuple[Key | None, str]
+"""A listener of a gateway: the set that declares it, if any, and its name there."""
+
+
+@dataclass(frozen=True, slots=True)
+class AllowedListeners:
+    """Whose ListenerSets a gateway takes. `selector` is there if `namespaces` is SELECTOR."""
+
+    namespaces: FromNamespaces
+    selector: Selector | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class GatewayListener:
-    """`hostname` is in lower case, may begin with `*.`, and None for every name. `tls` is there for HTTPS and TLS."""
+    """`hostname` is in lower case, may begin with `*.`, and None for every name. `tls` is there for HTTPS and TLS.
+
+    `set` is the ListenerSet that declares it; None: the Gateway itself. Names are unique within one of these.
+    """
 
     name: str
     port: int
@@ -112,6 +127,25 @@ class GatewayListener:
     allowed: AllowedRoutes
     hostname: str | None = None
     tls: ListenerTls | None = None
+    set: Key | None = None
+
+    @property
+    def place(self) -> Place:
+        return self.set, self.name
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerSet:
+    """More listeners for the gateway `parent`, which may be of another namespace (GEP-1713).
+
+    No two have name, or port and protocol and hostname, in common.
+    """
+
+    key: Key
+    parent: Key
+    listeners: tuple[GatewayListener, ...]
+    created: datetime | None = None
+    origin: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +162,7 @@ class Gateway:
 
     `clients` says how certificates of clients are validated on HTTPS listeners, `clients_by_port` what holds instead
     on some ports (None: no validation there). `client_certificate` is what it shows to backends that speak TLS.
+    `allowed_listeners` None: it takes no ListenerSets.
     """
 
     key: Key
@@ -137,6 +172,7 @@ class Gateway:
     clients: ClientValidation | None = None
     clients_by_port: tuple[tuple[int, ClientValidation | None], ...] = ()
     client_certificate: ObjectRef | None = None
+    allowed_listeners: AllowedListeners | None = None
     labels: Labels = ()
     created: datetime | None = None
     origin: tuple[str, ...] = field(default=(), compare=False)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from mesh.gateways import ListenerSet
 from mesh.routes import Match, PathKind, PathMatch, Route, RouteKind, ValueKind
 
 Place = tuple[Route, int, int]
@@ -39,10 +40,10 @@ def in_order(routes: Iterable[Route]) -> tuple[Place, ...]:
     return tuple((route, rule_at, match_at) for (_, _, _, rule_at, match_at), route in ordered)
 
 
-def age(route: Route) -> Age:
-    """Sorts the older route first, and those of one age by `<namespace>/<name>`; one without a time of creation last."""
-    created = (1, 0.0) if route.created is None else (0, route.created.timestamp())
-    return (*created, str(route.key))
+def age(of: Route | ListenerSet) -> Age:
+    """Sorts the older first, and those of one age by `<namespace>/<name>`; one without a time of creation last."""
+    created = (1, 0.0) if of.created is None else (0, of.created.timestamp())
+    return (*created, str(of.key))
 
 
 def prevailing(routes: Iterable[Route]) -> tuple[Route, ...]:

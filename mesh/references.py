@@ -14,7 +14,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from mesh.attachment import SPOKEN, NamespaceLabels, NotAttached, listeners, no_labels, ports, selected
-from mesh.gateways import Gateway, ReferenceGrant
+from mesh.gateways import Gateway, ListenerSet, ReferenceGrant
+from mesh.listener_sets import refusal
 from mesh.names import Key
 from mesh.routes import Backend, BackendKind, ParentKind, ParentRef, Route, RouteKind, Subset
 from mesh.service import Service, ServicePort
@@ -76,6 +77,7 @@ class Lookup:
     services: Callable[[Key], Service | None]
     subsets: Callable[[Key], Subset | None] = _nowhere
     gateways: Callable[[Key], Gateway | None] = _nowhere
+    sets: Callable[[Key], ListenerSet | None] = _nowhere
     grants: Callable[[str], Iterable[ReferenceGrant]] = _none
     namespace_labels: NamespaceLabels = no_labels
 
@@ -91,10 +93,14 @@ def lookup(state: MeshState) -> Lookup:
         found = state.declared.get(("Gateway", key))
         return found if isinstance(found, Gateway) else None
 
+    def listener_set(key: Key) -> ListenerSet | None:
+        found = state.declared.get(("ListenerSet", key))
+        return found if isinstance(found, ListenerSet) else None
+
     def grants(namespace: str) -> tuple[ReferenceGrant, ...]:
         return state.routing.grants.get(namespace, ())
 
-    return Lookup(state.services.get, subset, gateway, grants)
+    return Lookup(state.services.get, subset, gateway, listener_set, grants)
 
 
 def problems(route: Route, lookup: Lookup) -> tuple[Condition, ...]:
@@ -184,12 +190,19 @@ def _accepted(route: Route, parent: ParentRef, lookup: Lookup) -> Condition:
 
 
 def _refusals(route: Route, parent: ParentRef, lookup: Lookup) -> Iterator[NotAttached]:
-    if parent.kind is ParentKind.GATEWAY:
-        gateway = lookup.gateways(parent.key)
-        if gateway is None:
+    if parent.kind is not ParentKind.SERVICE:
+        declares: Gateway | ListenerSet | None
+        if parent.kind is ParentKind.LISTENER_SET:
+            declares = lookup.sets(parent.key)
+            if declares is not None and (why := refusal(lookup.gateways(declares.parent), declares)):
+                yield NotAttached("NoMatchingParent", f"{parent} is not attached: {why.partition(': ')[2]}")
+                return
+        else:
+            declares = lookup.gateways(parent.key)
+        if declares is None:
             yield NotAttached("NoMatchingParent", f"no document declares {parent.kind} {parent.key}")
             return
-        attached = listeners(route, parent, gateway, lookup.namespace_labels)
+        attached = listeners(route, parent, declares, lookup.namespace_labels)
         if isinstance(attached, NotAttached):
             yield attached
         return

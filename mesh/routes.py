@@ -27,13 +27,14 @@ class RouteKind(StrEnum):
 class ParentKind(StrEnum):
     SERVICE = "Service"
     GATEWAY = "Gateway"
+    LISTENER_SET = "ListenerSet"
 
 
 @dataclass(frozen=True, slots=True)
 class ParentRef:
-    """What a route is attached to: a service (traffic inside the mesh) or a gateway (north-south).
+    """What a route is attached to: a service (traffic inside the mesh), or a gateway or a set of its listeners (north-south).
 
-    `port` None means every port of the parent; `section` names a listener of a gateway, or a port of a service.
+    `port` None means every port of the parent; `section` names a listener, or a port of a service.
     """
 
     kind: ParentKind

@@ -1,13 +1,20 @@
-"""What status tells of routes and gateways."""
+"""What status tells of routes, gateways and their sets of listeners."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from mesh.conditions import gateway_conditions, gateways, route_conditions
+from mesh.conditions import (
+    GatewayCondition,
+    gateway_conditions,
+    gateways,
+    route_conditions,
+    routes_by_listener,
+)
+from mesh.listener_set_conditions import standings
 from mesh.state import MeshState
 from meshwright.certificates import Certificates
-from meshwright.status import ConditionStatus, GatewayStatus, RouteStatus
+from meshwright.status import ConditionStatus, GatewayStatus, ListenerSetStatus, RouteStatus
 
 
 def route_statuses(state: MeshState) -> Iterator[RouteStatus]:
@@ -29,20 +36,43 @@ def route_statuses(state: MeshState) -> Iterator[RouteStatus]:
 
 
 def gateway_statuses(state: MeshState, certificates: Certificates) -> Iterator[GatewayStatus]:
+    accepted = [
+        each.set.parent
+        for each in standings(state, certificates.loaded, certificates.problem)
+        if each.accepted
+    ]
     for gateway in gateways(state):
         conditions = gateway_conditions(state, gateway, certificates.loaded, certificates.problem)
+        routes = routes_by_listener(state, gateway)
         yield GatewayStatus(
             gateway=str(gateway.key),
             workloads=tuple(map(str, state.edges.players.get(gateway.key, ()))),
-            conditions=tuple(
-                ConditionStatus(
-                    at=each.listener,
-                    type=each.type,
-                    status=each.status,
-                    reason=each.reason,
-                    message=each.message,
-                )
-                for each in conditions
-            ),
+            conditions=_conditions(conditions),
             origin=gateway.origin,
+            attached_routes={each.name: len(routes.get(each.place, ())) for each in gateway.listeners},
+            attached_listener_sets=accepted.count(gateway.key),
         )
+
+
+def listener_set_statuses(state: MeshState, certificates: Certificates) -> Iterator[ListenerSetStatus]:
+    for each in standings(state, certificates.loaded, certificates.problem):
+        yield ListenerSetStatus(
+            listener_set=str(each.set.key),
+            gateway=str(each.set.parent),
+            conditions=_conditions(each.conditions),
+            origin=each.set.origin,
+            attached_routes=dict(each.routes),
+        )
+
+
+def _conditions(found: Iterable[GatewayCondition]) -> tuple[ConditionStatus, ...]:
+    return tuple(
+        ConditionStatus(
+            at=each.listener,
+            type=each.type,
+            status=each.status,
+            reason=each.reason,
+            message=each.message,
+        )
+        for each in found
+    )

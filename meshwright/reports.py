@@ -26,7 +26,7 @@ from envoy.render import Renderer
 from mesh.names import Key
 from mesh.workload import Health
 from meshwright.certificates import Certificates
-from meshwright.gateway_status import gateway_statuses, route_statuses
+from meshwright.gateway_status import gateway_statuses, listener_set_statuses, route_statuses
 from meshwright.keeper import SecretKeeper
 from meshwright.metrics import Metrics
 from meshwright.pipeline import Pipeline
@@ -125,6 +125,7 @@ class Reports:
             certificates={kind: when.isoformat(timespec="seconds") for kind, when in self._expiries()},
             routes=tuple(route_statuses(state)),
             gateways=tuple(gateway_statuses(state, self.certificates)),
+            listener_sets=tuple(listener_set_statuses(state, self.certificates)),
         )
 
     def listing(self) -> Listing:

@@ -117,7 +117,7 @@ class SourceState(Shape):
 
 
 class ConditionStatus(Shape):
-    """A condition of the Gateway API: `at` is the parent of a route, or the listener of a gateway, empty for all of it."""
+    """A condition of the Gateway API: `at` is the parent of a route, or the listener of a gateway or of a set, empty for all of it."""
 
     at: str
     type: str
@@ -135,12 +135,26 @@ class RouteStatus(Shape):
 
 
 class GatewayStatus(Shape):
-    """A gateway. `workloads`: those that play it."""
+    """A gateway. `workloads`: those that play it. `attached_routes`: how many each of its own listeners follows;
+    `attached_listener_sets`: how many sets it has.
+    """
 
     gateway: str
     workloads: tuple[str, ...]
     conditions: tuple[ConditionStatus, ...]
     origin: tuple[str, ...]
+    attached_routes: dict[str, int] = {}
+    attached_listener_sets: int = 0
+
+
+class ListenerSetStatus(Shape):
+    """A ListenerSet: first two conditions of all of it, Accepted and Programmed, then those of its listeners."""
+
+    listener_set: str
+    gateway: str
+    conditions: tuple[ConditionStatus, ...]
+    origin: tuple[str, ...]
+    attached_routes: dict[str, int] = {}
 
 
 class Status(Shape):
@@ -158,3 +172,4 @@ class Status(Shape):
     certificates: dict[str, str]
     routes: tuple[RouteStatus, ...] = ()
     gateways: tuple[GatewayStatus, ...] = ()
+    listener_sets: tuple[ListenerSetStatus, ...] = ()

@@ -60,7 +60,7 @@ def show_status(status: Status, release: str, console: Console | None = None) ->
 
 def _conditions(status: Status, console: Console) -> None:
     """Routes and gateways: each with what holds, and every condition that does not."""
-    if not status.routes and not status.gateways:
+    if not status.routes and not status.gateways and not status.listener_sets:
         return
     console.print()
     rows = [
@@ -70,6 +70,15 @@ def _conditions(status: Status, console: Console) -> None:
             ", ".join(each.workloads),
         )
         for each in status.gateways
+        for failed in [list(unmet(each.conditions))]
+    ]
+    rows += [
+        (
+            f"ListenerSet {each.listener_set}",
+            "all" if not failed else f"all but {len(failed)}",
+            f"Gateway {each.gateway}",
+        )
+        for each in status.listener_sets
         for failed in [list(unmet(each.conditions))]
     ]
     rows += [
@@ -95,6 +104,7 @@ def troubled(status: Status) -> bool:
         or status.conflicts
         or any(True for each in status.routes for _ in unmet(each.conditions))
         or any(True for each in status.gateways for _ in unmet(each.conditions))
+        or any(True for each in status.listener_sets for _ in unmet(each.conditions))
         or any(each.error or each.errors for each in status.sources)
         or any(kind.refused or kind.late for each in status.proxies for kind in each.types)
         or any(each.state == "waiting" for each in status.proxies)
@@ -131,6 +141,7 @@ def _troubles(status: Status, release: str, console: Console) -> None:
     for subject, conditions in (
         *((each.route, each.conditions) for each in status.routes),
         *((f"Gateway {each.gateway}", each.conditions) for each in status.gateways),
+        *((f"ListenerSet {each.listener_set}", each.conditions) for each in status.listener_sets),
     ):
         for each in unmet(conditions):
             at = f" at {each.at}" if each.at else ""

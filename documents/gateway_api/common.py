@@ -101,20 +101,22 @@ HeaderValue = Annotated[
 
 
 class ParentReference(Part):
-    """What a route is attached to: a service, for traffic inside the mesh, or a gateway."""
+    """What a route is attached to: a service, for traffic inside the mesh, or a gateway or a set of its listeners."""
 
-    group: str | None = Field(None, description='"" for a Service; for a Gateway it may be left out.')
-    kind: Literal["Service", "Gateway"] = Field("Gateway", description="Service or Gateway.")
+    group: str | None = Field(None, description='"" for a Service; for the others it may be left out.')
+    kind: Literal["Service", "Gateway", "ListenerSet"] = Field(
+        "Gateway", description="Service, Gateway or ListenerSet."
+    )
     namespace: Namespace | None = Field(None, description="By default the route's own.")
-    name: Name = Field(description="Of the service or gateway.")
+    name: Name = Field(description="Of the service, gateway or set.")
     section_name: SectionName | None = Field(
-        None, description="A listener of the gateway, or a port of the service, by its name."
+        None, description="A listener of the gateway or set, or a port of the service, by its name."
     )
     port: Port | None = Field(None, description="A port, by its number; by default all of them.")
 
     def problems(self, at: Path) -> Iterator[Problem]:
         # A Service may be named without its group: what else could it be.
-        groups = (GROUP,) if self.kind == "Gateway" else CORE_GROUPS
+        groups = CORE_GROUPS if self.kind == "Service" else (GROUP,)
         if self.group is not None and self.group not in groups:
             yield group_problem(at, self.kind, self.group, groups)
 

@@ -9,6 +9,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BeforeValidator, Field
 
 from documents.envelope import Envelope, Namespace, Part, Port, Problem, repeated
+from documents.gateway_api.allowed_listeners import AllowedListenersSpec
 from documents.gateway_api.common import (
     GROUP,
     AuthorityReference,
@@ -284,6 +285,9 @@ class GatewaySpec(Part):
     addresses: Annotated[list[AddressSpec], Field(max_length=16)] = Field(
         default=[], description="Where it listens; by default on all addresses of its proxy."
     )
+    allowed_listeners: AllowedListenersSpec = Field(
+        default=AllowedListenersSpec(), description="Which ListenerSets may add to what it listens on."
+    )
     infrastructure: InfrastructureSpec = Field(
         default=InfrastructureSpec(), description="What else is said to whoever makes its proxy."
     )
@@ -301,10 +305,8 @@ class GatewayDocument(Envelope):
 
     def problems(self) -> Iterator[Problem]:
         spec, listeners = self.spec, ("spec", "listeners")
-        for place, listener in enumerate(spec.listeners):
-            yield from listener.problems((*listeners, place))
-        yield from repeated(listeners, "name", [listener.name for listener in spec.listeners], "name")
-        yield from _conflicts(listeners, spec.listeners)
+        yield from listener_problems(listeners, spec.listeners)
+        yield from spec.allowed_listeners.problems(("spec", "allowedListeners"))
         for place, address in enumerate(spec.addresses):
             yield from address.problems(("spec", "addresses", place))
         yield from repeated(
@@ -325,11 +327,20 @@ class GatewayDocument(Envelope):
             clients_by_port=()
             if frontend is None
             else tuple((each.port, each.tls.value(own)) for each in frontend.per_port),
+            allowed_listeners=spec.allowed_listeners.value(),
             client_certificate=None if shown is None else shown.value(own),
             labels=labels({**self.metadata.labels, **spec.infrastructure.labels}),
             created=self.metadata.creation_timestamp,
             origin=origin,
         )
+
+
+def listener_problems(at: Path, listeners: list[ListenerSpec]) -> Iterator[Problem]:
+    """Of each by itself, and of those that one document must not have together."""
+    for place, each in enumerate(listeners):
+        yield from each.problems((*at, place))
+    yield from repeated(at, "name", [each.name for each in listeners], "name")
+    yield from _conflicts(at, listeners)
 
 
 def _conflicts(at: Path, listeners: list[ListenerSpec]) -> Iterator[Problem]:

@@ -531,6 +531,7 @@ SPECS = {
     "TCPRoute": f"rules: [{{{TO_API}}}]",
     "TLSRoute": f"hostnames: [a.b], rules: [{{{TO_API}}}]",
     "Gateway": "gatewayClassName: meshwright, listeners: [{name: a, port: 80, protocol: HTTP}]",
+    "ListenerSet": "parentRef: {name: gw}, listeners: [{name: a, port: 80, protocol: HTTP}]",
     "ReferenceGrant": (
         f'from: [{{group: {GROUP}, kind: HTTPRoute, namespace: a}}], to: [{{group: "", kind: Service}}]'
     ),

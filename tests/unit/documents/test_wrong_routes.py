@@ -35,7 +35,7 @@ WRONG = (
     Wrong(
         "parent of an unknown kind",
         gateway_api("HTTPRoute", "parentRefs: [{kind: Mesh, name: a}]"),
-        ["spec.parentRefs[0].kind: 'Mesh' is not known here. Use Service or Gateway"],
+        ["spec.parentRefs[0].kind: 'Mesh' is not known here. Use Service, Gateway or ListenerSet"],
     ),
     Wrong(
         "gateway in the core group",
@@ -647,6 +647,52 @@ WRONG = (
         [
             "apiVersion: there is no TLSRoute of 'gateway.networking.k8s.io/v1beta1'. Use apiVersion: gateway.networking.k8s.io/v1 or gateway.networking.k8s.io/v1alpha3 or gateway.networking.k8s.io/v1alpha2"
         ],
+    ),
+    # sets of listeners
+    Wrong(
+        "a set of no gateway",
+        gateway_api("ListenerSet", "listeners: [{name: a, port: 80, protocol: HTTP}]"),
+        ["spec.parentRef: parentRef is missing. Add it"],
+    ),
+    Wrong(
+        "a set of a service",
+        gateway_api(
+            "ListenerSet",
+            "parentRef: {kind: Service, name: a}, listeners: [{name: a, port: 80, protocol: HTTP}]",
+        ),
+        ["spec.parentRef.kind: 'Service' is not known here. Use Gateway"],
+    ),
+    Wrong(
+        "a set without listeners",
+        gateway_api("ListenerSet", "parentRef: {name: gw}, listeners: []"),
+        ["spec.listeners: the list is empty. Give at least 1"],
+    ),
+    Wrong(
+        "a set whose listeners cannot be told apart",
+        gateway_api(
+            "ListenerSet",
+            'parentRef: {group: "", name: gw}, '
+            "listeners: [{name: a, port: 80, protocol: HTTP}, {name: a, port: 80, protocol: TCP}]",
+        ),
+        [
+            "spec.parentRef.group: there is no Gateway in group ''. Use group: gateway.networking.k8s.io",
+            "spec.listeners[1].name: name a is already that of listeners[0]. Give each its own name",
+            "spec.listeners[1].port: port 80 speaks HTTP for listeners[0] and cannot speak TCP too. Use another port",
+        ],
+    ),
+    Wrong(
+        "a selector of sets that says nothing",
+        gateway(
+            "name: a, port: 80, protocol: HTTP", more=", allowedListeners: {namespaces: {from: Selector}}"
+        ),
+        [
+            "spec.allowedListeners.namespaces.selector: selector is missing. Say which namespaces, or use from: All"
+        ],
+    ),
+    Wrong(
+        "sets of nobody in particular",
+        gateway("name: a, port: 80, protocol: HTTP", more=", allowedListeners: {namespaces: {from: Some}}"),
+        ["spec.allowedListeners.namespaces.from: 'Some' is not known here. Use None, Same, All or Selector"],
     ),
     # gateways
     Wrong(

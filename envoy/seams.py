@@ -16,6 +16,7 @@ from google.protobuf.any_pb2 import Any
 from google.protobuf.message import Message
 
 from envoy.patches import Patch
+from mesh.names import Key
 from mesh.targeting import RouteName
 from pb.envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
@@ -66,6 +67,14 @@ class ExtraResource:
     origin: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Called:
+    """A port of a service that proxies call on behalf of a policy, whatever their workloads use: its cluster is theirs too."""
+
+    service: Key
+    port: int
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What policies say of one thing. Each is a serialised message of which only what they say is set; empty says nothing.
@@ -74,7 +83,7 @@ class Parts:
     `route`: Route, without match and action. `manager`: HttpConnectionManager. `tcp`: TcpProxy. `listener`: Listener, of which only
     `listener_filters` and `access_log` are taken. `unknown`: Route, without match and cluster, for hosts that nobody knows; without
     one they are refused, and with `refuse_unknown` so are intercepted connections to addresses that nobody knows. `network_filters`: serialised listener.v3.Filter, put before what handles a connection.
-    `patches` are laid over the finished resources.
+    `patches` are laid over the finished resources. `called`: services that the proxy itself calls for what is said here.
     """
 
     cluster: bytes = b""
@@ -91,6 +100,7 @@ class Parts:
     origin: tuple[str, ...] = ()
     unknown: bytes = b""
     refuse_unknown: bool = False
+    called: tuple[Called, ...] = ()
 
     def __bool__(self) -> bool:
         return self != NOTHING
@@ -113,6 +123,7 @@ class Parts:
             (*self.origin, *(each for each in other.origin if each not in self.origin)),
             self.unknown + other.unknown,
             self.refuse_unknown or other.refuse_unknown,
+            (*self.called, *(each for each in other.called if each not in self.called)),
         )
 
 
@@ -166,6 +177,11 @@ class ListenerSeams:
             for each in parts.resources
         )
 
+    def called(self) -> frozenset[Called]:
+        return frozenset(
+            each for parts in (self.outbound, *(parts for _, parts in self.inbound)) for each in parts.called
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class GatewaySeams:
@@ -188,6 +204,10 @@ class GatewaySeams:
         """All, each once."""
         of_ports = (each for _, parts in self.ports for each in parts.resources)
         return dict.fromkeys((*of_ports, *self.routes.resources()))
+
+    def called(self) -> frozenset[Called]:
+        of_ports = (each for _, parts in self.ports for each in parts.called)
+        return frozenset((*of_ports, *(each for _, parts in self.routes.rules for each in parts.called)))
 
 
 NO_POLICIES = ServiceSeams()

@@ -69,7 +69,8 @@ class PolicyKind:
     `inline`: what the rule of a route says itself, in the names of the kind's fields. `spread`: how it spreads calls over localities; such
     a kind has a field `locality`, by which the state of the mesh knows that callers in different places see different things. `by_workload`: whether
     what a policy of such fields does names the one workload that it is rendered for; where it does not, replicas share it, and its
-    `Where` has `SOME_WORKLOAD`.
+    `Where` has `SOME_WORKLOAD`. `named`: what is merged is told whose it is, `Where.policy` (several with commas between), as that of a
+    union is.
     """
 
     document: type[PolicyDocument]
@@ -84,6 +85,7 @@ class PolicyKind:
     inline: Callable[[RuleView], dict[str, object]] | None = None
     spread: Callable[[Any], Spread | None] | None = None
     by_workload: Callable[[Fields], bool] | None = None
+    named: bool = False
 
     @property
     def name(self) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from policies.kind import Side
+from policies.refusing import expression
 
 HTTP: Final[Mapping[str, str]] = {
     "time": "%START_TIME%",
@@ -24,6 +25,7 @@ HTTP: Final[Mapping[str, str]] = {
     "status": "%RESPONSE_CODE%",
     "grpc_status": "%GRPC_STATUS%",
     "reason": "",
+    "policy": "",
     "details": "%RESPONSE_CODE_DETAILS%",
     "flags": "%RESPONSE_FLAGS_LONG%",
     "transport_failure": "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
@@ -72,6 +74,8 @@ def fields(*, http: bool, side: Side, identity: str, own: Mapping[str, str]) -> 
     made["caller"] = identity if side is Side.CALLER else "%DOWNSTREAM_PEER_URI_SAN%"
     made["callee"] = "%UPSTREAM_PEER_URI_SAN%" if side is Side.CALLER else identity
     made["reason"] = http_reason(side) if http else tcp_reason(side)
+    if http:
+        made["policy"] = http_policy()
     for name, format_ in own.items():
         made.pop(name, None)
         if format_:
@@ -146,6 +150,9 @@ RESETS: Final[tuple[tuple[str, str], ...]] = (
         "{callee} broke the connection in the middle of its answer",
     ),
     ("startsWith('rbac_access_denied')", "no policy allows this to the caller"),
+    ("startsWith('jwt_authn_access_denied')", "no valid token: the details say what is wrong with it"),
+    ("startsWith('ext_authz_error')", "the authorization service did not answer, or not in time"),
+    ("startsWith('ext_authz_denied')", "the authorization service refused it"),
 )
 """Envoy adds to these details what it knows besides."""
 
@@ -181,6 +188,22 @@ def http_reason(side: Side) -> str:
         f"%CEL(response.code_details == 'via_upstream' ? (response.code >= 500 ? '{answered}' : {{'': ''}}['-']) : "
         f"{resets}{known}[response.code_details])%"
     )
+
+
+REFUSALS: Final[tuple[tuple[str, str], ...]] = (
+    ("jwt_authn_access_denied", "RequestAuthentication"),
+    ("ext_authz", "ExternalAuthorization"),
+)
+"""How the details of a refusal begin, and the kind of policy that refuses so: which one, the route says."""
+
+
+def http_policy() -> str:
+    """A format that names the policy, or those, which refused a request; nothing for a request that none refused."""
+    chosen = "".join(
+        f"response.code_details.startsWith('{details}') ? '{kind} ' + {expression(kind)} : "
+        for details, kind in REFUSALS
+    )
+    return f"%CEL({chosen}{{'': ''}}['-'])%"
 
 
 def tcp_reason(side: Side) -> str:

@@ -281,7 +281,11 @@ class Weaver:
             if fields:
                 target = TargetRef.inline(rule.route)
                 inline = (Attachment(rule.route.key, target, freeze(fields), origin=rule.origin),)
-        yield state.policies.merged(kind.name, place, facets, inline, whole=kind.whole), ()
+        merged = state.policies.merged(kind.name, place, facets, inline, whole=kind.whole)
+        if kind.named and merged.fields:
+            names = ", ".join(sorted({str(each) for each in merged.origins.values()}))
+            merged = replace(merged, fields=merged.fields.set("policy", names))
+        yield merged, ()
 
     def _effect(self, kind: PolicyKind, merged: Merged, asked: Asked, callers: tuple[str, ...]) -> Parts:
         where = asked.where

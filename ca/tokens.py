@@ -235,6 +235,11 @@ class TokenStore:
         )
 
 
+def token_id(token: str) -> str:
+    """The part of a token that is no secret; of an id, the id."""
+    return token.removeprefix(PREFIX).partition(".")[0]
+
+
 def key_id_of(public_key_der: bytes) -> str:
     """The identity of a public key (SubjectPublicKeyInfo, DER) for `redeem`."""
     return hashlib.sha256(public_key_der).hexdigest()

@@ -41,6 +41,7 @@ from mesh.state import Merging, MeshState
 from meshwright import logs
 from meshwright.admin import Admin, Answers
 from meshwright.answers_to_writes import AnswersToWrites
+from meshwright.audit import AuditedAuthority, AuditLog
 from meshwright.certificates import Certificates
 from meshwright.data_dir import held
 from meshwright.doors import Doors
@@ -126,8 +127,13 @@ class ControlPlane:
                 "a new certificate authority was made: back up its directory, which nothing can replace",
                 directory=str(data_dir / "ca"),
             )
+        audit = AuditLog(data_dir, system_clock)
+        self._stack.callback(audit.flush)
+        if authority.created:
+            audit.record("authority created", trust_domain=settings.trust_domain)
+        audited = AuditedAuthority(authority, audit)
         names, life = ServerNames.parse(settings.server_names), settings.certificate_lifetime
-        certificate = ServerCertificate(authority, names, system_clock, random.random)
+        certificate = ServerCertificate(audited, names, system_clock, random.random)
         await certificate.renew()
 
         metrics = Metrics(CollectorRegistry())
@@ -141,9 +147,9 @@ class ControlPlane:
         pipeline = Pipeline(
             state, publisher, cache, pace=Pace(settings.quiet, settings.quiet_max), clock=time.monotonic
         )
-        keeper = SecretKeeper(SecretIssuer(authority, system_clock, random.random, life), cache, metrics)
+        keeper = SecretKeeper(SecretIssuer(audited, system_clock, random.random, life), cache, metrics)
         doors = Doors(settings.trust_domain, pipeline, keeper)
-        observer = StreamObserver(metrics, pipeline.detach)
+        observer = StreamObserver(metrics, pipeline.detach, audit)
         xds_settings = XdsSettings(
             ack_timeout=settings.ack_timeout, first_configurations=settings.first_configurations
         )
@@ -170,13 +176,13 @@ class ControlPlane:
             certificates,
         )
         joins = JoinService(
-            authority,
+            audited,
             proofs(settings, data_dir, system_clock, lambda: pipeline.state),
             clock=system_clock,
             chance=random.random,
             limit=AttemptLimit(time.monotonic),
             expected_identity=doors.expected_identity,
-            on_event=lambda event: _joined(event, metrics),
+            on_event=lambda event: _joined(event, metrics, audit),
             lifetime=life,
         )
         redis = settings.ratelimit_redis.get_secret_value() if settings.ratelimit_redis else None
@@ -198,7 +204,7 @@ class ControlPlane:
         host, port = _host_and_port(settings.admin_address)
         self.addresses["admin"] = f"{host}:{await admin.start(host, port)}"
 
-        answers = AnswersToWrites(pipeline)
+        answers = AnswersToWrites(pipeline, audit)
 
         def receive(event: Event) -> None:
             metrics.events.labels(event.source).inc()
@@ -206,7 +212,7 @@ class ControlPlane:
             changes = pipeline.receive(event)
             answers.changed(before, pipeline.state, changes)
             for workload in changes.workloads:
-                _end_stale(doors, xds.streams_of(client_id(workload)))
+                _end_stale(doors, xds.streams_of(client_id(workload)), audit)
             if pipeline.state.declared is not before.declared:  # Secrets are declared
                 certificates.wake()
 
@@ -235,7 +241,8 @@ class ControlPlane:
             ("secrets", keeper.run()),
             ("sweep", pipeline.sweep(forget)),
             ("own certificate", _renew(certificate)),
-            ("stale proofs", _watch_proofs(doors, xds)),
+            ("stale proofs", _watch_proofs(doors, xds, audit)),
+            ("audit log", audit.run()),
             ("answers to writes", answers.run()),
             ("loop lag", watch_loop_lag(metrics, time.monotonic)),
         ):
@@ -358,23 +365,33 @@ async def _renew(certificate: ServerCertificate) -> None:
             await asyncio.sleep(RETRY)
 
 
-async def _watch_proofs(doors: Doors, xds: XdsServer, every: float = 5.0) -> None:
+async def _watch_proofs(doors: Doors, xds: XdsServer, audit: AuditLog, every: float = 5.0) -> None:
     """End the streams whose proof no longer holds, until cancelled."""
     while True:
         await asyncio.sleep(every)
-        _end_stale(doors, xds.streams())
+        _end_stale(doors, xds.streams(), audit)
 
 
-def _end_stale(doors: Doors, streams: Iterable[Stream]) -> None:
+def _end_stale(doors: Doors, streams: Iterable[Stream], audit: AuditLog) -> None:
     for stream in streams:
         reason = doors.stale(stream.proof, system_clock())
         if reason is not None:
             log.info("proof no longer holds", proxy=stream.client, peer=stream.peer.address, reason=reason)
+            audit.record("stream ended", proxy=stream.client, peer=stream.peer.address, reason=reason)
             stream.end(reason)
 
 
-def _joined(event: JoinEvent, metrics: Metrics) -> None:
+def _joined(event: JoinEvent, metrics: Metrics, audit: AuditLog) -> None:
     metrics.joined(event)
+    audit.record(
+        event.outcome.value,
+        peer=event.peer,
+        workload=event.workload,
+        identity=event.identity,
+        by=event.by,
+        status=event.status,
+        reason=event.reason,
+    )
     tell = log.warning if event.outcome is Outcome.REFUSED else log.info
     tell(
         "join",

@@ -24,6 +24,11 @@ class Metrics:
             ["status"],
             registry=registry,
         )
+        self.withheld = Counter(
+            "meshwright_secrets_withheld_total",
+            "Secrets that a proxy asked for and has no right to, or that are not there.",
+            registry=registry,
+        )
         self.pushes = Counter("meshwright_xds_pushes_total", "Responses sent.", ["type"], registry=registry)
         self.push_bytes = Counter(
             "meshwright_xds_push_bytes_total", "Bytes of responses sent.", ["type"], registry=registry

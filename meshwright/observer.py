@@ -10,6 +10,7 @@ import grpc
 import structlog
 from prometheus_client import Counter
 
+from meshwright.audit import AuditLog
 from meshwright.metrics import Metrics
 from xds.cache import Generation
 from xds.state import Refusal
@@ -25,10 +26,15 @@ class StreamObserver:
     """An `xds.server.Observer`."""
 
     def __init__(
-        self, metrics: Metrics, closed: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+        self,
+        metrics: Metrics,
+        closed: Callable[[str], None],
+        audit: AuditLog,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`closed` is told of each stream that ends."""
         self._metrics = metrics
+        self._audit = audit
         self._closed = closed
         self._clock = clock
         self._logged: dict[str, tuple[float, int]] = {}
@@ -57,6 +63,12 @@ class StreamObserver:
     def refused(self, peer: str, node: str, status: grpc.StatusCode, reason: str) -> None:
         self._metrics.streams_refused.labels(status.name).inc()
         log.warning("stream refused", peer=peer, node=node[:300], status=status.name, reason=reason)
+        self._audit.record("stream refused", peer=peer, node=node, status=status.name, reason=reason)
+
+    def withheld(self, client: str, type_url: str, names: tuple[str, ...]) -> None:
+        self._metrics.withheld.inc(len(names))
+        log.warning("a proxy asks for secrets that it has none of", proxy=client, names=names[:10])
+        self._audit.record("secret withheld", proxy=client, type=short_name(type_url), names=list(names))
 
     def sent(self, client: str, type_url: str, resources: int, size: int) -> None:
         del client

@@ -24,11 +24,21 @@ def create(
 ) -> None:
     """Make a join token and print it. It is shown this once and stored as a hash."""
     from ca.times import system_clock
-    from ca.tokens import TokenStore
+    from ca.tokens import TokenStore, token_id
+    from meshwright.audit import tell
     from meshwright.data_dir import used
 
     token = TokenStore(used(data_dir)).create(
         namespace, service_account, now=system_clock(), workload=workload, ttl=duration(ttl), uses=uses
+    )
+    tell(
+        data_dir,
+        "join token created",
+        token=token_id(token),
+        identity=f"{namespace}/{service_account}",
+        workload=workload,
+        lives=ttl,
+        uses=uses,
     )
     typer.echo(token)
 
@@ -52,10 +62,12 @@ def revoke(
     data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
     """Make a join token useless from now on. Proxies that joined with it keep their certificates."""
-    from ca.tokens import TokenStore
+    from ca import tokens
+    from meshwright.audit import tell
     from meshwright.data_dir import used
 
     # Somebody may give the whole token: its secret is not to be repeated.
-    just_id = token_id.removeprefix("mwj_").partition(".")[0]
-    TokenStore(used(data_dir)).revoke(just_id)
+    just_id = tokens.token_id(token_id)
+    tokens.TokenStore(used(data_dir)).revoke(just_id)
+    tell(data_dir, "join token revoked", token=just_id)
     typer.echo(f"revoked {just_id}")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Hashable, Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from xds.cache import NOTHING, Generation, Maps, ResourceCache, Subscription, wanted
+from xds.cache import NOTHING, Generation, Maps, ResourceCache, Subscription, lookup, wanted
 from xds.errors import ProtocolViolation
 from xds.ordering import Order
 from xds.refusals import named
@@ -201,6 +201,12 @@ class Session(ABC):
     def settled(self) -> bool:
         """The client has acknowledged everything that it asked for so far, and it asked for something."""
         return bool(self.states) and all(state.at_rest for state in self.states.values())
+
+    def missing(self, type_url: str) -> set[str]:
+        """The names that the client asks for and its scopes do not have."""
+        state = self.states.get(type_url)
+        maps = self._maps(type_url)
+        return {name for name in state.subscription.names if lookup(maps, name) is None} if state else set()
 
     @abstractmethod
     def _respond(self, state: TypeState, order: Order, now: float) -> tuple[str, int, bytes] | None:

@@ -19,7 +19,7 @@ from xds.session import Session
 from xds.sotw import SotwSession
 from xds.state import Refusal, TypeState
 from xds.status import ClientStatus, TypeStatus
-from xds.types import CLUSTER, ENDPOINT
+from xds.types import CLUSTER, ENDPOINT, SECRET
 
 if TYPE_CHECKING:
     from xds.server import XdsServer
@@ -37,6 +37,8 @@ LAST_WORDS = 1.0
 """Seconds that a client has to take what is on its way when its stream ends."""
 
 FIRST = frozenset({CLUSTER, ENDPOINT})
+WITHHELD = 100
+"""Names of secrets that one stream has asked for in vain and that are told."""
 TURN = 10
 """How many times the silence that a client is allowed its whole turn may last."""
 
@@ -96,6 +98,7 @@ class Stream:
         self._wake = self._wake_up  # one object: the cache tells callers apart by it
         self._stopping = self._took_turn = self._has_turn = False
         self._refusals = 0
+        self._withheld: set[str] = set()
         self._turn_began = 0.0
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = 0.0
@@ -209,6 +212,17 @@ class Stream:
             assert isinstance(self.session, SotwSession)  # noqa: S101 (there are two)
             assert isinstance(request, DiscoveryRequest)  # noqa: S101 (read so)
             self.session.receive(request, now)
+        if request.type_url == SECRET:
+            self._tell_withheld()
+
+    def _tell_withheld(self) -> None:
+        """Somebody who asks for a secret that is not its own gets nothing, as if there were none; it is told all the same."""
+        if not self._server.cache.ready(self.session.scopes):
+            return
+        names = self.session.missing(SECRET) - self._withheld
+        if names and len(self._withheld) < WITHHELD:
+            self._withheld |= names
+            self._server.observer.withheld(self.client, SECRET, tuple(sorted(names)[:WITHHELD]))
 
     def _wake_up(self) -> None:
         """Let the writer look what there is to send."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from envoy import clusters, connection, fallback, listeners, names, routes
+from envoy import clusters, connection, fallback, listeners, names, plaintext, routes
 from envoy.packing import listen_on, pack
 from envoy.seams import NOTHING, ListenerSeams, Parts
 from mesh.interception import Interception
@@ -73,7 +73,8 @@ def virtual(view: VirtualView, seams: ListenerSeams) -> Iterator[Listener]:
 
 
 def inbound(view: InboundView, seams: ListenerSeams) -> Iterator[Listener]:
-    """All that comes to a workload: mesh TLS for what it serves, and the health checks that are declared to come without.
+    """All that comes to a workload: mesh TLS for what it serves, plaintext where a policy says so, and the health checks that are
+    declared to come without.
 
     Anything else matches no filter chain: the connection is closed. So is one to the port itself, which would come from
     this listener to this listener for ever. None is ever handed to another listener: a service may have the address of this very
@@ -88,12 +89,17 @@ def inbound(view: InboundView, seams: ListenerSeams) -> Iterator[Listener]:
     inspector.name = listeners.TLS_INSPECTOR
     pack(inspector.typed_config, TlsInspector())
     _inspect_all_but(inspector, sorted(_quiet(view)))
+    plaintext.wait_for_the_silent(made)
+    plain = {each.sidecar_port for each in view.ports if plaintext.taken(each, seams)}
     for each in view.ports:
         for served in each.served:
             chain = made.filter_chains.add()
             listeners.mesh_chain(chain, view.trust_domain, served, seams)
             chain.filter_chain_match.destination_port.value = each.sidecar_port
+        plaintext.add_chains(made, each, seams, each.sidecar_port)
     for number, paths in _checks(view.interception).items():
+        if number in plain:
+            continue  # a check is plaintext like any other there
         chain = made.filter_chains.add()
         chain.name = names.check_route(number)
         chain.filter_chain_match.destination_port.value = number

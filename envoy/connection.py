@@ -72,15 +72,23 @@ def to_route(
 
 
 def to_application(
-    stat_prefix: str, route: str, parts: Parts, filters: tuple[HttpFilter, ...]
+    stat_prefix: str, route: str, parts: Parts, filters: tuple[HttpFilter, ...], *, proved: bool = True
 ) -> HttpConnectionManager:
-    """Inbound HTTP. The application sees who called in `x-forwarded-client-cert`, which no caller can forge.
+    """Inbound HTTP. The application sees who called in `x-forwarded-client-cert`, which no caller can forge. Callers that have not
+    `proved` who they are are nobody: what they say of themselves, and to Envoy, is not believed.
 
     The routes are a resource of their own: a policy that changes one drains no connection, as a changed listener would.
     """
     manager = _manager(stat_prefix, parts)
-    manager.forward_client_cert_details = HttpConnectionManager.SANITIZE_SET
-    manager.set_current_client_cert_details.uri = True
+    if proved:
+        manager.forward_client_cert_details = HttpConnectionManager.SANITIZE_SET
+        manager.set_current_client_cert_details.uri = True
+    else:
+        manager.forward_client_cert_details = HttpConnectionManager.SANITIZE
+        manager.use_remote_address.value = True
+        # Nobody is internal by an address alone: Envoy would believe `x-envoy-*` headers of private ranges.
+        manager.internal_address_config.SetInParent()
+        manager.preserve_external_request_id = True  # a trace goes on
     manager.rds.route_config_name = route
     from_ads(manager.rds.config_source)
     _over_limit(manager.local_reply_config)

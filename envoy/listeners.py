@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from envoy import connection, fallback, names, routes, tls
+from envoy import connection, fallback, names, plaintext, routes, tls
 from envoy.packing import listen_on, pack
 from envoy.seams import NOTHING, ListenerSeams, Parts
 from mesh.names import Key, authorities, sni
@@ -41,8 +41,8 @@ def outbound(view: OutboundListenersView, seams: ListenerSeams) -> Iterator[List
 def inbound(view: InboundView, seams: ListenerSeams) -> Iterator[Listener]:
     """One listener for each port on which the sidecar takes mesh TLS.
 
-    What is not mesh TLS for a service behind the port, plaintext and other server names, matches no filter chain: the
-    connection is closed.
+    What is not mesh TLS for a service behind the port, plaintext and other server names, matches no filter chain, unless a policy
+    says that it is taken (see `plaintext`): the connection is closed.
     """
     for port in view.ports:
         if port.served and not port.captured:
@@ -123,8 +123,11 @@ def _inbound(view: InboundView, port: InboundPort, seams: ListenerSeams) -> List
     inspector = made.listener_filters.add()
     inspector.name = TLS_INSPECTOR
     pack(inspector.typed_config, TlsInspector())
+    if not all(served.port.protocol.is_http for served in port.served):
+        plaintext.wait_for_the_silent(made)
     for served in port.served:
         mesh_chain(made.filter_chains.add(), view.trust_domain, served, seams)
+    plaintext.add_chains(made, port, seams)
     return made
 
 
@@ -138,12 +141,14 @@ def mesh_chain(chain: FilterChain, trust_domain: str, served: Served, seams: Lis
     chain.transport_socket_connect_timeout.seconds = 15
     cluster = names.inbound_cluster(served.app_port, served.port.protocol, captured=served.captured)
     if served.port.protocol.is_http:
-        tls.downstream(chain.transport_socket, trust_domain=trust_domain, alpn=("h2", "http/1.1"))
+        tls.downstream(
+            chain.transport_socket, trust_domain=trust_domain, alpn=("h2", "http/1.1"), parameters=parts.tls
+        )
         route = names.inbound_route(served.service, served.port)
         manager = connection.to_application(cluster, route, parts, seams.filters)
         connection.http_chain(chain, manager, parts)
     else:
-        tls.downstream(chain.transport_socket, trust_domain=trust_domain)
+        tls.downstream(chain.transport_socket, trust_domain=trust_domain, parameters=parts.tls)
         connection.tcp_chain(chain, connection.tcp_to(cluster, (cluster, 1), parts=parts), parts)
 
 

@@ -42,6 +42,9 @@ UNKNOWN = "unknown"
 CONTROL_PLANE = "control-plane"
 """The bootstrap's cluster of the control plane."""
 
+PLAINTEXT_LOG, OWN_TLS_LOG = "meshwright.plaintext", "meshwright.own-tls"
+"""The access logs by which the control plane learns who calls without mesh TLS: in plaintext, or in the application's own TLS."""
+
 FAILURE = "x-mesh-failure"
 """The header in which a sidecar tells callers that it could not reach its application, and how."""
 
@@ -136,6 +139,21 @@ def check_route(app_port: int) -> str:
 def inbound_chain(service: Key, port: ServicePort) -> str:
     """The filter chain for one port of one service."""
     return f"{service}:{port.port}"
+
+
+def plaintext_chain(service: Key, port: ServicePort) -> str:
+    """The filter chain for calls to that port without TLS."""
+    return f"{inbound_chain(service, port)}/plaintext"
+
+
+def own_tls_chain(service: Key, port: ServicePort) -> str:
+    """The filter chain for the application's own TLS."""
+    return f"{inbound_chain(service, port)}/own-tls"
+
+
+def plaintext(cluster: str) -> str:
+    """The stat prefix of what comes to the application of `cluster` without mesh TLS."""
+    return f"{cluster}/plaintext"
 
 
 def inbound_route(service: Key, port: ServicePort) -> str:

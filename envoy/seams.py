@@ -84,6 +84,7 @@ class Parts:
     `listener_filters` and `access_log` are taken. `unknown`: Route, without match and cluster, for hosts that nobody knows; without
     one they are refused, and with `refuse_unknown` so are intercepted connections to addresses that nobody knows. `network_filters`: serialised listener.v3.Filter, put before what handles a connection.
     `patches` are laid over the finished resources. `called`: services that the proxy itself calls for what is said here.
+    `tls`: TlsParameters of the mesh TLS that callers speak. `plaintext`: whether calls without it are taken, too.
     """
 
     cluster: bytes = b""
@@ -101,6 +102,8 @@ class Parts:
     unknown: bytes = b""
     refuse_unknown: bool = False
     called: tuple[Called, ...] = ()
+    tls: bytes = b""
+    plaintext: bool = False
 
     def __bool__(self) -> bool:
         return self != NOTHING
@@ -124,6 +127,8 @@ class Parts:
             self.unknown + other.unknown,
             self.refuse_unknown or other.refuse_unknown,
             (*self.called, *(each for each in other.called if each not in self.called)),
+            tls=self.tls + other.tls,
+            plaintext=self.plaintext or other.plaintext,
         )
 
 

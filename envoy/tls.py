@@ -58,12 +58,17 @@ def upstream(
     pack(socket.typed_config, context)
 
 
-def downstream(socket: TransportSocket, *, trust_domain: str, alpn: Sequence[str] = ()) -> None:
-    """Mesh TLS from callers, who must prove to be somebody of `trust_domain`. Who of them may do what is policy."""
+def downstream(
+    socket: TransportSocket, *, trust_domain: str, alpn: Sequence[str] = (), parameters: bytes = b""
+) -> None:
+    """Mesh TLS from callers, who must prove to be somebody of `trust_domain`. Who of them may do what is policy. `parameters`: TlsParameters
+    of which what is said counts.
+    """
     context = DownstreamTlsContext()
     context.require_client_certificate.value = True
     common = context.common_tls_context
     _mesh(common, alpn)
+    common.tls_params.MergeFromString(parameters)
     matcher = (
         common.combined_validation_context.default_validation_context.match_typed_subject_alt_names.add()
     )

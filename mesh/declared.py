@@ -27,6 +27,7 @@ def moved(state: MeshState, name: DocumentName, value: Value | None) -> tuple[Me
         return (state if known else _placed(state, name, old, value)), Changes()
     new = _placed(state, name, old, value)
     services: set[Key] = set()
+    endpoints: set[Key] = set()
     workloads: set[Key] = set()
     for at, each in ((state, old), (new, value)):
         if each is not None:
@@ -40,14 +41,27 @@ def moved(state: MeshState, name: DocumentName, value: Value | None) -> tuple[Me
             here, there = _reach(new, each.targets)
             services |= here
             workloads |= there
+            if each.by_transport:
+                endpoints |= _served(new, there)
+    endpoints.intersection_update(new.services)
     services.intersection_update(new.services)
     return new, Changes(
         services=frozenset(services),
         # A subset has endpoints of its own; of an unchanged service they are the same bytes and go nowhere.
-        endpoints=frozenset(services),
+        endpoints=frozenset(services | endpoints),
         workloads=frozenset(workloads),
         callers=callers,
     )
+
+
+def _served(state: MeshState, workloads: set[Key]) -> set[Key]:
+    """The services whose callers see another endpoint where `workloads` take something else."""
+    return {
+        service
+        for each in workloads
+        if (found := state.workloads.get(each)) is not None
+        for service in found.services
+    }
 
 
 def _placed(state: MeshState, name: DocumentName, old: Value | None, value: Value | None) -> MeshState:

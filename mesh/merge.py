@@ -87,6 +87,17 @@ def freeze(fields: Mapping[str, object]) -> Fields:
     return Map({str(name): _freeze(value) for name, value in fields.items()})
 
 
+def thawed(fields: Fields) -> dict[str, object]:
+    """Plain mappings and lists again."""
+
+    def thaw(value: object) -> object:
+        if isinstance(value, Map):
+            return {name: thaw(each) for name, each in value.items()}
+        return [thaw(each) for each in value] if isinstance(value, tuple) else value
+
+    return {name: thaw(value) for name, value in fields.items()}
+
+
 _Draft = Value | dict[str, "_Draft"]
 
 

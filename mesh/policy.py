@@ -14,6 +14,7 @@ from immutables import Map
 from mesh.merge import Attachment, Fields, Merged, combine, nearest
 from mesh.names import Key
 from mesh.targeting import Caller, CallerRef, Level, RouteName, TargetRef, concerns
+from mesh.transport import MESH_TLS
 
 PolicyName = tuple[str, Key]
 """Kind and key."""
@@ -40,6 +41,11 @@ class Policy:
     def by_locality(self) -> bool:
         """Whether what it says depends on where the caller is."""
         return "locality" in self.fields
+
+    @property
+    def by_transport(self) -> bool:
+        """Whether it decides how callers speak to the endpoints of what it targets."""
+        return self.kind == MESH_TLS
 
     def attachments(self) -> Iterator[Attachment]:
         """One for each target."""
@@ -78,6 +84,7 @@ class PolicyIndex:
     attached: Map[tuple[str, TargetRef], tuple[Attachment, ...]] = Map()
     by_caller: frozenset[PolicyName] = frozenset()
     by_locality: frozenset[PolicyName] = frozenset()
+    by_transport: frozenset[PolicyName] = frozenset()
 
     def put(self, policy: Policy) -> PolicyIndex:
         """With `policy`, in place of what had its name."""
@@ -88,8 +95,13 @@ class PolicyIndex:
             attached[key] = tuple(sorted((*attached.get(key, ()), each), key=_by_key))
         by_caller = without.by_caller | {policy.name} if policy.callers else without.by_caller
         by_locality = without.by_locality | {policy.name} if policy.by_locality else without.by_locality
+        by_transport = without.by_transport | {policy.name} if policy.by_transport else without.by_transport
         return PolicyIndex(
-            without.policies.set(policy.name, policy), attached.finish(), by_caller, by_locality
+            without.policies.set(policy.name, policy),
+            attached.finish(),
+            by_caller,
+            by_locality,
+            by_transport,
         )
 
     def without(self, name: PolicyName) -> PolicyIndex:
@@ -104,7 +116,11 @@ class PolicyIndex:
             else:
                 del attached[old.kind, target]
         return PolicyIndex(
-            self.policies.delete(name), attached.finish(), self.by_caller - {name}, self.by_locality - {name}
+            self.policies.delete(name),
+            attached.finish(),
+            self.by_caller - {name},
+            self.by_locality - {name},
+            self.by_transport - {name},
         )
 
     def facets(self, caller: Caller) -> frozenset[PolicyName]:

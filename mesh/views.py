@@ -7,7 +7,7 @@ views are rendered once, however many proxies share them. `origin` is provenance
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from mesh import backend_tls, external, routing
@@ -141,6 +141,11 @@ class InboundPort:
     served: tuple[Served, ...]
     captured: bool = False
 
+    @property
+    def one_application(self) -> bool:
+        """Whether all that is served here is the same. Of several, nothing but SNI says which one is called."""
+        return len({(each.app_port, each.port.protocol) for each in self.served}) == 1
+
 
 @dataclass(frozen=True, slots=True)
 class InboundView:
@@ -186,11 +191,19 @@ def service_view(state: MeshState, key: Key, caller_namespace: str = "") -> Serv
     )
 
 
+Called = Callable[[tuple[Endpoint, ...], ServicePort], tuple[Endpoint, ...]]
+"""Endpoints of a port as callers speak to them (see `mesh.transport`)."""
+
+
 def endpoints_views(
-    state: MeshState, key: Key, spread: Spread | None = None, caller: Locality = NOWHERE
+    state: MeshState,
+    key: Key,
+    spread: Spread | None = None,
+    caller: Locality = NOWHERE,
+    called: Called | None = None,
 ) -> Iterator[EndpointsView]:
     """One view for each port of the service, and of each of its subsets, as callers in the locality `caller` see them; none for one
-    outside, whose clusters say where it is.
+    outside, whose clusters say where it is. `called` None: whoever has a sidecar is spoken to in mesh TLS.
     """
     service = state.services[key]
 
@@ -206,6 +219,8 @@ def endpoints_views(
 
     for port in service.ports if service.external is None else ():
         endpoints = state.endpoints(key, port)
+        if called is not None:
+            endpoints = called(endpoints, port)
         yield view(port, endpoints, "", service.origin)
         for subset in state.subsets_of(key):
             wanted = set(subset.labels)

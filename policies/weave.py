@@ -22,7 +22,7 @@ from envoy.seams import (
 )
 from mesh.gateway_views import GatewayView
 from mesh.localities import Spread
-from mesh.merge import Attachment, Fields, Merged, freeze
+from mesh.merge import Attachment, Fields, Merged, freeze, thawed
 from mesh.names import Key
 from mesh.policy import Place, PolicyName
 from mesh.rules import RuleView
@@ -33,6 +33,7 @@ from mesh.views import InboundView, OutboundScope, ServiceView
 from mesh.workload import Workload
 from policies.kind import SOME_WORKLOAD, PolicyKind, Side, Where
 from policies.registry import POLICIES
+from policies.transport import not_told_apart
 
 REMEMBERED = 20_000
 """Effects that are remembered, about: mostly one for each service and policy that differs by service."""
@@ -177,6 +178,7 @@ class Weaver:
                 parts = self._parts(Asked(state, place, where, problems), Side.CALLEE | Side.LISTENER)
                 if parts:
                     chains.append((names.inbound_chain(served.service, served.port), parts))
+            problems.update(not_told_apart(port, dict(chains)))
         self._tell_workload(workload.key, problems)
         return ListenerSeams(outbound, tuple(chains), filters)
 
@@ -344,17 +346,6 @@ def _spread(kind: PolicyKind, fields: Fields) -> Spread | None:
         return kind.spread(kind.fields.model_validate(thawed(fields)))
     except ValidationError:
         return None
-
-
-def thawed(fields: Fields) -> dict[str, object]:
-    """Plain mappings and lists again."""
-
-    def thaw(value: object) -> object:
-        if isinstance(value, Map):
-            return {name: thaw(each) for name, each in value.items()}
-        return [thaw(each) for each in value] if isinstance(value, tuple) else value
-
-    return {name: thaw(value) for name, value in fields.items()}
 
 
 def identities(state: MeshState, callers: Iterable[CallerRef]) -> Iterator[str]:

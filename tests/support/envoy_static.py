@@ -21,6 +21,7 @@ from mesh.gateway_views import Loaded, gateway_scope, gateway_view
 from mesh.names import Key
 from mesh.secrets import SecretFiles
 from mesh.state import MeshState
+from mesh.transport import BY_SIDECARS
 from mesh.views import (
     OutboundScope,
     endpoints_views,
@@ -33,6 +34,7 @@ from mesh.views import (
 from mesh.virtual import virtual_view
 from mesh.workload import Workload
 from pb.envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
+from policies.transport import called
 from policies.weave import Weaver
 from tests.support import binaries
 from tests.support.envoy_certificates import TestAuthority
@@ -91,7 +93,8 @@ def _outbound(
         view = service_view(state, key, scope.namespace)
         yield from renderer.service(view, weaver.service(state, scope, view))
         spread = weaver.spread(state, scope, key)
-        yield from (renderer.endpoints(view) for view in endpoints_views(state, key, spread, scope.locality))
+        views = endpoints_views(state, key, spread, scope.locality, called(state, key, BY_SIDECARS))
+        yield from (renderer.endpoints(view) for view in views)
         scopes = scope_view(state, key, scope.namespace)
         if scopes is not None:
             yield from renderer.scopes(scopes)

@@ -6,12 +6,12 @@ import textwrap
 
 from documents.parsing import parse
 from envoy.seams import Parts
+from mesh.merge import thawed
 from mesh.names import Key
 from mesh.policy import Policy
 from mesh.service import Protocol
 from policies.kind import PolicyKind, Side, Where
 from policies.registry import KINDS
-from policies.weave import thawed
 from tests.support.builders import TRUST_DOMAIN
 
 OUTBOUND = Where(

@@ -611,6 +611,14 @@ WRONG = (
         'apiVersion: meshwright.dev/v1alpha1\nkind: Secret\nmetadata: {name: a}\nspec: {certificateFile: a.pem, keyFile: "-----BEGIN PRIVATE KEY-----"}\n',
         ["spec.keyFile: this is no path. Put the PEM text into a file, and its path here"],
     ),
+    Wrong(
+        "ciphers of a TLS that is not taken",
+        "apiVersion: meshwright.dev/v1alpha1\nkind: MeshTLS\nmetadata: {name: p}\nspec:\n  targetRefs: [{kind: Mesh}]\n"
+        "  minimumVersion: 1.3\n  cipherSuites: [ECDHE-RSA-AES128-GCM-SHA256]\n",
+        [
+            'spec.cipherSuites: the suites of TLS 1.3 are fixed, and 1.2 is not taken. Set minimumVersion to "1.2", or remove cipherSuites'
+        ],
+    ),
 )
 
 

@@ -1,0 +1,81 @@
+"""Which endpoints are called in plaintext, from the MeshTLS policies in force."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from envoy import names
+from envoy.seams import NOTHING, Parts
+from mesh.merge import thawed
+from mesh.names import Key
+from mesh.policy import Place
+from mesh.state import MeshState
+from mesh.targeting import TargetRef
+from mesh.transport import BY_OTHERS, MESH_TLS, Plaintext, TlsMode
+from mesh.views import Called, InboundPort, Served, inbound_view
+from policies.mesh_tls import MeshTlsFields, check_together
+
+
+def called(state: MeshState, service: Key, modes: frozenset[TlsMode]) -> Called | None:
+    """How callers that speak plaintext in `modes` call the endpoints of `service`; None: in mesh TLS, all of them that have a sidecar."""
+    if not state.policies.by_transport or service not in state.services:
+        return None
+    asked = _Modes(state)
+    places: set[tuple[Key, int]] = set()
+    for member in state.members.get(service, ()):
+        wanted = {number for number, mode in asked.of(service, member).items() if mode in modes}
+        if wanted and state.workloads[member].meshed:
+            places.update((member, number) for number in wanted & asked.told_apart(service, member))
+    return Plaintext(frozenset(places)).called if places else None
+
+
+def not_told_apart(port: InboundPort, chains: Mapping[str, Parts]) -> Iterator[tuple[str, str]]:
+    """By subject, why plaintext is not taken on a port of a sidecar though a policy says so. `chains`: what policies say, by filter chain."""
+    of = {each: chains.get(names.inbound_chain(each.service, each.port), NOTHING) for each in port.served}
+    willing = [each for each, parts in of.items() if parts.plaintext]
+    if not willing or (port.one_application and len(willing) == len(of)):
+        return
+    others = ", ".join(names.inbound_chain(each.service, each.port) for each in of)
+    for each in willing:
+        why = (
+            f"left out: port {port.sidecar_port} of the sidecar serves {others}, and plaintext does not say which of them is called: "
+            "give each a sidecar port of its own"
+        )
+        yield f"{MESH_TLS} at service {each.service}, port {each.port.port}", why
+
+
+@dataclass(slots=True)
+class _Modes:
+    """Asks each thing once: most workloads of a service are equal to policies."""
+
+    state: MeshState
+    _of: dict[tuple[Key, Key | None], Mapping[int, TlsMode]] = field(default_factory=dict)
+
+    def of(self, service: Key, workload: Key) -> Mapping[int, TlsMode]:
+        """By the number of the port of `service`. What is wrong together is left out, which the policy's effect says."""
+        own = (MESH_TLS, TargetRef.workload(workload)) in self.state.policies.attached
+        key = service, workload if own else None
+        if key not in self._of:
+            merged = self.state.policies.merged(MESH_TLS, Place(service.namespace, *key)).fields
+            try:
+                fields = MeshTlsFields.model_validate(thawed(merged))
+                check_together(fields)
+            except ValueError:
+                fields = MeshTlsFields.model_validate({})
+            self._of[key] = {port.port: fields.of(port.port) for port in self.state.services[service].ports}
+        return self._of[key]
+
+    def told_apart(self, service: Key, workload: Key) -> frozenset[int]:
+        """The numbers of the ports of `service` at which the sidecar of `workload` takes plaintext, and knows what it is for."""
+
+        def admits(served: Served) -> bool:
+            return self.of(served.service, workload)[served.port.port] in BY_OTHERS
+
+        return frozenset(
+            each.port.port
+            for port in inbound_view(self.state, self.state.workloads[workload]).ports
+            if port.one_application and all(admits(each) for each in port.served)
+            for each in port.served
+            if each.service == service
+        )

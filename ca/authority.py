@@ -20,7 +20,8 @@ class LeafRequest:
 
     `workload` is the one it is issued to: its key, `<namespace>/<workload>`, is the certificate's subject UID and the
     `node.id` of its proxy; None for the control plane itself. `dns_names` and `addresses` are for the control plane's own
-    server certificates: a workload never has any.
+    server certificates: a workload never has any. `renews`: the serial of the leaf that the requester holds, if it does; `delivered`:
+    the key was made here, and goes to the workload's Envoy over SDS. Both are for the ledger alone.
     """
 
     identity: Identity
@@ -29,6 +30,8 @@ class LeafRequest:
     lifetime: timedelta = LEAF_LIFETIME
     dns_names: tuple[str, ...] = ()
     addresses: tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, ...] = ()
+    renews: int | None = None
+    delivered: bool = False
 
 
 @dataclass(frozen=True, slots=True)

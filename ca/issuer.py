@@ -28,6 +28,7 @@ class WorkloadSecret:
     identity: Identity
     workload: Key
     serial: int
+    generation: int
     not_after: datetime
     renew_at: datetime
     resource: bytes = field(repr=False)
@@ -47,11 +48,13 @@ class SecretIssuer:
     async def issue(self, identity: Identity, workload: Key) -> WorkloadSecret:
         """A new key and certificate for `workload`. AuthorityError if none can be issued now: keep the old one and retry."""
         key = new_key()
-        issued = await self._authority.issue(LeafRequest(identity, make_csr(key), workload, self._lifetime))
+        request = LeafRequest(identity, make_csr(key), workload, self._lifetime, delivered=True)
+        issued = await self._authority.issue(request)
         return WorkloadSecret(
             identity=identity,
             workload=workload,
             serial=issued.serial,
+            generation=issued.generation,
             not_after=issued.not_after,
             renew_at=renewal_time(issued.issued, issued.not_after, self._chance()),
             resource=identity_secret(issued.chain_pem, key_pem(key)),

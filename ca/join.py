@@ -123,7 +123,7 @@ class JoinService(JoinServiceServicer):
             self._admit(name, in_all=False)
             csr = _checked(request.csr)
             self._compare(holder.workload, holder.identity)
-            certificate = await self._issue(holder.identity, holder.workload, csr)
+            certificate = await self._issue(holder.identity, holder.workload, csr, renews=holder.serial)
         except _Refused as refused:
             await self._refuse(context, peer, name, refused)
         # Not given back to the limit: a proxy that renews in a loop is held to its rate.
@@ -202,9 +202,12 @@ class JoinService(JoinServiceServicer):
             )
         return holder
 
-    async def _issue(self, identity: Identity, workload: Key, csr: SigningRequest) -> Certificate:
+    async def _issue(
+        self, identity: Identity, workload: Key, csr: SigningRequest, renews: int | None = None
+    ) -> Certificate:
         try:
-            issued = await self._authority.issue(LeafRequest(identity, csr, workload, self._lifetime))
+            request = LeafRequest(identity, csr, workload, self._lifetime, renews=renews)
+            issued = await self._authority.issue(request)
         except (AuthorityError, OSError) as error:
             raise _unable("issue certificates", error) from error
         return Certificate(

@@ -25,6 +25,7 @@ class Proved:
     identity: Identity
     workload: Key
     not_after: datetime
+    serial: int = 0
 
     @property
     def node_id(self) -> str:
@@ -54,7 +55,7 @@ def proved(pem: bytes) -> Proved:
         workload = parse_node_id(str(subject[0].value))
     except InvalidName as error:
         raise UnusablePeer(f"the peer's certificate: {error}: {_REMEDY}") from error
-    return Proved(identity, workload, certificate.not_valid_after_utc)
+    return Proved(identity, workload, certificate.not_valid_after_utc, certificate.serial_number)
 
 
 def parse_node_id(text: str) -> Key:

@@ -24,7 +24,7 @@ from datetime import datetime
 from enum import Enum, StrEnum, auto
 from typing import Protocol, TypeAlias
 
-from ca.authority import TrustBundle
+from ca.authority import Authority
 from ca.errors import CannotRotate
 
 RootId: TypeAlias = str
@@ -256,15 +256,14 @@ def _entering(rotation: Rotation, stage: Stage, now: datetime) -> Rotation:
     return replace(rotation, stage=stage, since=now, cleared=False)
 
 
-class RotatingAuthority(Protocol):
-    """An authority whose roots can be rotated, as the shell of this machine sees it. It keeps the state with its keys."""
+class RotatingAuthority(Authority, Protocol):
+    """An authority whose roots can be rotated, as the shell of this machine sees it. It keeps the state with its keys.
+
+    What it issues says of which `generation` it is; its `roots` are the state's bundle.
+    """
 
     @property
     def rotation(self) -> Rotation: ...
-
-    def roots(self) -> TrustBundle:
-        """The state's bundle."""
-        ...
 
     def root_ids(self, pem: bytes) -> frozenset[RootId]:
         """Whose certificates a bundle holds. ValueError if it cannot be read."""

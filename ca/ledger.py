@@ -1,0 +1,172 @@
+"""The ledger of issued leaves: who holds one that is still good, of which generation, and which roots its holder has.
+
+In memory and sans-I/O: every change is an `Entry`, which the caller's `journal` keeps (`ca.ledger_file`), and which replays to
+the same ledger. What is not certain is counted against going on: a leaf leaves the ledger when it ends, or when its holder was
+seen to use one that came after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final, TypeAlias
+
+from ca.rotation import Holder, Leaf, RootId, acknowledged, restricted
+
+MOST: Final = 32
+"""Leaves of one workload and kind of holder that are told apart. Whoever joins in a loop does not fill the memory."""
+UNKNOWN_GENERATION: Final = 0
+"""Of a leaf that stands for several: none that signs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    leaf: Leaf
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """The holder of the leaf uses it: the others of its family are of no use to it any more."""
+
+    confirmed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """The holders of the family's leaves use `roots`; `bundle` was the present one."""
+
+    family: str
+    roots: frozenset[RootId]
+    bundle: tuple[RootId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Restricted:
+    """From now on `bundle` may be on its way to everybody."""
+
+    restricted: tuple[RootId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """An operator's word that the holders of this workload's leaves are gone for good."""
+
+    forgotten: str
+
+
+Entry: TypeAlias = Issued | Confirmed | Acknowledged | Restricted | Forgotten
+
+
+class Ledger:
+    """Use it from one thread. `journal` is called with each change, before whoever made it goes on; it must not block."""
+
+    def __init__(self, entries: Iterable[Entry] = (), journal: Callable[[Entry], None] | None = None) -> None:
+        self._leaves: dict[int, Leaf] = {}
+        self._families: dict[str, set[int]] = {}
+        self._workloads: dict[tuple[str, Holder], set[int]] = {}
+        self._journal: Callable[[Entry], None] = lambda _: None
+        for entry in entries:
+            self._apply(entry)
+        if journal is not None:
+            self._journal = journal
+
+    def __len__(self) -> int:
+        return len(self._leaves)
+
+    def leaves(self) -> tuple[Leaf, ...]:
+        return tuple(self._leaves.values())
+
+    def find(self, serial: int) -> Leaf | None:
+        return self._leaves.get(serial)
+
+    def issued(self, leaf: Leaf) -> None:
+        """`leaf` is about to be handed out."""
+        self._do(Issued(leaf))
+
+    def confirmed(self, serial: int) -> None:
+        """Its holder has shown that it uses the leaf `serial`; nothing if that is not in the ledger."""
+        leaf = self._leaves.get(serial)
+        if leaf is not None and len(self._families[leaf.family]) > 1:
+            self._do(Confirmed(serial))
+
+    def acknowledged(self, family: str, roots: frozenset[RootId], bundle: tuple[RootId, ...]) -> None:
+        """The holder of the leaves of `family` has taken all that was sent to it, and uses `roots`."""
+        leaves = (self._leaves[serial] for serial in self._families.get(family, ()))
+        if any(acknowledged(leaf, roots, bundle) != leaf for leaf in leaves):
+            self._do(Acknowledged(family, roots, bundle))
+
+    def restricted(self, bundle: tuple[RootId, ...]) -> None:
+        """To be called before `bundle` is sent to anybody."""
+        self._do(Restricted(bundle))
+
+    def forget(self, workload: str) -> int:
+        """Count no more on the holders of the leaves of `workload`; how many leaves that were."""
+        number = sum(leaf.workload == workload for leaf in self._leaves.values())
+        if number:
+            self._do(Forgotten(workload))
+        return number
+
+    def expire(self, now: datetime) -> None:
+        """Forget the leaves that have ended. A replay brings them back, and the next call takes them out again."""
+        for leaf in [leaf for leaf in self._leaves.values() if leaf.not_after <= now]:
+            self._remove(leaf)
+
+    def _do(self, entry: Entry) -> None:
+        self._apply(entry)
+        self._journal(entry)
+
+    def _apply(self, entry: Entry) -> None:
+        match entry:
+            case Issued(leaf):
+                self._add(leaf)
+            case Confirmed(serial):
+                leaf_in_use = self._leaves.get(serial)
+                if leaf_in_use is not None:
+                    for other in self._families[leaf_in_use.family] - {serial}:
+                        self._remove(self._leaves[other])
+            case Acknowledged(family, roots, bundle):
+                for serial in self._families.get(family, ()):
+                    self._leaves[serial] = acknowledged(self._leaves[serial], roots, bundle)
+            case Restricted(bundle):
+                for serial, leaf in self._leaves.items():
+                    self._leaves[serial] = restricted(leaf, bundle)
+            case Forgotten(workload):
+                for leaf in [leaf for leaf in self._leaves.values() if leaf.workload == workload]:
+                    self._remove(leaf)
+
+    def _add(self, leaf: Leaf) -> None:
+        self._leaves[leaf.serial] = leaf
+        self._families.setdefault(leaf.family, set()).add(leaf.serial)
+        members = self._workloads.setdefault((leaf.workload, leaf.holder), set())
+        members.add(leaf.serial)
+        if len(members) > MOST:
+            first, second = sorted((self._leaves[each] for each in members), key=_by_end)[:2]
+            self._remove(first)
+            self._remove(second)
+            self._add(_merged(first, second))
+
+    def _remove(self, leaf: Leaf) -> None:
+        del self._leaves[leaf.serial]
+        family, members = self._families[leaf.family], self._workloads[leaf.workload, leaf.holder]
+        family.discard(leaf.serial)
+        members.discard(leaf.serial)
+        if not family:
+            del self._families[leaf.family]
+        if not members:
+            del self._workloads[leaf.workload, leaf.holder]
+
+
+def _by_end(leaf: Leaf) -> tuple[datetime, int]:
+    return leaf.not_after, leaf.serial
+
+
+def _merged(first: Leaf, second: Leaf) -> Leaf:
+    """One that stands for both, whichever of them is in use: `second` ends later. Nothing but its end takes it out."""
+    return replace(
+        second,
+        family=f"merged/{second.serial:x}",
+        generation=second.generation if first.generation == second.generation else UNKNOWN_GENERATION,
+        held=first.held & second.held,
+        settled=first.settled and second.settled,
+    )

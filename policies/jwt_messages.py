@@ -32,6 +32,11 @@ PAYLOAD: Final = "payload"
 """The key there: the claims of the token, as they are. AccessPolicy goes by it."""
 NOBODY: Final = "nobody"
 """A provider whose tokens nobody can make, for requests that need a token while no issuer is trusted."""
+NOBODYS_KEY: Final = (
+    '{"keys": [{"kty": "EC", "crv": "P-256", "alg": "ES256", "kid": "nobody", '
+    '"x": "NSHJVDhdZSzwGXgwTjiqlZIEIHBYdsJ6KfRNBVGsasI", "y": "XX0Y5X9s6WIZJXcysZM2tr1MFlpIkCVQDAJ-jKMYQTg"}]}'
+)
+"""A point of the curve whose x is the SHA-256 of "meshwright: nobody 1": nobody knows the private key. Envoy takes no empty set."""
 FETCH_RETRIES: Final = 2
 
 
@@ -152,7 +157,7 @@ def _provider(made: JwtProvider, issuer: Issuer) -> None:
 
 def _nobody(made: JwtProvider) -> None:
     made.issuer = "urn:meshwright:nobody"
-    made.local_jwks.inline_string = '{"keys": []}'
+    made.local_jwks.inline_string = NOBODYS_KEY
     made.from_headers.add(name="authorization", value_prefix="Bearer ")
 
 

@@ -200,8 +200,7 @@ REFUSALS: Final[tuple[tuple[str, str], ...]] = (
 def http_policy() -> str:
     """A format that names the policy, or those, which refused a request; nothing for a request that none refused."""
     chosen = "".join(
-        f"response.code_details.startsWith('{details}') ? '{kind} ' + {expression(kind)} : "
-        for details, kind in REFUSALS
+        f"response.code_details.startsWith('{details}') ? {expression(kind)} : " for details, kind in REFUSALS
     )
     return f"%CEL({chosen}{{'': ''}}['-'])%"
 

@@ -14,10 +14,10 @@ POLICY: Final = "policy"
 
 
 def name_policy(route: Route, kind: str, policy: str) -> None:
-    """Say on `route` that requests on it are subject to `policy`, `<namespace>/<name>`, several with commas between."""
-    route.metadata.filter_metadata[NAMESPACE + kind].fields[POLICY].string_value = policy
+    """Say on `route` that requests on it are subject to `policy` of `kind`, `<namespace>/<name>`, several with commas between."""
+    route.metadata.filter_metadata[NAMESPACE + kind].fields[POLICY].string_value = f"{kind} {policy}"
 
 
 def expression(kind: str) -> str:
-    """In CEL, for a field of an access log: the policy that a route names."""
+    """In CEL, for a field of an access log: the kind and the policy that a route names. (Envoy's CEL does not join texts.)"""
     return f"xds.route_metadata.filter_metadata['{NAMESPACE}{kind}']['{POLICY}']"

@@ -9,7 +9,6 @@ any policy of that route. So a change here is one of the filter chain: new conne
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Annotated, Any, Final, Literal
@@ -26,6 +25,7 @@ from policies import jwt_messages as messages
 from policies.called import FilePath, HttpUrl, ServiceRefSpec, cluster_of, in_namespace, is_address, server
 from policies.document import PolicyDocument, Targeting, said
 from policies.fields import PositiveDuration, seconds
+from policies.jwks import public_keys
 from policies.kind import ANYWHERE, PolicyKind, Side, Where
 from policies.matching import TOKEN, HeaderName
 from policies.refusing import name_policy
@@ -48,36 +48,13 @@ spec:
   - match: {paths: [{prefix: /public}]}
     mode: optional
 """
-MOST_KEYS: Final = 64 * 1024
-"""Characters of an inline set of keys: it is a part of the listeners of every proxy concerned."""
 NOT_OURS: Final = frozenset(
     {"host", "connection", "content-length", "transfer-encoding", "te", "upgrade", "x-forwarded-client-cert"}
 )
 """Headers that no claim can be told in: they mean something to proxies."""
-PRIVATE: Final = frozenset({"d", "p", "q", "dp", "dq", "qi"})
-"""Members of a private key (RFC 7518, section 6)."""
 BEARER: Final = messages.Place(header="authorization", prefix="Bearer ")
 
 Mode = Literal["required", "optional", "off"]
-
-
-def _keys(text: str) -> str:
-    if len(text) > MOST_KEYS:
-        raise wrong(f"the keys have {len(text)} characters", f"Use at most {MOST_KEYS}, or jwks.uri")
-    try:
-        keys = json.loads(text)["keys"]
-        kinds = [each["kty"] for each in keys]
-    except (ValueError, TypeError, KeyError, RecursionError):
-        raise wrong(
-            "that is no set of keys (JWKS)", 'Write JSON like {"keys": [{"kty": "RSA", ...}]} (RFC 7517)'
-        ) from None
-    if not keys:
-        raise wrong("the set has no key", "Give the issuer's public keys, or jwks.uri")
-    if "oct" in kinds or any(PRIVATE & set(each) for each in keys):
-        raise wrong(
-            "there is a secret among the keys", "Give public keys only: a document is no place for secrets"
-        )
-    return text
 
 
 def _token(text: str) -> str:
@@ -89,7 +66,7 @@ def _token(text: str) -> str:
 class JwksFields(Part):
     """Either `inline` or `uri`."""
 
-    inline: Annotated[str, AfterValidator(_keys)] | None = Field(
+    inline: Annotated[str, AfterValidator(public_keys)] | None = Field(
         None, description="The public keys of the issuer, a JWKS in JSON. Secrets are refused."
     )
     uri: HttpUrl | None = Field(

@@ -1,0 +1,157 @@
+"""Issuers of JSON Web Tokens for tests, and the server where their keys are: honest ones, and others."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import jwt
+from aiohttp import web
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+
+from tests.support.ports import LOOPBACK
+
+AUDIENCE = "api"
+
+
+@dataclass(slots=True)
+class SigningKey:
+    """A key of an issuer, RS256 or ES256. `public` is its JWK."""
+
+    kid: str
+    private: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+
+    @classmethod
+    def rsa(cls, kid: str) -> Self:
+        return cls(kid, rsa.generate_private_key(65537, 2048))
+
+    @classmethod
+    def ec(cls, kid: str) -> Self:
+        return cls(kid, ec.generate_private_key(ec.SECP256R1()))
+
+    @property
+    def algorithm(self) -> str:
+        return "RS256" if isinstance(self.private, rsa.RSAPrivateKey) else "ES256"
+
+    @property
+    def public(self) -> dict[str, Any]:
+        if isinstance(self.private, rsa.RSAPrivateKey):
+            made = RSAAlgorithm.to_jwk(self.private.public_key(), as_dict=True)
+        else:
+            made = ECAlgorithm.to_jwk(self.private.public_key(), as_dict=True)
+        return {**made, "kid": self.kid, "alg": self.algorithm, "use": "sig"}
+
+    @property
+    def pem(self) -> bytes:
+        """Of the public key: what an attacker knows."""
+        return self.private.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+
+
+@dataclass(slots=True)
+class Issuer:
+    """Signs with the first of its keys; `jwks` has all of them."""
+
+    name: str = "https://login.example"
+    keys: list[SigningKey] = field(default_factory=lambda: [SigningKey.rsa("one")])
+
+    @property
+    def jwks(self) -> str:
+        return json.dumps({"keys": [each.public for each in self.keys]})
+
+    def claims(self, **changed: Any) -> dict[str, Any]:
+        """Of a good token, with `changed`; None takes a claim away."""
+        now = int(time.time())
+        made = {"iss": self.name, "aud": AUDIENCE, "sub": "ann", "iat": now, "nbf": now - 1, "exp": now + 300}
+        return {name: value for name, value in {**made, **changed}.items() if value is not None}
+
+    def token(self, key: SigningKey | None = None, kid: str | None = None, **changed: Any) -> str:
+        key = key or self.keys[0]
+        headers = {"kid": kid or key.kid}
+        return jwt.encode(self.claims(**changed), key.private, algorithm=key.algorithm, headers=headers)
+
+    def unsigned(self) -> str:
+        """`alg: none` (RFC 8725, section 2.1)."""
+        header = {"alg": "none", "typ": "JWT", "kid": self.keys[0].kid}
+        return ".".join((*(_encoded(json.dumps(each).encode()) for each in (header, self.claims())), ""))
+
+    def confused(self) -> str:
+        """HS256 with the public key as the secret (RFC 8725, section 2.1). PyJWT refuses to make such a thing, so it is put together here."""
+        return self._forged({"alg": "HS256", "typ": "JWT", "kid": self.keys[0].kid})
+
+    def _forged(self, header: Mapping[str, object]) -> str:
+        signed = ".".join(_encoded(json.dumps(each).encode()) for each in (header, self.claims()))
+        return f"{signed}.{_encoded(hmac.digest(self.keys[0].pem, signed.encode(), hashlib.sha256))}"
+
+    def altered(self) -> str:
+        """A good token whose claims were changed after it was signed."""
+        header, _, signature = self.token().split(".")
+        return ".".join((header, _encoded(json.dumps(self.claims(sub="root")).encode()), signature))
+
+
+def _encoded(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+class JwksServer:
+    """An async context manager: serves whatever `answer` says at `/keys`. `asked` counts."""
+
+    def __init__(self, port: int, issuer: Issuer) -> None:
+        self.port = port
+        self.issuer = issuer
+        self.asked = 0
+        self.mode = "keys"
+        """keys, 500, hang, garbage, html, huge, empty or closed."""
+        self._runner: web.AppRunner | None = None
+
+    @property
+    def uri(self) -> str:
+        return f"http://{LOOPBACK}:{self.port}/keys"
+
+    async def __aenter__(self) -> Self:
+        app = web.Application()
+        app.router.add_get("/keys", self._answer)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, LOOPBACK, self.port).start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._runner is not None
+        await self._runner.cleanup()
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        self.asked += 1
+        match self.mode:
+            case "500":
+                return web.Response(status=500, text=self.issuer.jwks)
+            case "hang":
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.sleep(60)
+                return web.Response()
+            case "garbage":
+                return web.Response(body=b'{"keys": [' + bytes(range(256)), content_type="application/json")
+            case "html":
+                return web.Response(text="<html>please log in</html>", content_type="text/html")
+            case "huge":
+                keys = json.dumps({"keys": [], "padding": "x" * 32 * 1024 * 1024})
+                return web.Response(text=keys, content_type="application/json")
+            case "empty":
+                return web.Response(text='{"keys": []}', content_type="application/json")
+            case "closed":
+                assert request.transport is not None
+                request.transport.abort()
+                return web.Response()
+            case _:
+                return web.Response(text=self.issuer.jwks, content_type="application/json")

@@ -32,7 +32,7 @@ MAXIMUM_KEYS: Final = 64
 
 class Source(Protocol):
     async def load(self) -> bytes:
-        """The key set as JSON. ProofUnavailable if it can't be had."""
+        """The key set as JSON. NoAnswer if it can't be had."""
         ...
 
 
@@ -44,7 +44,7 @@ class FileSource:
         try:
             return await asyncio.to_thread(self.path.read_bytes)
         except OSError as error:
-            raise ProofUnavailable(f"the key set {self.path} cannot be read: {error.strerror}") from None
+            raise NoAnswer(f"{self.path} cannot be read: {error.strerror}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +62,8 @@ class UrlSource:
         try:
             headers = await asyncio.to_thread(self._headers)
         except OSError as error:
-            raise ProofUnavailable(
-                f"the keys of {self.issuer} cannot be asked for: {self.token_file}: {error.strerror}"
-            ) from None
-        try:
-            return (await self._get(self.url or await self._discovered(headers), headers)).body
-        except NoAnswer as error:
-            raise ProofUnavailable(f"the keys of {self.issuer}: {error}") from None
+            raise NoAnswer(f"token_file {self.token_file} cannot be read: {error.strerror}") from None
+        return (await self._get(self.url or await self._discovered(headers), headers)).body
 
     def _headers(self) -> dict[str, str]:
         if self.token_file is None:
@@ -98,7 +93,8 @@ class UrlSource:
 class KeySet:
     """The keys of one issuer. Use it from one event loop."""
 
-    def __init__(self, source: Source, monotonic: Monotonic) -> None:
+    def __init__(self, issuer: str, source: Source, monotonic: Monotonic) -> None:
+        self._issuer = issuer
         self._source = source
         self._monotonic = monotonic
         self._keys: dict[str | None, jwt.PyJWK] = {}
@@ -114,7 +110,7 @@ class KeySet:
                 if self._old(FRESH) or kid not in self._keys:
                     await self._load()
         if self._old(STALE):
-            raise ProofUnavailable(self._problem or "the issuer's keys could not be had yet")
+            raise ProofUnavailable(self._problem or f"the keys of {self._issuer} could not be had yet")
         return self._keys.get(kid)
 
     def _old(self, age: float) -> bool:
@@ -127,8 +123,8 @@ class KeySet:
         self._tried = now
         try:
             self._keys = _parsed(await self._source.load())
-        except ProofUnavailable as error:
-            self._problem = str(error)
+        except NoAnswer as error:
+            self._problem = f"the keys of {self._issuer}: {error}"
         else:
             self._loaded, self._problem = self._monotonic(), ""
 
@@ -149,12 +145,9 @@ def check_url(url: str) -> str:
 
 def _parsed(body: bytes) -> dict[str | None, jwt.PyJWK]:
     """By key id; the only key also by None. Keys that are for something else, or too weak, are left out (RFC 7517, 5)."""
-    try:
-        listed = Answer(200, body).document().get("keys")
-    except NoAnswer:
-        listed = None
+    listed = Answer(200, body).document().get("keys")
     if not isinstance(listed, list) or len(listed) > MAXIMUM_KEYS:
-        raise ProofUnavailable(f"the key set has no list of at most {MAXIMUM_KEYS} keys")
+        raise NoAnswer(f"the key set has no list of at most {MAXIMUM_KEYS} keys")
     keys: dict[str | None, jwt.PyJWK] = {}
     unnamed: list[jwt.PyJWK] = []
     for each in listed:

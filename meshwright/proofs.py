@@ -47,7 +47,7 @@ def _issuer(settings: IssuerSettings) -> Issuer:
         settings.issuer,
         settings.audiences,
         tuple(map(_subjects, settings.subjects)),
-        KeySet(source, time.monotonic),
+        KeySet(settings.issuer, source, time.monotonic),
     )
 
 

@@ -82,16 +82,16 @@ def _placed(state: MeshState, name: DocumentName, old: Value | None, value: Valu
 
 
 def callees(old: MeshState, new: MeshState, changes: Changes) -> frozenset[Key]:
-    """The workloads that `changes` concern because they enforce policies `from` callers whose identities are others now.
+    """The workloads that `changes` concern because they enforce policies that name callers whose identities are others now.
 
     Who calls is told from their own policies (`PolicyIndex.facets`); who is called knows callers by their SPIFFE ids.
     """
     if not changes.services and not changes.workloads:
         return frozenset()
     found: set[Key] = set()
-    for name in new.policies.by_caller:
+    for name in new.policies.by_caller | new.policies.by_mention:
         policy = new.policies.policies[name]
-        if any(_renamed(old, new, changes, each) for each in policy.callers):
+        if any(_renamed(old, new, changes, each) for each in (*policy.callers, *policy.mentions)):
             found |= _reach(new, policy.targets)[1]
     return frozenset(found)
 

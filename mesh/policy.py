@@ -22,7 +22,9 @@ PolicyName = tuple[str, Key]
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """One document. `fields` is its `spec` without what says to whom it applies."""
+    """One document. `fields` is its `spec` without what says to whom it applies. `mentions`: callers that its fields name, and whose
+    identities it is rendered with; it does not concern them alone.
+    """
 
     kind: str
     key: Key
@@ -32,6 +34,7 @@ class Policy:
     enforced: bool = False
     created: datetime | None = None
     origin: tuple[str, ...] = field(default=(), compare=False)
+    mentions: tuple[CallerRef, ...] = ()
 
     @property
     def name(self) -> PolicyName:
@@ -85,6 +88,7 @@ class PolicyIndex:
     by_caller: frozenset[PolicyName] = frozenset()
     by_locality: frozenset[PolicyName] = frozenset()
     by_transport: frozenset[PolicyName] = frozenset()
+    by_mention: frozenset[PolicyName] = frozenset()
 
     def put(self, policy: Policy) -> PolicyIndex:
         """With `policy`, in place of what had its name."""
@@ -102,6 +106,7 @@ class PolicyIndex:
             by_caller,
             by_locality,
             by_transport,
+            without.by_mention | {policy.name} if policy.mentions else without.by_mention,
         )
 
     def without(self, name: PolicyName) -> PolicyIndex:
@@ -121,6 +126,7 @@ class PolicyIndex:
             self.by_caller - {name},
             self.by_locality - {name},
             self.by_transport - {name},
+            self.by_mention - {name},
         )
 
     def facets(self, caller: Caller) -> frozenset[PolicyName]:

@@ -34,7 +34,9 @@ class Where:
     `workload` and `identity` (a SPIFFE id) are those of its own workload.
 
     For a kind whose policies are a union, `policy` is the one, and `callers` the SPIFFE ids of those that it names (a prefix, ending in a slash,
-    for a namespace); none means everyone.
+    for a namespace); none means everyone. `known`: the SPIFFE ids of each service that the policy mentions as a caller and that is there.
+
+    `gateway`: what a gateway handles: on its port, or on all of them where there is none.
     """
 
     side: Side
@@ -47,6 +49,9 @@ class Where:
     route: bool = False
     policy: str = ""
     callers: tuple[str, ...] = ()
+    port_name: str = ""
+    known: tuple[tuple[Key, tuple[str, ...]], ...] = ()
+    gateway: bool = False
 
     def of(self, policy: str, callers: tuple[str, ...]) -> Where:
         return replace(self, policy=policy, callers=callers)
@@ -70,7 +75,8 @@ class PolicyKind:
     a kind has a field `locality`, by which the state of the mesh knows that callers in different places see different things. `by_workload`: whether
     what a policy of such fields does names the one workload that it is rendered for; where it does not, replicas share it, and its
     `Where` has `SOME_WORKLOAD`. `named`: what is merged is told whose it is, `Where.policy` (several with commas between), as that of a
-    union is.
+    union is. `together`: what all policies of a union at one place come to, each with the `Where` of its own, instead of `effect` and `join`;
+    where it cannot be said, `closed` stands in its place, for a kind whose policies must not be left out.
     """
 
     document: type[PolicyDocument]
@@ -86,6 +92,8 @@ class PolicyKind:
     spread: Callable[[Any], Spread | None] | None = None
     by_workload: Callable[[Fields], bool] | None = None
     named: bool = False
+    together: Callable[[Sequence[tuple[Any, Where]]], Parts] | None = None
+    closed: Callable[[Where], Parts] | None = None
 
     @property
     def name(self) -> str:

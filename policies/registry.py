@@ -5,6 +5,7 @@ from __future__ import annotations
 from documents.envelope import Kind
 from documents.kinds import KINDS as DOCUMENT_KINDS
 from policies import (
+    access,
     access_log,
     buffering,
     circuit_breaker,
@@ -29,6 +30,7 @@ from policies import (
 from policies.kind import PolicyKind
 
 POLICIES: tuple[PolicyKind, ...] = (
+    access.KIND,
     access_log.KIND,
     buffering.KIND,
     compression.KIND,

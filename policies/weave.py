@@ -31,6 +31,7 @@ from mesh.state import MeshState
 from mesh.targeting import CallerRef, TargetRef
 from mesh.views import InboundView, OutboundScope, ServiceView
 from mesh.workload import Workload
+from policies import unions
 from policies.kind import SOME_WORKLOAD, PolicyKind, Side, Where
 from policies.registry import POLICIES
 from policies.transport import not_told_apart
@@ -63,6 +64,7 @@ class Weaver:
     _of_workloads: dict[Key, dict[str, str]] = field(default_factory=dict)
     _made: dict[Hashable, Parts | str] = field(default_factory=dict)
     _spreads: dict[Hashable, Spread | None] = field(default_factory=dict)
+    _united: dict[Hashable, unions.Made] = field(default_factory=dict)
 
     @property
     def filters(self) -> tuple[HttpFilter, ...]:
@@ -173,6 +175,7 @@ class Weaver:
                     identity,
                     served.port.port,
                     served.port.protocol,
+                    port_name=served.port.name,
                 )
                 place = Place(served.service.namespace, served.service, workload.key)
                 parts = self._parts(Asked(state, place, where, problems), Side.CALLEE | Side.LISTENER)
@@ -201,7 +204,16 @@ class Weaver:
 
         def here(port: int | None, *, http: bool) -> Asked:
             protocol = Protocol.HTTP if http else Protocol.TCP
-            where = Where(Side.CALLEE, state.trust_domain, view.key, workload.key, identity, port, protocol)
+            where = Where(
+                Side.CALLEE,
+                state.trust_domain,
+                view.key,
+                workload.key,
+                identity,
+                port,
+                protocol,
+                gateway=True,
+            )
             return Asked(state, place, where, problems)
 
         handled = sorted({(port.port, chain.http) for port in view.ports for chain in port.chains})
@@ -240,7 +252,9 @@ class Weaver:
         )
 
     def _of(self, kind: PolicyKind, asked: Asked) -> list[Parts]:
-        """What one kind adds at a place: one for each policy of a union, else one at most."""
+        """What one kind adds at a place: one for each policy of a union that are not taken together, else one at most."""
+        if kind.together is not None:
+            return [self._together(kind, asked)]
         said = (each for each in self._said(kind, asked) if each[0].fields)
         return [self._effect(kind, merged, asked, callers) for merged, callers in said]
 
@@ -248,13 +262,7 @@ class Weaver:
         """What is said at a place: once, merged; or for a kind whose policies are a union, each by itself with its callers' ids."""
         state, place, facets, rule = asked.state, asked.place, asked.facets, asked.rule
         if kind.union:
-            # A policy that targets a place twice, as the mesh and as a service, still is one.
-            found = {
-                each.key: each
-                for target in place.targets()
-                for each in state.policies.attached.get((kind.name, target), ())
-            }
-            for each in found.values():
+            for each in unions.attached(kind, state, place):
                 merged = Merged(each.fields.set("policy", str(each.key)), Map(), each.origin)
                 if asked.where.side is Side.CALLER:  # These are told apart by what each is given.
                     if not each.callers or (kind.name, each.key) in facets:
@@ -288,6 +296,23 @@ class Weaver:
             names = ", ".join(sorted({str(each) for each in merged.origins.values()}))
             merged = replace(merged, fields=merged.fields.set("policy", names))
         yield merged, ()
+
+    def _together(self, kind: PolicyKind, asked: Asked) -> Parts:
+        found = unions.attached(kind, asked.state, asked.place)
+        if not found:
+            return NOTHING
+        where = asked.where if asked.where.workload is None else replace(asked.where, workload=SOME_WORKLOAD)
+        policies = unions.resolved(kind, asked.state, found)
+        key = (kind.name, policies, where)
+        made = self._united.get(key)
+        if made is None:
+            if len(self._united) >= REMEMBERED:
+                self._united.clear()
+            made = self._united[key] = unions.made(kind, policies, where)
+        origin = tuple(dict.fromkeys(document for each in found for document in each.origin))
+        if made.problem:
+            asked.problems[f"{kind.name} at {_named(asked.place)}"] = f"{', '.join(origin)}: {made.problem}"
+        return _with_origin(made.parts, origin) if made.parts else NOTHING
 
     def _effect(self, kind: PolicyKind, merged: Merged, asked: Asked, callers: tuple[str, ...]) -> Parts:
         where = asked.where

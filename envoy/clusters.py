@@ -26,6 +26,12 @@ MAX_CONNECTION_AGE = 3600
 """Seconds. A pooled connection outlives the certificates and the roots it was made with, so it must not live for ever.
 Envoy drains it then: requests on it end normally. HTTP only: a TCP connection is the application's own."""
 
+MAX_IDLE = 30
+"""Seconds that a pooled HTTP connection may be idle. Who takes connections closes them at the end of its drain time when the filters of
+a port have changed, and tells of it with answers alone: one that nobody uses is told nothing, and a request sent on it at that very moment is
+lost. So callers must have given it up before: this is shorter than `envoy.bootstrap.DRAIN_TIME`, and than what servers outside the mesh
+usually allow."""
+
 PASSTHROUGH_SOURCE, PASSTHROUGH_SOURCE_IPV6 = "127.0.0.6", "::6"
 
 UNLIMITED = 2**32 - 1
@@ -213,8 +219,11 @@ def _protocol(cluster: Cluster, protocol: Protocol, said: bytes, max_age: int | 
     if not protocol.is_http:
         return
     options = HttpProtocolOptions.FromString(said)
-    if max_age is not None and not options.common_http_protocol_options.HasField("max_connection_duration"):
-        options.common_http_protocol_options.max_connection_duration.seconds = max_age
+    common = options.common_http_protocol_options
+    if max_age is not None and not common.HasField("max_connection_duration"):
+        common.max_connection_duration.seconds = max_age
+    if max_age is not None and not common.HasField("idle_timeout"):
+        common.idle_timeout.seconds = MAX_IDLE
     if protocol is Protocol.HTTP:
         options.explicit_http_config.http_protocol_options.SetInParent()
     else:

@@ -17,10 +17,8 @@ from typing import Final, Literal
 from pydantic import Field
 
 from documents.envelope import Part, Problem
-from envoy.packing import type_url
-from envoy.seams import NOTHING, FilterOrder, HttpFilter, Parts
+from envoy.seams import NOTHING, Parts
 from mesh.targeting import Level
-from pb.envoy.extensions.filters.http.local_ratelimit.v3.local_rate_limit_pb2 import LocalRateLimit
 from policies import rate_limit_messages as messages
 from policies.document import PolicyDocument, Targeting
 from policies.fields import Positive, PositiveDuration
@@ -40,10 +38,7 @@ spec:
   global: {requests: 1000, unit: minute, failure: allow}
 """
 
-LOCAL: Final = HttpFilter(
-    FilterOrder.RATE_LIMIT, messages.LOCAL, type_url(LocalRateLimit), messages.standing(), disabled=True
-)
-DEFAULT_TIMEOUT: Final = "50ms"
+FILTERS: Final = tuple(messages.standing())
 
 
 class MatchFields(Part):
@@ -84,7 +79,7 @@ class GlobalFields(Part):
         description="What happens while nobody can count, or not in time: `allow` lets requests pass unlimited, `deny` answers them with 429. By default allow.",
     )
     timeout: PositiveDuration = Field(
-        DEFAULT_TIMEOUT,
+        messages.DEFAULT_TIMEOUT,
         description="How long a request waits at most to be counted. Where several policies of one workload have the same `failure`, the "
         "shortest holds for them all. By default 50ms.",
     )
@@ -115,8 +110,8 @@ class RateLimitSpec(Targeting, RateLimitFields):
 class RateLimit(PolicyDocument):
     """How many requests a workload takes in some time. Those beyond are answered with 429 and headers that tell when to come again.
 
-    All policies that concern a request hold, each by itself. A change is in force at once; only the first and the last `global` limit of a
-    workload, and changes of `failure` and `timeout`, reach open connections when they are drained, within 45 seconds.
+    All policies that concern a request hold, each by itself. A change is in force at once; only one by which requests wait for the count another
+    time than the default (`global.timeout`) reaches open connections when they are drained, within 45 seconds.
     """
 
     api_version: Literal["meshwright.dev/v1alpha1"]
@@ -165,7 +160,7 @@ KIND: Final = PolicyKind(
     RateLimitFields,
     Side.CALLEE,
     effect,
-    filters=(LOCAL,),
+    filters=FILTERS,
     levels=ANYWHERE - {Level.ROUTE},
     union=True,
     join=messages.join,

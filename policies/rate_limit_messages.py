@@ -39,6 +39,10 @@ MATCH_KEY: Final = "matches"
 LIMIT_KEY: Final = "limit"
 """The entry that carries a limit to who counts, as `<requests>/<unit>`."""
 
+DOMAIN: Final = "meshwright"
+"""Of the standing filters, which must name one; routes name the mesh's own."""
+DEFAULT_TIMEOUT: Final = "50ms"
+
 MOST_BUCKETS: Final = 10_000
 """Callers or values of a header that one sidecar keeps buckets for; of more, those that came longest ago begin anew."""
 
@@ -76,9 +80,16 @@ class Shared:
     domain: str
 
 
-def standing() -> bytes:
-    """The local filter as it stands in every connection manager, disabled: routes say their own limits."""
-    return serialised(LocalRateLimit(stat_prefix="rate_limit"))
+def standing() -> Iterator[HttpFilter]:
+    """The filters as they stand in every connection manager, disabled: routes say their own limits. Those that ask the control plane wait for
+    it as long as they do by default, so that only limits with a time-out of their own change a connection manager.
+    """
+    local = LocalRateLimit(stat_prefix="rate_limit")
+    yield HttpFilter(
+        FilterOrder.RATE_LIMIT, LOCAL, type_url(LocalRateLimit), serialised(local), disabled=True
+    )
+    yield _asking("allow", DEFAULT_TIMEOUT)
+    yield _asking("deny", DEFAULT_TIMEOUT)
 
 
 def identities(callers: Iterable[str]) -> Iterator[HeaderMatcher]:
@@ -115,24 +126,28 @@ def local(told: Told, alternatives: Sequence[Conditions], bucket: Bucket) -> Par
 
 
 def shared(told: Told, alternatives: Sequence[Conditions], limit: Shared) -> Parts:
-    """The filter itself is no standing one: it needs the bootstrap's cluster of the control plane, and a proxy that somebody
-    started with a bootstrap of their own, which names it otherwise, would refuse every listener.
-    """
-    name = f"{SHARED}.{limit.failure}"
-    made = RateLimitPerRoute()
+    """The filter is the standing one, to the byte, unless it is to wait otherwise."""
+    made = RateLimitPerRoute(domain=limit.domain)
     made.rate_limits.extend(_rate_limits(told, alternatives, carried=f"{limit.requests}/{limit.unit}"))
-    found = _on_route(name, made)
-    asks = SharedRateLimit(domain=limit.domain, failure_mode_deny=limit.failure == "deny")
-    set_duration(asks.timeout, limit.timeout)
+    asks = _asking(limit.failure, limit.timeout)
+    return _on_route(asks.name, made) + Parts(http_filters=(asks,))
+
+
+def _asking(failure: Failure, timeout: str) -> HttpFilter:
+    """The filter by which the control plane counts. Where a bootstrap that is not ours has no cluster of that name, Envoy takes it all the
+    same, and nobody counts: what `failure` says holds.
+    """
+    asks = SharedRateLimit(domain=DOMAIN, failure_mode_deny=failure == "deny")
+    set_duration(asks.timeout, timeout)
     asks.status_on_error.code = StatusCode.TooManyRequests
     asks.rate_limited_as_resource_exhausted = True
     asks.enable_x_ratelimit_headers = SharedRateLimit.DRAFT_VERSION_03
     asks.rate_limit_service.transport_api_version = ApiVersion.V3
     asks.rate_limit_service.grpc_service.envoy_grpc.cluster_name = names.CONTROL_PLANE
-    filter_ = HttpFilter(
+    name = f"{SHARED}.{failure}"
+    return HttpFilter(
         FilterOrder.RATE_LIMIT, name, type_url(SharedRateLimit), serialised(asks), disabled=True
     )
-    return found + Parts(http_filters=(filter_,))
 
 
 def join(several: Sequence[Parts]) -> Parts:

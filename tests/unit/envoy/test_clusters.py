@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from envoy import clusters, tls
+from envoy.bootstrap import DRAIN_TIME
 from envoy.errors import EmptyIdentities
 from mesh.service import Protocol
 from mesh.views import ServiceView, service_view
@@ -33,6 +34,11 @@ def options_of(cluster: Cluster) -> HttpProtocolOptions:
     return HttpProtocolOptions.FromString(
         cluster.typed_extension_protocol_options[clusters.HTTP_OPTIONS].value
     )
+
+
+def test_an_idle_connection_is_given_up_before_the_other_end_has_drained_it() -> None:
+    given_up = options_of(cluster_of(view())).common_http_protocol_options.idle_timeout
+    assert 0 < given_up.seconds < DRAIN_TIME
 
 
 def test_endpoints_with_a_sidecar_get_mesh_tls_and_all_others_plain_tcp() -> None:

@@ -101,11 +101,13 @@ def test_the_query_is_not_looked_at(path: str, held: list[str]) -> None:
 
 def test_a_limit_of_the_mesh_rides_in_the_descriptor() -> None:
     made = added(KIND, "{global: {requests: 100, unit: hour, timeout: 20ms}}")
-    (limit,) = RateLimitPerRoute.FromString(on_route(made)[SHARED]).rate_limits
+    per_route = RateLimitPerRoute.FromString(on_route(made)[SHARED])
+    (limit,) = per_route.rate_limits
     entries = [(each.generic_key.descriptor_key, each.generic_key.descriptor_value) for each in limit.actions]
     assert entries == [("policy", "default/p"), ("limit", "100/hour")]
     asks = shared(made)
-    assert (asks.domain, asks.timeout.ToMilliseconds(), asks.failure_mode_deny) == ("mesh.test", 20, False)
+    assert per_route.domain == "mesh.test"
+    assert (asks.timeout.ToMilliseconds(), asks.failure_mode_deny) == (20, False)
     assert asks.rate_limit_service.grpc_service.envoy_grpc.cluster_name == "control-plane"
 
 
@@ -113,6 +115,14 @@ def test_without_more_nobody_waits_longer_than_50_ms() -> None:
     assert shared(added(KIND, "{global: {requests: 1}}")).timeout.ToMilliseconds() == 50
     denies = shared(added(KIND, "{global: {requests: 1, failure: deny}}"), "deny")
     assert (denies.failure_mode_deny, denies.status_on_error.code) == (True, 429)
+
+
+@pytest.mark.parametrize("failure", ["allow", "deny"])
+def test_a_limit_with_the_usual_time_out_changes_no_connection_manager(failure: str) -> None:
+    made = added(KIND, f"{{global: {{requests: 1, failure: {failure}}}}}")
+    assert set(made.http_filters) <= set(KIND.filters)
+    slower = added(KIND, f"{{global: {{requests: 1, failure: {failure}, timeout: 60ms}}}}")
+    assert set(slower.http_filters).isdisjoint(KIND.filters)
 
 
 def test_several_policies_are_joined() -> None:

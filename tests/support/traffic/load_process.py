@@ -24,7 +24,9 @@ MOST_TOLD = 500
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """`host` is the Host header. `seconds` None: until standard input ends."""
+    """`host` is the Host header. `seconds` None: until standard input ends. A kept connection that was idle for `idle` seconds is not used
+    again, as well-behaved clients do: a server may close it at any time.
+    """
 
     address: str
     port: int
@@ -36,6 +38,7 @@ class Order:
     seconds: float | None = None
     connections: int = 64
     patience: float = 15.0
+    idle: float = 15.0
 
     def request(self) -> bytes:
         lines = [f"{self.method} {self.path} HTTP/1.1", f"host: {self.host}"]
@@ -48,10 +51,11 @@ class Broken(Exception):
 
 
 class Connection(asyncio.Protocol):
-    """One request at a time. `usable`: open, and the peer keeps it."""
+    """One request at a time. `usable`: open, and the peer keeps it; `idle_since`, by the clock of the loop."""
 
     def __init__(self) -> None:
         self.usable = True
+        self.idle_since = 0.0
         self._buffer = bytearray()
         self._answer: asyncio.Future[tuple[int, dict[str, str], bytes]] | None = None
         self._transport: asyncio.Transport | None = None
@@ -193,11 +197,18 @@ class Load:
         if not 200 <= status < 300:
             self._failed(f"{status} {body[:200].decode(errors='replace')}")
         if connection.usable:
+            connection.idle_since = time.monotonic()
             self._idle.append(connection)
+            self._give_up()
 
     def _failed(self, text: str) -> None:
         if len(self.failures) < MOST_TOLD:
             self.failures.append((round(time.monotonic() - self._began, 3), text))
+
+    def _give_up(self) -> None:
+        """The one that is idle for the longest time stands first."""
+        while self._idle and time.monotonic() - self._idle[0].idle_since > self.order.idle:
+            self._idle.popleft().close()
 
     async def _connection(self) -> Connection:
         while self._idle:

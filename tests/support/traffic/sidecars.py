@@ -33,8 +33,18 @@ from tests.support.traffic.members import TRUST_DOMAIN, Member
 class Sidecar:
     """The agent and the Envoy of one member. `start`, then `ready`, then `stop`."""
 
-    def __init__(self, member: Member, folder: Path, data_dir: Path, xds_port: int, join_port: int) -> None:
+    def __init__(
+        self,
+        member: Member,
+        folder: Path,
+        data_dir: Path,
+        xds_port: int,
+        join_port: int,
+        *,
+        drain_time: int = 1,
+    ) -> None:
         self.member = member
+        self._drain_time = drain_time
         self._directory = folder / f"{member.name}-agent"
         self.agent_log = folder / f"{member.name}-agent.log"
         self.envoy_log = folder / f"{member.name}-envoy.log"
@@ -61,7 +71,7 @@ class Sidecar:
             token=TokenSource(token),
             locality=Locality(self.member.region, self.member.zone),
             admin_port=0,
-            drain_time=1,
+            drain_time=self._drain_time,
             envoy=Path(binaries.envoy()),
             envoy_log=self.envoy_log,
             # One worker: round robin, and every bound that Envoy keeps for each worker, are exact.

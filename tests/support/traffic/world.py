@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -30,14 +30,21 @@ Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 class World:
     """An async context manager: control plane, servers and sidecars, all ended at its end."""
 
-    def __init__(self, folder: Path, **options: Any) -> None:
-        """`options` are further options of `meshwright serve`."""
+    def __init__(
+        self, folder: Path, *, only: Container[str] | None = None, drain_time: int = 1, **options: Any
+    ) -> None:
+        """`only` these workloads are there, `web-1` among them; by default all. `drain_time`, in seconds, is that of their Envoys. `options` are
+        further options of `meshwright serve`.
+        """
         self.folder = folder
+        self._drain_time = drain_time
         self.ports = Ports()
         self.mesh = Mesh(folder, **options)
         self.mesh.xds_port, self.mesh.join_port = self.ports.take(), self.ports.take()
         self.mesh.admin_port, self.mesh.plaintext_port = self.ports.take(), self.ports.take()
-        self.members: dict[str, Member] = {each.name: each for each in members(self.ports)}
+        self.members: dict[str, Member] = {
+            each.name: each for each in members(self.ports) if only is None or each.name in only
+        }
         self._tries = Tries()
         self.servers: dict[str, Server] = {
             name: _server(each, self._tries) for name, each in self.members.items()
@@ -75,7 +82,9 @@ class World:
     def sidecar(self, member: Member) -> Sidecar:
         """Not started yet."""
         mesh = self.mesh
-        return Sidecar(member, self.folder, mesh.data, mesh.xds_port, mesh.join_port)
+        return Sidecar(
+            member, self.folder, mesh.data, mesh.xds_port, mesh.join_port, drain_time=self._drain_time
+        )
 
     def server(self, member: Member, tls: ssl.SSLContext | None = None) -> HttpServer:
         """A further HTTP server, not started yet."""

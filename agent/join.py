@@ -56,28 +56,28 @@ async def join(
     """One try to join as `workload`. Errors: JoinRefused, NotOurControlPlane, Unavailable."""
     request = JoinRequest(namespace=workload.namespace, workload=workload.name, csr=csr.der)
     setattr(request, kind, shown)
-    async with _channel(server, None) as channel:
+    async with channel(server, None) as opened:
         try:
-            return await JoinServiceStub(channel).Join(request, timeout=CALL_TIMEOUT)
+            return await JoinServiceStub(opened).Join(request, timeout=CALL_TIMEOUT)
         except grpc.aio.AioRpcError as error:
             # From None: the traceback of gRPC's error may be logged, and need not show what was sent.
             hint = f"is {server.address} its join address (--join, 15011 by default), and does it run?"
-            raise _explained(server, error, hint) from None
+            raise explained(server, error, hint) from None
 
 
 async def renew(server: ControlPlane, holder: StoredIdentity, csr: SigningRequest) -> Certificate:
     """One try to renew `holder`'s certificate. Errors as `join`."""
-    async with _channel(server, holder) as channel:
+    async with channel(server, holder) as opened:
         try:
-            return await JoinServiceStub(channel).Renew(RenewRequest(csr=csr.der), timeout=CALL_TIMEOUT)
+            return await JoinServiceStub(opened).Renew(RenewRequest(csr=csr.der), timeout=CALL_TIMEOUT)
         except grpc.aio.AioRpcError as error:
             hint = (
                 f"is {server.address} its xDS address (--control-plane, 15010 by default), and does it run?"
             )
-            raise _explained(server, error, hint) from None
+            raise explained(server, error, hint) from None
 
 
-def _channel(server: ControlPlane, holder: StoredIdentity | None) -> grpc.aio.Channel:
+def channel(server: ControlPlane, holder: StoredIdentity | None) -> grpc.aio.Channel:
     """A connection that ends unless the server proves to be the control plane of our trust domain.
 
     gRPC in Python cannot match the SPIFFE id of a server, a URI. So the certificate has to have the DNS name that the authority
@@ -102,7 +102,7 @@ def _channel(server: ControlPlane, holder: StoredIdentity | None) -> grpc.aio.Ch
     )
 
 
-def _explained(server: ControlPlane, error: grpc.aio.AioRpcError, hint: str) -> AgentError:
+def explained(server: ControlPlane, error: grpc.aio.AioRpcError, hint: str) -> AgentError:
     """`hint` asks for what is wrong where no server of ours has answered."""
     details = error.details() or ""
     debug = error.debug_error_string() or ""

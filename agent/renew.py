@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, NoReturn
@@ -17,6 +17,7 @@ from agent.backoff import Backoff
 from agent.errors import AgentError, BadOption, DamagedIdentity, NeedsToken, NotOurControlPlane, Unavailable
 from agent.identity_store import IdentityStore, StoredIdentity, parse_identity
 from agent.join import ControlPlane, ProofKind, join, renew
+from agent.stopping import first
 from ca.csr import key_pem, make_csr, new_key
 from ca.errors import InsecureFile
 from ca.files import read_private
@@ -106,6 +107,17 @@ class CertificateKeeper:
         self._held: StoredIdentity | None = None
         self._token: str | None = None
         self._renew_at = clock()
+        self._hastened = asyncio.Event()
+        self._saving = asyncio.Lock()
+        self._bundles = 0
+        self._renewed = asyncio.Event()
+
+    @property
+    def held(self) -> tuple[StoredIdentity, asyncio.Event]:
+        """What is in use, after `obtain`; and an event that is set when another certificate has taken its place."""
+        if self._held is None:
+            raise RuntimeError("no identity has been obtained yet: await obtain() first")
+        return self._held, self._renewed
 
     async def obtain(self) -> StoredIdentity:
         """The stored identity while it is valid, which needs no control plane; else a new one by the token.
@@ -136,7 +148,7 @@ class CertificateKeeper:
         held = self._held or await self.obtain()
         backoff = _renewal_backoff(held, self._chance)
         while True:
-            await self._until(self._renew_at)
+            await self._until_due()
             try:
                 held = await (self._join(held) if held.not_after <= self._clock() else self._renew(held))
             except (AgentError, OSError) as error:
@@ -146,9 +158,30 @@ class CertificateKeeper:
             else:
                 backoff = _renewal_backoff(held, self._chance)
 
-    async def _until(self, time: datetime) -> None:
-        while (left := (time - self._clock()).total_seconds()) > 0:
-            await self._sleep(min(left, LONGEST_SLEEP))
+    async def take_bundle(self, roots_pem: bytes) -> None:
+        """Trust `roots_pem` from now on: on disk, hence by Envoy's connection to the control plane, and in our own.
+
+        DamagedIdentity if that is no bundle; OSError leaves the one before.
+        """
+        async with self._saving:
+            held, _ = self.held
+            if held.roots_pem == roots_pem:
+                return
+            taken = parse_identity(held.key_pem, held.chain_pem, roots_pem)
+            await asyncio.to_thread(self._store.save, taken)
+            self._held = replace(held, roots_pem=roots_pem)
+            self._bundles += 1
+        self._log.info("trust bundle taken", roots=len(x509.load_pem_x509_certificates(roots_pem)))
+
+    def hasten(self, seconds: float) -> None:
+        """Renew after so many seconds, if not before."""
+        self._renew_at = min(self._renew_at, self._clock() + timedelta(seconds=seconds))
+        self._hastened.set()
+
+    async def _until_due(self) -> None:
+        while (left := (self._renew_at - self._clock()).total_seconds()) > 0:
+            self._hastened.clear()
+            await first(self._sleep(min(left, LONGEST_SLEEP)), self._hastened.wait())
 
     async def _load(self) -> StoredIdentity | None:
         membership = self._membership
@@ -183,23 +216,34 @@ class CertificateKeeper:
             raise NeedsToken(f"{what}{f', and {lack}' if lack else ''}: {remedy}")
         key = await asyncio.to_thread(self._store.pending_key)
         roots = await asyncio.to_thread(self._bundle)
+        if expired is not None:
+            # The operator's file may be older than a rotation of roots that this agent has followed, or newer.
+            roots += b"\n" + expired.roots_pem
         server = ControlPlane(membership.join_address, membership.trust_domain, roots)
         answer = await join(server, membership.tokens.kind, token, membership.workload, make_csr(key))
         self._token = None
-        return await self._take("joined", key, answer)
+        return await self._take("joined", key, answer, self._bundles)
 
     async def _renew(self, held: StoredIdentity) -> StoredIdentity:
         membership = self._membership
         server = ControlPlane(membership.renew_address, membership.trust_domain, held.roots_pem)
-        key = new_key()
+        key, bundles = new_key(), self._bundles
         answer = await renew(server, held, make_csr(key))
-        return await self._take("certificate renewed", key, answer)
+        return await self._take("certificate renewed", key, answer, bundles)
 
-    async def _take(self, event: str, key: ec.EllipticCurvePrivateKey, answer: Certificate) -> StoredIdentity:
-        """Check, store and hold what the control plane answered."""
-        granted = parse_identity(key_pem(key), answer.chain_pem, answer.roots_pem)
-        self._check(granted, "the control plane's answer", "see the control plane's log")
-        await asyncio.to_thread(self._store.save, granted)
+    async def _take(
+        self, event: str, key: ec.EllipticCurvePrivateKey, answer: Certificate, bundles: int
+    ) -> StoredIdentity:
+        """Check, store and hold what the control plane answered to a question of when `bundles` had been taken."""
+        async with self._saving:
+            # A bundle that came while the answer was on its way is newer, or as new.
+            newer = self._held.roots_pem if self._held and self._bundles != bundles else answer.roots_pem
+            granted = parse_identity(key_pem(key), answer.chain_pem, newer)
+            self._check(granted, "the control plane's answer", "see the control plane's log")
+            await asyncio.to_thread(self._store.save, granted)
+            self._held = granted
+        replaced, self._renewed = self._renewed, asyncio.Event()
+        replaced.set()
         self._renew_at = datetime.fromtimestamp(answer.renew_at, UTC)
         self._hold(event, granted)
         return granted

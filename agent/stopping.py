@@ -1,10 +1,10 @@
-"""How the agent is told to end: once to drain first, twice to stop at once."""
+"""How the agent is told to end: once to drain first, twice to stop at once; and waiting for whichever comes first."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 
 
@@ -33,3 +33,15 @@ def by_signals(stopping: Stopping) -> Iterator[None]:
     finally:
         for number in signals:
             loop.remove_signal_handler(number)
+
+
+async def first(*awaited: Awaitable[object]) -> object:
+    """The result, or the exception, of the one that is done first; the others are cancelled and awaited."""
+    tasks = [asyncio.ensure_future(each) for each in awaited]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        return done.pop().result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn, Protocol
+from typing import Final, NoReturn, Protocol
 
 from structlog.typing import FilteringBoundLogger
 
 from agent.backoff import Backoff
 from agent.errors import EnvoyFailed
-from agent.stopping import Stopping
+from agent.stopping import Stopping, first
 from ca.rate_limit import Monotonic
 from envoy.errors import AdminFailed, EnvoyNotReady
 
@@ -84,11 +84,11 @@ async def supervise(
         sidecar = await start()
         try:
             log.info("envoy started", pid=sidecar.pid)
-            code = await _first(sidecar.wait(), stopping.drain.wait(), _tell_ready(sidecar, log, diagnose))
+            code = await first(sidecar.wait(), stopping.drain.wait(), _tell_ready(sidecar, log, diagnose))
             if stopping.drain.is_set():
                 told = f"draining up to {drain_time:g} s; signal again to stop at once"
                 log.info("envoy drains", pid=sidecar.pid, hint=told)
-                await _first(sidecar.drain(), stopping.now.wait(), sidecar.wait())
+                await first(sidecar.drain(), stopping.now.wait(), sidecar.wait())
                 return
         finally:
             await sidecar.stop()
@@ -105,7 +105,7 @@ async def supervise(
             )
         delay = backoff.next()
         log.error("envoy ended by itself and is started again", code=code, retry_in=round(delay, 1))
-        await _first(asyncio.sleep(delay), stopping.drain.wait())
+        await first(asyncio.sleep(delay), stopping.drain.wait())
 
 
 async def _tell_ready(sidecar: Sidecar, log: FilteringBoundLogger, diagnose: Diagnose) -> NoReturn:
@@ -138,15 +138,3 @@ async def _tell_refused(sidecar: Sidecar, log: FilteringBoundLogger) -> None:
             hint="if its address is in use: end what listens there, perhaps another sidecar of this workload, and start this one "
             "again; or change the workload's ports",
         )
-
-
-async def _first(*coroutines: Coroutine[Any, Any, object]) -> object:
-    """The result, or the exception, of the one that is done first; the others are cancelled and awaited."""
-    tasks = [asyncio.ensure_future(each) for each in coroutines]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        return done.pop().result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

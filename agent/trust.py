@@ -1,0 +1,103 @@
+"""Following the mesh's trust bundle: a stream to the control plane, held open, by which roots are rotated without a restart.
+
+The protocol is `proto/meshwright/trust/v1/trust.proto`. While the control plane is away the agent goes on with what it has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from typing import NoReturn
+
+import grpc
+import grpc.aio
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from structlog.typing import FilteringBoundLogger
+
+from agent.backoff import Backoff
+from agent.errors import AgentError, JoinRefused, Unavailable
+from agent.identity_store import StoredIdentity
+from agent.join import ControlPlane, channel, explained
+from agent.renew import CertificateKeeper, Membership, Sleep
+from agent.stopping import first
+from ca.times import Chance
+from pb.meshwright.trust.v1.trust_pb2 import WatchRequest, WatchResponse
+from pb.meshwright.trust.v1.trust_pb2_grpc import TrustServiceStub
+
+REFUSED_PAUSE = 60.0
+"""Seconds after the control plane refused, or did not know what was asked for: an older one does not."""
+
+
+class TrustWatch:
+    """Gives the keeper each new bundle, and the control plane's wish for a renewal."""
+
+    def __init__(
+        self,
+        membership: Membership,
+        keeper: CertificateKeeper,
+        *,
+        chance: Chance,
+        log: FilteringBoundLogger,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        self._membership = membership
+        self._keeper = keeper
+        self._log = log
+        self._sleep = sleep
+        self._backoff = Backoff(chance, first=0.2)
+        self._followed = True
+
+    async def run(self) -> NoReturn:
+        """Follow the bundle with each certificate that the keeper comes to hold, without end. No failure ends it."""
+        while True:
+            held, renewed = self._keeper.held
+            try:
+                await self._follow(held, renewed)
+            except (AgentError, OSError) as error:
+                delay = REFUSED_PAUSE if isinstance(error, JoinRefused) else self._backoff.next()
+                if self._followed:  # one line for each time that it is away
+                    self._log.info("the trust bundle is not followed now", reason=str(error))
+                self._followed = False
+                await first(self._sleep(delay), renewed.wait())
+
+    async def _follow(self, held: StoredIdentity, renewed: asyncio.Event) -> None:
+        """Until another certificate has taken the place of `held`, which the control plane learns from the next stream's handshake."""
+        membership = self._membership
+        server = ControlPlane(membership.renew_address, membership.trust_domain, held.roots_pem)
+        async with channel(server, held) as opened:
+            call = TrustServiceStub(opened).Watch()
+            try:
+                await call.write(self._using(0))
+                while not renewed.is_set():
+                    answer = await first(call.read(), renewed.wait())
+                    if isinstance(answer, WatchResponse):
+                        await self._take(answer)
+                        await call.write(self._using(answer.number))
+                    elif answer is grpc.aio.EOF:
+                        raise Unavailable("the control plane ended the stream of trust bundles")
+            except grpc.aio.AioRpcError as error:
+                hint = f"is {server.address} its xDS address (--control-plane, 15010 by default)?"
+                raise explained(server, error, hint) from None
+            finally:
+                call.cancel()
+
+    async def _take(self, answer: WatchResponse) -> None:
+        if not self._followed:
+            self._log.info("the trust bundle is followed again")
+        self._followed = True
+        self._backoff.reset()
+        await self._keeper.take_bundle(answer.roots_pem)
+        if answer.HasField("renew_after_ms"):
+            self._keeper.hasten(answer.renew_after_ms / 1000)
+
+    def _using(self, number: int) -> WatchRequest:
+        held, _ = self._keeper.held
+        return WatchRequest(roots_sha256=_sums(held.roots_pem), number=number)
+
+
+def _sums(roots_pem: bytes) -> list[bytes]:
+    return [
+        hashlib.sha256(each.public_bytes(serialization.Encoding.DER)).digest()
+        for each in x509.load_pem_x509_certificates(roots_pem)
+    ]

@@ -1,0 +1,202 @@
+"""The trust service: agents follow the trust bundle, say which one they use, and are told to renew in time.
+
+The protocol is `proto/meshwright/trust/v1/trust.proto`. Serve it on the ADS port (mutual TLS). What agents say goes into the ledger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final, NoReturn, TypeAlias
+
+import grpc
+import grpc.aio
+
+from ca import control_plane
+from ca.errors import UnusablePeer
+from ca.ledger import UNKNOWN_GENERATION, Ledger
+from ca.peer import Proved, proved
+from ca.rotation import Holder, Leaf, RootId, RotatingAuthority
+from ca.times import Clock
+from pb.meshwright.trust.v1.trust_pb2 import WatchRequest, WatchResponse
+from pb.meshwright.trust.v1.trust_pb2_grpc import TrustServiceServicer
+
+MOST_STREAMS: Final = 8
+"""Of one workload: an agent has one, and two for a moment when it has renewed."""
+MOST_ROOTS: Final = 64
+"""Roots that an agent may say it uses."""
+LOOK: Final = 3600.0
+"""Seconds after which a quiet stream looks whether its certificate has ended: the machine's clock may be set."""
+
+WatchContext: TypeAlias = "grpc.aio.ServicerContext[WatchRequest, Awaitable[WatchResponse]]"
+
+RenewIn: TypeAlias = Callable[[Leaf], "float | None"]
+"""Seconds after which the holder of a leaf should renew it, whatever its own plan; None: by its own plan."""
+
+
+@dataclass(slots=True, eq=False)
+class _Watcher:
+    """One stream. `given`: the roots that were last sent to it; `used`: those it says it uses; None: nothing yet."""
+
+    holder: Proved
+    woken: asyncio.Event = field(default_factory=asyncio.Event)
+    number: int = 0
+    given: frozenset[RootId] | None = None
+    used: frozenset[RootId] | None = None
+    hastened: int | None = None
+
+
+class TrustService(TrustServiceServicer):
+    """`hasten` says whose leaf is to be renewed before its time, for each generation that signs once."""
+
+    def __init__(
+        self,
+        authority: RotatingAuthority,
+        ledger: Ledger,
+        *,
+        clock: Clock,
+        hasten: RenewIn,
+        on_report: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`on_report` is called when an agent has said something new. It must not block."""
+        self._authority = authority
+        self._ledger = ledger
+        self._clock = clock
+        self._hasten = hasten
+        self._on_report = on_report
+        self._watchers: dict[str, set[_Watcher]] = {}
+
+    def wake(self) -> None:
+        """The authority's bundle, or what signs, may have changed: tell everybody."""
+        for watchers in self._watchers.values():
+            for each in watchers:
+                each.woken.set()
+
+    def watched(self) -> frozenset[str]:
+        """The workloads whose agents are here."""
+        return frozenset(self._watchers)
+
+    async def Watch(  # type: ignore[override]  # noqa: N802 - the stubs know only one of the two ways to serve
+        self, requests: AsyncIterator[WatchRequest], context: WatchContext
+    ) -> AsyncIterator[WatchResponse]:
+        watcher = _Watcher(await self._holder(context))
+        watchers = self._watchers.setdefault(watcher.holder.node_id, set())
+        watchers.add(watcher)
+        reader: asyncio.Task[str] | None = None
+        try:
+            if len(watchers) > MOST_STREAMS:
+                await _end(
+                    context,
+                    grpc.StatusCode.RESOURCE_EXHAUSTED,
+                    f"more than {MOST_STREAMS} streams of {watcher.holder.node_id}",
+                )
+            self._adopt(watcher.holder)
+            reader = asyncio.create_task(
+                self._read(watcher, requests), name=f"trust {watcher.holder.node_id}"
+            )
+            while not reader.done():
+                response = None if watcher.used is None else self._response(watcher)
+                if response is not None:
+                    yield response
+                await self._woken(watcher, reader)
+                if watcher.holder.not_after <= self._clock():
+                    ended = f"the client certificate ended at {watcher.holder.not_after}: join again"
+                    await _end(context, grpc.StatusCode.UNAUTHENTICATED, ended)
+            if refused := reader.result():
+                await _end(context, grpc.StatusCode.INVALID_ARGUMENT, refused)
+        finally:
+            watchers.discard(watcher)
+            if not watchers:
+                self._watchers.pop(watcher.holder.node_id, None)
+            if reader is not None:
+                reader.cancel()
+                await asyncio.gather(reader, return_exceptions=True)
+
+    async def _woken(self, watcher: _Watcher, reader: asyncio.Task[str]) -> None:
+        """Until there may be something to tell, the agent has ended its side, or its certificate has."""
+        left = (watcher.holder.not_after - self._clock()).total_seconds()
+        waking = asyncio.ensure_future(watcher.woken.wait())
+        try:
+            await asyncio.wait(
+                {waking, reader}, timeout=max(0.0, min(left, LOOK)), return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            waking.cancel()
+        watcher.woken.clear()
+
+    async def _read(self, watcher: _Watcher, requests: AsyncIterator[WatchRequest]) -> str:
+        """Take what the agent says until it ends; why it is refused, if it is."""
+        async for request in requests:
+            if len(request.roots_sha256) > MOST_ROOTS or any(
+                len(each) != 32 for each in request.roots_sha256
+            ):
+                return f"roots_sha256 is not up to {MOST_ROOTS} SHA-256 sums"
+            if request.number != watcher.number:
+                continue  # said before it took what was sent last: it will say more
+            watcher.used = frozenset(each.hex() for each in request.roots_sha256)
+            leaf = self._ledger.find(watcher.holder.serial)
+            if leaf is not None:
+                self._ledger.acknowledged(leaf.family, watcher.used, self._authority.rotation.bundle)
+            watcher.woken.set()
+            self._on_report()
+        return ""
+
+    def _response(self, watcher: _Watcher) -> WatchResponse | None:
+        """What is to be sent; None if the agent has been told everything."""
+        rotation = self._authority.rotation
+        current = frozenset(rotation.bundle)
+        leaf = self._ledger.find(watcher.holder.serial)
+        hasten = None
+        if leaf is not None and watcher.hastened != rotation.signing:
+            hasten = self._hasten(leaf)
+        # The first answer also tells the agent that it is followed.
+        if watcher.given == current and hasten is None:
+            return None
+        watcher.given = current
+        watcher.number += 1
+        made = WatchResponse(number=watcher.number, roots_pem=self._authority.roots().pem)
+        if hasten is not None:
+            watcher.hastened = rotation.signing
+            made.renew_after_ms = int(hasten * 1000)
+        return made
+
+    def _adopt(self, holder: Proved) -> None:
+        """The leaf is in use. One that the ledger does not know, of before there was one, is entered."""
+        if self._ledger.find(holder.serial) is not None:
+            self._ledger.confirmed(holder.serial)
+            return
+        self._ledger.issued(
+            Leaf(
+                serial=holder.serial,
+                holder=Holder.AGENT,
+                workload=holder.node_id,
+                family=f"leaf/{holder.serial:x}",
+                generation=UNKNOWN_GENERATION,
+                not_after=holder.not_after,
+            )
+        )
+
+    async def _holder(self, context: WatchContext) -> Proved:
+        pem = next(iter(context.auth_context().get("x509_pem_cert", ())), None)
+        if pem is None:
+            await _end(
+                context, grpc.StatusCode.UNAUTHENTICATED, "no client certificate: watch over mutual TLS"
+            )
+        try:
+            holder = proved(pem)
+        except UnusablePeer as error:
+            await _end(context, grpc.StatusCode.UNAUTHENTICATED, str(error))
+        trust_domain = self._authority.roots().trust_domain
+        if holder.identity.trust_domain != trust_domain or control_plane.is_control_plane(holder.identity):
+            await _end(
+                context,
+                grpc.StatusCode.PERMISSION_DENIED,
+                f"{holder.identity} is no workload of {trust_domain}",
+            )
+        return holder
+
+
+async def _end(context: WatchContext, status: grpc.StatusCode, reason: str) -> NoReturn:
+    await context.abort(status, reason)
+    raise AssertionError("abort() never returns")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeVar
 
+from mesh.names import Key
 from meshwright.scopes import Scope
 
 Value = TypeVar("Value")
@@ -61,3 +62,8 @@ def _drop(told: dict[Holder, dict[str, Value]], holder: Holder, subject: str) ->
         of.pop(subject, None)
         if not of:
             del told[holder]
+
+
+def of_workload(key: Key) -> str:
+    """The subject of what is wrong with all that a workload is given."""
+    return f"workload {key}"

@@ -6,10 +6,11 @@ dictionary finds without comparing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 
-from envoy.seams import NO_GATEWAY_POLICIES, NO_LISTENER_POLICIES, GatewaySeams, ListenerSeams
+from envoy import names
+from envoy.seams import NO_GATEWAY_POLICIES, NO_LISTENER_POLICIES, Called, GatewaySeams, ListenerSeams
 from mesh.gateway_views import GatewayView
 from mesh.names import Key
 from mesh.views import InboundView, OutboundListenersView, OutboundScope
@@ -148,15 +149,57 @@ Scope = (
 )
 
 
+def calling(scope: OutboundScope, called: Iterable[Called]) -> OutboundScope:
+    """`scope`, widened by the services that the proxy itself calls for a policy, be they there yet or not."""
+    services = {each.service for each in called}
+    if scope.services is None or services.issubset(scope.services):
+        return scope
+    return replace(scope, services=tuple(sorted({*scope.services, *services})))
+
+
+def clusters_of(called: Iterable[Called]) -> tuple[str, ...]:
+    return tuple(names.cluster(each.service, each.port) for each in sorted(called))
+
+
 class Scopes:
-    """The one object for each value, while it is in use."""
+    """The one object for each value, by how many clients it is used, and since when by none."""
 
     def __init__(self) -> None:
         self._known: dict[Scope, Scope] = {}
+        self._users: dict[Scope, int] = {}
+        self._idle_since: dict[Scope, float] = {}
+
+    def __iter__(self) -> Iterator[Scope]:
+        """All that are remembered."""
+        return iter(self._known)
 
     def one(self, scopes: Iterable[Scope]) -> tuple[Scope, ...]:
         return tuple(self._known.setdefault(scope, scope) for scope in scopes)
 
-    def forget(self, scopes: Iterable[Scope]) -> None:
+    def use(self, scopes: Iterable[Scope]) -> None:
+        """One client more has `scopes`."""
         for scope in scopes:
+            self._users[scope] = self._users.get(scope, 0) + 1
+            self._idle_since.pop(scope, None)
+
+    def release(self, scopes: Iterable[Scope], now: float) -> None:
+        """One client less has `scopes`; whom nobody has any more is idle since `now`."""
+        for scope in scopes:
+            self._users[scope] -= 1
+            if not self._users[scope]:
+                del self._users[scope]
+                self._idle_since[scope] = now
+
+    def forget_unused(self, scopes: Iterable[Scope]) -> None:
+        """Those of `scopes` that were asked for, but that nobody was given."""
+        for scope in scopes:
+            if scope not in self._users and scope not in self._idle_since:
+                self._known.pop(scope, None)
+
+    def forget_idle(self, now: float, after: float) -> list[Scope]:
+        """Those that nobody has had for `after` seconds."""
+        gone = [scope for scope, since in self._idle_since.items() if now - since >= after]
+        for scope in gone:
+            del self._idle_since[scope]
             self._known.pop(scope, None)
+        return gone

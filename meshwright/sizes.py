@@ -13,7 +13,7 @@ from xds.types import CLUSTER
 CLUSTER_MEMORY = 57_000
 """Bytes of memory that Envoy 1.40 needs for one EDS cluster, about: measured at 100, 1,000 and 5,000 clusters."""
 
-Contents = Mapping[Key, Mapping[Name, Resource]]
+ByService = Mapping[Key, Mapping[Name, Resource]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class ScopeSize:
     of_memory: int
 
 
-def scope_sizes(scopes: Mapping[Scope, Contents], services: int) -> dict[Scope, ScopeSize]:
+def scope_sizes(scopes: Mapping[Scope, ByService], services: int) -> dict[Scope, ScopeSize]:
     """For each scope of callers. What everything would be is that of a scope that has it, else reckoned from what is there."""
     measured = {
         scope: _measure(contents) for scope, contents in scopes.items() if isinstance(scope, Outbound)
@@ -53,7 +53,7 @@ def scope_sizes(scopes: Mapping[Scope, Contents], services: int) -> dict[Scope, 
     }
 
 
-def _measure(contents: Contents) -> dict[Key, tuple[int, int]]:
+def _measure(contents: ByService) -> dict[Key, tuple[int, int]]:
     """Bytes and clusters of each service."""
     return {
         key: (_bytes(of.values()), sum(kind == CLUSTER for kind, _ in of)) for key, of in contents.items()

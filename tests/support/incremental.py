@@ -11,12 +11,11 @@ from documents.errors import Dangling
 from documents.parsing import parse
 from documents.sets import DocumentSet
 from envoy.render import Renderer
-from mesh.names import Key
 from mesh.state import MeshState
-from meshwright.publisher import Publisher, Update
+from meshwright.publisher import Publisher
 from policies.registry import KINDS
 from tests.support.builders import TRUST_DOMAIN, a_key, service_document, workload_document
-from xds.resource import Name
+from tests.support.publishing import Holding, told
 
 ATTACHED = tuple(map(a_key, ("api-1", "web-1", "cap-1", "shop/cart-1", "edge-1")))
 """The workloads with proxies. They change, but are never gone: who is deregistered keeps what it had while it drains."""
@@ -194,8 +193,7 @@ class Followed:
         self.documents = documents or DocumentSet()
         self._state = MeshState(TRUST_DOMAIN)
         self._publisher = Publisher(self._state, Renderer())
-        self._held: dict[object, dict[Name, bytes]] = {}
-        self._scopes: dict[Key, tuple[object, ...]] = {}
+        self._holding = Holding()
         self._settle()
 
     def write(self, files: Mapping[str, str | None]) -> None:
@@ -211,29 +209,15 @@ class Followed:
 
     def attach(self) -> None:
         for workload in ATTACHED:
-            self._scopes[workload], update = self._publisher.attach(workload, proved=True, proxyless=False)
-            self._take(update)
+            self._holding.attach(self._publisher, workload)
 
     def gives(self) -> dict[tuple[str, str, str], bytes]:
         """The bytes of each resource of each proxy, by workload, type and name."""
         return {
             (str(workload), kind.rpartition(".")[2], name): body
-            for workload, scopes in self._scopes.items()
-            for scope in scopes
-            for (kind, name), body in self._held.get(scope, {}).items()
+            for workload, (kind, name), body in self._holding.resources()
         }
 
     def _settle(self) -> None:
         self._state, changes = self._state.apply(self.documents.to_snapshot("file"))
-        self._take(self._publisher.apply(self._state, changes))
-
-    def _take(self, update: Update) -> None:
-        for change in update.changes:
-            held = {} if change.replace else self._held.setdefault(change.scope, {})
-            self._held[change.scope] = held
-            for name in change.removed:
-                del held[name]
-            for each in change.put:
-                held[each.type_url, each.name] = each.body
-        for workload in self._scopes:
-            self._scopes[workload] = update.rescoped.get(str(workload), self._scopes[workload])
+        self._holding.take(told(self._publisher, self._state, changes))

@@ -12,10 +12,10 @@ from documents.sets import DocumentSet
 from envoy.render import Renderer
 from mesh.names import Key
 from mesh.state import MeshState
-from meshwright.publisher import Publisher, Update
+from meshwright.publisher import Publisher
 from policies.registry import KINDS
 from tests.support.builders import TRUST_DOMAIN
-from xds.cache import ScopeChange
+from tests.support.publishing import Holding, told
 from xds.resource import Name
 
 SMALL = """\
@@ -151,13 +151,10 @@ class Told:
         self.documents = DocumentSet()
         self.state = MeshState(TRUST_DOMAIN)
         self.publisher = Publisher(self.state, Renderer())
-        self._contents: dict[object, dict[Name, bytes]] = {}
-        self._scopes: dict[Key, tuple[object, ...]] = {}
+        self._holding = Holding()
         self.write(SMALL, "mesh.yaml")
         for workload in WORKLOADS:
-            scopes, update = self.publisher.attach(workload, proved=True, proxyless=False)
-            self._scopes[workload] = scopes
-            self._take(update)
+            self._holding.attach(self.publisher, workload)
 
     def write(self, text: str, file: str = "policy.yaml") -> None:
         """One file is changed, or written."""
@@ -173,27 +170,13 @@ class Told:
 
     def gives(self) -> dict[Key, dict[Name, bytes]]:
         """Which resources each sidecar has been given, with their bytes."""
-        return {
-            workload: {name: body for scope in scopes for name, body in self._contents.get(scope, {}).items()}
-            for workload, scopes in self._scopes.items()
-        }
+        given: dict[Key, dict[Name, bytes]] = {workload: {} for workload in WORKLOADS}
+        for workload, name, body in self._holding.resources():
+            given[workload][name] = body
+        return given
 
     def _settle(self, documents: DocumentSet) -> None:
         assert not documents.errors, documents.errors
         self.documents = documents
         self.state, changes = self.state.apply(documents.to_snapshot("file"))
-        self._take(self.publisher.apply(self.state, changes))
-
-    def _take(self, update: Update) -> None:
-        for change in update.changes:
-            self._change(change)
-        for workload in self._scopes:
-            self._scopes[workload] = update.rescoped.get(str(workload), self._scopes[workload])
-
-    def _change(self, change: ScopeChange) -> None:
-        held = {} if change.replace else self._contents.setdefault(change.scope, {})
-        self._contents[change.scope] = held
-        for name in change.removed:
-            del held[name]
-        for each in change.put:
-            held[each.type_url, each.name] = each.body
+        self._holding.take(told(self.publisher, self.state, changes))

@@ -10,6 +10,7 @@ from mesh.virtual import VirtualView
 from meshwright.publisher import Publisher, Update
 from meshwright.scopes import Captured
 from tests.support.builders import a_key, a_port, a_service, a_state, a_workload
+from tests.support.publishing import told
 from xds.types import CLUSTER, ENDPOINT, LISTENER
 
 WEB = Key("default", "web-1")
@@ -39,18 +40,18 @@ def test_a_change_of_one_service_touches_its_listeners_and_the_table_of_names_al
     assert set(sql.needs) == {(CLUSTER, "default/db:5432"), (ENDPOINT, "default/db:5432")}
 
     state, changes = state.apply(SourceUpdate("test", services=(a_service("new"),)))
-    assert names_of(publisher.apply(state, changes)) == ({"virtual/default/new:80", "names"}, set())
+    assert names_of(told(publisher, state, changes)) == ({"virtual/default/new:80", "names"}, set())
     # Another port is no other name.
     state, changes = state.apply(SourceUpdate("test", services=(a_service("new", a_port(port=81)),)))
-    assert names_of(publisher.apply(state, changes)) == (
+    assert names_of(told(publisher, state, changes)) == (
         {"virtual/default/new:81"},
         {"virtual/default/new:80"},
     )
     # An endpoint is none of their business.
     state, changes = state.apply(SourceUpdate("test", workloads=(a_workload("new-1"),)))
-    assert names_of(publisher.apply(state, changes)) == (set(), set())
+    assert names_of(told(publisher, state, changes)) == (set(), set())
     state, changes = state.apply(SourceUpdate("test", removed_services=(a_key("new"),)))
-    assert names_of(publisher.apply(state, changes)) == ({"names"}, {"virtual/default/new:81"})
+    assert names_of(told(publisher, state, changes)) == ({"names"}, {"virtual/default/new:81"})
 
 
 def test_others_are_given_none_of_it() -> None:
@@ -67,7 +68,7 @@ def test_the_table_does_not_depend_on_the_order_in_which_services_came() -> None
         publisher = Publisher(state, Renderer())
         publisher.attach(WEB, proved=True, proxyless=False)
         state, changes = state.apply(SourceUpdate("test", services=(a_service(second),)))
-        update = publisher.apply(state, changes)
+        update = told(publisher, state, changes)
         tables += [each.version for change in update.changes for each in change.put if each.name == "names"]
     assert tables[0] == tables[1]
 
@@ -93,5 +94,5 @@ def test_one_name_that_cannot_be_rendered_harms_no_other() -> None:
     }
     renderer.fails = False
     state, changes = state.apply(SourceUpdate("test", services=(a_service("wrong", a_port(port=81)),)))
-    assert names_of(publisher.apply(state, changes)) == ({"virtual/default/wrong:81", "names"}, set())
+    assert names_of(told(publisher, state, changes)) == ({"virtual/default/wrong:81", "names"}, set())
     assert publisher.problems == {}

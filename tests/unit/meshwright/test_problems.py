@@ -22,6 +22,7 @@ from policies.registry import POLICIES
 from policies.weave import Weaver
 from tests.support.builders import TRUST_DOMAIN, a_proxy, a_service, a_workload
 from tests.support.policy_documents import declared
+from tests.support.publishing import told
 
 WEB_1 = "workload default/web-1"
 ROUTE = """---
@@ -60,7 +61,7 @@ class Mesh:
         workloads = tuple(each for each in values if isinstance(each, Workload))
         said = declared(documents) if documents else ()
         self.state, changes = self.state.apply(SourceSnapshot("test", services, workloads, said))
-        return self.publisher.apply(self.state, changes)
+        return told(self.publisher, self.state, changes)
 
     def attach(self, *names: str) -> None:
         for name in names:

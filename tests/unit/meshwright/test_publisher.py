@@ -14,6 +14,7 @@ from meshwright.publisher import Publisher, Update
 from meshwright.scopes import Local, Outbound, Secrets, Undiscovered
 from tests.support.builders import a_port, a_service, a_snapshot, a_state, a_workload
 from tests.support.policy_documents import declared
+from tests.support.publishing import told
 from xds.types import CLUSTER, ENDPOINT, ROUTE, SCOPED_ROUTE
 
 API, STORE, WEB = Key("default", "api"), Key("default", "store"), Key("default", "web")
@@ -30,7 +31,7 @@ class Mesh:
 
     def tell(self, event: Event) -> Update:
         self.state, changes = self.state.apply(event)
-        return self.publisher.apply(self.state, changes)
+        return told(self.publisher, self.state, changes)
 
     def attach(self, name: str, *, proved: bool = True) -> tuple[tuple[object, ...], Update]:
         return self.publisher.attach(Key("default", name), proved=proved, proxyless=False)
@@ -259,16 +260,16 @@ def test_services_that_nobody_waits_for_any_more_are_not_remembered() -> None:
     mesh.attach("web-1")
     for number in range(20):
         mesh.tell(SourceUpdate("test", workloads=(a_workload("web-1", uses=[f"x{number}"]),)))
-    assert set(mesh.publisher._watchers) == {Key("default", "web"), Key("default", "x19")}
+    assert set(mesh.publisher.watchers) == {Key("default", "web"), Key("default", "x19")}
 
 
 def test_listeners_that_were_refused_are_not_remembered() -> None:
     mesh = Mesh(a_service("web"), a_workload("web-1", meshed=True, sidecar=15006))
     mesh.attach("web-1")
-    known = set(mesh.publisher._scopes._known)
+    known = set(mesh.publisher.scopes)
     wrong = a_workload("web-1", meshed=True, ports=[WorkloadPort("http", 9001, 70000)])
     mesh.tell(SourceUpdate("test", workloads=(wrong,)))
-    assert set(mesh.publisher._scopes._known) == known
+    assert set(mesh.publisher.scopes) == known
 
 
 def test_a_route_that_comes_makes_a_policy_matter_to_who_reaches_its_service() -> None:
@@ -292,9 +293,8 @@ def test_a_route_that_comes_makes_a_policy_matter_to_who_reaches_its_service() -
     mesh = Mesh(*services, *workloads)
 
     def facets(documents: str) -> frozenset[object]:
-        mesh.tell(SourceSnapshot("test", services, workloads, declared(documents)))
-        (scopes,) = (each.scopes for each in mesh.publisher._attached.values())
-        (outbound,) = (each for each in scopes if isinstance(each, Outbound))
+        update = mesh.tell(SourceSnapshot("test", services, workloads, declared(documents)))
+        (outbound,) = (each for each in update.rescoped["default/web-1"] if isinstance(each, Outbound))
         return frozenset(outbound.view.facets)
 
     mesh.attach("web-1")

@@ -12,6 +12,7 @@ from meshwright.publisher import Publisher, Update
 from meshwright.scopes import Edge, EdgeSecrets, Outbound, Scope, Secrets
 from policies.registry import KINDS
 from tests.support.builders import a_service, service_document
+from tests.support.publishing import told
 from tests.unit.mesh.test_gateway_views import HTTP, HTTPS, SECRET, a_gateway, a_player, a_route
 from xds.resource import Resource, encode
 from xds.types import CLUSTER, LISTENER, ROUTE
@@ -57,7 +58,7 @@ class World:
 
     def tell(self, event: SourceSnapshot | SourceUpdate) -> Update:
         self.state, changes = self.state.apply(event)
-        return self.publisher.apply(self.state, changes)
+        return told(self.publisher, self.state, changes)
 
     def declare(self, document: str) -> Update:
         parsed = parse("more.yaml", document.encode(), KINDS)

@@ -1,0 +1,339 @@
+"""What each scope in use contains, and what of it changes.
+
+A service that is concerned is rendered again and compared with what the scope held: only what differs is published. Where Envoy
+would refuse a rendering, what the scope holds stays, and `problems` says why. No I/O, no clock.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from weakref import WeakValueDictionary
+
+from envoy import gateways
+from envoy.render import Rendered, Renderer
+from mesh.events import Changes
+from mesh.names import Key
+from mesh.state import MeshState
+from mesh.transport import BY_OTHERS, BY_SIDECARS
+from mesh.views import EndpointsView, endpoints_views, scope_view, service_view
+from mesh.virtual import virtual_view
+from meshwright.captured import Names, leads_to
+from meshwright.certificates import CertificateStore
+from meshwright.problems import Problems, of_workload
+from meshwright.scopes import (
+    Authorities,
+    Captured,
+    Edge,
+    EdgeSecrets,
+    Local,
+    Outbound,
+    Peers,
+    Proxyless,
+    Scope,
+    Secrets,
+    Undiscovered,
+    clusters_of,
+)
+from meshwright.seeing import Seeing
+from meshwright.sizes import ScopeSize, scope_sizes
+from policies.transport import called
+from policies.weave import Weaver
+from xds.cache import ScopeChange
+from xds.resource import Name, Resource, encode
+from xds.types import CLUSTER, ENDPOINT, LISTENER, ROUTE, SCOPED_ROUTE
+
+Made = dict[Name, Resource]
+
+
+@dataclass(slots=True)
+class Difference:
+    """What brings a scope from what it held to what it holds now."""
+
+    put: list[Resource] = field(default_factory=list)
+    removed: list[Name] = field(default_factory=list)
+
+    def settle(self, contents: dict[Key, Made], service: Key, after: Made) -> None:
+        """`after` is what `contents` has of `service` from now on; empty: nothing."""
+        before = contents.get(service, {})
+        self.put.extend(each for name, each in after.items() if before.get(name) != each)
+        self.removed.extend(name for name in before if name not in after)
+        if after:
+            contents[service] = after
+        else:
+            contents.pop(service, None)
+
+    def change(self, scope: Scope) -> ScopeChange | None:
+        """None where nothing of `scope` changed."""
+        # What one service has lost another may have now: a host name outside leads to one of those that claim it.
+        moved = {(each.type_url, each.name) for each in self.put}
+        gone = tuple(name for name in self.removed if name not in moved)
+        return ScopeChange(scope, put=tuple(self.put), removed=gone) if self.put or gone else None
+
+
+class Contents:
+    """By scope and service, the resources that are sent. Of secrets nothing is held: keys stay where they are kept."""
+
+    def __init__(
+        self, renderer: Renderer, weaver: Weaver, certificates: CertificateStore, problems: Problems
+    ) -> None:
+        self._renderer = renderer
+        self._weaver = weaver
+        self._certificates = certificates
+        self._problems = problems
+        self._of: dict[Scope, dict[Key, Made]] = {}
+        self._names: dict[Captured, Names] = {}
+        self._seeing = Seeing()
+        # As long as a scope holds the resource, equal renderings share it.
+        self._encoded: WeakValueDictionary[Rendered, Resource] = WeakValueDictionary()
+
+    def __len__(self) -> int:
+        return len(self._of)
+
+    def __contains__(self, scope: Scope) -> bool:
+        return scope in self._of
+
+    def sizes(self, state: MeshState) -> dict[Scope, ScopeSize]:
+        """For each scope of callers, what it shows of `state`."""
+        return scope_sizes(self._of, len(state.services))
+
+    def open(self, state: MeshState, scope: Scope, workload: Key, client: str) -> Iterator[ScopeChange]:
+        """Fill `scope`, for `client`, a stream of `workload`, which is told of what is wrong with listeners of its own."""
+        self._seeing.add(scope)
+        match scope:
+            case Outbound(view) | Proxyless(view):
+                self._of[scope] = {}
+                services = state.services if view.services is None else view.services
+                every = frozenset(key for key in services if key in state.services)
+                made = self._services(state, scope, every, every)
+                yield ScopeChange(scope, put=tuple(made.put), replace=True)
+            case Captured(services=some):
+                self._of[scope] = {}
+                self._names[scope] = Names()
+                every = frozenset(state.services if some is None else some)
+                yield ScopeChange(scope, put=tuple(self._capture(state, scope, every).put), replace=True)
+            case Local(listeners, inbound, seams):
+                listening = self._checked(
+                    scope,
+                    of_workload(workload),
+                    lambda: (
+                        *self._renderer.outbound_listeners(listeners, seams),
+                        *self._renderer.inbound(inbound, seams),
+                    ),
+                    clusters_of(seams.called()),
+                    refused_to=client,
+                )
+                yield from self._listening(scope, workload, listening)
+            case Edge(gateway, of_edge):
+                listening = self._checked(
+                    scope,
+                    f"gateway {gateway.key} of workload {workload}",
+                    lambda: self._renderer.gateway(gateway, of_edge),
+                    (*gateways.clusters(gateway), *clusters_of(of_edge.called())),
+                    refused_to=client,
+                )
+                yield from self._listening(scope, workload, listening)
+            case Peers():
+                self._of[scope] = {}
+                yield from self._peers(state, scope)
+            case EdgeSecrets() | Authorities():
+                self._of[scope] = {}
+                yield self._kept(scope)
+            case Secrets() | Undiscovered():
+                return
+
+    def refresh(self, state: MeshState, changes: Changes) -> Iterator[ScopeChange]:
+        """Bring what the scopes hold of the services of `changes` up to date."""
+        for scope, touched in self._seeing.of(changes.services | changes.endpoints):
+            change: ScopeChange | None = None
+            if isinstance(scope, Outbound | Proxyless):
+                change = self._services(state, scope, touched, changes.services).change(scope)
+            elif isinstance(scope, Captured):
+                change = self._capture(state, scope, touched & changes.services).change(scope)
+            elif isinstance(scope, Peers):
+                yield from self._peers(state, scope)
+            if change is not None:
+                yield change
+
+    def renewed(self, secrets: frozenset[Key]) -> Iterator[ScopeChange]:
+        """What the scopes that may hold one of `secrets` hold of them now."""
+        for scope in self._of:
+            if isinstance(scope, EdgeSecrets | Authorities) and not secrets.isdisjoint(scope.secrets):
+                yield self._kept(scope)
+
+    def drop(self, scope: Scope) -> None:
+        """Nobody uses `scope` any more."""
+        self._of.pop(scope, None)
+        self._seeing.remove(scope)
+        self._problems.forget(scope)
+        match scope:
+            case Captured():
+                self._names.pop(scope, None)
+            case Outbound(view):
+                self._weaver.forget_scope(view)
+            case _:
+                pass
+
+    # One way for each sort of scope
+
+    def _listening(self, scope: Scope, workload: Key, made: Made | None) -> Iterator[ScopeChange]:
+        """A scope whose listeners Envoy would refuse is not opened."""
+        if made is not None:
+            self._of[scope] = {workload: made}
+            yield ScopeChange(scope, put=tuple(made.values()), replace=True)
+
+    def _kept(self, scope: EdgeSecrets | Authorities) -> ScopeChange:
+        """The secrets that `scope` may hold: for callers that verify backends, authorities only."""
+        if isinstance(scope, Authorities):
+            kept = self._certificates.authorities(scope.secrets)
+        else:
+            kept = self._certificates.resources(scope.secrets)
+        return ScopeChange(scope, put=kept, replace=True)
+
+    def _peers(self, state: MeshState, scope: Peers) -> Iterator[ScopeChange]:
+        """What a proxy's bootstrap names its own cluster: the endpoints of the first port of its service."""
+        service = scope.service
+
+        def render() -> Iterable[Rendered]:
+            view: EndpointsView | None = None
+            if service is not None and service in state.services:
+                view = next(endpoints_views(state, service), None)
+            return [self._renderer.peers(view)]
+
+        made = self._checked(scope, f"peers of {service}", render)
+        if made is not None:
+            yield ScopeChange(scope, put=tuple(made.values()), replace=True)
+
+    def _services(
+        self, state: MeshState, scope: Outbound | Proxyless, touched: Iterable[Key], changed: frozenset[Key]
+    ) -> Difference:
+        """Bring the entries of the services in `touched` up to date: of those in `changed` all, of others the endpoints."""
+        difference, contents = Difference(), self._of[scope]
+        for key in touched:
+            after: Made | None = {}
+            if key not in state.services:
+                self._problems.gone(scope, f"service {key}")
+                self._problems.gone(scope, f"endpoints of service {key}")
+                if isinstance(scope, Outbound):
+                    self._weaver.forget_service(scope.view, key)
+            elif key in changed or key not in contents:
+                after = self._service(state, scope, key)
+            else:
+                endpoints = self._endpoints(state, scope, key)
+                after = None if endpoints is None else contents[key] | endpoints
+            if after is not None:
+                difference.settle(contents, key, after)
+        return difference
+
+    def _service(self, state: MeshState, scope: Outbound | Proxyless, key: Key) -> Made | None:
+        def render() -> Iterable[Rendered]:
+            view = service_view(state, key, scope.view.namespace)
+            if isinstance(scope, Proxyless):
+                return self._renderer.proxyless_service(view, scope.view.namespace)
+            names = scope_view(state, key, scope.view.namespace)
+            return (
+                *self._renderer.service(view, self._weaver.service(state, scope.view, view)),
+                *(self._renderer.scopes(names) if names is not None else ()),
+            )
+
+        made = self._checked(scope, f"service {key}", render)
+        endpoints = self._endpoints(state, scope, key) if made is not None else None
+        return None if made is None or endpoints is None else made | endpoints
+
+    def _endpoints(self, state: MeshState, scope: Outbound | Proxyless, key: Key) -> Made | None:
+        """The fast lane: no constraint of an endpoint is checked here, for `documents` and `discovery` did."""
+
+        def render() -> Iterable[Rendered]:
+            if isinstance(scope, Proxyless):
+                views = endpoints_views(state, key, called=called(state, key, BY_OTHERS))
+                return [self._renderer.proxyless_endpoints(view) for view in views]
+            spread = self._weaver.spread(state, scope.view, key)
+            how = called(state, key, BY_SIDECARS)
+            views = endpoints_views(state, key, spread, scope.view.locality, how)
+            return [self._renderer.endpoints(view) for view in views]
+
+        return self._checked(scope, f"endpoints of service {key}", render)
+
+    def _capture(self, state: MeshState, scope: Captured, touched: Iterable[Key]) -> Difference:
+        """Bring the virtual addresses and names of the services in `touched` up to date."""
+        difference, contents, names = Difference(), self._of[scope], self._names[scope]
+        for key in touched:
+            subject = f"virtual address of service {key}"
+            try:
+                view = virtual_view(state, key, scope.namespace) if key in state.services else None
+                called = self._renderer.names(view).body if view is not None else b""
+            except Exception as error:  # noqa: BLE001 (one service that cannot be rendered must not end the mesh's control plane)
+                self._problems.refuse(scope, subject, _cannot_be_rendered(error))
+                continue
+            after: Made | None = {}
+            if view is not None:
+                render = functools.partial(self._renderer.virtual, view, scope.seams)
+                after = self._checked(scope, subject, render, leads_to(view))
+            else:
+                self._problems.gone(scope, subject)
+            if after is not None:
+                difference.settle(contents, key, after)
+                names.put(key, called)
+        if names.take_change():
+            table = self._renderer.dns_listener(scope.dns_port, names.entries(), ipv6=scope.ipv6)
+            difference.put.append(self._resource(table, ()))
+        return difference
+
+    # From renderings to resources
+
+    def _checked(
+        self,
+        scope: Scope,
+        subject: str,
+        render: Callable[[], Iterable[Rendered]],
+        leads_to: tuple[str, ...] = (),
+        refused_to: str | None = None,
+    ) -> Made | None:
+        """What `render` makes for `scope`, as resources; None, with the reason in `problems`, if Envoy would refuse one of them.
+
+        `leads_to`: clusters rendered elsewhere that it leads to. `refused_to`: the client that then stays where it is; None: all that have
+        `scope` keep what they have.
+        """
+        holder = refused_to or scope
+        try:
+            rendered = tuple(render())
+        except Exception as error:  # noqa: BLE001 (one service that cannot be rendered must not end the mesh's control plane)
+            self._problems.refuse(holder, subject, _cannot_be_rendered(error))
+            return None
+        problem = next((each.problem for each in rendered if each.problem is not None), None)
+        if problem is not None:
+            self._problems.refuse(holder, subject, problem)
+            return None
+        self._problems.mended(holder, subject)
+        left_out = {
+            f"EnvoyPatch {by} at {subject}": f"{each.name}: left out: {why}"
+            for each in rendered
+            for by, why in each.unpatched
+        }
+        self._problems.leave_out(scope, subject, left_out)
+        made: Made = {}
+        # Make before break: who is sent to a cluster is told of it when the cluster and its endpoints were acknowledged.
+        clusters = tuple(
+            (kind, name)
+            for name in (*leads_to, *(each.name for each in rendered if each.type_url == CLUSTER))
+            for kind in (CLUSTER, ENDPOINT)
+        )
+        for each in rendered:
+            needs = clusters if each.type_url in {ROUTE, SCOPED_ROUTE, LISTENER} else ()
+            made[each.type_url, each.name] = self._resource(each, each.origin, needs)
+        return made
+
+    def _resource(
+        self, rendered: Rendered, origin: tuple[str, ...], needs: tuple[Name, ...] = ()
+    ) -> Resource:
+        """Encoded once; the provenance of an equal rendering may have moved meanwhile."""
+        found = self._encoded.get(rendered)
+        if found is None:
+            found = encode(rendered.type_url, rendered.name, rendered.body, origin, needs)
+            self._encoded[rendered] = found
+        return found if found.origin == origin else replace(found, origin=origin)
+
+
+def _cannot_be_rendered(error: Exception) -> str:
+    return f"it cannot be rendered: {type(error).__name__}: {error}"

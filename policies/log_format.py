@@ -13,6 +13,10 @@ from typing import Final
 from policies.kind import Side
 from policies.refusing import expression
 
+DENIED: Final = "rbac_access_denied_matched_policy"
+UNLESS: Final = "~"
+"""How details begin of what an AccessPolicy refused, and, in brackets behind that, of what none allowed (see `access_rules`)."""
+
 HTTP: Final[Mapping[str, str]] = {
     "time": "%START_TIME%",
     "side": "",
@@ -60,6 +64,20 @@ TCP: Final[Mapping[str, str]] = {
 }
 """Of a TCP connection, at its end."""
 
+ACCESS: Final = "envoy.filters.http.rbac"
+"""The metadata in which Envoy says what access policies made of a request."""
+ACCESS_ON_TRIAL: Final[Mapping[str, str]] = {
+    "would_refuse": f"%DYNAMIC_METADATA({ACCESS}:dry_run_shadow_effective_policy_id)%",
+    "audit": f"%DYNAMIC_METADATA({ACCESS}:audit_shadow_effective_policy_id)%",
+}
+"""The policies that would have refused a request if they were not on trial, and those that mark it."""
+TCP_ACCESS: Final[Mapping[str, str]] = {
+    "details": "%CONNECTION_TERMINATION_DETAILS%",
+    "would_refuse": "%DYNAMIC_METADATA(envoy.filters.network.rbac:dry_run_shadow_effective_policy_id)%",
+    "audit": "%DYNAMIC_METADATA(envoy.filters.network.rbac:audit_shadow_effective_policy_id)%",
+}
+"""The same of a connection. `details` names the policy that refused it."""
+
 NUMBERS: Final = frozenset(
     {"status", "grpc_status", "duration_ms", "bytes_received", "bytes_sent", "tries", "time"}
 )
@@ -76,6 +94,8 @@ def fields(*, http: bool, side: Side, identity: str, own: Mapping[str, str]) -> 
     made["reason"] = http_reason(side) if http else tcp_reason(side)
     if http:
         made["policy"] = http_policy()
+    if side is Side.CALLEE:
+        made |= ACCESS_ON_TRIAL if http else TCP_ACCESS
     for name, format_ in own.items():
         made.pop(name, None)
         if format_:
@@ -149,7 +169,8 @@ RESETS: Final[tuple[tuple[str, str], ...]] = (
         "startsWith('upstream_reset_after_response_started')",
         "{callee} broke the connection in the middle of its answer",
     ),
-    ("startsWith('rbac_access_denied')", "no policy allows this to the caller"),
+    (f"startsWith('{DENIED}[{UNLESS}')", "no AccessPolicy allows this to the caller"),
+    ("startsWith('rbac_access_denied')", "an AccessPolicy denies this to the caller"),
     ("startsWith('jwt_authn_access_denied')", "no valid token: the details say what is wrong with it"),
     ("startsWith('ext_authz_error')", "the authorization service did not answer, or not in time"),
     ("startsWith('ext_authz_denied')", "the authorization service refused it"),
@@ -202,14 +223,21 @@ def http_policy() -> str:
     chosen = "".join(
         f"response.code_details.startsWith('{details}') ? {expression(kind)} : " for details, kind in REFUSALS
     )
+    chosen += (
+        f"response.code_details.startsWith('{DENIED}') ? "
+        f"metadata.filter_metadata['{ACCESS}']['enforced_effective_policy_id'] : "
+    )
     return f"%CEL({chosen}{{'': ''}}['-'])%"
 
 
 def tcp_reason(side: Side) -> str:
     """The same for a TCP connection."""
-    return (
-        f"%CEL({_map({str(flags): words for flags, words in FLAGS.items()}, _callee(side))}[response.flags])%"
+    denied = "".join(
+        f"has(connection.termination_details) && connection.termination_details.{test} ? '{words}' : "
+        for test, words in RESETS
+        if "rbac" in test
     )
+    return f"%CEL({denied}{_map({str(flags): words for flags, words in FLAGS.items()}, _callee(side))}[response.flags])%"
 
 
 def _callee(side: Side) -> str:

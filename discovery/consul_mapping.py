@@ -190,7 +190,7 @@ class _Instance:
             services=(service.key,),
             service_account=account,
             address=self._address(),
-            ports=(self._ports(service.ports[0].name, meshed),),
+            ports=(self._ports(service.ports[0], meshed),),
             locality=self._locality(),
             labels=self._labels(),
             meshed=meshed,
@@ -229,8 +229,8 @@ class _Instance:
             raise _Unfit(f"{field} {text!r} can't be connected to: register the address that callers use")
         return str(address)
 
-    def _ports(self, name: str, meshed: bool) -> WorkloadPort:
-        registered = self._entry.instance.port
+    def _ports(self, of: ServicePort, meshed: bool) -> WorkloadPort:
+        registered, name = self._entry.instance.port, of.name
         if not 1 <= registered <= 65535:
             raise _Unfit(f"port {registered} is out of range: register a port from 1 to 65535")
         if not meshed:
@@ -238,7 +238,8 @@ class _Instance:
                 self.notes.append("meta app-port has no effect without meta meshed=true")
             return WorkloadPort(name, app=registered)
         if not self._meta.get("app-port"):
-            if self._flag("interception"):
+            # Sidecars take no datagrams: callers send them to the application.
+            if self._flag("interception") or of.protocol is Protocol.UDP:
                 return WorkloadPort(name, app=registered)
             raise _Unfit(
                 "meta meshed=true says that the port is the sidecar's: set meta app-port to the application's, or "

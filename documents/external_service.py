@@ -156,6 +156,13 @@ class ExternalServiceDocument(Envelope):
         ports = ("spec", "ports")
         yield from repeated(ports, "name", [port.name for port in spec.ports], "name")
         yield from repeated(ports, "port", [port.port for port in spec.ports], "port")
+        for place, port in enumerate(spec.ports):
+            if port.protocol is Protocol.UDP:
+                yield Problem(
+                    (*ports, place, "protocol"),
+                    "nothing sends udp outside the mesh",
+                    "Declare a Service and a Workload with the address outside, and no sidecar",
+                )
         yield from repeated(("spec", "hosts"), "", spec.hosts, "host")
         yield from repeated(("spec", "endpoints"), "", spec.endpoints, "endpoint")
         if spec.tls is not None:

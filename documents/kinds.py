@@ -13,6 +13,7 @@ from documents.gateway_api.listener_set import ListenerSetDocument
 from documents.gateway_api.reference_grant import ReferenceGrantDocument
 from documents.gateway_api.tcp_route import TcpRouteDocument
 from documents.gateway_api.tls_route import TlsRouteDocument
+from documents.gateway_api.udp_route import UdpRouteDocument
 from documents.secret import SecretDocument
 from documents.service import ServiceDocument
 from documents.subset import SubsetDocument
@@ -35,6 +36,7 @@ GATEWAY_API: tuple[Kind, ...] = (
     *_gateway_api("GRPCRoute", GrpcRouteDocument, "v1alpha2"),
     *_gateway_api("TCPRoute", TcpRouteDocument, "v1alpha2"),
     *_gateway_api("TLSRoute", TlsRouteDocument, "v1alpha3", "v1alpha2"),
+    *_gateway_api("UDPRoute", UdpRouteDocument, "v1alpha2"),
     *_gateway_api("Gateway", GatewayDocument, "v1beta1"),
     *_gateway_api("ListenerSet", ListenerSetDocument),
     *_gateway_api("ReferenceGrant", ReferenceGrantDocument, "v1beta1"),

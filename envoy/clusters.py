@@ -34,6 +34,9 @@ usually allow."""
 
 PASSTHROUGH_SOURCE, PASSTHROUGH_SOURCE_IPV6 = "127.0.0.6", "::6"
 
+MAX_SESSIONS = 10_000
+"""Clients of a UDP port at once, where no CircuitBreaker says how many."""
+
 UNLIMITED = 2**32 - 1
 MTLS = "mtls"
 """The key in an endpoint's metadata `envoy.transport_socket_match` that says that it takes mesh TLS."""
@@ -51,6 +54,9 @@ def outbound(view: ServiceView, port: ServicePort, parts: Parts = NOTHING, subse
         cluster.common_lb_config.zone_aware_lb_config.routing_enabled.SetInParent()
     if not cluster.HasField("connect_timeout"):
         cluster.connect_timeout.seconds = CONNECT_TIMEOUT
+    if port.protocol is Protocol.UDP:
+        _datagrams(cluster)
+        return cluster
     if view.external is None:
         _endpoints_of_mesh(cluster, view, port)
     else:
@@ -64,6 +70,17 @@ def outbound(view: ServiceView, port: ServicePort, parts: Parts = NOTHING, subse
     said = parts.http + external.options(view, port)
     _protocol(cluster, port.protocol, said, max_age=MAX_CONNECTION_AGE)
     return cluster
+
+
+def _datagrams(cluster: Cluster) -> None:
+    """Datagrams go as they are to the application: there is no mesh TLS for them, and Envoy has no health check by UDP."""
+    cluster.type = Cluster.EDS
+    from_ads(cluster.eds_cluster_config.eds_config)
+    cluster.ClearField("health_checks")
+    # Of sessions, which for the circuit breaker are connections: each client that is made up takes one for a minute.
+    if not any(each.HasField("max_connections") for each in cluster.circuit_breakers.thresholds):
+        cluster.circuit_breakers.thresholds.add().max_connections.value = MAX_SESSIONS
+    _no_hidden_limits(cluster)
 
 
 def _endpoints_of_mesh(cluster: Cluster, view: ServiceView, port: ServicePort) -> None:

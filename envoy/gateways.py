@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from envoy import connection, http_routes, names, tls
+from envoy import connection, datagrams, http_routes, names, tls
 from envoy.packing import listen_on, pack
 from envoy.seams import GatewaySeams
+from envoy.shares import by_weight
 from mesh.edge_routes import ANY
 from mesh.gateway_views import ChainView, EdgePort, GatewayView
 from mesh.names import Key
-from mesh.rules import BackendView
 from pb.envoy.config.core.v3.base_pb2 import TrafficDirection
 from pb.envoy.config.listener.v3.listener_components_pb2 import FilterChain
 from pb.envoy.config.listener.v3.listener_pb2 import Listener
@@ -37,6 +37,11 @@ HANDSHAKE = 15
 def listeners(view: GatewayView, seams: GatewaySeams) -> Iterator[Listener]:
     for port in view.ports:
         yield _listener(view, port, seams)
+    for each in view.datagrams:
+        name = names.gateway_datagrams(each.port)
+        yield datagrams.listener(
+            name, view.binds, each.port, TrafficDirection.INBOUND, by_weight(each.backends)
+        )
 
 
 def routes(view: GatewayView, seams: GatewaySeams) -> Iterator[RouteConfiguration]:
@@ -122,7 +127,7 @@ def _chain(made: FilterChain, gateway: Key, port: EdgePort, chain: ChainView, se
         )
         connection.http_chain(made, manager, parts)
     else:
-        proxy = connection.tcp_to(stat_prefix, *_shares(chain.backends), parts=parts)
+        proxy = connection.tcp_to(stat_prefix, *by_weight(chain.backends), parts=parts)
         connection.tcp_chain(made, proxy, parts)
 
 
@@ -135,13 +140,3 @@ def _of_another_listener(made: Route, sni: str) -> None:
     own.string_match.exact = sni
     made.direct_response.status = 421
     made.direct_response.body.inline_string = MISDIRECTED
-
-
-def _shares(backends: tuple[BackendView, ...]) -> tuple[tuple[str, int], ...]:
-    """Clusters by weight. The share of a backend that is none is refused (BackendRef of the Gateway API)."""
-    found: dict[str, int] = {}
-    for each in backends:
-        if each.weight > 0:
-            cluster = names.NOWHERE if each.problem else names.cluster(each.service, each.port, each.subset)
-            found[cluster] = found.get(cluster, 0) + each.weight
-    return tuple(found.items()) or ((names.NOWHERE, 1),)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from envoy import connection, fallback, names, plaintext, routes, tls
+from envoy import connection, datagrams, fallback, names, plaintext, routes, tls
 from envoy.packing import listen_on, pack
 from envoy.seams import NOTHING, ListenerSeams, Parts
+from envoy.shares import by_weight
 from mesh.names import Key, authorities, sni
 from mesh.rules import BackendView
-from mesh.service import ServicePort
+from mesh.service import Protocol, ServicePort
 from mesh.views import InboundPort, InboundView, LocalListener, OutboundListenersView, Served, ServiceView
 from pb.envoy.config.core.v3.base_pb2 import TrafficDirection
 from pb.envoy.config.listener.v3.listener_components_pb2 import FilterChain
@@ -77,6 +78,12 @@ def api(view: ServiceView, caller_namespace: str) -> Iterator[Listener]:
 
 
 def _local(bind: str, local: LocalListener, seams: ListenerSeams) -> Listener:
+    if local.port.protocol is Protocol.UDP:
+        name, to = (
+            names.outbound_datagrams(local.local_port),
+            _backends(local.service, local.port, local.backends),
+        )
+        return datagrams.listener(name, (bind,), local.local_port, TrafficDirection.OUTBOUND, to)
     name, parts = names.outbound_local(local.local_port), seams.outbound
     made = start(name, bind, local.local_port, TrafficDirection.OUTBOUND, parts)
     to_port(made.filter_chains.add(), name, local.service, local.port, local.backends, seams)
@@ -104,16 +111,8 @@ def to_port(
 def _backends(
     service: Key, port: ServicePort, backends: tuple[BackendView, ...]
 ) -> tuple[tuple[str, int], ...]:
-    """Clusters and weights. The share of a backend that is not there is refused
-    (https://gateway-api.sigs.k8s.io/reference/spec/#tcprouterule).
-    """
-    if not backends:
-        return ((names.cluster(service, port.port), 1),)
-    return tuple(
-        (names.NOWHERE if each.problem else names.cluster(each.service, each.port, each.subset), each.weight)
-        for each in backends
-        if each.weight
-    ) or ((names.NOWHERE, 1),)
+    """Clusters and weights: the service itself, if no route says otherwise."""
+    return by_weight(backends) if backends else ((names.cluster(service, port.port), 1),)
 
 
 def _inbound(view: InboundView, port: InboundPort, seams: ListenerSeams) -> Listener:

@@ -93,6 +93,11 @@ def gateway_listener(port: int) -> str:
     return f"gateway/{port}"
 
 
+def gateway_datagrams(port: int) -> str:
+    """The listener of a gateway on a port of UDP."""
+    return f"gateway/{port}/udp"
+
+
 def gateway_route(gateway: Key, port: int) -> str:
     """The route configuration of all hosts that a gateway takes HTTP for on a port."""
     return f"gateway/{gateway}:{port}"
@@ -111,6 +116,11 @@ def gateway_authorities(secret: Key) -> str:
 def outbound_local(local_port: int) -> str:
     """The listener on an explicit local port."""
     return f"{OUTBOUND}/{local_port}"
+
+
+def outbound_datagrams(local_port: int) -> str:
+    """The listener for datagrams on an explicit local port."""
+    return f"{OUTBOUND}/{local_port}/udp"
 
 
 def inbound(sidecar_port: int) -> str:

@@ -29,13 +29,14 @@ SPOKEN: dict[RouteKind, frozenset[Protocol]] = {
     RouteKind.GRPC: frozenset({Protocol.HTTP2, Protocol.GRPC}),  # gRPC needs HTTP/2 end to end.
     RouteKind.TLS: frozenset({Protocol.TLS}),
     RouteKind.TCP: frozenset({Protocol.TCP, Protocol.TLS}),
+    RouteKind.UDP: frozenset({Protocol.UDP}),
 }
 """What a port must speak for a kind of route to be applied to it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """A listener that takes a route. `hostnames` are those of both; empty for every name, as of TCP."""
+    """A listener that takes a route. `hostnames` are those of both; empty for every name, as of TCP and UDP."""
 
     listener: GatewayListener
     hostnames: tuple[str, ...] = ()
@@ -136,7 +137,7 @@ def intersection(one: str, other: str) -> str | None:
 
 def _common(listener: GatewayListener, route: Route) -> tuple[str, ...] | None:
     """The host names that the listener and the route have in common, empty for every name; None if there are none."""
-    if route.kind is RouteKind.TCP:
+    if route.kind in {RouteKind.TCP, RouteKind.UDP}:
         return ()
     if listener.hostname is None:
         return route.hostnames

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from mesh.edge_routes import attachments, followed
 from mesh.edges import Parent
-from mesh.gateway_views import TLS, Loaded, secrets
+from mesh.gateway_views import TLS, Loaded, secrets_of
 from mesh.gateways import Gateway, GatewayListener, ListenerProtocol, Place, TlsMode
 from mesh.names import Key
 from mesh.references import Condition, ConditionType, lookup, problems
@@ -145,14 +145,14 @@ def listener_conditions(
         "Invalid" if why else "Programmed",
         why or f"at port {listener.port}; routes: {len(routes)} ({told}{', …' if len(routes) > 5 else ''})",
     )
-    if listener.protocol is ListenerProtocol.TCP and len(routes) > 1:
+    if listener.protocol in {ListenerProtocol.TCP, ListenerProtocol.UDP} and len(routes) > 1:
         others = ", ".join(str(each.key) for each in routes[1:])
         yield GatewayCondition(
             listener.name,
             "Conflicted",
             True,
             "RouteConflict",
-            f"TCP has nothing to tell routes apart by: the oldest, {routes[0].key}, is followed, and not {others}",
+            f"{listener.protocol} has nothing to tell routes apart by: the oldest, {routes[0].key}, is followed, and not {others}",
         )
 
 
@@ -164,9 +164,7 @@ def _wrong(
     problem: Callable[[Key], str],
 ) -> Iterator[str]:
     """What is wrong with what `listener` refers to, each with its reason in front."""
-    for of, reference, refusal in secrets(state, gateway):
-        if of is not listener:
-            continue
+    for reference, refusal in secrets_of(state, gateway, listener):
         certificate = listener.tls is not None and reference in listener.tls.certificates
         there = loaded.certificates if certificate else loaded.authorities
         if refusal:
@@ -192,7 +190,7 @@ def _not_programmed(
                 return "certificates of clients can be verified by one Secret with all authorities, not by several: it is not open"
             if clients is not None and clients.authorities[0].key not in loaded.authorities:
                 return "the authorities of its clients could not be read, so it is not open"
-    streams = {RouteKind.TCP, RouteKind.TLS} & set(listener.allowed.kinds)
+    streams = {RouteKind.TCP, RouteKind.TLS, RouteKind.UDP} & set(listener.allowed.kinds)
     if streams and not routes:
         return "no route leads anywhere, so it is not open"
     return ""

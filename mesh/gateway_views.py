@@ -21,7 +21,7 @@ from mesh.gateways import (
     Place,
     TlsMode,
 )
-from mesh.listener_sets import referrer, whole
+from mesh.listener_sets import UDP, referrer, whole
 from mesh.names import Key
 from mesh.precedence import age
 from mesh.routes import Route, RouteKind
@@ -90,16 +90,27 @@ class EdgePort:
 
 
 @dataclass(frozen=True, slots=True)
+class DatagramPort:
+    """A port of UDP on which a gateway listens. What a client sends from one port of its own goes to one of `backends`."""
+
+    port: int
+    backends: tuple[BackendView, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class GatewayView:
     """`binds`: the addresses to listen on, one or more. No ports: there is no such Gateway, or nothing can be served yet."""
 
     key: Key
     binds: tuple[str, ...]
     ports: tuple[EdgePort, ...]
+    datagrams: tuple[DatagramPort, ...] = ()
     origin: tuple[str, ...] = field(default=(), compare=False)
 
     def backends(self) -> Iterator[BackendView]:
         """Everywhere that traffic may go, mirrors too."""
+        for each in self.datagrams:
+            yield from each.backends
         for port in self.ports:
             for chain in port.chains:
                 yield from chain.backends
@@ -116,14 +127,15 @@ def gateway_view(state: MeshState, key: Key, workload: Workload, loaded: Loaded)
     if own is None:
         return GatewayView(key, _binds(workload, ()), (), origin=workload.origin)
     attached, gateway = followed(state, own), whole(state, own)
-    numbers = sorted({each.port for each in gateway.listeners})
+    numbers = sorted({each.port for each in gateway.listeners if each.protocol is not UDP})
     ports = (_port(state, gateway, number, attached, loaded) for number in numbers)
     origin = (*gateway.origin, *workload.origin)
     return GatewayView(
         key,
         _binds(workload, gateway.addresses),
         tuple(each for each in ports if each.chains),
-        tuple(dict.fromkeys(origin)),
+        tuple(_datagrams(state, gateway, attached)),
+        origin=tuple(dict.fromkeys(origin)),
     )
 
 
@@ -145,8 +157,16 @@ def secrets(state: MeshState, gateway: Gateway) -> Iterator[tuple[GatewayListene
     Of a listener of a set, too: `gateway` is as `mesh.listener_sets.whole` has it.
     """
     for listener in gateway.listeners:
-        for reference, by in _wanted(gateway, listener):
-            yield listener, reference, _refusal(state, by, reference)
+        for reference, why in secrets_of(state, gateway, listener):
+            yield listener, reference, why
+
+
+def secrets_of(
+    state: MeshState, gateway: Gateway, listener: GatewayListener
+) -> Iterator[tuple[ObjectRef, str]]:
+    """The same for one listener."""
+    for reference, by in _wanted(gateway, listener):
+        yield reference, _refusal(state, by, reference)
 
 
 def readable(state: MeshState, gateway: Gateway) -> tuple[Key, ...]:
@@ -191,8 +211,9 @@ def _refusal(state: MeshState, by: Referrer, reference: ObjectRef) -> str:
 def _port(
     state: MeshState, gateway: Gateway, number: int, attached: Sequence[Attachment], loaded: Loaded
 ) -> EdgePort:
-    here = tuple(each for each in gateway.listeners if each.port == number)
-    mine = tuple(each for each in attached if each.listener in here)
+    here = tuple(each for each in gateway.listeners if each.port == number and each.protocol is not UDP)
+    places = {each.place for each in here}
+    mine = tuple(each for each in attached if each.listener.place in places)
     chains: dict[str, ChainView] = {}
     for listener in here:
         for chain in _chains(state, gateway, listener, here, mine, loaded):
@@ -247,13 +268,28 @@ def _chains(
     for each in sorted(
         (each for each in mine if each.listener is listener), key=lambda each: age(each.route)
     ):
-        rule = next(iter(each.route.rules), None)
-        backends = () if rule is None else tuple(backend_view(state, each.route, to) for to in rule.backends)
+        backends = _backends(state, each.route)
         # A TCPRoute knows no names: it takes what the listener takes.
         hosts = (listener.hostname or ANY,) if each.route.kind is RouteKind.TCP else each.hosts
         for host in hosts:
             if _owner(owners, host) is listener:
                 yield ChainView(host, http=False, certificates=certificates, backends=backends)
+
+
+def _datagrams(state: MeshState, gateway: Gateway, attached: Sequence[Attachment]) -> Iterator[DatagramPort]:
+    """For each port of UDP that a route leads from; of several routes the oldest counts, for there is nothing to tell datagrams by."""
+    followed: dict[Place, Route] = {}
+    for each in attached:
+        followed.setdefault(each.listener.place, each.route)
+    for listener in sorted(gateway.listeners, key=lambda each: each.port):
+        if listener.protocol is UDP and listener.place in followed:
+            yield DatagramPort(listener.port, _backends(state, followed[listener.place]))
+
+
+def _backends(state: MeshState, route: Route) -> tuple[BackendView, ...]:
+    """Those of the only rule of a route of connections or datagrams."""
+    rule = next(iter(route.rules), None)
+    return () if rule is None else tuple(backend_view(state, route, to) for to in rule.backends)
 
 
 def _usable(state: MeshState, by: Referrer, wanted: Iterable[ObjectRef]) -> Iterator[Key]:

@@ -33,6 +33,7 @@ class ListenerProtocol(StrEnum):
     HTTPS = "HTTPS"
     TLS = "TLS"
     TCP = "TCP"
+    UDP = "UDP"
 
 
 class TlsMode(StrEnum):

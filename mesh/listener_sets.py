@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+from typing import Protocol as TypingProtocol
 
 from mesh.attachment import NamespaceLabels, admits, no_labels
 from mesh.gateways import Gateway, GatewayListener, ListenerProtocol, ListenerSet
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 MOST = 1024
 """Listeners of one gateway, those of its sets included: what anybody may add must not grow without bounds."""
+
+UDP = ListenerProtocol.UDP
 
 _SECURE = frozenset({ListenerProtocol.HTTPS, ListenerProtocol.TLS})
 
@@ -52,13 +55,24 @@ class Joined:
         return tuple(each for each in self.set.listeners if each.name not in left)
 
 
-def clash(one: GatewayListener, other: GatewayListener) -> str:
+class Socket(TypingProtocol):
+    """What a listener says of where it is, be it a document still or a value."""
+
+    @property
+    def port(self) -> int: ...
+    @property
+    def protocol(self) -> ListenerProtocol: ...
+    @property
+    def hostname(self) -> str | None: ...
+
+
+def clash(one: Socket, other: Socket) -> str:
     """Why no port could serve both, by a reason of the Gateway API's; empty if one can."""
-    if one.port != other.port:
-        return ""
+    if one.port != other.port or (one.protocol is UDP) != (other.protocol is UDP):
+        return ""  # the ports of TCP and UDP are not the same
     if one.protocol is not other.protocol and not {one.protocol, other.protocol} <= _SECURE:
         return "ProtocolConflict"
-    if one.hostname == other.hostname or one.protocol is ListenerProtocol.TCP:
+    if one.hostname == other.hostname or one.protocol in {ListenerProtocol.TCP, UDP}:
         return "HostnameConflict"
     return ""
 
@@ -119,16 +133,17 @@ class _Taken:
     """The ports that are taken so far, so that each further listener costs what it says itself: a gateway may have a thousand."""
 
     def __init__(self, listeners: Iterable[GatewayListener]) -> None:
-        self._by_host: dict[int, dict[str | None, GatewayListener]] = {}
+        self._by_host: dict[tuple[int, bool], dict[str | None, GatewayListener]] = {}
         for each in listeners:
             self.take(each)
 
     def take(self, listener: GatewayListener) -> None:
-        self._by_host.setdefault(listener.port, {}).setdefault(listener.hostname, listener)
+        here = listener.port, listener.protocol is UDP
+        self._by_host.setdefault(here, {}).setdefault(listener.hostname, listener)
 
     def conflict(self, listener: GatewayListener) -> Conflict | None:
         # Those of one port do not clash with each other, so that any of them tells what the port speaks.
-        hosts = self._by_host.get(listener.port, {})
+        hosts = self._by_host.get((listener.port, listener.protocol is UDP), {})
         for other in (next(iter(hosts.values()), None), hosts.get(listener.hostname)):
             if other is not None and (why := clash(listener, other)):
                 return Conflict(why, other)

@@ -17,7 +17,7 @@ Place = tuple[Route, int, int]
 
 Age = tuple[int, float, str]
 
-SPECIFICITY = (RouteKind.GRPC, RouteKind.HTTP, RouteKind.TLS, RouteKind.TCP)
+SPECIFICITY = (RouteKind.GRPC, RouteKind.HTTP, RouteKind.TLS, RouteKind.TCP, RouteKind.UDP)
 """The kinds of routes, the most specific first. At one port of a service, one kind only applies."""
 
 # What the specification leaves open for regular expressions: an exact path is surer, while a prefix is often the

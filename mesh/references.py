@@ -18,7 +18,7 @@ from mesh.gateways import Gateway, ListenerSet, ReferenceGrant
 from mesh.listener_sets import refusal
 from mesh.names import Key
 from mesh.routes import Backend, BackendKind, ParentKind, ParentRef, Route, RouteKind, Subset
-from mesh.service import Service, ServicePort
+from mesh.service import Protocol, Service, ServicePort
 
 if TYPE_CHECKING:
     from mesh.state import MeshState
@@ -237,7 +237,9 @@ def _port(kind: RouteKind, backend: Backend, service: Service) -> ServicePort | 
             f"{backend}: {asked}; Service {service.key} has {_ports(service)}",
             service.key,
         )
-    if kind in {RouteKind.HTTP, RouteKind.GRPC} and port.protocol not in SPOKEN[kind]:
+    # Connections of TCPRoutes and TLSRoutes may go to whatever takes connections.
+    streams = kind in {RouteKind.TCP, RouteKind.TLS} and port.protocol is not Protocol.UDP
+    if not streams and port.protocol not in SPOKEN[kind]:
         return Unresolved(
             "UnsupportedProtocol",
             f"{backend}: port {port.port} of Service {service.key} speaks {port.protocol}, and {kind} needs "

@@ -1,8 +1,8 @@
-"""Routes: what the Gateway API's HTTPRoute, GRPCRoute, TCPRoute and TLSRoute say, and the subsets they may name.
+"""Routes: what the Gateway API's HTTPRoute, GRPCRoute, TCPRoute, TLSRoute and UDPRoute say, and the subsets they may name.
 
 Defaults of the specification are already filled in: an HTTPRoute rule without matches has one of path prefix `/`, a
 GRPCRoute rule without matches has one that matches every call, a weight is always a number. Names of headers are in
-lower case. Rules of TCPRoute and TLSRoute have no matches, only backends.
+lower case. Rules of TCPRoute, TLSRoute and UDPRoute have no matches, only backends.
 Source: https://gateway-api.sigs.k8s.io/reference/spec/ (v1, experimental channel included).
 """
 
@@ -22,6 +22,7 @@ class RouteKind(StrEnum):
     GRPC = "GRPCRoute"
     TCP = "TCPRoute"
     TLS = "TLSRoute"
+    UDP = "UDPRoute"
 
 
 class ParentKind(StrEnum):

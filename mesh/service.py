@@ -25,6 +25,7 @@ class Protocol(StrEnum):
     GRPC = "grpc"
     TCP = "tcp"
     TLS = "tls"
+    UDP = "udp"
 
     @property
     def is_http(self) -> bool:

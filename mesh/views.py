@@ -303,7 +303,7 @@ def inbound_view(state: MeshState, workload: Workload) -> InboundView:
         service = state.services.get(key)
         for port in service.ports if service else ():
             mine = workload.port_named(port.name)
-            if mine is None:
+            if mine is None or port.protocol is Protocol.UDP:
                 continue
             if mine.sidecar is not None:
                 served = Served(key, port, mine.app)

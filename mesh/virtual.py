@@ -11,7 +11,7 @@ from mesh import external, routing
 from mesh.addresses import address_of
 from mesh.names import Key, hostnames
 from mesh.rules import BackendView
-from mesh.service import ServicePort
+from mesh.service import Protocol, ServicePort
 from mesh.state import MeshState
 
 
@@ -53,5 +53,6 @@ def virtual_view(state: MeshState, key: Key, caller_namespace: str) -> VirtualVi
             () if port.protocol.is_http else routing.tcp_backends(state, key, port, caller_namespace),
         )
         for port in service.ports
+        if port.protocol is not Protocol.UDP  # nobody intercepts datagrams
     )
     return VirtualView(key, address, names, ports, outside is not None, origin=service.origin)

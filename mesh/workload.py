@@ -8,7 +8,7 @@ from enum import StrEnum
 from mesh.identity import Identity
 from mesh.interception import Interception
 from mesh.names import Key
-from mesh.service import Labels
+from mesh.service import Labels, Protocol, ServicePort
 
 OUTBOUND_PORT = 15001
 """Where a sidecar listens for outbound HTTP by host name unless its workload says otherwise."""
@@ -102,18 +102,22 @@ class Endpoint:
     network: str = ""
 
 
-def endpoint(workload: Workload, port_name: str) -> Endpoint | None:
-    """The endpoint of `workload` for the service port called `port_name`; None if it serves no port of that name."""
-    port = workload.port_named(port_name)
+def endpoint(workload: Workload, of: ServicePort) -> Endpoint | None:
+    """The endpoint of `workload` for the port `of` of a service; None if it serves no port of that name.
+
+    Sidecars take no datagrams: those go to the application itself.
+    """
+    port = workload.port_named(of.name)
     if port is None:
         return None
-    number = port.sidecar if workload.meshed and port.sidecar is not None else port.app
+    meshed = workload.meshed and of.protocol is not Protocol.UDP
+    number = port.sidecar if meshed and port.sidecar is not None else port.app
     return Endpoint(
         workload=workload.key,
         address=workload.address,
         port=number,
         service_account=workload.service_account,
-        meshed=workload.meshed,
+        meshed=meshed,
         health=workload.health,
         weight=workload.weight,
         locality=workload.locality,

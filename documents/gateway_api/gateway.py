@@ -31,6 +31,7 @@ from mesh.gateways import (
     ObjectRef,
     TlsMode,
 )
+from mesh.listener_sets import clash
 from mesh.names import Key
 from mesh.routes import RouteKind
 from mesh.service import labels
@@ -104,7 +105,7 @@ class ListenerSpec(Part):
     hostname: Hostname | None = Field(None, description="By default every host name.")
     port: Port = Field(description="Where clients connect to.")
     protocol: Annotated[ListenerProtocol, BeforeValidator(_upper)] = Field(
-        strict=False, description="HTTP, HTTPS, TLS or TCP."
+        strict=False, description="HTTP, HTTPS, TLS, TCP or UDP."
     )
     tls: ListenerTlsSpec | None = Field(default=None, description="For protocols HTTPS and TLS.")
     allowed_routes: AllowedRoutesSpec = Field(
@@ -132,8 +133,8 @@ class ListenerSpec(Part):
             )
         else:
             yield from self.tls.problems((*at, "tls"))
-        if self.protocol is ListenerProtocol.TCP and self.hostname is not None:
-            yield Problem((*at, "hostname"), "TCP knows no host names", "Remove it")
+        if self.protocol in {ListenerProtocol.TCP, ListenerProtocol.UDP} and self.hostname is not None:
+            yield Problem((*at, "hostname"), f"{self.protocol} knows no host names", "Remove it")
         yield from self.allowed_routes.problems((*at, "allowedRoutes"))
         fitting = self._fitting()
         for place, each in enumerate(self.allowed_routes.kinds):
@@ -155,6 +156,8 @@ class ListenerSpec(Part):
                 return (RouteKind.TLS,)
             case ListenerProtocol.TCP:
                 return (RouteKind.TCP,)
+            case ListenerProtocol.UDP:
+                return (RouteKind.UDP,)
 
     def value(self, own: str) -> GatewayListener:
         allowed, tls = self.allowed_routes, self.tls
@@ -348,8 +351,8 @@ def _conflicts(at: Path, listeners: list[ListenerSpec]) -> Iterator[Problem]:
     seen: dict[int, list[tuple[int, ListenerSpec]]] = {}
     for place, each in enumerate(listeners):
         for other_at, other in seen.setdefault(each.port, []):
-            secure = {ListenerProtocol.HTTPS, ListenerProtocol.TLS}
-            if each.protocol is not other.protocol and not {each.protocol, other.protocol} <= secure:
+            why = clash(each, other)
+            if why == "ProtocolConflict":
                 yield Problem(
                     (*at, place, "port"),
                     f"port {each.port} speaks {other.protocol} for listeners[{other_at}] and cannot speak "
@@ -357,7 +360,7 @@ def _conflicts(at: Path, listeners: list[ListenerSpec]) -> Iterator[Problem]:
                     "Use another port",
                 )
                 break
-            if each.hostname == other.hostname or each.protocol is ListenerProtocol.TCP:
+            if why:
                 yield Problem(
                     (*at, place),
                     f"port {each.port} and host name {each.hostname or '(any)'} are those of listeners[{other_at}] already",

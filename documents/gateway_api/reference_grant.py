@@ -14,8 +14,8 @@ from mesh.gateways import GrantFrom, GrantTo, ReferenceGrant
 
 class GrantFromSpec(Part):
     group: str = Field(description=f"{GROUP}, of which all that may refer are.")
-    kind: Literal["HTTPRoute", "GRPCRoute", "TCPRoute", "TLSRoute", "Gateway", "ListenerSet"] = Field(
-        description="What may refer."
+    kind: Literal["HTTPRoute", "GRPCRoute", "TCPRoute", "TLSRoute", "UDPRoute", "Gateway", "ListenerSet"] = (
+        Field(description="What may refer.")
     )
     namespace: Namespace = Field(description="Where that is.")
 

@@ -530,6 +530,7 @@ SPECS = {
     "GRPCRoute": "parentRefs: [{name: gw}]",
     "TCPRoute": f"rules: [{{{TO_API}}}]",
     "TLSRoute": f"hostnames: [a.b], rules: [{{{TO_API}}}]",
+    "UDPRoute": f"rules: [{{{TO_API}}}]",
     "Gateway": "gatewayClassName: meshwright, listeners: [{name: a, port: 80, protocol: HTTP}]",
     "ListenerSet": "parentRef: {name: gw}, listeners: [{name: a, port: 80, protocol: HTTP}]",
     "ReferenceGrant": (

@@ -139,7 +139,7 @@ def test_what_kubernetes_adds_is_accepted() -> None:
         ),
         (
             service_document("api", "ports: [{name: http, port: 80, protocol: htp}]"),
-            "spec.ports[0].protocol: 'htp' is not known here. Use http, http2, grpc, tcp or tls",
+            "spec.ports[0].protocol: 'htp' is not known here. Use http, http2, grpc, tcp, tls or udp",
         ),
         (service_document("api", "ports: []"), "spec.ports: the list is empty. Give at least 1"),
         (service_document("api", ""), "spec.ports: ports is missing. Add it"),

@@ -718,9 +718,53 @@ WRONG = (
         ],
     ),
     Wrong(
-        "UDP",
-        gateway("name: a, port: 80, protocol: UDP"),
-        ["spec.listeners[0].protocol: 'UDP' is not known here. Use HTTP, HTTPS, TLS or TCP"],
+        "an unknown protocol of a listener",
+        gateway("name: a, port: 80, protocol: QUIC"),
+        ["spec.listeners[0].protocol: 'QUIC' is not known here. Use HTTP, HTTPS, TLS, TCP or UDP"],
+    ),
+    Wrong(
+        "UDP with TLS and a host name",
+        gateway("name: a, port: 80, protocol: UDP, hostname: a.b, tls: {certificateRefs: [{name: c}]}"),
+        [
+            "spec.listeners[0].tls: tls does not go with protocol UDP. Remove it, or use HTTPS or TLS",
+            "spec.listeners[0].hostname: UDP knows no host names. Remove it",
+        ],
+    ),
+    Wrong(
+        "routes of connections at a port of UDP",
+        gateway("name: a, port: 80, protocol: UDP, allowedRoutes: {kinds: [{kind: TCPRoute}]}"),
+        [
+            "spec.listeners[0].allowedRoutes.kinds[0]: TCPRoute does not fit a listener of protocol UDP. Use UDPRoute"
+        ],
+    ),
+    Wrong(
+        "one port of UDP twice",
+        gateway(
+            "name: a, port: 80, protocol: TCP",
+            "name: b, port: 80, protocol: UDP",
+            "name: c, port: 80, protocol: UDP",
+        ),
+        [
+            "spec.listeners[2]: port 80 and host name (any) are those of listeners[1] already. Use another port or host name"
+        ],
+    ),
+    Wrong(
+        "a route of datagrams without backends",
+        gateway_api("UDPRoute", "parentRefs: [{name: gw}], rules: [{backendRefs: []}]"),
+        ["spec.rules[0].backendRefs: the list is empty. Give at least 1"],
+    ),
+    Wrong(
+        "a route of datagrams by host name",
+        gateway_api("UDPRoute", f"hostnames: [a.b], rules: [{{{TO_API}}}]"),
+        ["spec.hostnames: unknown field 'hostnames'. Known here: parentRefs, rules"],
+    ),
+    Wrong(
+        "a service outside that speaks UDP",
+        "---\napiVersion: meshwright.dev/v1alpha1\nkind: ExternalService\nmetadata: {name: a}\n"
+        "spec: {hosts: [a.b], ports: [{name: a, port: 53, protocol: udp}]}\n",
+        [
+            "spec.ports[0].protocol: nothing sends udp outside the mesh. Declare a Service and a Workload with the address outside, and no sidecar"
+        ],
     ),
     Wrong(
         "HTTPS without tls",

@@ -525,7 +525,7 @@ WRONG = (
     Wrong(
         "an unknown protocol",
         "apiVersion: meshwright.dev/v1alpha1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{name: http, port: 80, protocol: https}]}\n",
-        ["spec.ports[0].protocol: 'https' is not known here. Use http, http2, grpc, tcp or tls"],
+        ["spec.ports[0].protocol: 'https' is not known here. Use http, http2, grpc, tcp, tls or udp"],
     ),
     Wrong(
         "a port beyond all",

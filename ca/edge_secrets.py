@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -72,6 +73,18 @@ def authorities(name: str, path: Path) -> EdgeSecret:
     return EdgeSecret(
         secret.SerializeToString(deterministic=True), max(each.not_valid_after_utc for each in certificates)
     )
+
+
+def together(name: str, bundles: Iterable[EdgeSecret]) -> EdgeSecret | None:
+    """The authorities of all of `bundles` as one SDS secret `name`; None of none."""
+    known = tuple(bundles)
+    if not known:
+        return None
+    secret = Secret(name=name)
+    secret.validation_context.trusted_ca.inline_bytes = b"".join(
+        Secret.FromString(each.resource).validation_context.trusted_ca.inline_bytes for each in known
+    )
+    return EdgeSecret(secret.SerializeToString(deterministic=True), max(each.not_after for each in known))
 
 
 def _certificates(path: Path) -> list[x509.Certificate]:

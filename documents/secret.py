@@ -36,7 +36,9 @@ class SecretSpec(Part):
         "Nobody but its owner may write it, and nobody but its owner and group may read it.",
     )
     authorities_file: FilePath | None = Field(
-        None, description="PEM: certificates of the authorities that certificates of clients must be from."
+        None,
+        description="PEM: certificates of the authorities that those of clients, or of backends, must be from. Where a reference "
+        "names a ConfigMap, the Secret of that name stands for it.",
     )
 
 

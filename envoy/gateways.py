@@ -114,7 +114,7 @@ def _chain(made: FilterChain, gateway: Key, port: EdgePort, chain: ChainView, se
         tls.edge(
             made.transport_socket,
             certificates=[names.gateway_certificate(each) for each in chain.certificates],
-            authorities=None if chain.authorities is None else names.gateway_authorities(chain.authorities),
+            authorities=names.gateway_authorities(*chain.authorities) if chain.authorities else None,
             optional=chain.optional,
             alpn=("h2", "http/1.1") if chain.http else (),
         )

@@ -108,9 +108,9 @@ def gateway_certificate(secret: Key) -> str:
     return f"gateway/{secret}"
 
 
-def gateway_authorities(secret: Key) -> str:
-    """The SDS secret with the certificates of authorities of a Secret document."""
-    return f"gateway/{secret}/authorities"
+def gateway_authorities(*secrets: Key) -> str:
+    """The SDS secret with the certificates of the authorities of Secret documents; of none: one that nobody has."""
+    return f"gateway/{'+'.join(map(str, secrets))}/authorities" if secrets else NO_AUTHORITIES
 
 
 def outbound_local(local_port: int) -> str:

@@ -11,7 +11,6 @@ from envoy import names
 from envoy.errors import EmptyIdentities
 from envoy.packing import from_ads, pack
 from mesh.external import WILDCARD, Origination
-from mesh.names import Key
 from pb.envoy.config.core.v3.base_pb2 import TransportSocket
 from pb.envoy.extensions.transport_sockets.raw_buffer.v3.raw_buffer_pb2 import RawBuffer
 from pb.envoy.extensions.transport_sockets.tls.v3.common_pb2 import (
@@ -128,25 +127,25 @@ def outside(socket: TransportSocket, origination: Origination, *, sni: str, alpn
         shown = common.tls_certificates.add()
         shown.certificate_chain.filename = origination.certificate_file
         shown.private_key.filename = origination.key_file
+    elif origination.certificate is not None:
+        by_sds = common.tls_certificate_sds_secret_configs.add(
+            name=names.gateway_certificate(origination.certificate)
+        )
+        from_ads(by_sds.sds_config)
     if origination.authorities is None:
         validation = common.validation_context
         validation.trusted_ca.filename = origination.ca_file or SYSTEM_ROOTS
     else:
         validation = common.combined_validation_context.default_validation_context
-        _authorities(common, origination.authorities)
+        wanted = common.combined_validation_context.validation_context_sds_secret_config
+        wanted.name = names.gateway_authorities(*origination.authorities)
+        from_ads(wanted.sds_config)
     for name in origination.names or (() if origination.uris or not sni else (sni,)):
         _named(validation, SubjectAltNameMatcher.DNS, name)
     for uri in origination.uris:
         _named(validation, SubjectAltNameMatcher.URI, uri)
     socket.name = TLS
     pack(socket.typed_config, context)
-
-
-def _authorities(common: CommonTlsContext, secrets: Sequence[Key]) -> None:
-    """By SDS. Where there is not exactly one, it is a secret that nobody has: no connection is made then."""
-    wanted = common.combined_validation_context.validation_context_sds_secret_config
-    wanted.name = names.gateway_authorities(secrets[0]) if len(secrets) == 1 else names.NO_AUTHORITIES
-    from_ads(wanted.sds_config)
 
 
 def _named(

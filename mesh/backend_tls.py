@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from immutables import Map
 
 from mesh.external import Origination
-from mesh.gateways import BackendTlsPolicy, SubjectKind, TlsTarget
+from mesh.gateways import BackendTlsPolicy, ObjectRef, SubjectKind, TlsTarget
 from mesh.names import Key
 from mesh.routes import BackendKind
+from mesh.secrets import Bundle
 from mesh.service import Service
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 Policies = Map[Key, tuple[BackendTlsPolicy, ...]]
 """By the service that they target."""
-SECRET = "Secret"  # noqa: S105 (the kind of a document)
 
 
 def put(policies: Policies, value: object) -> Policies:
@@ -47,31 +47,42 @@ def targets(value: object) -> frozenset[Key]:
     )
 
 
-def of_ports(state: MeshState, service: Service) -> tuple[tuple[int, Origination], ...]:
+def of_ports(
+    state: MeshState, service: Service, certificate: Key | None = None
+) -> tuple[tuple[int, Origination], ...]:
     """For each port of `service` that a policy targets, what is spoken to those who serve it without being of the mesh.
 
     A policy for one port comes before one for all, and of two for the same the older (GEP-1897, Conflict resolution).
+    `certificate`: what the caller shows, of a Secret document.
     """
-    policies = sorted(state.backend_tls.get(service.key, ()), key=_age)
-    kind = BackendKind.SERVICE if service.external is None else BackendKind.EXTERNAL
     found = []
     for port in service.ports:
         for section in (port.name, None):
-            target = TlsTarget(kind, service.key, section)
-            chosen = next((each for each in policies if target in each.targets), None)
+            chosen = holder(state, TlsTarget(kind_of(service), service.key, section))
             if chosen is not None:
-                found.append((port.port, _origination(chosen)))
+                found.append((port.port, _origination(chosen, certificate)))
                 break
     return tuple(found)
 
 
-def authorities(state: MeshState) -> tuple[Key, ...]:
-    """The Secret documents whose authorities callers need, sorted."""
+def holder(state: MeshState, target: TlsTarget) -> BackendTlsPolicy | None:
+    """The policy that holds for `target`: the oldest that names it."""
+    policies = (each for each in state.backend_tls.get(target.key, ()) if target in each.targets)
+    return min(policies, key=_age, default=None)
+
+
+def kind_of(service: Service) -> BackendKind:
+    """As what a policy has to name `service`."""
+    return BackendKind.SERVICE if service.external is None else BackendKind.EXTERNAL
+
+
+def bundles(state: MeshState) -> tuple[Bundle, ...]:
+    """The Secret documents whose authorities callers need, sorted, each once."""
     every: Iterable[BackendTlsPolicy] = (each for some in state.backend_tls.values() for each in some)
-    return tuple(sorted({key for each in every for key in _secrets(each)}))
+    return tuple(sorted({_bundle(each.authorities) for each in every if each.authorities is not None}))
 
 
-def _origination(policy: BackendTlsPolicy) -> Origination:
+def _origination(policy: BackendTlsPolicy, certificate: Key | None) -> Origination:
     def named(kind: SubjectKind) -> tuple[str, ...]:
         return tuple(each.value for each in policy.names if each.kind is kind)
 
@@ -79,12 +90,13 @@ def _origination(policy: BackendTlsPolicy) -> Origination:
         policy.hostname,
         named(SubjectKind.HOSTNAME),
         named(SubjectKind.URI),
-        authorities=None if policy.authorities is None else _secrets(policy),
+        authorities=None if policy.authorities is None else _bundle(policy.authorities),
+        certificate=certificate,
     )
 
 
-def _secrets(policy: BackendTlsPolicy) -> tuple[Key, ...]:
-    return tuple(each.key for each in policy.authorities or () if each.kind == SECRET)
+def _bundle(authorities: tuple[ObjectRef, ...]) -> Bundle:
+    return tuple(sorted({each.key for each in authorities}))
 
 
 def _age(policy: BackendTlsPolicy) -> tuple[bool, float, Key]:

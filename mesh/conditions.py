@@ -5,17 +5,20 @@ https://gateway-api.sigs.k8s.io/reference/spec/: RouteParentStatus, GatewayStatu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from mesh.edge_routes import attachments, followed
 from mesh.edges import Parent
-from mesh.gateway_views import TLS, Loaded, secrets_of
+from mesh.gateway_secrets import Loaded, Use, clients, closed_to_clients, of_backends, of_listener, refusal
+from mesh.gateway_views import TLS
 from mesh.gateways import Gateway, GatewayListener, ListenerProtocol, Place, TlsMode
 from mesh.names import Key
 from mesh.references import Condition, ConditionType, lookup, problems
 from mesh.routes import ParentKind, Route, RouteKind
 from mesh.state import MeshState
+
+NO_AUTHORITIES = "the authorities of its clients could not be read, so it is not open"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,16 +99,54 @@ def gateway_conditions(
         )
     )
     routes = routes_by_listener(state, gateway)
+    of_listeners = tuple(
+        condition
+        for listener in gateway.listeners
+        for condition in listener_conditions(
+            state, gateway, listener, routes.get(listener.place, ()), loaded, problem
+        )
+    )
     return (
         programmed,
-        *(
-            condition
-            for listener in gateway.listeners
-            for condition in listener_conditions(
-                state, gateway, listener, routes.get(listener.place, ()), loaded, problem
-            )
-        ),
+        *_of_references(state, gateway, of_listeners, loaded, problem),
+        *_insecure(gateway),
+        *of_listeners,
     )
+
+
+def _of_references(
+    state: MeshState,
+    gateway: Gateway,
+    of_listeners: Iterable[GatewayCondition],
+    loaded: Loaded,
+    problem: Callable[[Key], str],
+) -> Iterator[GatewayCondition]:
+    """Of what is no listener's, and whether those of the listeners hold; nothing where there are none."""
+    shown = of_backends(gateway)
+    wrong = "" if shown is None else _wrong(state, shown, loaded, problem)
+    resolved = {each.listener: each.status for each in of_listeners if each.type == "ResolvedRefs"}
+    if shown is None and not resolved:
+        return
+    unresolved = ", ".join(name for name, status in resolved.items() if not status)
+    if not wrong and unresolved:
+        wrong = f"ListenersNotResolved: what is wrong with {unresolved} is said there"
+    reason, _, message = (wrong or "ResolvedRefs: all references hold").partition(": ")
+    yield GatewayCondition("", "ResolvedRefs", not wrong, reason, message)
+
+
+def _insecure(gateway: Gateway) -> Iterator[GatewayCondition]:
+    """Where certificates of clients are asked for and not insisted on (FrontendValidationModeType)."""
+    ports = sorted(
+        {each.port for each in gateway.listeners if (asked := clients(gateway, each)) and asked.optional}
+    )
+    if ports:
+        yield GatewayCondition(
+            "",
+            "InsecureFrontendValidationMode",
+            True,
+            "ConfigurationChanged",
+            f"at port {', '.join(map(str, ports))} clients without a valid certificate are let in (AllowInsecureFallback)",
+        )
 
 
 def routes_by_listener(state: MeshState, gateway: Gateway) -> dict[Place, tuple[Route, ...]]:
@@ -125,8 +166,13 @@ def listener_conditions(
     problem: Callable[[Key], str],
 ) -> Iterator[GatewayCondition]:
     """Of one listener that is served, if it can be; of a set, too, if `gateway` is as `mesh.listener_sets.whole` has it."""
+    if closed_to_clients(state, gateway, listener, loaded):
+        yield GatewayCondition(listener.name, "Accepted", False, "NoValidCACertificate", NO_AUTHORITIES)
+    else:
+        yield GatewayCondition(listener.name, "Accepted", True, "Accepted", f"Gateway {gateway.key} has it")
     if listener.protocol in TLS:
-        wrong = tuple(_wrong(state, gateway, listener, loaded, problem))
+        found = (_wrong(state, each, loaded, problem) for each in of_listener(gateway, listener))
+        wrong = tuple(filter(None, found))
         reason, _, message = wrong[0].partition(": ") if wrong else ("ResolvedRefs", "", "")
         more = "".join(f"; {each.partition(': ')[2]}" for each in wrong[1:])
         yield GatewayCondition(
@@ -136,7 +182,7 @@ def listener_conditions(
             reason,
             message + more if wrong else "all references hold",
         )
-    why = _not_programmed(gateway, listener, routes, loaded)
+    why = _not_programmed(state, gateway, listener, routes, loaded)
     told = ", ".join(f"{each.kind} {each.key}" for each in routes[:5]) or "none"
     yield GatewayCondition(
         listener.name,
@@ -156,40 +202,29 @@ def listener_conditions(
         )
 
 
-def _wrong(
-    state: MeshState,
-    gateway: Gateway,
-    listener: GatewayListener,
-    loaded: Loaded,
-    problem: Callable[[Key], str],
-) -> Iterator[str]:
-    """What is wrong with what `listener` refers to, each with its reason in front."""
-    for reference, refusal in secrets_of(state, gateway, listener):
-        certificate = listener.tls is not None and reference in listener.tls.certificates
-        there = loaded.certificates if certificate else loaded.authorities
-        if refusal:
-            yield refusal
-        elif why := problem(reference.key):
-            yield f"InvalidCertificateRef: {reference}: {why}"
-        elif reference.key not in there:
-            field = "certificateFile and keyFile" if certificate else "authoritiesFile"
-            yield f"InvalidCertificateRef: {reference} has no {field}"
+def _wrong(state: MeshState, use: Use, loaded: Loaded, problem: Callable[[Key], str]) -> str:
+    """What is wrong with a reference, with its reason in front; empty if it holds."""
+    if refused := refusal(state, use):
+        return refused
+    if why := problem(use.reference.key):
+        return f"{use.role.value}: {use.reference}: {why}"
+    return "" if loaded.has(use) else f"{use.role.value}: {use.reference} has no {use.role.fields}"
 
 
 def _not_programmed(
-    gateway: Gateway, listener: GatewayListener, routes: tuple[Route, ...], loaded: Loaded
+    state: MeshState,
+    gateway: Gateway,
+    listener: GatewayListener,
+    routes: tuple[Route, ...],
+    loaded: Loaded,
 ) -> str:
     """Why nothing is served at a listener; empty if something is."""
     tls = listener.tls
     if tls is not None and tls.mode is TlsMode.TERMINATE:
         if not any(each.key in loaded.certificates for each in tls.certificates):
             return "it has no certificate that could be read, so it is not open"
-        if listener.protocol is ListenerProtocol.HTTPS:
-            clients = gateway.client_validation(listener.port)
-            if clients is not None and len(clients.authorities) != 1:
-                return "certificates of clients can be verified by one Secret with all authorities, not by several: it is not open"
-            if clients is not None and clients.authorities[0].key not in loaded.authorities:
-                return "the authorities of its clients could not be read, so it is not open"
+        if closed_to_clients(state, gateway, listener, loaded):
+            return NO_AUTHORITIES
     streams = {RouteKind.TCP, RouteKind.TLS, RouteKind.UDP} & set(listener.allowed.kinds)
     if streams and not routes:
         return "no route leads anywhere, so it is not open"

@@ -34,7 +34,7 @@ def moved(state: MeshState, name: DocumentName, value: Value | None) -> tuple[Me
             services.update(concerned(at.routing, each), backend_tls.targets(each))
             workloads |= at.edges.concerned(each)
     # Whose authorities are needed concerns every caller.
-    callers = backend_tls.authorities(state) != backend_tls.authorities(new)
+    callers = backend_tls.bundles(state) != backend_tls.bundles(new)
     for each in (old, value):
         if isinstance(each, Policy):
             callers = callers or bool(each.callers) or each.by_locality

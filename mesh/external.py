@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from immutables import Map
 
 from mesh.names import DEFAULT_PORT, Key
+from mesh.secrets import Bundle
 
 if TYPE_CHECKING:
     from mesh.service import Service
@@ -39,8 +40,9 @@ class Origination:
     """TLS that the caller's sidecar speaks on behalf of an application which does not. Files are paths on the sidecar's host.
 
     `sni` None: the host that is called. The certificate must have one of `names` (None: the SNI) and come from an authority
-    of `ca_file`, PEM (None: the system's), or of the Secret document of `authorities`, where those are not None; if that is not one
-    document, nobody is trusted. `certificate_file` and `key_file` are both there, or neither: what is shown to the server.
+    of `ca_file`, PEM (None: the system's), or of the Secret documents of `authorities`, where those are not None; of none, nobody is
+    trusted. `certificate_file` and `key_file` are both there, or neither: what is shown to the server; else the Secret document
+    `certificate` says that, of the gateway that calls.
     """
 
     sni: str | None = None
@@ -49,7 +51,8 @@ class Origination:
     ca_file: str | None = None
     certificate_file: str | None = None
     key_file: str | None = None
-    authorities: tuple[Key, ...] | None = None
+    authorities: Bundle | None = None
+    certificate: Key | None = None
 
 
 @dataclass(frozen=True, slots=True)

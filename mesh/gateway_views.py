@@ -8,46 +8,26 @@ route with the more specific host name come first; then the order of matches cou
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from mesh import gateway_secrets
 from mesh.edge_routes import ANY, Attachment, followed, wider
-from mesh.gateways import (
-    ClientValidation,
-    Gateway,
-    GatewayListener,
-    ListenerProtocol,
-    ObjectRef,
-    Place,
-    TlsMode,
-)
-from mesh.listener_sets import UDP, referrer, whole
+from mesh.gateway_secrets import Loaded, Role
+from mesh.gateways import Gateway, GatewayListener, ListenerProtocol, Place, TlsMode
+from mesh.listener_sets import UDP, whole
 from mesh.names import Key
 from mesh.precedence import age
 from mesh.routes import Route, RouteKind
 from mesh.routing import backend_view, rule_views
 from mesh.rules import BackendView, RuleView
+from mesh.secrets import Bundle
 from mesh.state import MeshState
 from mesh.views import OutboundScope
 from mesh.workload import Workload
 
-SECRET = "Secret"  # noqa: S105 (a kind of document)
 HTTP = frozenset({ListenerProtocol.HTTP, ListenerProtocol.HTTPS})
-Referrer = tuple[str, Key]
-"""The kind and key of a document that refers to others."""
-
 TLS = frozenset({ListenerProtocol.HTTPS, ListenerProtocol.TLS})
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """The Secret documents whose files could be read: those with a certificate and its key, and those with authorities."""
-
-    certificates: frozenset[Key] = frozenset()
-    authorities: frozenset[Key] = frozenset()
-
-
-NOTHING_LOADED = Loaded()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +48,13 @@ class ChainView:
     """What is done with connections to a port: with those for the server name `sni`, which may begin with `*.`, or be ANY.
 
     `certificates`: TLS is terminated with these, else it is not touched. `authorities`: clients must show a certificate of one of
-    these, unless `optional`. `http`: by the hosts of the port; else bytes go to `backends`.
+    these, unless `optional`; none: no certificate is asked for. `http`: by the hosts of the port; else bytes go to `backends`.
     """
 
     sni: str
     http: bool
     certificates: tuple[Key, ...] = ()
-    authorities: Key | None = None
+    authorities: Bundle = ()
     optional: bool = False
     backends: tuple[BackendView, ...] = ()
 
@@ -99,12 +79,15 @@ class DatagramPort:
 
 @dataclass(frozen=True, slots=True)
 class GatewayView:
-    """`binds`: the addresses to listen on, one or more. No ports: there is no such Gateway, or nothing can be served yet."""
+    """`binds`: the addresses to listen on, one or more. No ports: there is no such Gateway, or nothing can be served yet. `certificate`:
+    what is shown to backends that speak TLS, of a Secret document.
+    """
 
     key: Key
     binds: tuple[str, ...]
     ports: tuple[EdgePort, ...]
     datagrams: tuple[DatagramPort, ...] = ()
+    certificate: Key | None = None
     origin: tuple[str, ...] = field(default=(), compare=False)
 
     def backends(self) -> Iterator[BackendView]:
@@ -135,77 +118,22 @@ def gateway_view(state: MeshState, key: Key, workload: Workload, loaded: Loaded)
         _binds(workload, gateway.addresses),
         tuple(each for each in ports if each.chains),
         tuple(_datagrams(state, gateway, attached)),
+        gateway_secrets.client_certificate(state, own, loaded),
         origin=tuple(dict.fromkeys(origin)),
     )
 
 
 def gateway_scope(state: MeshState, scope: OutboundScope, view: GatewayView) -> OutboundScope:
-    """`scope`, that of a workload, narrowed to what the routes of the gateway that it plays lead to."""
+    """`scope`, that of a workload, narrowed to what the routes of the gateway that it plays lead to, with what that shows to them."""
     reached = {each.service for each in view.backends() if not each.problem}
-    return replace(scope, services=tuple(sorted(reached.intersection(state.services))))
+    services = tuple(sorted(reached.intersection(state.services)))
+    return replace(scope, services=services, certificate=view.certificate)
 
 
 def declared(state: MeshState, key: Key) -> Gateway | None:
     """The gateway as its own document has it, without its ListenerSets."""
     found = state.declared.get(("Gateway", key))
     return found if isinstance(found, Gateway) else None
-
-
-def secrets(state: MeshState, gateway: Gateway) -> Iterator[tuple[GatewayListener, ObjectRef, str]]:
-    """Every reference of a listener to certificates or authorities, and why it may not refer to it, else empty.
-
-    Of a listener of a set, too: `gateway` is as `mesh.listener_sets.whole` has it.
-    """
-    for listener in gateway.listeners:
-        for reference, why in secrets_of(state, gateway, listener):
-            yield listener, reference, why
-
-
-def secrets_of(
-    state: MeshState, gateway: Gateway, listener: GatewayListener
-) -> Iterator[tuple[ObjectRef, str]]:
-    """The same for one listener."""
-    for reference, by in _wanted(gateway, listener):
-        yield reference, _refusal(state, by, reference)
-
-
-def readable(state: MeshState, gateway: Gateway) -> tuple[Key, ...]:
-    """The Secret documents that the proxies of `gateway` may be given, because of a listener of its own or of its sets, sorted."""
-    found = secrets(state, whole(state, gateway))
-    return tuple(sorted({reference.key for _, reference, why in found if not why}))
-
-
-def _wanted(gateway: Gateway, listener: GatewayListener) -> Iterator[tuple[ObjectRef, Referrer]]:
-    """With the kind and key of the document that refers to it: how clients are validated is always the gateway's own business."""
-    if listener.tls is not None:
-        yield from ((each, referrer(gateway.key, listener)) for each in listener.tls.certificates)
-        clients = _clients(gateway, listener)
-        if clients is not None:
-            yield from ((each, ("Gateway", gateway.key)) for each in clients.authorities)
-
-
-def _clients(gateway: Gateway, listener: GatewayListener) -> ClientValidation | None:
-    """What is asked of clients: of HTTPS listeners only (GEP-91)."""
-    if listener.protocol is not ListenerProtocol.HTTPS:
-        return None
-    return gateway.client_validation(listener.port)
-
-
-def _refusal(state: MeshState, by: Referrer, reference: ObjectRef) -> str:
-    """Why `by` may not use what `reference` names, by words of the Gateway API's; empty if it may."""
-    kind, own = by[0], by[1].namespace
-    key = reference.key
-    if key.namespace != own and not any(
-        grant.permits(kind, own, reference.kind, key.name)
-        for grant in state.routing.grants.get(key.namespace, ())
-    ):
-        return (
-            f"RefNotPermitted: no ReferenceGrant in namespace {key.namespace} lets {kind} of namespace {own} "
-            f"refer to {reference}"
-        )
-    if (reference.kind, key) not in state.declared:
-        return f"InvalidCertificateRef: no document declares {reference}"
-    return ""
 
 
 def _port(
@@ -240,29 +168,18 @@ def _chains(
         return
     certificates: tuple[Key, ...] = ()
     if listener.tls is not None and listener.tls.mode is TlsMode.TERMINATE:
-        usable = _usable(state, referrer(gateway.key, listener), listener.tls.certificates)
-        certificates = tuple(each for each in usable if each in loaded.certificates)
+        shown = gateway_secrets.usable(state, gateway, listener, Role.CERTIFICATE)
+        certificates = tuple(each for each in shown if each in loaded.certificates)
         if not certificates:
             return
     if listener.protocol is ListenerProtocol.HTTPS:
-        clients = _clients(gateway, listener)
-        sni = listener.hostname or ANY
-        if clients is None:
-            yield ChainView(sni, http=True, certificates=certificates)
-            return
-        authorities = [
-            each
-            for each in _usable(state, ("Gateway", gateway.key), clients.authorities)
-            if each in loaded.authorities
-        ]
-        if len(authorities) == len(clients.authorities) == 1:
-            yield ChainView(
-                sni,
-                http=True,
-                certificates=certificates,
-                authorities=authorities[0],
-                optional=clients.optional,
-            )
+        clients = gateway_secrets.clients(gateway, listener)
+        made = ChainView(listener.hostname or ANY, http=True, certificates=certificates)
+        if clients is not None:
+            bundle = gateway_secrets.bundle(state, gateway, listener)
+            made = replace(made, authorities=bundle, optional=clients.optional)
+        if not gateway_secrets.closed_to_clients(state, gateway, listener, loaded):
+            yield made
         return
     owners = {each.hostname or ANY: each for each in here}
     for each in sorted(
@@ -290,10 +207,6 @@ def _backends(state: MeshState, route: Route) -> tuple[BackendView, ...]:
     """Those of the only rule of a route of connections or datagrams."""
     rule = next(iter(route.rules), None)
     return () if rule is None else tuple(backend_view(state, route, to) for to in rule.backends)
-
-
-def _usable(state: MeshState, by: Referrer, wanted: Iterable[ObjectRef]) -> Iterator[Key]:
-    return (each.key for each in wanted if each.kind == SECRET and not _refusal(state, by, each))
 
 
 def _hosts(

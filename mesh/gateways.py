@@ -19,7 +19,9 @@ NAMESPACE_NAME = "kubernetes.io/metadata.name"
 
 @dataclass(frozen=True, slots=True, order=True)
 class ObjectRef:
-    """A document that holds certificates or keys: `Secret` or `ConfigMap`."""
+    """A document that holds certificates or keys. A `ConfigMap`, which is what the Gateway API names for authorities, is the Secret
+    document of that name, whose files it holds off Kubernetes; a ReferenceGrant to it names it as it is named.
+    """
 
     kind: str
     key: Key

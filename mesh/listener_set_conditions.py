@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from mesh.conditions import GatewayCondition, listener_conditions, routes_by_listener
-from mesh.gateway_views import Loaded, declared
+from mesh.gateway_secrets import Loaded
+from mesh.gateway_views import declared
 from mesh.gateways import Gateway, GatewayListener, ListenerSet, Place
 from mesh.listener_sets import MOST, Joined, joined, refusal, whole
 from mesh.names import Key
@@ -70,9 +71,6 @@ def _standing(
             entries += _entry(listener, "TooManyListeners", f"the gateway has {MOST} listeners already")
             invalid.append(listener.name)
         else:
-            entries.append(
-                GatewayCondition(listener.name, "Accepted", True, "Accepted", f"Gateway {gateway.key} has it")
-            )
             found = tuple(listener_conditions(state, gateway, listener, attached, loaded, problem))
             entries += found
             if any(each.type == "ResolvedRefs" and not each.status for each in found):

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 
 from mesh.names import Key
 
+Bundle = tuple[Key, ...]
+"""Secret documents whose authorities are trusted together, sorted; none: nobody is trusted."""
+
 
 @dataclass(frozen=True, slots=True)
 class SecretFiles:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mesh import backend_tls, external, routing
 from mesh.external import External, Origination
@@ -163,19 +163,23 @@ class OutboundScope:
     """Which services a proxy may call: all of them when `services` is None. The proxies of equal scopes share one.
 
     `facets` are the policies for some callers only that concern this one. `locality` is where it is, if any policy goes by that.
+    `certificate`: what a gateway shows to servers that are not of the mesh, of a Secret document.
     """
 
     namespace: str
     services: tuple[Key, ...] | None
     facets: frozenset[PolicyName] = frozenset()
     locality: Locality = NOWHERE
+    certificate: Key | None = None
 
     def admits(self, service: Key) -> bool:
         return self.services is None or service in self.services
 
 
-def service_view(state: MeshState, key: Key, caller_namespace: str = "") -> ServiceView:
-    """With the routes that callers of `caller_namespace` (empty: the service's own) follow."""
+def service_view(
+    state: MeshState, key: Key, caller_namespace: str = "", certificate: Key | None = None
+) -> ServiceView:
+    """With the routes that callers of `caller_namespace` (empty: the service's own) follow. `certificate`: see `OutboundScope`."""
     service = state.services[key]
     return ServiceView(
         key=key,
@@ -184,11 +188,17 @@ def service_view(state: MeshState, key: Key, caller_namespace: str = "") -> Serv
         identities=tuple(sorted(identity.uri for identity in state.identities(key))),
         subsets=tuple(SubsetView(each.key.name, each.labels) for each in state.subsets_of(key)),
         routes=routing.port_rules(state, key, caller_namespace or key.namespace),
-        external=service.external,
+        external=_shown(service.external, certificate),
         hosts=external.owned(state, service),
-        tls=backend_tls.of_ports(state, service),
+        tls=backend_tls.of_ports(state, service, certificate),
         origin=service.origin,
     )
+
+
+def _shown(external: External | None, certificate: Key | None) -> External | None:
+    if external is None or external.tls is None:
+        return external
+    return replace(external, tls=replace(external.tls, certificate=certificate))
 
 
 Called = Callable[[tuple[Endpoint, ...], ServicePort], tuple[Endpoint, ...]]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,11 +16,11 @@ from typing import Protocol
 
 import structlog
 
-from ca.edge_secrets import EdgeSecret, UnusableFile, authorities, certificate
+from ca.edge_secrets import EdgeSecret, UnusableFile, authorities, certificate, together
 from envoy import names
-from mesh.gateway_views import NOTHING_LOADED, SECRET, Loaded
+from mesh.gateway_secrets import NOTHING_LOADED, SECRET, Loaded
 from mesh.names import Key
-from mesh.secrets import SecretFiles
+from mesh.secrets import Bundle, SecretFiles
 from mesh.state import MeshState
 from xds.resource import Resource, encode
 from xds.types import SECRET as SECRET_TYPE
@@ -52,8 +52,7 @@ class CertificateStore(Protocol):
 
     @property
     def loaded(self) -> Loaded: ...
-    def resources(self, keys: Iterable[Key]) -> tuple[Resource, ...]: ...
-    def authorities(self, keys: Iterable[Key]) -> tuple[Resource, ...]: ...
+    def resources(self, certificates: Iterable[Key], bundles: Iterable[Bundle]) -> tuple[Resource, ...]: ...
 
 
 class NoCertificates:
@@ -61,11 +60,9 @@ class NoCertificates:
 
     loaded = NOTHING_LOADED
 
-    def resources(self, keys: Iterable[Key]) -> tuple[Resource, ...]:
-        del keys
+    def resources(self, certificates: Iterable[Key], bundles: Iterable[Bundle]) -> tuple[Resource, ...]:
+        del certificates, bundles
         return ()
-
-    authorities = resources
 
 
 class Certificates:
@@ -82,23 +79,28 @@ class Certificates:
         self._woken = asyncio.Event()
         self._looking = asyncio.Lock()
 
-    def resources(self, keys: Iterable[Key]) -> tuple[Resource, ...]:
-        """The SDS secrets of those of `keys` that could be read."""
-        return tuple(
-            encode(SECRET_TYPE, name, secret.resource, (f"{SECRET} {key}",))
-            for key in sorted(keys)
-            if (held := self._held.get(key)) is not None
-            for name, secret in (
-                (names.gateway_certificate(key), held.certificate),
-                (names.gateway_authorities(key), held.authorities),
+    def resources(self, certificates: Iterable[Key], bundles: Iterable[Bundle]) -> tuple[Resource, ...]:
+        """SDS secrets: the certificates, with their keys, and the authorities of those that could be read."""
+        shown = (
+            encode(
+                SECRET_TYPE, names.gateway_certificate(key), held.certificate.resource, (f"{SECRET} {key}",)
             )
-            if secret is not None
+            for key in sorted(certificates)
+            if (held := self._held.get(key)) is not None and held.certificate is not None
         )
+        return (*shown, *(each for bundle in sorted(bundles) for each in self._bundle(bundle)))
 
-    def authorities(self, keys: Iterable[Key]) -> tuple[Resource, ...]:
-        """Of those of `keys` that could be read, what is no secret: the SDS secrets with authorities."""
-        public = {names.gateway_authorities(key) for key in keys}
-        return tuple(each for each in self.resources(keys) if each.name in public)
+    def _bundle(self, bundle: Bundle) -> Iterator[Resource]:
+        """None where none of it could be read: whoever needs it connects to nobody."""
+        known = {
+            key: held.authorities
+            for key in bundle
+            if (held := self._held.get(key)) is not None and held.authorities is not None
+        }
+        name = names.gateway_authorities(*bundle)
+        made = together(name, known.values())
+        if made is not None:
+            yield encode(SECRET_TYPE, name, made.resource, tuple(f"{SECRET} {key}" for key in known))
 
     def problem(self, key: Key) -> str:
         """Why the files of a Secret are not used as they are, or what is odd about them; empty if all is well."""

@@ -185,10 +185,7 @@ class Contents:
 
     def _kept(self, scope: EdgeSecrets | Authorities) -> ScopeChange:
         """The secrets that `scope` may hold: for callers that verify backends, authorities only."""
-        if isinstance(scope, Authorities):
-            kept = self._certificates.authorities(scope.secrets)
-        else:
-            kept = self._certificates.resources(scope.secrets)
+        kept = self._certificates.resources(scope.certificates, scope.bundles)
         return ScopeChange(scope, put=kept, replace=True)
 
     def _peers(self, state: MeshState, scope: Peers) -> Iterator[ScopeChange]:
@@ -228,7 +225,7 @@ class Contents:
 
     def _service(self, state: MeshState, scope: Outbound | Proxyless, key: Key) -> Made | None:
         def render() -> Iterable[Rendered]:
-            view = service_view(state, key, scope.view.namespace)
+            view = service_view(state, key, scope.view.namespace, scope.view.certificate)
             if isinstance(scope, Proxyless):
                 return self._renderer.proxyless_service(view, scope.view.namespace)
             names = scope_view(state, key, scope.view.namespace)

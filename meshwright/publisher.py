@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from envoy.render import Renderer
 from mesh import backend_tls, facets
 from mesh.events import Changes
-from mesh.gateway_views import NOTHING_LOADED, declared, gateway_scope, gateway_view, readable
+from mesh.gateway_secrets import NOTHING_LOADED, Readable, readable
+from mesh.gateway_views import declared, gateway_scope, gateway_view
 from mesh.names import Key
 from mesh.state import MeshState
 from mesh.views import OutboundScope, inbound_view, outbound_listeners_view, outbound_scope
@@ -236,7 +237,7 @@ class Publisher:
             return (Proxyless(OutboundScope(scope.namespace, scope.services)),)
         # Nobody is woken by a change of a peer unless some policy goes by places.
         own = workload.services[0] if workload.services and self.state.policies.by_locality else None
-        trusted = backend_tls.authorities(self.state)
+        trusted = backend_tls.bundles(self.state)
         every = (Peers(own), *((Authorities(trusted),) if trusted else ()))
         if workload.gateway is not None:
             return (*self._edge(attached, workload, workload.gateway), *every)
@@ -266,8 +267,9 @@ class Publisher:
         if not attached.proved:
             return scopes
         found = declared(self.state, gateway)
-        secrets = () if found is None else readable(self.state, found)
-        return (*scopes, Secrets(workload.key), EdgeSecrets(gateway, secrets))
+        given = Readable() if found is None else readable(self.state, found)
+        secrets = EdgeSecrets(gateway, given.certificates, given.bundles)
+        return (*scopes, Secrets(workload.key), secrets)
 
     def _watch(
         self, client: str, attached: Attached, workload: Workload | None, scopes: Iterable[Scope]

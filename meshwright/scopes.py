@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 from envoy import names
 from envoy.seams import NO_GATEWAY_POLICIES, NO_LISTENER_POLICIES, Called, GatewaySeams, ListenerSeams
 from mesh.gateway_views import GatewayView
 from mesh.names import Key
+from mesh.secrets import Bundle
 from mesh.views import InboundView, OutboundListenersView, OutboundScope
 
 
@@ -113,19 +115,29 @@ class Edge:
 
 @dataclass(frozen=True, slots=True)
 class EdgeSecrets:
-    """Certificates and keys of Secret documents that a gateway may use: given to streams that have proved to be a workload that plays
-    it, to nobody else.
+    """Certificates and keys of Secret documents that a gateway may use, and authorities by which it verifies its clients: given to
+    streams that have proved to be a workload that plays it, to nobody else.
     """
 
     gateway: Key
-    secrets: tuple[Key, ...]
+    certificates: tuple[Key, ...] = ()
+    bundles: tuple[Bundle, ...] = ()
+
+    @property
+    def secrets(self) -> frozenset[Key]:
+        return frozenset(self.certificates).union(*self.bundles)
 
 
 @dataclass(frozen=True, slots=True)
 class Authorities:
     """Certificates of the authorities of Secret documents by which callers verify backends. No key is among them."""
 
-    secrets: tuple[Key, ...]
+    bundles: tuple[Bundle, ...]
+    certificates: ClassVar[tuple[Key, ...]] = ()
+
+    @property
+    def secrets(self) -> frozenset[Key]:
+        return frozenset().union(*self.bundles)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,10 @@ from envoy.packing import listen_on
 from envoy.render import Rendered, Renderer
 from envoy.seams import ListenerSeams
 from envoy.validate import assemble
-from mesh.gateway_views import Loaded, gateway_scope, gateway_view
+from mesh import backend_tls
+from mesh.gateway_secrets import Loaded, readable
+from mesh.gateway_views import gateway_scope, gateway_view
+from mesh.gateways import Gateway
 from mesh.names import Key
 from mesh.secrets import SecretFiles
 from mesh.state import MeshState
@@ -59,13 +62,18 @@ def rendered(state: MeshState, workload: str, renderer: Renderer | None = None) 
 
 
 def edge_secrets(state: MeshState, authority: TestAuthority) -> Iterator[Secret]:
-    """What the proxy of a gateway would be given for the Secret documents that there are."""
-    for (kind, key), value in state.declared.items():
-        if kind == "Secret" and isinstance(value, SecretFiles):
-            identity, roots = authority.secrets("spiffe://mesh.test/ns/default/sa/edge")
-            identity.name, roots.name = names.gateway_certificate(key), names.gateway_authorities(key)
-            yield from ((identity,) if value.certificate else ())
-            yield from ((roots,) if value.authorities else ())
+    """What the proxies of gateways, and callers that verify backends, would be given if every file that a Secret document names could be
+    read.
+    """
+    given = [readable(state, each) for each in state.declared.values() if isinstance(each, Gateway)]
+    identity, roots = authority.secrets("spiffe://mesh.test/ns/default/sa/edge")
+    for key in sorted({key for each in given for key in each.certificates}):
+        identity.name = names.gateway_certificate(key)
+        yield Secret.FromString(identity.SerializeToString())
+    bundles = {bundle for each in given for bundle in each.bundles}
+    for bundle in sorted(bundles.union(backend_tls.bundles(state))):
+        roots.name = names.gateway_authorities(*bundle)
+        yield Secret.FromString(roots.SerializeToString())
 
 
 def _edge(
@@ -90,7 +98,7 @@ def _outbound(
     for key in sorted(state.services):
         if not scope.admits(key):
             continue
-        view = service_view(state, key, scope.namespace)
+        view = service_view(state, key, scope.namespace, scope.certificate)
         yield from renderer.service(view, weaver.service(state, scope, view))
         spread = weaver.spread(state, scope, key)
         views = endpoints_views(state, key, spread, scope.locality, called(state, key, BY_SIDECARS))

@@ -32,7 +32,9 @@ class PublicAuthority:
 
     def __init__(self) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a public authority")])
+        # Each has a name of its own: of two of one name, whoever verifies may try the wrong one alone.
+        name = f"a public authority, {x509.random_serial_number():x}"[:64]
+        self._name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
         builder = self._builder(self._name, self._key.public_key())
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         usage = x509.KeyUsage(

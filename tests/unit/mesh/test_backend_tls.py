@@ -74,8 +74,10 @@ def test_whose_authorities_are_needed_concerns_every_caller() -> None:
     assert said == Origination("x", ("*.x.y",), ("spiffe://x/y",), authorities=(secret.key,))
     state, changes = declared(state, policy("p", "other", target(), authorities=(secret,)))
     assert not changes.callers
-    map_only = ObjectRef("ConfigMap", Key("default", "ca"))
-    state, changes = declared(state, policy("p", "other", target(), authorities=(map_only,)))
+    another = ObjectRef(
+        "ConfigMap", Key("default", "another")
+    )  # the Secret document of that name stands for it
+    state, changes = declared(state, policy("p", "other", target(), authorities=(secret, another)))
     assert changes.callers
     ((_, said),) = service_view(state, a_key("api")).tls
-    assert said.authorities == ()  # and so nobody is trusted
+    assert said.authorities == (another.key, secret.key)

@@ -7,15 +7,8 @@ import pytest
 from documents.parsing import parse
 from mesh.conditions import gateway_conditions, route_conditions
 from mesh.events import SourceSnapshot, SourceUpdate
-from mesh.gateway_views import (
-    NOTHING_LOADED,
-    GatewayView,
-    Loaded,
-    declared,
-    gateway_scope,
-    gateway_view,
-    readable,
-)
+from mesh.gateway_secrets import NOTHING_LOADED, Loaded, Readable, readable
+from mesh.gateway_views import GatewayView, declared, gateway_scope, gateway_view
 from mesh.names import Key
 from mesh.state import MeshState
 from mesh.views import outbound_scope
@@ -217,6 +210,8 @@ def test_a_listener_without_a_certificate_that_could_be_read_is_left_out() -> No
     told = gateway_conditions(state, gateway, NOTHING_LOADED, lambda key: f"{key} is broken")
     assert [(each.listener, each.type, each.status, each.reason) for each in told] == [
         ("", "Programmed", True, "Programmed"),
+        ("", "ResolvedRefs", False, "ListenersNotResolved"),
+        ("https", "Accepted", True, "Accepted"),
         ("https", "ResolvedRefs", False, "InvalidCertificateRef"),
         ("https", "Programmed", False, "Invalid"),
     ]
@@ -232,10 +227,10 @@ def test_a_certificate_of_another_namespace_needs_a_grant() -> None:
     state = a_mesh(*BASE, a_gateway(far), secret)
     gateway = declared(state, EDGE)
     assert gateway is not None
-    assert readable(state, gateway) == ()
+    assert readable(state, gateway) == Readable()
     assert a_view(state, ["keys/a"]).ports == ()
     granted = a_mesh(*BASE, a_gateway(far), secret, grant)
-    assert readable(granted, gateway) == (Key("keys", "a"),)
+    assert readable(granted, gateway) == Readable((Key("keys", "a"),))
     assert len(a_view(granted, ["keys/a"]).ports) == 1
 
 
@@ -250,7 +245,7 @@ def test_a_listener_that_must_verify_clients_never_opens_without_the_authorities
     state = a_mesh(*BASE, gateway, SECRET, authorities)
     assert a_view(state, ["a"]).ports == ()
     (port,) = a_view(state, ["a"], ["ca"]).ports
-    assert port.chains[0].authorities == Key("default", "ca")
+    assert port.chains[0].authorities == (Key("default", "ca"),)
 
 
 def test_tls_is_passed_through_by_server_name_and_the_oldest_route_has_it() -> None:

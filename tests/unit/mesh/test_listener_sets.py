@@ -6,7 +6,8 @@ import pytest
 
 from mesh.conditions import route_conditions
 from mesh.events import SourceUpdate
-from mesh.gateway_views import NOTHING_LOADED, Loaded, declared, readable
+from mesh.gateway_secrets import NOTHING_LOADED, Loaded, readable
+from mesh.gateway_views import declared
 from mesh.listener_set_conditions import SetStanding, standings
 from mesh.listener_sets import MOST, whole
 from mesh.names import Key
@@ -244,7 +245,7 @@ def test_certificates_of_a_set_are_those_that_its_own_namespace_may_refer_to(
     assert found.accepted is (reason == "ResolvedRefs")
     gateway = declared(state, EDGE)
     assert gateway is not None
-    readable_ones = readable(state, gateway)
+    readable_ones = readable(state, gateway).certificates
     assert readable_ones == ((Key(space, "a"),) if found.accepted else ())
     open_ports = [each.port for each in a_view(state, ["shop/a", "certs/a"]).ports]
     assert open_ports == ([8080, 8443] if found.accepted else [8080])

@@ -43,7 +43,7 @@ class Shelf:
         self.authority.issue(self.root / "a.pem", self.root / "a.key", "a.example.com")
 
     def served(self) -> list[str]:
-        return [each.name for each in self.certificates.resources([A])]
+        return [each.name for each in self.certificates.resources([A], [(A,)])]
 
 
 @pytest.fixture
@@ -67,14 +67,14 @@ async def test_it_is_read_once_and_again_when_it_changes(shelf: Shelf) -> None:
 async def test_what_is_broken_leaves_what_was_there(shelf: Shelf) -> None:
     shelf.issue()
     await shelf.look(PAIR)
-    before = shelf.certificates.resources([A])
+    before = shelf.certificates.resources([A], [(A,)])
     (shelf.root / "a.key").write_text("nonsense")
     assert await shelf.look(PAIR) == []
     assert "holds no private key" in shelf.certificates.problem(A)
     assert "stays in force" in shelf.certificates.problem(A)
     (shelf.root / "a.key").unlink()
     assert await shelf.look(PAIR) == []
-    assert shelf.certificates.resources([A]) == before
+    assert shelf.certificates.resources([A], [(A,)]) == before
     shelf.issue()
     assert await shelf.look(PAIR) == [{A}]
     assert shelf.certificates.problem(A) == ""
@@ -100,7 +100,7 @@ async def test_authorities_have_a_name_of_their_own(shelf: Shelf) -> None:
     (shelf.root / "ca.pem").write_bytes(shelf.authority.pem)
     await shelf.look(SecretFiles(A, authorities="ca.pem"))
     assert shelf.served() == ["gateway/default/a/authorities"]
-    (resource,) = shelf.certificates.resources([A])
+    (resource,) = shelf.certificates.resources([A], [(A,)])
     assert Secret.FromString(resource.body).validation_context.trusted_ca.inline_bytes == shelf.authority.pem
 
 

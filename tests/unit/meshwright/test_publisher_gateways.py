@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from documents.parsing import parse
 from envoy.render import Renderer
 from mesh.events import SourceSnapshot, SourceUpdate
-from mesh.gateway_views import Loaded
+from mesh.gateway_secrets import Loaded
 from mesh.names import Key
+from mesh.secrets import Bundle
 from mesh.state import MeshState
 from meshwright.publisher import Publisher, Update
 from meshwright.scopes import Edge, EdgeSecrets, Outbound, Scope, Secrets
@@ -32,15 +35,13 @@ class Shelf:
         self.bodies[key] = body
         self.loaded = Loaded(frozenset(self.bodies))
 
-    def resources(self, keys: object) -> tuple[Resource, ...]:
-        assert isinstance(keys, tuple)
+    def resources(self, certificates: Iterable[Key], bundles: Iterable[Bundle]) -> tuple[Resource, ...]:
+        del bundles  # none of these tests verifies anybody
         return tuple(
-            encode(SECRET_TYPE, f"gateway/{key}", self.bodies[key]) for key in keys if key in self.bodies
+            encode(SECRET_TYPE, f"gateway/{key}", self.bodies[key])
+            for key in certificates
+            if key in self.bodies
         )
-
-    def authorities(self, keys: object) -> tuple[Resource, ...]:
-        del keys  # none of these tests verifies a backend
-        return ()
 
 
 class World:

@@ -39,10 +39,7 @@ def to_clusters(route: Route, parts: Parts) -> RouteAction:
     if not _says_retries(action):
         _retries(action.retry_policy, SAFE_RETRIES, SAFE_ATTEMPTS)
         of_application(action.retry_policy, SAFE_RETRIES)
-        other = action.retry_policy.retry_host_predicate.add()
-        other.name = PREVIOUS_HOSTS
-        pack(other.typed_config, PreviousHostsPredicate())
-        action.retry_policy.host_selection_retry_max_attempts = HOST_ATTEMPTS
+        elsewhere(action.retry_policy)
     return action
 
 
@@ -69,6 +66,14 @@ def of_application(policy: RetryPolicy, on: Iterable[str]) -> None:
         header.string_match.exact = failure
     if found:
         policy.retry_on += ",retriable-headers"
+
+
+def elsewhere(policy: RetryPolicy) -> None:
+    """Prefer endpoints that this request has not tried."""
+    other = policy.retry_host_predicate.add()
+    other.name = PREVIOUS_HOSTS
+    pack(other.typed_config, PreviousHostsPredicate())
+    policy.host_selection_retry_max_attempts = HOST_ATTEMPTS
 
 
 def _started(route: Route, parts: Parts) -> RouteAction:

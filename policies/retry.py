@@ -13,14 +13,13 @@ from pydantic import AfterValidator, Field
 
 from documents.envelope import Part, Problem, wrong
 from envoy.packing import pack
-from envoy.route_actions import of_application
+from envoy.route_actions import SAFE_ATTEMPTS, SAFE_RETRIES, elsewhere, of_application
 from envoy.seams import Parts, serialised
 from mesh.rules import RuleView
 from mesh.targeting import Level
 from pb.envoy.config.cluster.v3.cluster_pb2 import Cluster
 from pb.envoy.config.route.v3.route_components_pb2 import RetryPolicy as RetryMessage
 from pb.envoy.config.route.v3.route_components_pb2 import RouteAction
-from pb.envoy.extensions.retry.host.previous_hosts.v3.previous_hosts_pb2 import PreviousHostsPredicate
 from pb.envoy.extensions.retry.priority.previous_priorities.v3.previous_priorities_config_pb2 import (
     PreviousPrioritiesConfig,
 )
@@ -28,19 +27,11 @@ from policies.document import PolicyDocument, Targeting
 from policies.fields import Count, Percent, PositiveDuration, seconds, set_duration, text
 from policies.kind import ANYWHERE, PolicyKind, Side, Where
 
-HTTP_CONDITIONS = (
-    "5xx", "gateway-error", "reset", "reset-before-request", "connect-failure", "envoy-ratelimited",
-    "retriable-4xx", "refused-stream", "http3-post-connect-failure",
-)  # fmt: skip
-GRPC_CONDITIONS = ("cancelled", "deadline-exceeded", "internal", "resource-exhausted", "unavailable")
 Condition = Literal[
     "5xx", "gateway-error", "reset", "reset-before-request", "connect-failure", "envoy-ratelimited", "retriable-4xx",
     "refused-stream", "http3-post-connect-failure", "cancelled", "deadline-exceeded", "internal", "resource-exhausted",
     "unavailable",
 ]  # fmt: skip
-HOST_ATTEMPTS = 20
-"""How often a retry looks for an endpoint that has not failed this request yet (see `envoy.routes`)."""
-
 SHORTEST = timedelta(milliseconds=1)
 """The shortest pause that Envoy makes, for a route that asks for none."""
 
@@ -133,9 +124,7 @@ def effect(fields: RetryFields, where: Where) -> Parts:
     del where
     action, cluster = RouteAction(), Cluster()
     policy = action.retry_policy
-    conditions: list[str] = list(
-        fields.on if fields.on is not None else ("connect-failure", "refused-stream", "reset-before-request")
-    )
+    conditions: list[str] = list(fields.on if fields.on is not None else SAFE_RETRIES)
     codes = fields.codes
     if codes is None and fields.retry_after is not None:
         codes = list(ASKING_TO_WAIT)
@@ -144,7 +133,7 @@ def effect(fields: RetryFields, where: Where) -> Parts:
         policy.retriable_status_codes.extend(sorted(set(codes)))
     policy.retry_on = ",".join(conditions)
     of_application(policy, conditions)
-    policy.num_retries.value = 2 if fields.attempts is None else fields.attempts
+    policy.num_retries.value = SAFE_ATTEMPTS if fields.attempts is None else fields.attempts
     if fields.attempts == 0:
         policy.retry_on = ""
     if fields.per_try_timeout is not None:
@@ -161,10 +150,7 @@ def effect(fields: RetryFields, where: Where) -> Parts:
     if fields.retry_after is not None:
         _retry_after(policy, fields.retry_after)
     if fields.other_host is not False:
-        predicate = policy.retry_host_predicate.add()
-        predicate.name = "envoy.retry_host_predicates.previous_hosts"
-        pack(predicate.typed_config, PreviousHostsPredicate())
-        policy.host_selection_retry_max_attempts = HOST_ATTEMPTS
+        elsewhere(policy)
     if fields.other_priority:
         policy.retry_priority.name = "envoy.retry_priorities.previous_priorities"
         pack(policy.retry_priority.typed_config, PreviousPrioritiesConfig(update_frequency=1))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from mesh.conditions import gateway_conditions, route_conditions
-from mesh.gateway_views import NOTHING_LOADED, GatewayView, declared
+from mesh.gateway_secrets import NOTHING_LOADED
+from mesh.gateway_views import GatewayView, declared
 from mesh.names import Key
 from mesh.routes import Route
 from mesh.state import MeshState

@@ -83,8 +83,9 @@ class JwksFields(Part):
     )
     cache: PositiveDuration = Field(
         "5m",
-        description="How old keys may be. They are fetched anew a little before that, so an issuer must publish a key that long before it "
-        "is used. Keys that could not be renewed are good until then, and no token is after it. By default 5m.",
+        description="How long until they are fetched anew, so an issuer must publish a key that long before it is used. What could not be "
+        "renewed stays good while the server is away, or has no set of keys to offer; a proxy that never had any refuses all tokens of "
+        "the issuer, and asks again each second. By default 5m.",
     )
     timeout: PositiveDuration = Field(
         "5s", description="For one try to fetch them; there are three. By default 5s."
@@ -244,7 +245,7 @@ class RequestAuthentication(PolicyDocument):
 
     A token must be signed by a key of its issuer, be for one of the audiences, and be used in its time; else the answer is 401, and 403
     for one that is for others. The answer says what is wrong with the token (RFC 6750); which policy refused it is in the access log, in the field
-    `policy`, with the reason in `details`. While keys cannot be fetched and those at hand are too old, tokens are refused. Whom a valid token
+    `policy`, with the reason in `details`. While a proxy has no keys of an issuer, its tokens are refused. Whom a valid token
     allows what is said by AccessPolicy, by the claims.
 
     It concerns HTTP, in plain text or gRPC; connections to TCP ports have no tokens. A change holds for new connections at once; those

@@ -24,7 +24,7 @@ from ca.builtin import BuiltinAuthority
 from ca.errors import CaError
 from ca.issuer import SecretIssuer
 from ca.join import JoinEvent, JoinService, Outcome
-from ca.rate_limit import AttemptLimit
+from ca.rate_limit import AttemptLimit, Rate
 from ca.server_tls import JOIN_SERVER_OPTIONS, ServerCertificate, ServerNames
 from ca.times import system_clock
 from discovery.consul import ConsulSource
@@ -180,7 +180,11 @@ class ControlPlane:
             proofs(settings, data_dir, system_clock, lambda: pipeline.state),
             clock=system_clock,
             chance=random.random,
-            limit=AttemptLimit(time.monotonic),
+            limit=AttemptLimit(
+                time.monotonic,
+                per_peer=Rate(settings.join_attempts, per_second=1),
+                in_all=Rate(10 * settings.join_attempts, per_second=50),
+            ),
             expected_identity=doors.expected_identity,
             on_event=lambda event: _joined(event, metrics, audit),
             lifetime=life,

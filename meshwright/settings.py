@@ -254,6 +254,14 @@ class Settings(BaseSettings):
         tuple[IssuerSettings, ...],
         Field(description="Issuers whose JSON Web Tokens let proxies join: docs/security.md."),
     ] = ()
+    join_attempts: Annotated[
+        int,
+        Field(
+            description="Attempts to join in vain that one address may make at once; it gets another each second. Ten times as "
+            "many in all.",
+            ge=1,
+        ),
+    ] = 20
     ratelimit_redis: Annotated[
         SecretStr | None,
         Field(

@@ -141,13 +141,16 @@ class Stream:
         only_type: str | None = None,
         node: str = "raw",
         reads: bool = True,
+        channel: grpc.aio.Channel | None = None,
     ) -> None:
-        """`reads` False: it takes nothing from the wire beyond what gRPC's flow control lets through."""
+        """`reads` False: it takes nothing from the wire beyond what gRPC's flow control lets through. `channel`: one with TLS, say; it
+        is closed with the stream.
+        """
         self.delta = delta
         self.node = node
         self._only_type = only_type
         settings = [("grpc.max_receive_message_length", -1)]
-        self._channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=settings)
+        self._channel = channel or grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=settings)
         method: Any = self._channel.stream_stream(METHODS[only_type, delta])
         self._call: Any = method()
         self._first = True

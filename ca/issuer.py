@@ -89,6 +89,12 @@ class RenewalSchedule(Generic[K]):
         if len(self._heap) > 2 * len(self._times) + 64:
             self._rebuild()
 
+    def hasten(self, key: K, renew_at: datetime) -> None:
+        """Schedule `key` for `renew_at`, unless it is due before."""
+        due = self._times.get(key)
+        if due is None or renew_at < due:
+            self.put(key, renew_at)
+
     def remove(self, key: K) -> None:
         """Forget `key`; nothing if it is not there."""
         self._times.pop(key, None)

@@ -7,6 +7,7 @@ are given. New certificates replace old ones in place: Envoy takes them for new 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -20,7 +21,7 @@ from mesh.names import Key
 from meshwright.metrics import Metrics
 from meshwright.scopes import Secrets
 from xds.cache import ResourceCache, ScopeChange
-from xds.resource import encode
+from xds.resource import Resource, encode
 from xds.types import SECRET
 
 RETRY = timedelta(seconds=10)
@@ -31,8 +32,13 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Kept:
+    """What a workload is given now. `version` is that of the SDS resource `identity`."""
+
     identity: Identity
     not_after: datetime
+    serial: int
+    generation: int
+    version: str
 
 
 class SecretKeeper:
@@ -57,6 +63,23 @@ class SecretKeeper:
         self._kept.pop(workload, None)
         self._schedule.remove(workload)
         self._issuing.pop(workload, None)
+
+    def kept(self, workload: Key) -> Kept | None:
+        return self._kept.get(workload)
+
+    def publish_roots(self) -> str:
+        """Give the present trust bundle to everybody; the version of the SDS resource `roots` that is it."""
+        roots = self._roots()
+        self._cache.publish([ScopeChange(Secrets(workload), put=(roots,)) for workload in self._kept])
+        return roots.version
+
+    def hasten(self, generation: int, after: Callable[[], timedelta]) -> None:
+        """Renew what is of another than `generation`, each `after` a time of its own, unless it is due before."""
+        now = self._issuer.now()
+        for workload, kept in self._kept.items():
+            if kept.generation != generation:
+                self._schedule.hasten(workload, now + after())
+        self._changed.set()
 
     def first_expiry(self) -> datetime | None:
         return min((kept.not_after for kept in self._kept.values()), default=None)
@@ -90,12 +113,14 @@ class SecretKeeper:
     async def _issue(self, identity: Identity, workload: Key) -> None:
         secret = await self._issuer.issue(identity, workload)
         origin = (f"certificate of {workload}, {identity}",)
-        resources = (
-            encode(SECRET, IDENTITY, secret.resource, origin),
-            encode(SECRET, ROOTS, self._issuer.roots(), ("trust bundle",)),
+        resource = encode(SECRET, IDENTITY, secret.resource, origin)
+        self._kept[workload] = Kept(
+            identity, secret.not_after, secret.serial, secret.generation, resource.version
         )
-        self._kept[workload] = Kept(identity, secret.not_after)
-        self._cache.publish([ScopeChange(Secrets(workload), put=resources)])
+        self._cache.publish([ScopeChange(Secrets(workload), put=(resource, self._roots()))])
         self._schedule.put(workload, secret.renew_at)
         self._changed.set()
         self._metrics.certificates.labels("workload").inc()
+
+    def _roots(self) -> Resource:
+        return encode(SECRET, ROOTS, self._issuer.roots(), ("trust bundle",))

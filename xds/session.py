@@ -208,6 +208,15 @@ class Session(ABC):
         maps = self._maps(type_url)
         return {name for name in state.subscription.names if lookup(maps, name) is None} if state else set()
 
+    def subscribes(self, type_url: str, name: str) -> bool:
+        state = self.states.get(type_url)
+        return state is not None and state.subscription.wants(name)
+
+    def acknowledged(self, type_url: str, name: str) -> str | None:
+        """The version of a resource that the client holds and has acknowledged; empty: none. None: that cannot be told now."""
+        state = self.states.get(type_url)
+        return None if state is None else state.acknowledged_of(name)
+
     @abstractmethod
     def _respond(self, state: TypeState, order: Order, now: float) -> tuple[str, int, bytes] | None:
         """The response for one type, if there is one to send now."""

@@ -132,6 +132,19 @@ class TypeState:
             return UNKNOWN
         return known if isinstance(known, str) else known.version
 
+    def acknowledged_of(self, name: str) -> str | None:
+        """The version of `name` that the client has acknowledged, and holds; ABSENT: none. None: that cannot be told now."""
+        flights = (*self.late, *((self.in_flight,) if self.in_flight else ()))
+        if self.unplanned is not None or any(name in each.names or name in each.removed for each in flights):
+            return None
+        if name not in self.overlay:
+            for maps, names in reversed(self.sent):
+                found = lookup(maps, name) if name in names else None
+                if found is not None:
+                    return found.version
+        version = self.held(name)
+        return None if version == UNKNOWN else version
+
     def before(self, name: str) -> Known | None:
         """What the client certainly held last under `name`; None: nothing."""
         known = self.overlay.get(name)

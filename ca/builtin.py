@@ -183,9 +183,9 @@ class BuiltinAuthority:
     def rotation(self) -> Rotation:
         return self._rotation
 
-    def root_ids(self, pem: bytes) -> frozenset[RootId]:
-        return frozenset(
-            each.fingerprint(hashes.SHA256()).hex() for each in x509.load_pem_x509_certificates(pem)
+    def root_ends(self, root: RootId) -> datetime:
+        return next(
+            pair.root.certificate.not_valid_after_utc for pair in self._pairs.values() if pair.root.id == root
         )
 
     async def prepare(self, *, root: bool) -> Generation:

@@ -265,8 +265,8 @@ class RotatingAuthority(Authority, Protocol):
     @property
     def rotation(self) -> Rotation: ...
 
-    def root_ids(self, pem: bytes) -> frozenset[RootId]:
-        """Whose certificates a bundle holds. ValueError if it cannot be read."""
+    def root_ends(self, root: RootId) -> datetime:
+        """When a root of the state's bundle ends."""
         ...
 
     async def prepare(self, *, root: bool) -> Generation:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,8 +35,12 @@ class Answers:
 
 
 class Admin:
-    def __init__(self, answers: Answers, metrics: Metrics, data_dir: Path) -> None:
+    def __init__(
+        self, answers: Answers, metrics: Metrics, data_dir: Path, private: Iterable[web.RouteDef] = ()
+    ) -> None:
+        """`private` are further routes of the socket."""
         self._answers = answers
+        self._private = tuple(private)
         self._metrics = metrics
         self._socket = data_dir / SOCKET
         self._runners: list[web.AppRunner] = []
@@ -69,6 +73,7 @@ class Admin:
                 web.post("/holds/release/{namespace}/{service}", self._release),
             ]
         )
+        private.add_routes(self._private)
         self._remove_socket()
         runner = await self._run(private)
         # The directory is 0700, so nobody can get at the socket between its making and the chmod.

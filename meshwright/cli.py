@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from meshwright import intercept_cli, tokens_cli
+from meshwright import ca_cli, intercept_cli, tokens_cli
 from meshwright.cli_options import DEFAULT_DATA_DIR, DataDir, duration
 from meshwright.errors import MeshwrightError
 
@@ -29,6 +29,7 @@ hold_app = typer.Typer(help="Holds: mass removals that were not believed.", no_a
 app.add_typer(envoy_app, name="envoy")
 app.add_typer(tokens_cli.app, name="token")
 app.add_typer(hold_app, name="hold")
+app.add_typer(ca_cli.app, name="ca")
 app.command()(intercept_cli.intercept)
 
 C = TypeVar("C", bound=str)

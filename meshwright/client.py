@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from mesh.names import Key
 from meshwright.admin import SOCKET
+from meshwright.ca_status import CaStatus
 from meshwright.errors import UnreachableError
 from meshwright.status import Listing, Status
 
@@ -34,6 +35,24 @@ async def get_config_dump(data_dir: Path, proxy: Key) -> str:
 
 async def release_holds(data_dir: Path, service: Key | None) -> str:
     return await _ask(data_dir, "POST", f"/holds/release/{_path(service)}" if service else "/holds/release")
+
+
+async def get_ca(data_dir: Path) -> CaStatus:
+    return _read(CaStatus, await _ask(data_dir, "GET", "/ca"))
+
+
+async def rotate_ca(data_dir: Path, *, what: str, by_hand: bool) -> CaStatus:
+    wish = f"what={what}" + ("&by-hand" if by_hand else "")
+    return _read(CaStatus, await _ask(data_dir, "POST", f"/ca/rotate?{wish}"))
+
+
+async def command_ca(data_dir: Path, command: str) -> CaStatus:
+    """`command`: abort or proceed."""
+    return _read(CaStatus, await _ask(data_dir, "POST", f"/ca/{command}"))
+
+
+async def forget_in_ca(data_dir: Path, workload: Key) -> CaStatus:
+    return _read(CaStatus, await _ask(data_dir, "POST", f"/ca/forget/{_path(workload)}"))
 
 
 def _read(kind: type[Answer], text: str) -> Answer:

@@ -20,13 +20,18 @@ import grpc.aio
 import structlog
 from prometheus_client import CollectorRegistry
 
+from ca.authority import LEAF_LIFETIME
 from ca.builtin import BuiltinAuthority
 from ca.errors import CaError
 from ca.issuer import SecretIssuer
 from ca.join import JoinEvent, JoinService, Outcome
+from ca.ledger_file import LedgerFile
+from ca.peer import Proved
 from ca.rate_limit import AttemptLimit, Rate
+from ca.recorded import RecordedAuthority
 from ca.server_tls import JOIN_SERVER_OPTIONS, ServerCertificate, ServerNames
 from ca.times import system_clock
+from ca.trust import TrustService
 from discovery.consul import ConsulSource
 from discovery.consul_options import ConsulOptions
 from discovery.file import FileSource
@@ -42,6 +47,7 @@ from meshwright import logs
 from meshwright.admin import Admin, Answers
 from meshwright.answers_to_writes import AnswersToWrites
 from meshwright.audit import AuditedAuthority, AuditLog
+from meshwright.ca_door import ca_routes
 from meshwright.certificates import Certificates
 from meshwright.data_dir import held
 from meshwright.doors import Doors
@@ -51,12 +57,14 @@ from meshwright.metrics import Metrics, watch_loop_lag
 from meshwright.observer import StreamObserver
 from meshwright.pipeline import Pace, Pipeline
 from meshwright.proofs import proofs
-from meshwright.publisher import Publisher, client_id
+from meshwright.publisher import Publisher, client_id, client_ids
 from meshwright.rate_limits import rate_limits
 from meshwright.reports import Reports
+from meshwright.rotation import Rotator
 from meshwright.scopes import Scope, Secrets
 from meshwright.settings import Settings, unknown_variables
 from pb.meshwright.join.v1.join_pb2_grpc import add_JoinServiceServicer_to_server
+from pb.meshwright.trust.v1.trust_pb2_grpc import add_TrustServiceServicer_to_server
 from policies.registry import KINDS
 from ratelimit.service import RateLimits
 from store.directory import Directory
@@ -131,7 +139,14 @@ class ControlPlane:
         self._stack.callback(audit.flush)
         if authority.created:
             audit.record("authority created", trust_domain=settings.trust_domain)
-        audited = AuditedAuthority(authority, audit)
+        ledger = await asyncio.to_thread(
+            LedgerFile.open,
+            data_dir / "ca",
+            created=authority.created,
+            unrecorded_until=system_clock() + max(LEAF_LIFETIME, settings.certificate_lifetime),
+        )
+        self._stack.callback(ledger.close)
+        audited = AuditedAuthority(RecordedAuthority(authority, ledger.ledger), audit)
         names, life = ServerNames.parse(settings.server_names), settings.certificate_lifetime
         certificate = ServerCertificate(audited, names, system_clock, random.random)
         await certificate.renew()
@@ -155,6 +170,18 @@ class ControlPlane:
         )
         xds = XdsServer(cache, doors.identify, xds_settings, observer, may_see=doors.may_see)
         pipeline.rescope = xds.rescope
+        rotator = Rotator(
+            authority,
+            ledger,
+            keeper,
+            certificate,
+            streams_of=lambda workload: _proved_streams(xds, workload),
+            clock=system_clock,
+            monotonic=time.monotonic,
+            chance=random.random,
+            registry=metrics.registry,
+            record=lambda event, fields: audit.record(event, **fields),
+        )
         discovery = Discovery(
             sources,
             lastgood=LastGood(data_dir / LAST_GOOD, KINDS),
@@ -191,7 +218,7 @@ class ControlPlane:
         )
         redis = settings.ratelimit_redis.get_secret_value() if settings.ratelimit_redis else None
         limits = await self._stack.enter_async_context(rate_limits(redis, metrics, time.monotonic))
-        await self._listen(xds, joins, limits, certificate, xds_settings)
+        await self._listen(xds, joins, rotator.trust, limits, certificate, xds_settings)
         admin = Admin(
             Answers(
                 ready=reports.not_ready,
@@ -203,6 +230,7 @@ class ControlPlane:
             ),
             metrics,
             data_dir,
+            ca_routes(rotator),
         )
         self._stack.push_async_callback(admin.stop)
         host, port = _host_and_port(settings.admin_address)
@@ -243,6 +271,7 @@ class ControlPlane:
             ("readiness", open_when_ready()),
             ("certificates", certificates.run(lambda: pipeline.state, pipeline.renewed)),
             ("secrets", keeper.run()),
+            ("rotation", rotator.run()),
             ("sweep", pipeline.sweep(forget)),
             ("own certificate", _renew(certificate)),
             ("stale proofs", _watch_proofs(doors, xds, audit)),
@@ -270,6 +299,7 @@ class ControlPlane:
         self,
         xds: XdsServer,
         joins: JoinService,
+        trust: TrustService,
         limits: RateLimits,
         certificate: ServerCertificate,
         settings: XdsSettings,
@@ -279,6 +309,7 @@ class ControlPlane:
         xds.add_to(secure)
         limits.add_to(secure)
         add_JoinServiceServicer_to_server(joins, secure)
+        add_TrustServiceServicer_to_server(trust, secure)
         await self._serve(
             "xds", secure, self.settings.xds_address, certificate.credentials(require_client=True)
         )
@@ -383,6 +414,12 @@ def _end_stale(doors: Doors, streams: Iterable[Stream], audit: AuditLog) -> None
             log.info("proof no longer holds", proxy=stream.client, peer=stream.peer.address, reason=reason)
             audit.record("stream ended", proxy=stream.client, peer=stream.peer.address, reason=reason)
             stream.end(reason)
+
+
+def _proved_streams(xds: XdsServer, workload: Key) -> list[Stream]:
+    """The streams that have proved to be `workload`'s: those that are given its keys."""
+    streams = (stream for client in client_ids(workload) for stream in xds.streams_of(client))
+    return [stream for stream in streams if isinstance(stream.proof, Proved)]
 
 
 def _joined(event: JoinEvent, metrics: Metrics, audit: AuditLog) -> None:

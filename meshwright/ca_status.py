@@ -1,0 +1,46 @@
+"""What `meshwright ca status` shows: the shape of its JSON. Times are ISO 8601 in UTC."""
+
+from __future__ import annotations
+
+from meshwright.status import Shape
+
+
+class Lagging(Shape):
+    """Whose leaf is waited for. `holder`: agent, envoy or unrecorded. `lacks`: what it is waited for. `until`: when its last leaf ends,
+    and the waiting with it. `connected`: whether it is here now. `note`: what is known besides, such as a refusal.
+    """
+
+    workload: str
+    holder: str
+    lacks: str
+    since: str
+    until: str
+    connected: bool
+    note: str
+
+
+class RootStatus(Shape):
+    """A root that is trusted now. `signs`: what is issued now is issued under it."""
+
+    sha256: str
+    not_after: str
+    signs: bool
+
+
+class CaStatus(Shape):
+    """`stage`: stable, trusting, signing or retiring, `since` when. `awaits_operator`: it goes on after `meshwright ca proceed`.
+
+    `leaves`: how many certificates of workloads are good now. `lagging` is cut; `lagging_in_all` is not.
+    """
+
+    stage: str
+    aborting: bool
+    since: str
+    generation: int
+    roots: tuple[RootStatus, ...]
+    intermediate_not_after: str
+    leaves: int
+    awaits_operator: bool
+    lagging_in_all: int
+    lagging: tuple[Lagging, ...]
+    warnings: tuple[str, ...]

@@ -1,0 +1,374 @@
+"""The shell of root rotation: feeds `ca.rotation` with what proxies acknowledge, and does what it decides.
+
+Each step is put on the disk before anything of it is seen, and may be done again: after a crash the parts of the control
+plane are opened with the state on the disk, which is the same as having done all that it asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+from prometheus_client import CollectorRegistry, Gauge
+
+from ca.builtin import BuiltinAuthority
+from ca.errors import CaError, CannotRotate
+from ca.ledger_file import LedgerFile
+from ca.rotation import (
+    Action,
+    Generation,
+    Holder,
+    Lag,
+    Leaf,
+    Rotation,
+    Stage,
+    Step,
+    abort,
+    advance,
+    awaits_operator,
+    begin,
+    lagging,
+    proceed,
+)
+from ca.server_tls import ServerCertificate
+from ca.times import Chance, Clock
+from ca.trust import TrustService
+from mesh.names import Key
+from meshwright.ca_status import CaStatus, Lagging, RootStatus
+from meshwright.keeper import SecretKeeper
+from xds.stream import Stream
+from xds.types import SECRET
+
+PACE: Final = 50.0
+"""Renewals a second, about, when everybody is to have a new leaf. Each costs a millisecond of CPU and a handshake."""
+TICK, IDLE_TICK = 0.25, 1.0
+"""Seconds between looks, while a rotation goes on and while none does."""
+HASTEN_AGAIN: Final = 10.0
+SETTLED: Final = 5.0
+"""Seconds after which a stream that has not asked for secrets counts as one that has none. Envoy asks for all that it has at once."""
+SHOWN: Final = 100
+REPEAT: Final = timedelta(minutes=10)
+"""How often it is told in the log whom a rotation waits for; and a root that ends soon, each day."""
+SOON: Final = 0.1, timedelta(days=180)
+"""A root ends soon when this part of its life is left, and no more than so many days."""
+
+log = structlog.get_logger(__name__)
+
+
+class Rotator:
+    """Owns what goes on. `streams_of` gives the streams of a workload that have proved to be it; `clock` and `monotonic` are one each."""
+
+    def __init__(
+        self,
+        authority: BuiltinAuthority,
+        ledger: LedgerFile,
+        keeper: SecretKeeper,
+        certificate: ServerCertificate,
+        *,
+        streams_of: Callable[[Key], Iterable[Stream]],
+        clock: Clock,
+        monotonic: Callable[[], float],
+        chance: Chance,
+        registry: CollectorRegistry,
+        record: Callable[[str, dict[str, str]], None] = lambda *_: None,
+    ) -> None:
+        """`record` is told of each command and stage, for the audit log."""
+        self._authority = authority
+        self._file = ledger
+        self._ledger = ledger.ledger
+        self._keeper = keeper
+        self._certificate = certificate
+        self._streams_of = streams_of
+        self._clock = clock
+        self._monotonic = monotonic
+        self._chance = chance
+        self._record = record
+        self._woken = asyncio.Event()
+        self._stepping = asyncio.Lock()
+        self._todo: list[Action] = []
+        self._window = 0.0
+        self._hastened = 0.0
+        self._told: tuple[datetime, Stage] | None = None
+        self._warned: datetime | None = None
+        # What the proxies are given was made from the state on the disk, so that nothing is to be done for it again.
+        self._roots_version = keeper.publish_roots()
+        self.trust = TrustService(
+            authority, self._ledger, clock=clock, hasten=self._hasten, on_report=self._woken.set
+        )
+        self._stages = Gauge(
+            "meshwright_ca_rotation_stage",
+            "1 for the stage in which the rotation of the authority's root is; stable: none goes on.",
+            ["stage"],
+            registry=registry,
+        )
+        self._lagging = Gauge(
+            "meshwright_ca_rotation_lagging",
+            "Certificates whose holders the rotation of the root waits for.",
+            registry=registry,
+        )
+        self._measure(())
+
+    # Commands
+
+    async def rotate(self, *, root: bool, by_hand: bool) -> CaStatus:
+        """Begin to move to a new root, or to a new intermediate alone. CannotRotate, AuthorityError or OSError if that cannot be."""
+        async with self._stepping:
+            await self._finish()
+            rotation = self._authority.rotation
+            if rotation.stage is not Stage.STABLE:
+                begin(rotation, rotation.base, self._clock())  # raises, and says why
+            following: Generation = await self._authority.prepare(root=root)
+            await self._take(begin(rotation, following, self._clock(), by_hand=by_hand))
+        return self.status()
+
+    async def abort(self) -> CaStatus:
+        """Turn back. CannotRotate if nothing goes on."""
+        async with self._stepping:
+            await self._take(abort(self._authority.rotation, self._clock()))
+        return self.status()
+
+    async def proceed(self) -> CaStatus:
+        """What an operator was waited for may go on. CannotRotate if nobody was."""
+        async with self._stepping:
+            await self._take(proceed(self._authority.rotation))
+        return self.status()
+
+    async def forget(self, workload: str) -> CaStatus:
+        """Wait no longer for a proxy that is gone for good. CannotRotate if it holds no leaf, or is here."""
+        key = Key.parse(workload)
+        if workload in self.trust.watched() or any(True for _ in self._streams_of(key)):
+            raise CannotRotate(
+                f"the proxy of {workload} is connected: stop it first, if it is to be forgotten"
+            )
+        if not self._ledger.forget(workload):
+            raise CannotRotate(
+                f"no certificate of {workload} is known that has not ended: nothing waits for it"
+            )
+        log.warning("a proxy is not waited for any more, by an operator's word", workload=workload)
+        self._record("ca forget", {"workload": workload})
+        self._woken.set()
+        return self.status()
+
+    # The task
+
+    async def run(self) -> None:
+        """Go on whenever it is time, until cancelled."""
+        await asyncio.to_thread(self._file.write, *self._file.turn())
+        while True:
+            going_on = self._authority.rotation.stage is not Stage.STABLE
+            try:
+                await asyncio.wait_for(self._woken.wait(), TICK if going_on else IDLE_TICK)
+                self._woken.clear()
+                await asyncio.sleep(TICK / 5 if going_on else IDLE_TICK)  # many report at the same time
+            except TimeoutError:
+                pass
+            try:
+                await self._look()
+            except (CaError, OSError) as error:
+                log.warning(
+                    "the rotation of the root cannot go on now, and is tried again", reason=str(error)
+                )
+                await asyncio.sleep(IDLE_TICK)
+
+    async def _look(self) -> None:
+        now = self._clock()
+        self._ledger.expire(now)
+        await asyncio.to_thread(self._file.sync)
+        if self._file.grown:
+            await asyncio.to_thread(self._file.write, *self._file.turn())
+        self._warn(now)
+        async with self._stepping:
+            await self._finish()
+            while self._authority.rotation.stage is not Stage.STABLE:
+                lags = self._lags()
+                self._measure(lags)
+                step = advance(self._authority.rotation, self._ledger.leaves(), self._clock())
+                if step is None:
+                    self._tell(lags, now)
+                    if self._monotonic() - self._hastened > HASTEN_AGAIN:
+                        self._hasten_envoys()  # one that was being issued when signing began
+                    return
+                await self._take(step)
+
+    def _lags(self) -> list[Lag]:
+        """Whom the stage waits for, now that every Envoy was looked at."""
+        rotation, now = self._authority.rotation, self._clock()
+        lags = lagging(rotation, self._ledger.leaves(), now)
+        seen: set[str] = set()
+        for lag in lags:
+            if lag.leaf.holder is Holder.ENVOY and lag.leaf.workload not in seen:
+                seen.add(lag.leaf.workload)
+                self._observe(lag.leaf, rotation)
+        return lagging(rotation, self._ledger.leaves(), now) if seen else lags
+
+    def _observe(self, leaf: Leaf, rotation: Rotation) -> None:
+        """Enter in the ledger what the Envoys of a workload have acknowledged."""
+        workload = Key.parse(leaf.workload)
+        streams, kept = list(self._streams_of(workload)), self._keeper.kept(workload)
+        if not streams or kept is None:
+            return
+        if all(self._holds(stream, "identity", kept.version) for stream in streams):
+            self._ledger.confirmed(kept.serial)
+        if all(self._holds(stream, "roots", self._roots_version) for stream in streams):
+            self._ledger.acknowledged(leaf.family, frozenset(rotation.bundle), rotation.bundle)
+
+    def _holds(self, stream: Stream, name: str, version: str) -> bool:
+        """Whether a client holds this version of a secret; or has shown that it has no use for it, and holds none."""
+        session = stream.session
+        if session.subscribes(SECRET, name):
+            return session.acknowledged(SECRET, name) == version
+        return session.settled and self._monotonic() - stream.connected_at > SETTLED
+
+    async def _take(self, step: Step) -> None:
+        """Make `step` the state, on the disk first; then do what it asks for."""
+        if Action.PUBLISH in step.actions:
+            self._ledger.restricted(step.rotation.bundle)
+            await asyncio.to_thread(self._file.sync)
+        before, after = self._authority.rotation, step.rotation
+        await self._authority.install(after)
+        self._todo += step.actions
+        self._told = None
+        if after.stage is not before.stage or after.aborting is not before.aborting:
+            told = {"stage": after.stage.value, "before": before.stage.value}
+            log.info("rotation of the root", **told, aborting=after.aborting, leaves=len(self._ledger))
+            self._record("ca rotation", {**told, "aborting": "yes" if after.aborting else ""})
+        self._measure(())
+        self._woken.set()
+        await self._finish()
+
+    async def _finish(self) -> None:
+        """Do what is left to be done. What fails is tried again, and nothing goes on before."""
+        while self._todo:
+            await self._do(self._todo[0])
+            del self._todo[0]
+
+    async def _do(self, action: Action) -> None:
+        match action:
+            case Action.PUBLISH:
+                await self._certificate.renew()  # our own doors trust first
+                self._roots_version = self._keeper.publish_roots()
+                self.trust.wake()
+            case Action.SIGN:
+                await self._certificate.renew()
+                self._window = len(self._ledger) / PACE
+                self._hasten_envoys()
+                self.trust.wake()
+            case Action.TIDY:
+                await self._authority.tidy()
+
+    def _hasten_envoys(self) -> None:
+        self._hastened = self._monotonic()
+        if self._authority.rotation.stage is Stage.SIGNING:
+            self._keeper.hasten(
+                self._authority.rotation.signing, lambda: timedelta(seconds=self._window * self._chance())
+            )
+
+    def _hasten(self, leaf: Leaf) -> float | None:
+        """When the agent that holds `leaf` is to renew it: all of them spread over some time."""
+        rotation = self._authority.rotation
+        if rotation.stage is not Stage.SIGNING or leaf.generation == rotation.signing:
+            return None
+        return self._window * self._chance()
+
+    # Telling
+
+    def status(self) -> CaStatus:
+        rotation, now = self._authority.rotation, self._clock()
+        leaves = [leaf for leaf in self._ledger.leaves() if leaf.not_after > now]
+        lags = lagging(rotation, leaves, now)
+        return CaStatus(
+            stage=rotation.stage.value,
+            aborting=rotation.aborting,
+            since=_iso(rotation.since),
+            generation=rotation.signing,
+            roots=tuple(
+                RootStatus(sha256=root, not_after=_iso(self._authority.root_ends(root)), signs=root == signs)
+                for signs in (_signing_root(rotation),)
+                for root in rotation.bundle
+            ),
+            intermediate_not_after=_iso(self._authority.status().intermediate_not_after),
+            leaves=len(leaves),
+            awaits_operator=awaits_operator(rotation),
+            lagging_in_all=len(lags),
+            lagging=tuple(self._lagging_of(lag, rotation) for lag in lags[:SHOWN]),
+            warnings=tuple(self._warnings(now)),
+        )
+
+    def _lagging_of(self, lag: Lag, rotation: Rotation) -> Lagging:
+        leaf, note, connected = lag.leaf, "", False
+        if leaf.holder is Holder.ENVOY:
+            streams = list(self._streams_of(Key.parse(leaf.workload)))
+            connected = bool(streams)
+            for stream in streams:
+                state = stream.session.states.get(SECRET)
+                if state is not None and state.refusal is not None:
+                    note = f"it refused {', '.join(state.refusal.names)}: {state.refusal.message[:200]}"
+        elif leaf.holder is Holder.AGENT:
+            connected = leaf.workload in self.trust.watched()
+        else:
+            note = "issued before certificates were recorded: nobody knows to whom"
+        return Lagging(
+            workload=leaf.workload or "(unknown)",
+            holder=leaf.holder.value,
+            lacks=lag.lack.value,
+            since=_iso(rotation.since),
+            until=_iso(leaf.not_after),
+            connected=connected,
+            note=note,
+        )
+
+    def _tell(self, lags: list[Lag], now: datetime) -> None:
+        """Say now and then whom it waits for."""
+        rotation = self._authority.rotation
+        if self._told is None:
+            self._told = now, rotation.stage  # most stages are over before anybody need know
+            return
+        since, stage = self._told
+        if stage is rotation.stage and now - since < REPEAT:
+            return
+        self._told = now, rotation.stage
+        if awaits_operator(rotation) and not lags:
+            log.info("the rotation of the root waits for `meshwright ca proceed`", stage=rotation.stage.value)
+        elif lags:
+            log.warning(
+                "the rotation of the root waits",
+                stage=rotation.stage.value,
+                since=_iso(rotation.since),
+                number=len(lags),
+                workloads=sorted({lag.leaf.workload or "(unknown)" for lag in lags})[:10],
+                hint="see `meshwright ca status`",
+            )
+
+    def _measure(self, lags: Iterable[Lag]) -> None:
+        for stage in Stage:
+            self._stages.labels(stage.value).set(self._authority.rotation.stage is stage)
+        self._lagging.set(len(list(lags)))
+
+    def _warn(self, now: datetime) -> None:
+        if self._warned is not None and now - self._warned < timedelta(days=1):
+            return
+        self._warned = now
+        for text in self._warnings(now):
+            log.warning(text)
+
+    def _warnings(self, now: datetime) -> Iterable[str]:
+        status = self._authority.status()
+        part, most = SOON
+        left = status.root_not_after - now
+        if left < min(part * (status.root_not_after - status.root_not_before), most):
+            yield (
+                f"the root ends at {_iso(status.root_not_after)}, in {left.days} days: "
+                "begin to move to a new one now, by `meshwright ca rotate`"
+            )
+
+
+def _signing_root(rotation: Rotation) -> str:
+    following = rotation.next
+    return following.root if following and rotation.signing == following.number else rotation.base.root
+
+
+def _iso(time: datetime) -> str:
+    return time.isoformat(timespec="seconds")

@@ -23,6 +23,7 @@ from agent.probe import diagnose
 from agent.renew import CertificateKeeper
 from agent.stopping import Stopping, by_signals
 from agent.supervise import Sidecar, supervise
+from agent.trust import TrustWatch
 from ca import files
 from ca.rate_limit import Monotonic
 from ca.times import Chance, Clock, system_clock
@@ -103,10 +104,12 @@ class _Agent:
             ending.cancel()
         if self._stopping.drain.is_set():
             return
+        watch = TrustWatch(membership, keeper, chance=self._chance, log=self._log)
         async with asyncio.TaskGroup() as group:
-            keeping = group.create_task(keeper.keep())
+            keeping, watching = group.create_task(keeper.keep()), group.create_task(watch.run())
             await self._supervise()
             keeping.cancel()
+            watching.cancel()
 
     async def _supervise(self) -> None:
         await supervise(

@@ -215,10 +215,6 @@ def parent_problems(at: Path, parents: Sequence[ParentReference], own: str) -> I
     yield from repeated(at, "", [parent.value(own) for parent in parents], "parent")
 
 
-def rule_name_problems(at: Path, names: Sequence[str | None]) -> Iterator[Problem]:
-    yield from repeated(at, "name", names, "name")
-
-
 def group_problem(at: Path, kind: str, group: str, groups: Sequence[str]) -> Problem:
     """That a reference at `at` to something of `kind` names a group other than `groups`."""
     right = " or ".join(each or '""' for each in groups)

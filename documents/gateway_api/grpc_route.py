@@ -12,18 +12,17 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from documents.envelope import Envelope, Part, Problem, repeated
+from documents.envelope import Envelope, Part, Problem
 from documents.expressions import flaw
 from documents.gateway_api.common import (
     ParentRefs,
     SectionName,
     WeightedReference,
-    parent_problems,
-    rule_name_problems,
 )
 from documents.gateway_api.filters import GrpcFilterSpec, filters_problems
-from documents.gateway_api.http_route import Hostnames, match_count_problems
+from documents.gateway_api.http_route import Hostnames
 from documents.gateway_api.matching import HeaderMatches, value_matches, value_problems
+from documents.gateway_api.routes import matching_problems, route, route_problems
 from documents.gateway_api.sessions import SessionSpec
 from documents.reading import Path
 from mesh.routes import (
@@ -189,25 +188,13 @@ class GrpcRouteDocument(Envelope):
     spec: GrpcRouteSpec
 
     def problems(self) -> Iterator[Problem]:
-        spec, rules = self.spec, ("spec", "rules")
-        yield from parent_problems(("spec", "parentRefs"), spec.parent_refs, self.metadata.namespace)
-        yield from repeated(("spec", "hostnames"), "", spec.hostnames, "host name")
-        for place, rule in enumerate(spec.rules):
-            yield from rule.problems((*rules, place))
-        yield from rule_name_problems(rules, [rule.name for rule in spec.rules])
-        yield from match_count_problems(rules, [rule.matches for rule in spec.rules])
+        spec = self.spec
+        yield from route_problems(self.metadata, spec.parent_refs, spec.rules, spec.hostnames)
+        yield from matching_problems(spec.rules)
 
     def value(self, origin: tuple[str, ...]) -> Route:
-        own = self.metadata.namespace
-        return Route(
-            kind=RouteKind.GRPC,
-            key=self.metadata.key,
-            parents=tuple(each.value(own) for each in self.spec.parent_refs),
-            hostnames=tuple(self.spec.hostnames),
-            rules=tuple(each.value(own) for each in self.spec.rules),
-            created=self.metadata.creation_timestamp,
-            origin=origin,
-        )
+        spec = self.spec
+        return route(RouteKind.GRPC, self.metadata, spec.parent_refs, spec.rules, origin, spec.hostnames)
 
 
 EXAMPLE: Final = """\

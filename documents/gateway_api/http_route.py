@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Annotated, Final, Literal
 
 from pydantic import Field
@@ -14,8 +14,6 @@ from documents.gateway_api.common import (
     ParentRefs,
     SectionName,
     WeightedReference,
-    parent_problems,
-    rule_name_problems,
 )
 from documents.gateway_api.filters import (
     HttpFilterSpec,
@@ -23,12 +21,10 @@ from documents.gateway_api.filters import (
     prefix_problems,
 )
 from documents.gateway_api.matching import HttpMatchSpec
+from documents.gateway_api.routes import matching_problems, route, route_problems
 from documents.gateway_api.sessions import SessionSpec
 from documents.reading import Path
 from mesh.routes import Backend, PathKind, Retry, Route, RouteKind, Rule, Timeouts
-
-MAX_MATCHES = 128
-"""Of all rules of a route together."""
 
 Hostnames = Annotated[list[Hostname], Field(max_length=16)]
 HttpFilters = Annotated[list[HttpFilterSpec], Field(max_length=16)]
@@ -157,35 +153,13 @@ class HttpRouteDocument(Envelope):
     spec: HttpRouteSpec
 
     def problems(self) -> Iterator[Problem]:
-        spec, rules = self.spec, ("spec", "rules")
-        yield from parent_problems(("spec", "parentRefs"), spec.parent_refs, self.metadata.namespace)
-        yield from repeated(("spec", "hostnames"), "", spec.hostnames, "host name")
-        for place, rule in enumerate(spec.rules):
-            yield from rule.problems((*rules, place))
-        yield from rule_name_problems(rules, [rule.name for rule in spec.rules])
-        yield from match_count_problems(rules, [rule.matches for rule in spec.rules])
+        spec = self.spec
+        yield from route_problems(self.metadata, spec.parent_refs, spec.rules, spec.hostnames)
+        yield from matching_problems(spec.rules)
 
     def value(self, origin: tuple[str, ...]) -> Route:
-        own = self.metadata.namespace
-        return Route(
-            kind=RouteKind.HTTP,
-            key=self.metadata.key,
-            parents=tuple(each.value(own) for each in self.spec.parent_refs),
-            hostnames=tuple(self.spec.hostnames),
-            rules=tuple(each.value(own) for each in self.spec.rules),
-            created=self.metadata.creation_timestamp,
-            origin=origin,
-        )
-
-
-def match_count_problems(at: Path, matches: Sequence[Sequence[object]]) -> Iterator[Problem]:
-    count = sum(len(each) for each in matches)
-    if count > MAX_MATCHES:
-        yield Problem(
-            at,
-            f"the rules have {count} matches together",
-            f"Use at most {MAX_MATCHES}; make another route of the rest",
-        )
+        spec = self.spec
+        return route(RouteKind.HTTP, self.metadata, spec.parent_refs, spec.rules, origin, spec.hostnames)
 
 
 EXAMPLE: Final = """\

@@ -8,7 +8,8 @@ from typing import Final, Literal
 from pydantic import Field
 
 from documents.envelope import Envelope, Part, Problem
-from documents.gateway_api.common import ParentRefs, parent_problems
+from documents.gateway_api.common import ParentRefs
+from documents.gateway_api.routes import route, route_problems
 from documents.gateway_api.stream_rules import StreamRules
 from mesh.routes import Route, RouteKind
 
@@ -28,20 +29,12 @@ class TcpRouteDocument(Envelope):
     spec: TcpRouteSpec
 
     def problems(self) -> Iterator[Problem]:
-        yield from parent_problems(("spec", "parentRefs"), self.spec.parent_refs, self.metadata.namespace)
-        for place, rule in enumerate(self.spec.rules):
-            yield from rule.problems(("spec", "rules", place))
+        spec = self.spec
+        return route_problems(self.metadata, spec.parent_refs, spec.rules)
 
     def value(self, origin: tuple[str, ...]) -> Route:
-        own = self.metadata.namespace
-        return Route(
-            kind=RouteKind.TCP,
-            key=self.metadata.key,
-            parents=tuple(each.value(own) for each in self.spec.parent_refs),
-            rules=tuple(each.value(own) for each in self.spec.rules),
-            created=self.metadata.creation_timestamp,
-            origin=origin,
-        )
+        spec = self.spec
+        return route(RouteKind.TCP, self.metadata, spec.parent_refs, spec.rules, origin)
 
 
 EXAMPLE: Final = """\

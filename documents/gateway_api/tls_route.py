@@ -7,8 +7,9 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from documents.envelope import Envelope, Part, Problem, repeated
-from documents.gateway_api.common import Hostname, ParentRefs, parent_problems
+from documents.envelope import Envelope, Part, Problem
+from documents.gateway_api.common import Hostname, ParentRefs
+from documents.gateway_api.routes import route, route_problems
 from documents.gateway_api.stream_rules import StreamRules
 from mesh.routes import Route, RouteKind
 
@@ -35,22 +36,12 @@ class TlsRouteDocument(Envelope):
     spec: TlsRouteSpec
 
     def problems(self) -> Iterator[Problem]:
-        yield from parent_problems(("spec", "parentRefs"), self.spec.parent_refs, self.metadata.namespace)
-        yield from repeated(("spec", "hostnames"), "", self.spec.hostnames, "host name")
-        for place, rule in enumerate(self.spec.rules):
-            yield from rule.problems(("spec", "rules", place))
+        spec = self.spec
+        return route_problems(self.metadata, spec.parent_refs, spec.rules, spec.hostnames)
 
     def value(self, origin: tuple[str, ...]) -> Route:
-        own = self.metadata.namespace
-        return Route(
-            kind=RouteKind.TLS,
-            key=self.metadata.key,
-            parents=tuple(each.value(own) for each in self.spec.parent_refs),
-            hostnames=tuple(self.spec.hostnames),
-            rules=tuple(each.value(own) for each in self.spec.rules),
-            created=self.metadata.creation_timestamp,
-            origin=origin,
-        )
+        spec = self.spec
+        return route(RouteKind.TLS, self.metadata, spec.parent_refs, spec.rules, origin, spec.hostnames)
 
 
 EXAMPLE: Final = """\

@@ -123,6 +123,7 @@ async def test_a_change_of_shares_loses_what_is_on_its_way_and_no_more(
         async with client(outside.ports["dns"]) as one:
             while not done.is_set():
                 answers.append(await one.ask())
+            assert await one.ask(), "it goes on"
 
     async with traffic.apply(route(("first", 1), ("second", 1))) as file, asyncio.TaskGroup() as group:
         for _ in range(clients):
@@ -134,7 +135,6 @@ async def test_a_change_of_shares_loses_what_is_on_its_way_and_no_more(
             done.set()
     assert len(answers) > 500
     assert answers.count(b"") <= clients * len(changes), f"{answers.count(b'')} of {len(answers)} were lost"
-    assert all(answers[-clients:]), "all go on"
 
 
 async def test_large_datagrams_pass(traffic: Traffic, outside: Outside) -> None:

@@ -17,7 +17,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from mesh.names import Key
 from meshwright.errors import SettingsError
 from meshwright.metrics import Metrics
-from meshwright.status import Listing, Status
+from meshwright.status import Listing, PlaintextReport, Status
 
 SOCKET = "admin.sock"
 
@@ -32,6 +32,7 @@ class Answers:
     config_dump: Callable[[Key], Awaitable[str | None]]
     release: Callable[[Key | None], int]
     refresh_metrics: Callable[[], None]
+    plaintext: Callable[[], PlaintextReport]
 
 
 class Admin:
@@ -68,6 +69,7 @@ class Admin:
             [
                 web.get("/status", self._status),
                 web.get("/listing", self._listing),
+                web.get("/plaintext", self._plaintext),
                 web.get("/config-dump/{namespace}/{workload}", self._config_dump),
                 web.post("/holds/release", self._release),
                 web.post("/holds/release/{namespace}/{service}", self._release),
@@ -124,6 +126,9 @@ class Admin:
 
     async def _listing(self, _: web.Request) -> web.Response:
         return web.json_response(text=self._answers.listing().model_dump_json())
+
+    async def _plaintext(self, _: web.Request) -> web.Response:
+        return web.json_response(text=self._answers.plaintext().model_dump_json())
 
     async def _config_dump(self, request: web.Request) -> web.Response:
         workload = Key(request.match_info["namespace"], request.match_info["workload"])

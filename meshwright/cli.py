@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from meshwright import ca_cli, intercept_cli, tokens_cli
+from meshwright import ca_cli, intercept_cli, plaintext_cli, tokens_cli
 from meshwright.cli_options import DEFAULT_DATA_DIR, DataDir, duration
 from meshwright.errors import MeshwrightError
 
@@ -31,6 +31,7 @@ app.add_typer(tokens_cli.app, name="token")
 app.add_typer(hold_app, name="hold")
 app.add_typer(ca_cli.app, name="ca")
 app.command()(intercept_cli.intercept)
+app.command()(plaintext_cli.plaintext)
 
 C = TypeVar("C", bound=str)
 

@@ -13,7 +13,7 @@ from mesh.names import Key
 from meshwright.admin import SOCKET
 from meshwright.ca_status import CaStatus
 from meshwright.errors import UnreachableError
-from meshwright.status import Listing, Status
+from meshwright.status import Listing, PlaintextReport, Status
 
 PATIENCE = 5.0
 """Seconds until an answer has to be there."""
@@ -27,6 +27,10 @@ async def get_status(data_dir: Path) -> Status:
 
 async def get_listing(data_dir: Path) -> Listing:
     return _read(Listing, await _ask(data_dir, "GET", "/listing"))
+
+
+async def get_plaintext(data_dir: Path) -> PlaintextReport:
+    return _read(PlaintextReport, await _ask(data_dir, "GET", "/plaintext"))
 
 
 async def get_config_dump(data_dir: Path, proxy: Key) -> str:

@@ -42,8 +42,10 @@ from discovery.supervisor import Discovery
 from envoy.render import Renderer
 from mesh.events import Event
 from mesh.names import Key
+from mesh.plaintext_calls import PlaintextCalls
 from mesh.state import Merging, MeshState
 from meshwright import logs
+from meshwright.access_logs import AccessLogs
 from meshwright.admin import Admin, Answers
 from meshwright.answers_to_writes import AnswersToWrites
 from meshwright.audit import AuditedAuthority, AuditLog
@@ -56,6 +58,7 @@ from meshwright.keeper import SecretKeeper
 from meshwright.metrics import Metrics, watch_loop_lag
 from meshwright.observer import StreamObserver
 from meshwright.pipeline import Pace, Pipeline
+from meshwright.plaintext import PlaintextWatch
 from meshwright.proofs import proofs
 from meshwright.publisher import Publisher, client_id, client_ids
 from meshwright.rate_limits import rate_limits
@@ -218,7 +221,18 @@ class ControlPlane:
         )
         redis = settings.ratelimit_redis.get_secret_value() if settings.ratelimit_redis else None
         limits = await self._stack.enter_async_context(rate_limits(redis, metrics, time.monotonic))
-        await self._listen(xds, joins, rotator.trust, limits, certificate, xds_settings)
+        watch = PlaintextWatch(
+            PlaintextCalls(time.monotonic), lambda: pipeline.state, reports.connected, metrics, time.monotonic
+        )
+        access_logs = AccessLogs(
+            doors.who, lambda proof: doors.stale(proof, system_clock()), watch.listeners(), metrics
+        )
+        await self._listen(xds, joins, rotator.trust, limits, access_logs, certificate, xds_settings)
+
+        def refresh_metrics() -> None:
+            reports.refresh_metrics()
+            watch.refresh_metrics()
+
         admin = Admin(
             Answers(
                 ready=reports.not_ready,
@@ -226,7 +240,8 @@ class ControlPlane:
                 listing=reports.listing,
                 config_dump=reports.config_dump,
                 release=discovery.release,
-                refresh_metrics=reports.refresh_metrics,
+                refresh_metrics=refresh_metrics,
+                plaintext=watch.report,
             ),
             metrics,
             data_dir,
@@ -301,6 +316,7 @@ class ControlPlane:
         joins: JoinService,
         trust: TrustService,
         limits: RateLimits,
+        access_logs: AccessLogs,
         certificate: ServerCertificate,
         settings: XdsSettings,
     ) -> None:
@@ -308,6 +324,7 @@ class ControlPlane:
         secure = grpc.aio.server(options=server_options(settings))
         xds.add_to(secure)
         limits.add_to(secure)
+        access_logs.add_to(secure)
         add_JoinServiceServicer_to_server(joins, secure)
         add_TrustServiceServicer_to_server(trust, secure)
         await self._serve(
@@ -322,6 +339,7 @@ class ControlPlane:
             plain = grpc.aio.server(options=server_options(settings))
             xds.add_to(plain)
             limits.add_to(plain)
+            access_logs.add_to(plain)
             await self._serve("plaintext", plain, self.settings.plaintext_address, None)
 
     async def _serve(

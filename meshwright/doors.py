@@ -42,13 +42,7 @@ class Doors:
 
     async def identify(self, node: Node, peer: Peer) -> Client:
         """The client and its scopes. Refused, with the reason, if it may not have what it asks for."""
-        try:
-            workload = parse_node_id(node.id)
-        except InvalidName as error:
-            raise Refused(
-                grpc.StatusCode.INVALID_ARGUMENT, f"node.id is not <namespace>/<workload>: {error}"
-            ) from error
-        holder = self._proved(workload, peer)
+        workload, holder = self.who(node, peer)
         if holder is not None:
             try:
                 await self._keeper.give(holder.identity, workload)
@@ -62,6 +56,16 @@ class Doors:
         proved = holder is not None
         scopes = self._pipeline.attach(workload, proved=proved, proxyless=proxyless)
         return Client(client_id(workload, proved=proved, proxyless=proxyless), scopes, proof=holder)
+
+    def who(self, node: Node, peer: Peer) -> tuple[Key, Proved | None]:
+        """Whose proxy speaks, and what it has proved; None in plaintext. Refused if it is not what it says."""
+        try:
+            workload = parse_node_id(node.id)
+        except InvalidName as error:
+            raise Refused(
+                grpc.StatusCode.INVALID_ARGUMENT, f"node.id is not <namespace>/<workload>: {error}"
+            ) from error
+        return workload, self._proved(workload, peer)
 
     def expected_identity(self, workload: Key) -> Identity | None:
         """The identity that discovery gives `workload`; None while it is not discovered."""

@@ -94,6 +94,23 @@ class Metrics:
             ["answer"],
             registry=registry,
         )
+        self.access_log_entries = Counter(
+            "meshwright_access_log_entries_total",
+            "Entries of access logs that proxies sent here, by what became of them.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.plaintext_calls = Counter(
+            "meshwright_plaintext_calls_total",
+            "Requests and connections without mesh TLS that permissive ports took, by what was spoken.",
+            ["protocol"],
+            registry=registry,
+        )
+        self.plaintext_callers = Gauge(
+            "meshwright_plaintext_callers",
+            "Pairs of a caller and a port that it called without mesh TLS in the last hour; `meshwright plaintext` names them.",
+            registry=registry,
+        )
         self.expiry = Gauge(
             "meshwright_certificate_expiry_timestamp_seconds",
             "When the first certificate of its kind ends.",

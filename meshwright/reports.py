@@ -128,9 +128,16 @@ class Reports:
             listener_sets=tuple(listener_set_statuses(state, self.certificates)),
         )
 
+    def connected(self) -> frozenset[Key]:
+        """The workloads whose proxies have a stream open."""
+        clients = {each.client for each in self.xds.streams()}
+        return frozenset(
+            key for key in self.pipeline.state.workloads if not clients.isdisjoint(client_ids(key))
+        )
+
     def listing(self) -> Listing:
         """Every service and every workload, as the mesh has them now."""
-        state, connected = self.pipeline.state, {each.client for each in self.xds.streams()}
+        state, connected = self.pipeline.state, self.connected()
         services = []
         for key, service in sorted(state.services.items()):
             members = [state.workloads[member] for member in state.members.get(key, ())]
@@ -154,7 +161,7 @@ class Reports:
                 ports=tuple(f"{port.name}:{port.app},{port.sidecar or '-'}" for port in workload.ports),
                 health=workload.health.value,
                 meshed=workload.meshed,
-                proxy="connected" if not connected.isdisjoint(client_ids(key)) else "",
+                proxy="connected" if key in connected else "",
                 source=state.workload_owner(key) or "",
                 origin=workload.origin,
             )

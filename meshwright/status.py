@@ -173,3 +173,42 @@ class Status(Shape):
     routes: tuple[RouteStatus, ...] = ()
     gateways: tuple[GatewayStatus, ...] = ()
     listener_sets: tuple[ListenerSetStatus, ...] = ()
+
+
+class PlaintextCall(Shape):
+    """Calls without mesh TLS from one address. `workloads`: those that have it. `spoken`: http, tcp, or tls, which is the application's own.
+    `count`: requests of HTTP, else connections. `first` and `last`: how many seconds ago.
+    """
+
+    service: str
+    port: int
+    caller: str
+    workloads: tuple[str, ...]
+    spoken: str
+    count: int
+    first: float
+    last: float
+
+
+class UnstrictPort(Shape):
+    """A port that takes calls without mesh TLS, in `modes` (more than one where its workloads differ). Of its `sidecars` so many are
+    `connected`, and would tell. `last`: how many seconds ago such a call came; None: none since it is watched.
+    """
+
+    service: str
+    port: int
+    modes: tuple[str, ...]
+    sidecars: int
+    connected: int
+    last: float | None
+
+
+class PlaintextReport(Shape):
+    """Who speaks plaintext to whom. `watched_for`: seconds; what came before is not known. `crowded_out`: callers that there was no room
+    for.
+    """
+
+    watched_for: float
+    crowded_out: int
+    ports: tuple[UnstrictPort, ...]
+    calls: tuple[PlaintextCall, ...]

@@ -26,14 +26,14 @@ def show_status(status: Status, release: str, console: Console | None = None) ->
     ready = (
         "ready" if status.ready else "NOT READY: a source has not answered yet; nobody is served until it has"
     )
-    _line(
+    line(
         console,
         f"meshwright {status.version} · trust domain {status.trust_domain} · {ready} · {status.services} services, "
         f"{status.workloads} workloads, {len(status.proxies)} proxies",
     )
     _troubles(status, release, console)
     console.print()
-    _table(
+    table(
         console,
         ("source", "state", "for", "services", "workloads", "refused", "warnings"),
         [
@@ -50,12 +50,12 @@ def show_status(status: Status, release: str, console: Console | None = None) ->
             (each.proxy, _state(each), age(each.connected_for), each.protocol, each.agent, _sees(each.sees))
             for each in status.proxies
         ]
-        _table(console, ("proxy", "state", "connected for", "protocol", "agent", "sees"), rows)
+        table(console, ("proxy", "state", "connected for", "protocol", "agent", "sees"), rows)
     else:
         console.print("no proxy is connected")
     _conditions(status, console)
     ends = ", ".join(f"{kind} {when}" for kind, when in status.certificates.items())
-    _line(console, f"\nfirst certificates to end: {ends}")
+    line(console, f"\nfirst certificates to end: {ends}")
 
 
 def _conditions(status: Status, console: Console) -> None:
@@ -87,7 +87,7 @@ def _conditions(status: Status, console: Console) -> None:
         for failed in [list(unmet(each.conditions))]
         for parents in [dict.fromkeys(condition.at for condition in each.conditions)]
     ]
-    _table(console, ("route or gateway", "conditions met", "at"), rows)
+    table(console, ("route or gateway", "conditions met", "at"), rows)
 
 
 def unmet(conditions: Iterable[ConditionStatus]) -> Iterator[ConditionStatus]:
@@ -114,25 +114,25 @@ def troubled(status: Status) -> bool:
 def _troubles(status: Status, release: str, console: Console) -> None:
     for source in status.sources:
         if source.error:
-            _line(console, f"FAILED {source.source}: {_one_line(source.error)}", "red")
-        for line in source.errors:
-            _line(console, f"REFUSED {source.source}: {line}", "red")
+            line(console, f"FAILED {source.source}: {_one_line(source.error)}", "red")
+        for text in source.errors:
+            line(console, f"REFUSED {source.source}: {text}", "red")
     for subject, problem in status.problems.items():
-        _line(console, f"NOT SENT {subject}: Envoy would refuse it: {problem}", "red")
+        line(console, f"NOT SENT {subject}: Envoy would refuse it: {problem}", "red")
     for proxy in status.proxies:
         for kind in proxy.types:
             if kind.refused:
                 names = ", ".join(kind.refused.names[:5]) or "(Envoy names none)"
                 made_by = "".join(f"\n  made by {origin}" for origin in kind.refused.origin[:5])
-                _line(
+                line(
                     console,
                     f"NACK {proxy.proxy} {kind.type} {names}: {_one_line(kind.refused.message)}{made_by}",
                     "red",
                 )
             if kind.late:
-                _line(console, f"LATE {proxy.proxy}: no answer to a {kind.type} response", "red")
+                line(console, f"LATE {proxy.proxy}: no answer to a {kind.type} response", "red")
     for hold in status.holds:
-        _line(
+        line(
             console,
             f"HELD {hold.service} ({hold.source}): {hold.endpoints} endpoints stay as they were, because {hold.reason}. "
             f"It ends in {age(hold.ends_in)}, or now by: {release} {hold.service}",
@@ -145,17 +145,17 @@ def _troubles(status: Status, release: str, console: Console) -> None:
     ):
         for each in unmet(conditions):
             at = f" at {each.at}" if each.at else ""
-            _line(console, f"{each.reason} {subject}{at}: {_one_line(each.message)}", "yellow")
-    for line in status.conflicts:
-        _line(console, f"CONFLICT {line}", "yellow")
-    for line in status.notes:
-        _line(console, f"NOTE {line}", "yellow")
+            line(console, f"{each.reason} {subject}{at}: {_one_line(each.message)}", "yellow")
+    for text in status.conflicts:
+        line(console, f"CONFLICT {text}", "yellow")
+    for text in status.notes:
+        line(console, f"NOTE {text}", "yellow")
     for proxy in status.proxies:
         if proxy.note:
-            _line(console, f"NOTE {proxy.proxy}: {proxy.note}", "yellow")
+            line(console, f"NOTE {proxy.proxy}: {proxy.note}", "yellow")
     for source in status.sources:
-        for line in source.warnings:
-            _line(console, f"WARNING {source.source}: {line}", "yellow")
+        for text in source.warnings:
+            line(console, f"WARNING {source.source}: {text}", "yellow")
 
 
 def _state(proxy: ProxyStatus) -> str:
@@ -193,7 +193,7 @@ def show_services(services: Sequence[ServiceListing], console: Console | None = 
         )
         for each in services
     ]  # fmt: skip
-    _table(
+    table(
         console or a_console(), ("service", "ports", "serving", "identities", "source", "declared by"), rows
     )
 
@@ -217,7 +217,7 @@ def show_workloads(workloads: Sequence[WorkloadListing], console: Console | None
         "account",
         "source",
     )
-    _table(console or a_console(), headings, rows)
+    table(console or a_console(), headings, rows)
 
 
 def tokens(records: Iterable[TokenRecord], console: Console | None = None) -> None:
@@ -231,19 +231,19 @@ def tokens(records: Iterable[TokenRecord], console: Console | None = None) -> No
         )
         for record in records
     ]
-    _table(console or a_console(), ("token", "identity", "workload", "expires", "used"), rows)
+    table(console or a_console(), ("token", "identity", "workload", "expires", "used"), rows)
 
 
-def _table(console: Console, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    table = Table(box=None, pad_edge=False)
+def table(console: Console, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    made = Table(box=None, pad_edge=False)
     for heading in headings:
-        table.add_column(heading, overflow="fold")
+        made.add_column(heading, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
-    console.print(table)
+        made.add_row(*(Text(printable(cell)) for cell in row))
+    console.print(made)
 
 
-def _line(console: Console, text: str, style: str = "") -> None:
+def line(console: Console, text: str, style: str = "") -> None:
     console.print(Text(printable(text), style=style), soft_wrap=True)
 
 

@@ -30,6 +30,22 @@ def called(state: MeshState, service: Key, modes: frozenset[TlsMode]) -> Called 
     return Plaintext(frozenset(places)).called if places else None
 
 
+def modes(state: MeshState, service: Key) -> dict[tuple[Key, int], TlsMode]:
+    """What each workload of `service` that has a sidecar takes, by workload and the number of the port. What is said in vain is left out:
+    where plaintext cannot be told apart, a port is strict.
+    """
+    found: dict[tuple[Key, int], TlsMode] = {}
+    if not state.policies.by_transport or service not in state.services:
+        return found
+    asked = _Modes(state)
+    for member in state.members.get(service, ()):
+        if state.workloads[member].meshed:
+            apart = asked.told_apart(service, member)
+            for number, mode in asked.of(service, member).items():
+                found[member, number] = mode if number in apart else TlsMode.STRICT
+    return found
+
+
 def not_told_apart(port: InboundPort, chains: Mapping[str, Parts]) -> Iterator[tuple[str, str]]:
     """By subject, why plaintext is not taken on a port of a sidecar though a policy says so. `chains`: what policies say, by filter chain."""
     of = {each: chains.get(names.inbound_chain(each.service, each.port), NOTHING) for each in port.served}

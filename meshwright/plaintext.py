@@ -1,0 +1,153 @@
+"""Who still calls without mesh TLS: from what sidecars log of it to the report that an operator reads before switching strict on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from envoy import names
+from mesh.names import Key
+from mesh.plaintext_calls import Call, Place, PlaintextCalls, Spoken
+from mesh.state import MeshState
+from mesh.transport import TlsMode
+from mesh.views import inbound_view
+from meshwright.access_logs import Entries, OnEntries
+from meshwright.metrics import Metrics
+from meshwright.status import PlaintextCall, PlaintextReport, UnstrictPort
+from pb.envoy.data.accesslog.v3.accesslog_pb2 import AccessLogType, HTTPAccessLogEntry
+from policies.transport import modes
+
+LATELY = 3600.0
+"""Seconds within which a call without mesh TLS speaks against strict."""
+
+GOING_ON = AccessLogType.DownstreamPeriodic, AccessLogType.TcpPeriodic
+NAMED = 5
+"""Workloads of one address that a report names."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlaintextWatch:
+    """Takes what sidecars log, and tells of it. `connected`: the workloads whose proxies are there, and so would tell."""
+
+    seen: PlaintextCalls
+    state: Callable[[], MeshState]
+    connected: Callable[[], frozenset[Key]]
+    metrics: Metrics
+    clock: Callable[[], float]
+
+    def listeners(self) -> dict[str, OnEntries]:
+        """By the log's name."""
+        return {names.PLAINTEXT_LOG: self._plaintext, names.OWN_TLS_LOG: self._own_tls}
+
+    def _plaintext(self, workload: Key, entries: Entries) -> None:
+        self._take(workload, entries, own_tls=False)
+
+    def _own_tls(self, workload: Key, entries: Entries) -> None:
+        self._take(workload, entries, own_tls=True)
+
+    def _take(self, workload: Key, entries: Entries, *, own_tls: bool) -> None:
+        """A sidecar speaks of its own ports alone: of any other nothing is recorded."""
+        places = self._places(workload)
+        for each in entries:
+            common = each.common_properties
+            local = common.downstream_local_address.socket_address.port_value
+            place = places.get(local)
+            address = common.downstream_direct_remote_address.socket_address.address
+            if place is None or not address:
+                self.metrics.access_log_entries.labels("meaningless").inc()
+                continue
+            spoken = Spoken.HTTP if isinstance(each, HTTPAccessLogEntry) else Spoken.TCP
+            if own_tls:
+                spoken = Spoken.TLS
+            again = common.access_log_type in GOING_ON or (
+                # The beginning was told, unless there was nobody to connect to.
+                common.access_log_type == AccessLogType.TcpConnectionEnd
+                and common.HasField("upstream_remote_address")
+            )
+            self.seen.record(place, address, spoken, 0 if again else 1)
+            if not again:
+                self.metrics.plaintext_calls.labels(spoken.value).inc()
+
+    def _places(self, workload: Key) -> dict[int, Place]:
+        """By the port of the sidecar, or of the application where calls are intercepted."""
+        state = self.state()
+        found = state.workloads.get(workload)
+        if found is None:
+            return {}
+        return {
+            port.sidecar_port: Place(port.served[0].service, port.served[0].port.port)
+            for port in inbound_view(state, found).ports
+            if port.served
+        }
+
+    def lately(self) -> dict[tuple[Key, int], tuple[str, ...]]:
+        """By service and port, who called it within the last hour, in words."""
+        who = callers(self.state())
+        found: dict[tuple[Key, int], list[str]] = {}
+        for each in self.seen.calls(LATELY):
+            named = who.get(each.address, ())
+            words = f"{each.address} ({', '.join(named)})" if named else each.address
+            found.setdefault((each.place.service, each.place.port), []).append(words)
+        return {place: tuple(dict.fromkeys(words)) for place, words in found.items()}
+
+    def refresh_metrics(self) -> None:
+        self.metrics.plaintext_callers.set(sum(1 for _ in self.seen.calls(LATELY)))
+
+    def report(self) -> PlaintextReport:
+        state, now, connected = self.state(), self.clock(), self.connected()
+        who, calls = callers(state), list(self.seen.calls())
+        return PlaintextReport(
+            watched_for=now - self.seen.since,
+            crowded_out=self.seen.crowded_out,
+            ports=tuple(_ports(state, calls, connected, now)),
+            calls=tuple(_shown(each, who, now) for each in calls),
+        )
+
+
+def callers(state: MeshState) -> dict[str, tuple[str, ...]]:
+    """The workloads that have an address, by address; of many the first few."""
+    found: dict[str, list[str]] = {}
+    for key, workload in sorted(state.workloads.items()):
+        found.setdefault(workload.address, []).append(str(key))
+    return {
+        address: (*keys[:NAMED], *((f"{len(keys) - NAMED} more",) if len(keys) > NAMED else ()))
+        for address, keys in found.items()
+    }
+
+
+def _ports(
+    state: MeshState, calls: Iterable[Call], connected: frozenset[Key], now: float
+) -> Iterable[UnstrictPort]:
+    """All that is not strict."""
+    last: dict[Place, float] = {}
+    for each in calls:
+        last[each.place] = max(each.last, last.get(each.place, each.last))
+    for service in sorted(state.services):
+        members = [key for key in state.members.get(service, ()) if state.workloads[key].meshed]
+        found = modes(state, service)
+        for port in sorted({number for _, number in found}):
+            place = Place(service, port)
+            of_port = sorted({found[member, port].value for member in members if (member, port) in found})
+            if not members or of_port == [TlsMode.STRICT.value]:
+                continue
+            yield UnstrictPort(
+                service=str(service),
+                port=port,
+                modes=tuple(of_port),
+                sidecars=len(members),
+                connected=sum(each in connected for each in members),
+                last=now - last[place] if place in last else None,
+            )
+
+
+def _shown(call: Call, who: dict[str, tuple[str, ...]], now: float) -> PlaintextCall:
+    return PlaintextCall(
+        service=str(call.place.service),
+        port=call.place.port,
+        caller=call.address,
+        workloads=who.get(call.address, ()),
+        spoken=call.spoken.value,
+        count=call.count,
+        first=now - call.first,
+        last=now - call.last,
+    )

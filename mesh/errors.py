@@ -2,8 +2,7 @@
 
 MeshError
 ├── InvalidName        a name, trust domain or SPIFFE id that cannot be one
-├── InvalidAttachment  a policy that cannot be attached where it asks to be
-└── AddressCollision   two services whose virtual addresses would be equal
+└── InvalidAttachment  a policy that cannot be attached where it asks to be
 """
 
 from __future__ import annotations
@@ -18,8 +17,4 @@ class InvalidName(MeshError):
 
 
 class InvalidAttachment(MeshError):
-    pass
-
-
-class AddressCollision(MeshError):
     pass

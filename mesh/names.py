@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
-from mesh.errors import AddressCollision, InvalidName
+from mesh.errors import InvalidName
 
 MESH_SUFFIX = "mesh"
 DEFAULT_NAMESPACE = "default"
@@ -73,19 +72,8 @@ def sni(service: Key, port: int, trust_domain: str) -> str:
 
 
 def virtual_address(service: Key) -> str:
-    """An address in 240.0.0.0/4 that is the same on every replica. Raises nothing: see `check_addresses`."""
+    """An address in 240.0.0.0/4 that is the same on every replica. Two services may have one: see `mesh.addresses`."""
     digest = hashlib.blake2b(str(service).encode(), digest_size=8).digest()
     # Leave out the first and the last address of the network.
     offset = 1 + int.from_bytes(digest, "big") % (VIRTUAL_NETWORK.num_addresses - 2)
     return str(VIRTUAL_NETWORK.network_address + offset)
-
-
-def check_addresses(addresses: Iterable[tuple[Key, str]]) -> None:
-    """AddressCollision, naming both services, if two of them have one address. It is never probed around."""
-    owners: dict[str, Key] = {}
-    for service, address in sorted(addresses):
-        other = owners.setdefault(address, service)
-        if other != service:
-            raise AddressCollision(
-                f"services {other} and {service} both have the virtual address {address}: set spec.address of one of them"
-            )

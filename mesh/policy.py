@@ -13,7 +13,7 @@ from immutables import Map
 
 from mesh.merge import Attachment, Fields, Merged, combine, nearest
 from mesh.names import Key
-from mesh.targeting import Caller, CallerRef, Level, RouteName, TargetRef, concerns
+from mesh.targeting import Caller, CallerRef, RouteName, TargetRef, concerns
 from mesh.transport import MESH_TLS
 
 PolicyName = tuple[str, Key]
@@ -152,16 +152,6 @@ class PolicyIndex:
             if not each.callers or (kind, each.key) in facets
         ]
         return nearest((*found, *inline)) if whole else combine((*found, *inline))
-
-
-def places_of(policy: Policy) -> tuple[TargetRef, ...]:
-    """Its targets, the mesh as a whole first."""
-    return tuple(sorted(policy.targets))
-
-
-def widest(policy: Policy) -> Level:
-    """How far its farthest target reaches."""
-    return min(each.level for each in policy.targets)
 
 
 def _by_key(each: Attachment) -> Key:

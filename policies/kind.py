@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import Flag, auto
 from typing import Any
@@ -101,7 +101,3 @@ class PolicyKind:
 
     def as_document(self) -> Kind:
         return Kind(API_VERSION, self.name, self.document)
-
-    def unfit(self, levels: Iterator[Level]) -> Iterator[Level]:
-        """Those of `levels` that policies of this kind cannot target."""
-        return (each for each in levels if each not in self.levels)

@@ -4,13 +4,12 @@ import ipaddress
 
 import pytest
 
-from mesh.errors import AddressCollision, InvalidName
+from mesh.errors import InvalidName
 from mesh.identity import Identity
 from mesh.names import (
     VIRTUAL_NETWORK,
     Key,
     authorities,
-    check_addresses,
     check_label,
     hostnames,
     sni,
@@ -38,12 +37,6 @@ def test_virtual_addresses_are_stable_and_in_their_network() -> None:
     assert virtual_address(API) == virtual_address(Key("shop", "api"))
     assert ipaddress.IPv4Address(virtual_address(API)) in VIRTUAL_NETWORK
     assert len({virtual_address(Key("shop", f"s{n}")) for n in range(1000)}) == 1000
-
-
-def test_a_collision_names_both() -> None:
-    check_addresses([(API, "240.0.0.1"), (API, "240.0.0.1"), (Key("shop", "web"), "240.0.0.2")])
-    with pytest.raises(AddressCollision, match=r"shop/api and shop/web both have .* 240\.0\.0\.1"):
-        check_addresses([(Key("shop", "web"), "240.0.0.1"), (API, "240.0.0.1")])
 
 
 @pytest.mark.parametrize("label", ["", "-a", "a-", "A", "a.b", "a_b", "x" * 64, "ä"])

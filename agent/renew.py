@@ -149,6 +149,7 @@ class CertificateKeeper:
         backoff = _renewal_backoff(held, self._chance)
         while True:
             await self._until_due()
+            held, _ = self.held  # its bundle may have changed meanwhile
             try:
                 held = await (self._join(held) if held.not_after <= self._clock() else self._renew(held))
             except (AgentError, OSError) as error:

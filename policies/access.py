@@ -18,7 +18,7 @@ from mesh.targeting import CallerRef, Level
 from policies import access_fields, access_messages, access_patterns
 from policies.access_conditions import ALWAYS
 from policies.access_fields import AccessFields, WhenFields
-from policies.access_rules import Plan, Stated, plan, stated
+from policies.access_rules import SCOPE, Plan, Stated, plan, stated
 from policies.document import PolicyDocument, Targeting
 from policies.kind import ANYWHERE, PolicyKind, Side, Where
 
@@ -103,8 +103,7 @@ class AccessPolicy(PolicyDocument):
         """Values of headers that are looked for in lists are regular expressions, which Envoy takes to a certain size."""
         for place, rule in enumerate(self.spec.rules or ()):
             for at, condition in enumerate(rule.when or ()):
-                name, values = self._looked_for(condition)
-                for number, value in enumerate(values):
+                for name, number, value in self._looked_for(condition):
                     if value != access_patterns.STAR and flaw(access_patterns.among(value).value) is not None:
                         yield Problem(
                             ("spec", "rules", place, "when", at, name, number),
@@ -112,13 +111,12 @@ class AccessPolicy(PolicyDocument):
                             "Shorten it, and put a * at its end",
                         )
 
-    def _looked_for(self, condition: WhenFields) -> tuple[str, list[str]]:
-        name, values = (
-            ("notValues", condition.not_values)
-            if self.spec.action == "allow"
-            else ("values", condition.values)
-        )
-        return name, [str(each) for each in values or ()] if condition.header is not None else []
+    def _looked_for(self, condition: WhenFields) -> Iterator[tuple[str, int, str]]:
+        """The field, the place in it and the value."""
+        for name, values in (("values", condition.values), ("notValues", condition.not_values)):
+            loose = (name == "values") is (self.spec.action != "allow")
+            if condition.steps() == SCOPE or (condition.header is not None and loose):
+                yield from ((name, number, str(each)) for number, each in enumerate(values or ()))
 
     def value(self, origin: tuple[str, ...]) -> Policy:
         own = self.metadata.namespace

@@ -46,8 +46,8 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The header is there (`text` None), and says so; of several of one name, all with commas between. Names are in lower case, `:method` and
-    `:authority` among them.
+    """The header is there (`text` None), and says so; of several of one name, one of them. (Before 1.38 Envoy held all of them, with commas
+    between, against the text.) Names are in lower case, `:method` and `:authority` among them.
     """
 
     name: str

@@ -193,8 +193,8 @@ class WhenFields(Part):
         None,
         min_length=1,
         max_length=MOST,
-        description="It says one of these, or is a list that has one of them. A `*` stands at the end or at the beginning; alone, for anything "
-        "at all. By default it must be there.",
+        description="It says one of these, or is a list that has one of them; of the claim `scope`, a word of it. A `*` stands at the end or at the "
+        "beginning; alone, for anything at all. By default it must be there.",
     )
     not_values: list[Value | bool | int | float] | None = Field(
         None, min_length=1, max_length=MOST, description="It says none of these. By default none."

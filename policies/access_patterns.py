@@ -65,12 +65,24 @@ def host(pattern: str, *, loose: bool) -> Text:
 
 def among(pattern: str) -> Text:
     """A value of a header, somewhere in the list that it may be (RFC 9110, section 5.3)."""
+    return _element(pattern, before=r"(?:.*,)?\s*", after=r"\s*(?:,.*)?")
+
+
+def word(pattern: str) -> Text:
+    """A word among those of a text with spaces between, as the claim `scope` is (RFC 8693, section 4.2)."""
+    return _element(pattern, before="(?:.* )?", after="(?: .*)?")
+
+
+def _element(pattern: str, before: str, after: str) -> Text:
     held = text(pattern)
-    before = "" if held.how is How.SUFFIX else r"(?:.*,)?\s*"
-    after = "" if held.how is How.PREFIX else r"\s*(?:,.*)?"
     value = re.escape(held.value)
-    body = f".*{value}" if held.how is How.SUFFIX else f"{value}.*" if held.how is How.PREFIX else value
-    return Text(How.REGEX, f"{before}{body}{after}")
+    match held.how:
+        case How.PREFIX:
+            return Text(How.REGEX, f"{before}{value}.*")
+        case How.SUFFIX:
+            return Text(How.REGEX, f".*{value}{after}")
+        case _:
+            return Text(How.REGEX, f"{before}{value}{after}")
 
 
 def _starred(what: str) -> Callable[[str], str]:

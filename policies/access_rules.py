@@ -52,6 +52,10 @@ NAMED: Final = 3
 """Policies that are named there; of more, how many others there are."""
 
 
+SCOPE: Final = ("scope",)
+"""The claim whose value is a list with spaces between."""
+
+
 class Reading(Enum):
     SURELY = auto()
     PERHAPS = auto()
@@ -288,7 +292,7 @@ def _when(entry: WhenFields, reading: Reading, where: Where) -> Condition:
 
     def one(value: str | bool | float, how: Reading) -> Condition:
         if name is None:
-            return Claim(steps, None if value == patterns.STAR else _held(value))
+            return Claim(steps, None if value == patterns.STAR else _held(value, steps))
         if value == patterns.STAR:
             return Header(name)
         return Header(
@@ -308,7 +312,9 @@ def _when(entry: WhenFields, reading: Reading, where: Where) -> Condition:
     return every(parts)
 
 
-def _held(value: str | bool | float) -> Text | bool | float:
+def _held(value: str | bool | float, steps: tuple[str, ...]) -> Text | bool | float:
     if isinstance(value, bool):
         return value
-    return patterns.text(value) if isinstance(value, str) else float(value)
+    if isinstance(value, str):
+        return patterns.word(value) if steps == SCOPE else patterns.text(value)
+    return float(value)

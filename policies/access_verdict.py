@@ -86,7 +86,7 @@ class _Subject:
     caller: Caller
     request: Request | None
     path: str
-    headers: Mapping[str, str]
+    headers: Mapping[str, tuple[str, ...]]
 
 
 def verdict(
@@ -138,15 +138,15 @@ def _first(named: Named, subject: _Subject) -> str:
     return next((name for name, condition in named if _holds(condition, subject)), "")
 
 
-def _headers(request: Request) -> Mapping[str, str]:
-    """As Envoy reads them: those of one name joined with commas, without white space around each."""
+def _headers(request: Request) -> Mapping[str, tuple[str, ...]]:
+    """As Envoy reads them: without white space around each."""
     found: dict[str, list[str]] = {}
     for name, value in request.headers:
         found.setdefault(name.lower(), []).append(_BLANK.sub("", value))
     found[":method"] = [request.method]
     if request.host:
         found[":authority"] = [request.host]
-    return {name: ",".join(values) for name, values in found.items()}
+    return {name: tuple(values) for name, values in found.items()}
 
 
 def _holds(condition: Condition, subject: _Subject) -> bool:
@@ -162,8 +162,8 @@ def _holds(condition: Condition, subject: _Subject) -> bool:
         case Address(block):
             return ipaddress.ip_address(subject.caller.address) in ipaddress.ip_network(block)
         case Header(name, text):
-            value = subject.headers.get(name)
-            return value is not None and (text is None or _matches(text, value))
+            values = subject.headers.get(name, ())
+            return any(text is None or _matches(text, value) for value in values)
         case PathIs(text):
             return subject.request is not None and _matches(text, subject.path)
         case Claim(path, value):

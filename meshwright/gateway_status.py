@@ -1,9 +1,10 @@
-"""What status tells of routes, gateways and their sets of listeners."""
+"""What status tells of routes, gateways, their sets of listeners, and TLS to backends."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from mesh.backend_tls_conditions import backend_tls_conditions, backend_tls_policies
 from mesh.conditions import (
     GatewayCondition,
     gateway_conditions,
@@ -14,7 +15,7 @@ from mesh.conditions import (
 from mesh.listener_set_conditions import standings
 from mesh.state import MeshState
 from meshwright.certificates import Certificates
-from meshwright.status import ConditionStatus, GatewayStatus, ListenerSetStatus, RouteStatus
+from meshwright.status import BackendTlsStatus, ConditionStatus, GatewayStatus, ListenerSetStatus, RouteStatus
 
 
 def route_statuses(state: MeshState) -> Iterator[RouteStatus]:
@@ -62,6 +63,25 @@ def listener_set_statuses(state: MeshState, certificates: Certificates) -> Itera
             conditions=_conditions(each.conditions),
             origin=each.set.origin,
             attached_routes=dict(each.routes),
+        )
+
+
+def backend_tls_statuses(state: MeshState, certificates: Certificates) -> Iterator[BackendTlsStatus]:
+    for policy in backend_tls_policies(state):
+        found = backend_tls_conditions(state, policy, certificates.loaded, certificates.problem)
+        yield BackendTlsStatus(
+            policy=str(policy.key),
+            conditions=tuple(
+                ConditionStatus(
+                    at=each.target,
+                    type=each.type,
+                    status=each.status,
+                    reason=each.reason,
+                    message=each.message,
+                )
+                for each in found
+            ),
+            origin=policy.origin,
         )
 
 

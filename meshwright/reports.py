@@ -26,7 +26,12 @@ from envoy.render import Renderer
 from mesh.names import Key
 from mesh.workload import Health
 from meshwright.certificates import Certificates
-from meshwright.gateway_status import gateway_statuses, listener_set_statuses, route_statuses
+from meshwright.gateway_status import (
+    backend_tls_statuses,
+    gateway_statuses,
+    listener_set_statuses,
+    route_statuses,
+)
 from meshwright.keeper import SecretKeeper
 from meshwright.metrics import Metrics
 from meshwright.pipeline import Pipeline
@@ -126,6 +131,7 @@ class Reports:
             routes=tuple(route_statuses(state)),
             gateways=tuple(gateway_statuses(state, self.certificates)),
             listener_sets=tuple(listener_set_statuses(state, self.certificates)),
+            backend_tls=tuple(backend_tls_statuses(state, self.certificates)),
         )
 
     def connected(self) -> frozenset[Key]:

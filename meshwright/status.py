@@ -117,7 +117,9 @@ class SourceState(Shape):
 
 
 class ConditionStatus(Shape):
-    """A condition of the Gateway API: `at` is the parent of a route, or the listener of a gateway or of a set, empty for all of it."""
+    """A condition of the Gateway API: `at` is the parent of a route, the target of a policy, or the listener of a gateway or of a set,
+    empty for all of it.
+    """
 
     at: str
     type: str
@@ -157,6 +159,14 @@ class ListenerSetStatus(Shape):
     attached_routes: dict[str, int] = {}
 
 
+class BackendTlsStatus(Shape):
+    """A BackendTLSPolicy, with two conditions for each of its targets: Accepted and ResolvedRefs."""
+
+    policy: str
+    conditions: tuple[ConditionStatus, ...]
+    origin: tuple[str, ...]
+
+
 class Status(Shape):
     version: str
     trust_domain: str
@@ -173,6 +183,7 @@ class Status(Shape):
     routes: tuple[RouteStatus, ...] = ()
     gateways: tuple[GatewayStatus, ...] = ()
     listener_sets: tuple[ListenerSetStatus, ...] = ()
+    backend_tls: tuple[BackendTlsStatus, ...] = ()
 
 
 class PlaintextCall(Shape):

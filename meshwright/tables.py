@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table
@@ -60,34 +61,39 @@ def show_status(status: Status, release: str, console: Console | None = None) ->
 
 def _conditions(status: Status, console: Console) -> None:
     """Routes and gateways: each with what holds, and every condition that does not."""
-    if not status.routes and not status.gateways and not status.listener_sets:
-        return
-    console.print()
     rows = [
-        (
-            f"Gateway {each.gateway}",
-            "all" if not failed else f"all but {len(failed)}",
-            ", ".join(each.workloads),
-        )
-        for each in status.gateways
+        (each.subject, "all" if not failed else f"all but {len(failed)}", each.at)
+        for each in _told(status)
         for failed in [list(unmet(each.conditions))]
     ]
-    rows += [
-        (
-            f"ListenerSet {each.listener_set}",
-            "all" if not failed else f"all but {len(failed)}",
-            f"Gateway {each.gateway}",
-        )
-        for each in status.listener_sets
-        for failed in [list(unmet(each.conditions))]
-    ]
-    rows += [
-        (each.route, "all" if not failed else f"all but {len(failed)}", ", ".join(parents))
-        for each in status.routes
-        for failed in [list(unmet(each.conditions))]
-        for parents in [dict.fromkeys(condition.at for condition in each.conditions)]
-    ]
-    table(console, ("route or gateway", "conditions met", "at"), rows)
+    if rows:
+        console.print()
+        table(console, ("route or gateway", "conditions met", "at"), rows)
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What has conditions, and what it is attached to or played by."""
+
+    subject: str
+    conditions: tuple[ConditionStatus, ...]
+    at: str
+
+
+def _told(status: Status) -> Iterator[_Told]:
+    """Gateways, their sets, routes, and policies for TLS to backends."""
+    for gateway in status.gateways:
+        yield _Told(f"Gateway {gateway.gateway}", gateway.conditions, ", ".join(gateway.workloads))
+    for one in status.listener_sets:
+        yield _Told(f"ListenerSet {one.listener_set}", one.conditions, f"Gateway {one.gateway}")
+    for route in status.routes:
+        yield _Told(route.route, route.conditions, _places(route.conditions))
+    for policy in status.backend_tls:
+        yield _Told(f"BackendTLSPolicy {policy.policy}", policy.conditions, _places(policy.conditions))
+
+
+def _places(conditions: Iterable[ConditionStatus]) -> str:
+    return ", ".join(dict.fromkeys(each.at for each in conditions))
 
 
 def unmet(conditions: Iterable[ConditionStatus]) -> Iterator[ConditionStatus]:
@@ -102,9 +108,7 @@ def troubled(status: Status) -> bool:
         or status.holds
         or status.problems
         or status.conflicts
-        or any(True for each in status.routes for _ in unmet(each.conditions))
-        or any(True for each in status.gateways for _ in unmet(each.conditions))
-        or any(True for each in status.listener_sets for _ in unmet(each.conditions))
+        or any(True for each in _told(status) for _ in unmet(each.conditions))
         or any(each.error or each.errors for each in status.sources)
         or any(kind.refused or kind.late for each in status.proxies for kind in each.types)
         or any(each.state == "waiting" for each in status.proxies)
@@ -138,14 +142,10 @@ def _troubles(status: Status, release: str, console: Console) -> None:
             f"It ends in {age(hold.ends_in)}, or now by: {release} {hold.service}",
             "yellow",
         )
-    for subject, conditions in (
-        *((each.route, each.conditions) for each in status.routes),
-        *((f"Gateway {each.gateway}", each.conditions) for each in status.gateways),
-        *((f"ListenerSet {each.listener_set}", each.conditions) for each in status.listener_sets),
-    ):
-        for each in unmet(conditions):
+    for told in _told(status):
+        for each in unmet(told.conditions):
             at = f" at {each.at}" if each.at else ""
-            line(console, f"{each.reason} {subject}{at}: {_one_line(each.message)}", "yellow")
+            line(console, f"{each.reason} {told.subject}{at}: {_one_line(each.message)}", "yellow")
     for text in status.conflicts:
         line(console, f"CONFLICT {text}", "yellow")
     for text in status.notes:

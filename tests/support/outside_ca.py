@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -25,11 +26,12 @@ class OutsideAuthority:
             made.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
         )
 
-    def certify(self, *names: str) -> tuple[Path, Path]:
-        """A certificate for DNS names, and its key."""
+    def certify(self, *names: str, uris: Sequence[str] = ()) -> tuple[Path, Path]:
+        """A certificate for DNS names and URIs, and its key."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, names[0])])
-        alternatives = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
+        said = (*map(x509.DNSName, names), *map(x509.UniformResourceIdentifier, uris))
+        alternatives = x509.SubjectAlternativeName(said)
         made = self._built(subject, key.public_key()).add_extension(alternatives, critical=False)
         stem = names[0].replace("*", "any")
         chain, private = self.folder / f"{stem}.pem", self.folder / f"{stem}.key"
@@ -43,10 +45,10 @@ class OutsideAuthority:
         )
         return chain, private
 
-    def server(self, *names: str, clients: bool = False) -> ssl.SSLContext:
-        """For a server of those names; with `clients`, only for clients that show a certificate of this authority."""
+    def server(self, *names: str, clients: bool = False, uris: Sequence[str] = ()) -> ssl.SSLContext:
+        """For a server of those names and URIs; with `clients`, only for clients that show a certificate of this authority."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(*self.certify(*names))
+        context.load_cert_chain(*self.certify(*names, uris=uris))
         if clients:
             context.verify_mode = ssl.CERT_REQUIRED
             context.load_verify_locations(self.ca_file)

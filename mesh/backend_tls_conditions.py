@@ -1,0 +1,80 @@
+"""The status of BackendTLSPolicies: which of them holds, and whether whom it trusts is known.
+
+Types and reasons: BackendTLSPolicySpec and PolicyConditionReason of https://gateway-api.sigs.k8s.io/reference/spec/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from mesh.backend_tls import holder, kind_of
+from mesh.gateway_secrets import SECRET, Loaded
+from mesh.gateways import BackendTlsPolicy, ObjectRef, TlsTarget
+from mesh.names import Key
+from mesh.state import MeshState
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyCondition:
+    """A condition of a policy at one of its targets, `<kind> <namespace>/<name>`, behind `#` the name of a port."""
+
+    target: str
+    type: str
+    status: bool
+    reason: str
+    message: str
+
+
+def backend_tls_policies(state: MeshState) -> Iterator[BackendTlsPolicy]:
+    """All of them, by key."""
+    for _, value in sorted(state.declared.items(), key=lambda item: item[0]):
+        if isinstance(value, BackendTlsPolicy):
+            yield value
+
+
+def backend_tls_conditions(
+    state: MeshState, policy: BackendTlsPolicy, loaded: Loaded, problem: Callable[[Key], str]
+) -> Iterator[PolicyCondition]:
+    """Accepted and ResolvedRefs, at each target. `problem` says what is wrong with the files of a Secret; empty: nothing."""
+    references = policy.authorities or ()
+    found = tuple((each, _wrong(state, each, loaded, problem)) for each in references)
+    unknown = bool(references) and not any(each.key in loaded.authorities for each in references)
+    wrong = "; ".join(why for _, why in found if why)
+    for target in policy.targets:
+        at = f"{target.kind} {target.key}{f'#{target.section}' if target.section else ''}"
+        refused = _refused(state, policy, target)
+        if not refused and unknown:
+            refused = "NoValidCACertificate: nobody is trusted, so no connection is made"
+        reason, _, message = (refused or "Accepted: it holds").partition(": ")
+        yield PolicyCondition(at, "Accepted", not refused, reason, message)
+        yield PolicyCondition(
+            at,
+            "ResolvedRefs",
+            not wrong,
+            "InvalidCACertificateRef" if wrong else "ResolvedRefs",
+            wrong or "all references hold",
+        )
+
+
+def _refused(state: MeshState, policy: BackendTlsPolicy, target: TlsTarget) -> str:
+    """Why `policy` does not hold for `target`, with its reason in front; empty if it does."""
+    service = state.services.get(target.key)
+    if service is None or kind_of(service) is not target.kind:
+        return f"TargetNotFound: there is no {target.kind} {target.key}"
+    if target.section is not None and service.port_named(target.section) is None:
+        ports = ", ".join(each.name for each in service.ports)
+        return f"TargetNotFound: {target.kind} {target.key} has no port {target.section}, but {ports}"
+    held = holder(state, target)
+    if held is not None and held.key != policy.key:
+        return f"Conflicted: BackendTLSPolicy {held.key} holds for it already: it is the older, or the first by name"
+    return ""
+
+
+def _wrong(state: MeshState, reference: ObjectRef, loaded: Loaded, problem: Callable[[Key], str]) -> str:
+    """What is wrong with one that holds authorities; empty if nothing is."""
+    if (SECRET, reference.key) not in state.declared:
+        return f"no document declares Secret {reference.key}"
+    if why := problem(reference.key):
+        return f"{reference}: {why}"
+    return "" if reference.key in loaded.authorities else f"{reference} has no authoritiesFile"

@@ -49,6 +49,10 @@ TICK, IDLE_TICK = 0.25, 1.0
 HASTEN_AGAIN: Final = 10.0
 SETTLED: Final = 5.0
 """Seconds after which a stream that has not asked for secrets counts as one that has none. Envoy asks for all that it has at once."""
+QUIET, QUIET_MOST: Final = 1.0, 10.0
+"""Seconds between the last acknowledgement of a stage and the next stage. Envoy uses a secret up to 0.1 s after it has acknowledged it.
+Where proxies come and go all the time, it is not waited longer than the second of the two.
+"""
 SHOWN: Final = 100
 REPEAT: Final = timedelta(minutes=10)
 """How often it is told in the log whom a rotation waits for; and a root that ends soon, each day."""
@@ -91,6 +95,7 @@ class Rotator:
         self._todo: list[Action] = []
         self._window = 0.0
         self._hastened = 0.0
+        self._lagged, self._clear = monotonic(), 0.0
         self._told: tuple[datetime, Stage] | None = None
         self._warned: datetime | None = None
         # What the proxies are given was made from the state on the disk, so that nothing is to be done for it again.
@@ -186,7 +191,7 @@ class Rotator:
                 lags = self._lags()
                 self._measure(lags)
                 step = advance(self._authority.rotation, self._ledger.leaves(), self._clock())
-                if step is None:
+                if step is None or not self._quiet(lags):
                     self._tell(lags, now)
                     if self._monotonic() - self._hastened > HASTEN_AGAIN:
                         self._hasten_envoys()  # one that was being issued when signing began
@@ -203,6 +208,15 @@ class Rotator:
                 seen.add(lag.leaf.workload)
                 self._observe(lag.leaf, rotation)
         return lagging(rotation, self._ledger.leaves(), now) if seen else lags
+
+    def _quiet(self, lags: list[Lag]) -> bool:
+        """Whether what was acknowledged in this stage is in use everywhere, too."""
+        now = self._monotonic()
+        if lags:
+            self._lagged = now
+            return False
+        self._clear = self._clear or now
+        return now - self._lagged >= QUIET or now - self._clear >= QUIET_MOST
 
     def _observe(self, leaf: Leaf, rotation: Rotation) -> None:
         """Enter in the ledger what the Envoys of a workload have acknowledged."""
@@ -230,7 +244,7 @@ class Rotator:
         before, after = self._authority.rotation, step.rotation
         await self._authority.install(after)
         self._todo += step.actions
-        self._told = None
+        self._told, self._clear, self._lagged = None, 0.0, self._monotonic()
         if after.stage is not before.stage or after.aborting is not before.aborting:
             told = {"stage": after.stage.value, "before": before.stage.value}
             log.info("rotation of the root", **told, aborting=after.aborting, leaves=len(self._ledger))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from immutables import Map
 
+from mesh.age import seniority
 from mesh.external import Origination
 from mesh.gateways import BackendTlsPolicy, ObjectRef, SubjectKind, TlsTarget
 from mesh.names import Key
@@ -99,7 +100,5 @@ def _bundle(authorities: tuple[ObjectRef, ...]) -> Bundle:
     return tuple(sorted({each.key for each in authorities}))
 
 
-def _age(policy: BackendTlsPolicy) -> tuple[bool, float, Key]:
-    """The oldest first; those without a time of creation last."""
-    created = policy.created
-    return created is None, 0.0 if created is None else created.timestamp(), policy.key
+def _age(policy: BackendTlsPolicy) -> tuple[tuple[int, float], Key]:
+    return seniority(policy.created), policy.key

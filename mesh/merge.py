@@ -15,6 +15,7 @@ from datetime import datetime
 
 from immutables import Map
 
+from mesh.age import seniority
 from mesh.errors import InvalidAttachment
 from mesh.names import Key
 from mesh.targeting import CallerRef, Level, Subject, TargetRef, concerns
@@ -104,8 +105,7 @@ _Draft = Value | dict[str, "_Draft"]
 def _precedence(each: Attachment) -> tuple[object, ...]:
     """Sorts the strongest first."""
     level = each.target.level
-    age = (0, each.created.timestamp()) if each.created is not None else (1, 0.0)
-    return (0, level) if each.enforced else (1, -level), age, each.key, each.target
+    return (0, level) if each.enforced else (1, -level), seniority(each.created), each.key, each.target
 
 
 def _fill(into: dict[str, _Draft], fields: Fields, path: Path, key: Key, origins: dict[Path, Key]) -> None:

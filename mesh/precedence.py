@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from mesh.age import seniority
 from mesh.gateways import ListenerSet
 from mesh.routes import Match, PathKind, PathMatch, Route, RouteKind, ValueKind
 
@@ -42,8 +43,7 @@ def in_order(routes: Iterable[Route]) -> tuple[Place, ...]:
 
 def age(of: Route | ListenerSet) -> Age:
     """Sorts the older first, and those of one age by `<namespace>/<name>`; one without a time of creation last."""
-    created = (1, 0.0) if of.created is None else (0, of.created.timestamp())
-    return (*created, str(of.key))
+    return (*seniority(of.created), str(of.key))
 
 
 def prevailing(routes: Iterable[Route]) -> tuple[Route, ...]:

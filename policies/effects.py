@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from envoy.render import Rendered, Renderer
+from mesh.age import seniority
 from mesh.events import Changes, DocumentName
 from mesh.merge import Merged, Path
 from mesh.names import Key
@@ -123,16 +124,11 @@ def _why(state: MeshState, policy: Policy, winner: Key, target: TargetRef) -> st
     other = state.policies.policies[policy.kind, winner]
     if other.enforced:
         return "and is enforced"
-    mine, theirs = _created(policy), _created(other)
     if target not in other.targets:
         return "and is nearer"
-    if mine != theirs:
+    if seniority(policy.created) != seniority(other.created):
         return "and is older"
     return f"and of two of one age the first by name prevails: {winner} before {policy.key}"
-
-
-def _created(policy: Policy) -> float:
-    return policy.created.timestamp() if policy.created is not None else float("inf")
 
 
 def _paths(fields: Iterable[tuple[str, object]], path: Path = ()) -> Iterator[Path]:

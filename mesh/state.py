@@ -6,7 +6,7 @@ changes: the maps are persistent, so the new state shares what did not change wi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -35,6 +35,8 @@ from mesh.service import Service, ServicePort
 from mesh.workload import Endpoint, Health, Workload, endpoint
 
 V = TypeVar("V", Service, Workload)
+Name = TypeVar("Name", Key, DocumentName)
+Held = TypeVar("Held")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +91,9 @@ class MeshState:
         workloads: Iterable[Key]
         if isinstance(event, SourceUpdate):
             after = SourceView(
-                _updated(before.services, event.services, event.removed_services),
-                _updated(before.workloads, event.workloads, event.removed_workloads),
-                declared=_declared(before.declared, event.declared, event.removed_declared),
+                _updated(before.services, _by_key(event.services), event.removed_services),
+                _updated(before.workloads, _by_key(event.workloads), event.removed_workloads),
+                declared=_updated(before.declared, _by_name(event.declared), event.removed_declared),
             )
             documents = {*(each.name for each in event.declared), *event.removed_declared}
             services = (*(each.key for each in event.services), *event.removed_services)
@@ -101,7 +103,7 @@ class MeshState:
             after = SourceView(
                 _whole(before.services, whole.services),
                 _whole(before.workloads, whole.workloads),
-                declared=_declared(Map(), whole.declared, ()),
+                declared=Map(_by_name(whole.declared)),
             )
             documents = {*before.declared, *after.declared}
             services = (*before.services, *after.services)
@@ -315,24 +317,20 @@ def _whole(before: Map[Key, V], values: Iterable[V]) -> Map[Key, V]:
     return Map(made)
 
 
-def _updated(before: Map[Key, V], put: Iterable[V], removed: Iterable[Key]) -> Map[Key, V]:
+def _updated(before: Map[Name, Held], put: Mapping[Name, Held], removed: Iterable[Name]) -> Map[Name, Held]:
     draft = before.mutate()
-    for each in put:
-        draft[each.key] = each
-    for key in removed:
-        draft.pop(key, None)
-    return draft.finish()
-
-
-def _declared(
-    before: Map[DocumentName, Declared], put: Iterable[Declared], removed: Iterable[DocumentName]
-) -> Map[DocumentName, Declared]:
-    draft = before.mutate()
-    for each in put:
-        draft[each.name] = each
+    draft.update(put)
     for name in removed:
         draft.pop(name, None)
     return draft.finish()
+
+
+def _by_key(values: Iterable[V]) -> dict[Key, V]:
+    return {each.key: each for each in values}
+
+
+def _by_name(documents: Iterable[Declared]) -> dict[DocumentName, Declared]:
+    return {each.name: each for each in documents}
 
 
 def _differs(before: Map[Key, V], after: Map[Key, V], key: Key) -> bool:

@@ -153,15 +153,8 @@ def _redirect_port(wanted: RequestRedirect, entrance: Entrance) -> int | None:
 def _redirect_path(made: RedirectAction, wanted: PathRewrite, matched: PathMatch) -> None:
     if wanted.kind is RewriteKind.FULL:
         made.path_redirect = wanted.value
-        return
-    if matched.kind is not PathKind.PREFIX:
-        return
-    prefix = _prefix(wanted.value, matched.value)
-    if prefix:
-        made.prefix_rewrite = prefix
     else:
-        made.regex_rewrite.pattern.regex = _below(matched.value)
-        made.regex_rewrite.substitution = "/"
+        _replace_prefix(made, wanted, matched)
 
 
 def _rewrite_path(action: RouteAction, wanted: PathRewrite, matched: PathMatch) -> None:
@@ -170,7 +163,11 @@ def _rewrite_path(action: RouteAction, wanted: PathRewrite, matched: PathMatch) 
     if wanted.kind is RewriteKind.FULL:
         action.regex_rewrite.pattern.regex = "^/.*"  # of the path without its query, which stays
         action.regex_rewrite.substitution = wanted.value.replace("\\", "\\\\")
-        return
+    else:
+        _replace_prefix(action, wanted, matched)
+
+
+def _replace_prefix(action: RedirectAction | RouteAction, wanted: PathRewrite, matched: PathMatch) -> None:
     if matched.kind is not PathKind.PREFIX:
         return
     prefix = _prefix(wanted.value, matched.value)

@@ -12,10 +12,10 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, Field
 
 from documents.envelope import Envelope, Part, Port, PortName, Problem, repeated, wrong
-from documents.service import Address
+from documents.service import Address, port_problems, port_values
 from mesh.external import WILDCARD, External, Origination, Resolution
 from mesh.names import MESH_SUFFIX
-from mesh.service import Protocol, Service, ServicePort, labels
+from mesh.service import Protocol, Service, labels
 
 _LABEL = r"[a-z0-9_]([-a-z0-9_]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"{_LABEL}(\.{_LABEL})+")
@@ -154,8 +154,7 @@ class ExternalServiceDocument(Envelope):
     def problems(self) -> Iterator[Problem]:
         spec = self.spec
         ports = ("spec", "ports")
-        yield from repeated(ports, "name", [port.name for port in spec.ports], "name")
-        yield from repeated(ports, "port", [port.port for port in spec.ports], "port")
+        yield from port_problems(spec.ports)
         for place, port in enumerate(spec.ports):
             if port.protocol is Protocol.UDP:
                 yield Problem(
@@ -230,7 +229,7 @@ class ExternalServiceDocument(Envelope):
         spec = self.spec
         return Service(
             key=self.metadata.key,
-            ports=tuple(ServicePort(port.name, port.port, port.protocol) for port in spec.ports),
+            ports=port_values(spec.ports),
             address=spec.address,
             labels=labels(self.metadata.labels),
             external=External(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
+import typing
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field
@@ -30,6 +31,28 @@ def _account(text: str) -> str:
 
 Address = Annotated[str, AfterValidator(_address)]
 ServiceAccount = Annotated[str, AfterValidator(_account)]
+
+
+class CalledPort(typing.Protocol):
+    """A port that callers name, as its document says it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+    @property
+    def protocol(self) -> Protocol: ...
+
+
+def port_problems(ports: Sequence[CalledPort]) -> Iterator[Problem]:
+    """What is wrong with the ports of one service, taken together."""
+    at = ("spec", "ports")
+    yield from repeated(at, "name", [port.name for port in ports], "name")
+    yield from repeated(at, "port", [port.port for port in ports], "port")
+
+
+def port_values(ports: Iterable[CalledPort]) -> tuple[ServicePort, ...]:
+    return tuple(ServicePort(port.name, port.port, port.protocol) for port in ports)
 
 
 class ServicePortSpec(Part):
@@ -60,16 +83,14 @@ class ServiceDocument(Envelope):
     spec: ServiceSpec
 
     def problems(self) -> Iterator[Problem]:
-        ports = ("spec", "ports")
-        yield from repeated(ports, "name", [port.name for port in self.spec.ports], "name")
-        yield from repeated(ports, "port", [port.port for port in self.spec.ports], "port")
+        yield from port_problems(self.spec.ports)
         yield from repeated(("spec", "serviceAccounts"), "", self.spec.service_accounts, "service account")
 
     def value(self, origin: tuple[str, ...]) -> Service:
         spec = self.spec
         return Service(
             key=self.metadata.key,
-            ports=tuple(ServicePort(port.name, port.port, port.protocol) for port in spec.ports),
+            ports=port_values(spec.ports),
             address=spec.address,
             service_accounts=tuple(sorted(spec.service_accounts)),
             labels=labels(self.metadata.labels),

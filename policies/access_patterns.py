@@ -10,18 +10,20 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Final
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, PlainValidator, WithJsonSchema
 
-from documents.envelope import Port, PortName, wrong
+from documents.envelope import wrong
 from documents.expressions import flaw
 from mesh.errors import MeshError
 from mesh.identity import SEGMENT, TRUST_DOMAIN
-from mesh.names import check_label
+from mesh.names import DNS_LABEL, check_label
 from policies.access_conditions import How, Text
 from policies.access_paths import ambiguous, normal
 
 STAR: Final = "*"
 MAX_TEXT: Final = 1024
+MOST_STEPS: Final = 16
+"""Names that lead to a nested claim."""
 _SEGMENT_ANY, _PATH_ANY = "{*}", "{**}"
 _METHOD = re.compile(r"[A-Z][A-Z0-9_-]{0,31}")
 _GRPC_SERVICE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
@@ -156,8 +158,42 @@ def _host_pattern(pattern: str) -> str:
     return lower
 
 
-def _value(pattern: str) -> str:
-    return _starred("value")(pattern)
+def _value(given: object) -> str | bool | int | float:
+    if isinstance(given, str):
+        return _starred("value")(given)
+    if isinstance(given, bool | int | float):
+        return given
+    raise wrong("a value is neither text nor a number, nor true or false", "Give one of these")
+
+
+def _claim(given: object) -> str | list[str]:
+    steps = given.split(".") if isinstance(given, str) else given
+    if not isinstance(steps, list) or not all(isinstance(each, str) for each in steps):
+        raise wrong("the name of a claim is neither text nor a list of texts", "Write it like groups")
+    if not steps or not all(steps):
+        raise wrong("the name of a claim is empty", "Write it like groups or realm_access.roles")
+    if len(steps) > MOST_STEPS:
+        raise wrong(f"a claim in a depth of {len(steps)}", f"Give at most {MOST_STEPS} names")
+    return given if isinstance(given, str) else steps
+
+
+def _port_ref(given: object) -> int | str:
+    if isinstance(given, str):
+        return _label(given)
+    if isinstance(given, bool) or not isinstance(given, int):
+        raise wrong("a port is neither a number nor a name", "Write it like 80 or http")
+    if not 1 <= given <= 65535:
+        raise wrong(f"{given} is not a port", "Use a number from 1 to 65535")
+    return given
+
+
+def _label(name: str) -> str:
+    try:
+        return check_label("port name", name)
+    except MeshError as error:
+        raise wrong(
+            f"{name!r} is not the name of a port", "Use up to 63 lower-case letters, digits and '-'"
+        ) from error
 
 
 def _identity(pattern: str) -> str:
@@ -228,7 +264,6 @@ def _account(namespace: str, name: str) -> None:
 
 Path = Annotated[str, AfterValidator(_path)]
 HostPattern = Annotated[str, AfterValidator(_host_pattern)]
-Value = Annotated[str, AfterValidator(_value)]
 IdentityPattern = Annotated[str, AfterValidator(_identity)]
 TrustDomain = Annotated[
     str, AfterValidator(_matching("a trust domain", TRUST_DOMAIN, "mesh.local, in lower case"))
@@ -241,5 +276,27 @@ GrpcService = Annotated[
 GrpcMethod = Annotated[str, AfterValidator(_matching("the name of a gRPC method", _GRPC_METHOD, "GetItem"))]
 ServicePattern = Annotated[str, AfterValidator(_qualified("service", _service))]
 AccountPattern = Annotated[str, AfterValidator(_qualified("service account", _account))]
-PortRef = Port | PortName
+PortRef = Annotated[
+    int | str,
+    PlainValidator(_port_ref),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 1, "maximum": 65535},
+                {"type": "string", "pattern": f"^{DNS_LABEL.pattern}$"},
+            ]
+        }
+    ),
+]
 """The number of a service's port, or its name."""
+Value = Annotated[
+    str | bool | int | float,
+    PlainValidator(_value),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "boolean"}, {"type": "number"}]}),
+]
+"""What a header or a claim says."""
+ClaimName = Annotated[
+    str | list[str],
+    PlainValidator(_claim),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
+]

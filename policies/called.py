@@ -16,7 +16,7 @@ from envoy.clusters import CONNECT_TIMEOUT
 from envoy.packing import CDS, listen_on
 from envoy.seams import Called, ExtraResource, serialised
 from mesh.external import Origination
-from mesh.names import DEFAULT_NAMESPACE, Key
+from mesh.names import DEFAULT_NAMESPACE, Key, hostnames
 from pb.envoy.config.cluster.v3.cluster_pb2 import Cluster
 
 WELL_KNOWN: Final = {"http": 80, "https": 443}
@@ -32,6 +32,9 @@ class ServiceRefSpec(Part):
     def called(self) -> Called:
         """Documents have the namespace filled in: see `in_namespace`."""
         return Called(Key(self.namespace or DEFAULT_NAMESPACE, self.name), self.port)
+
+    def host(self) -> str:
+        return hostnames(self.called().service, "")[0]
 
 
 def cluster_of(called: Called) -> str:

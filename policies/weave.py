@@ -275,10 +275,10 @@ class Weaver:
             return
         if (
             rule is not None
-            and kind.side & Side.LISTENER
+            and kind.side & (Side.LISTENER | Side.CALLEE)
             and not state.policies.attached.get((kind.name, TargetRef.route(rule.route)))
         ):
-            # What holds for all calls of a sidecar is said at its listeners: a route only says what is its own.
+            # What holds for all that a sidecar handles is said there: a route only says what is its own.
             return
         inline: tuple[Attachment, ...] = ()
         if rule is not None and kind.inline is not None:

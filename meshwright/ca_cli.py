@@ -55,11 +55,14 @@ def status(
 @app.command("rotate")
 def rotate(
     data_dir: DataDir = DEFAULT_DATA_DIR,
-    what: Annotated[What, typer.Argument(help="The root with its intermediate, or the latter alone.")] = What.ROOT,
+    what: Annotated[
+        What, typer.Argument(help="The root with its intermediate, or the latter alone.")
+    ] = What.ROOT,
     by_hand: Annotated[
         bool,
         typer.Option(
-            "--by-hand", help="Wait for `meshwright ca proceed` before it signs, and before the old root goes."
+            "--by-hand",
+            help="Wait for `meshwright ca proceed` before it signs, and before the old root goes.",
         ),
     ] = False,
     output: OutputOption = Output.TABLE,

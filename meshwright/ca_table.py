@@ -14,7 +14,8 @@ def show_ca(status: CaStatus, console: Console | None = None) -> None:
         line(console, f"WARNING {text}")
     aborting = ", turning back" if status.aborting else ""
     line(
-        console, f"stage {status.stage}{aborting} since {status.since} · {status.leaves} certificates are good"
+        console,
+        f"stage {status.stage}{aborting} since {status.since} · {status.leaves} certificates are good",
     )
     if status.awaits_operator:
         who = f"{status.lagging_in_all} and then for you" if status.lagging_in_all else "you"

@@ -49,14 +49,14 @@ TICK, IDLE_TICK = 0.25, 1.0
 HASTEN_AGAIN: Final = 10.0
 SETTLED: Final = 5.0
 """Seconds after which a stream that has not asked for secrets counts as one that has none. Envoy asks for all that it has at once."""
-QUIET, QUIET_MOST: Final = 1.0, 10.0
+QUIET, QUIET_MOST = 1.0, 10.0
 """Seconds between the last acknowledgement of a stage and the next stage. Envoy uses a secret up to 0.1 s after it has acknowledged it.
 Where proxies come and go all the time, it is not waited longer than the second of the two.
 """
 SHOWN: Final = 100
 REPEAT: Final = timedelta(minutes=10)
 """How often it is told in the log whom a rotation waits for; and a root that ends soon, each day."""
-SOON: Final = 0.1, timedelta(days=180)
+SOON = 0.1, timedelta(days=180)
 """A root ends soon when this part of its life is left, and no more than so many days."""
 
 log = structlog.get_logger(__name__)

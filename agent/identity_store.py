@@ -22,12 +22,11 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from agent.errors import DamagedIdentity
 from ca import files
-from ca.csr import key_pem, new_key
 from ca.errors import InsecureFile, UnusablePeer
+from ca.keys import KeyType, PrivateKey, key_pem, kind_of, new_key, private
 from ca.peer import proved
 from ca.profile import CLOCK_SKEW
 from mesh.identity import Identity
@@ -111,7 +110,7 @@ class IdentityStore:
                 shutil.rmtree(self._generations / str(old))
         self._pending.unlink(missing_ok=True)
 
-    def pending_key(self) -> ec.EllipticCurvePrivateKey:
+    def pending_key(self, kind: KeyType = KeyType.ECDSA_P256) -> PrivateKey:
         """The key to join with: the same until `save`, also over restarts.
 
         A control plane counts a repeated join with the same key as the same use of the token, so an answer that was
@@ -123,9 +122,10 @@ class IdentityStore:
         except (OSError, InsecureFile, ValueError, TypeError, UnsupportedAlgorithm):
             pass  # none yet, or one that cannot be used: nothing depends on it before the join
         else:
-            if isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP256R1):
-                return key
-        made = new_key()
+            usable = private(key)
+            if usable is not None and kind_of(usable) is kind:
+                return usable
+        made = new_key(kind)
         files.write_atomically(self._pending, key_pem(made))
         return made
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from agent.errors import BadOption
 from agent.renew import Membership, TokenSource
+from ca.keys import KeyType
 from envoy.names import LOCAL_CLUSTER
 from mesh.names import Key
 from mesh.workload import Locality
@@ -31,6 +32,7 @@ class ProxyOptions:
     join: str | None = None
     bundle: Path | None = None
     token: TokenSource = field(default_factory=TokenSource)
+    key_type: KeyType = KeyType.ECDSA_P256
     cluster: str = ""
     local_service: str | None = LOCAL_CLUSTER
     locality: Locality = Locality()
@@ -56,6 +58,7 @@ class ProxyOptions:
             renew_address=self.control_plane,
             bundle=self.bundle,
             tokens=self.token,
+            key_type=self.key_type,
         )
 
 

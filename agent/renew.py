@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
 from structlog.typing import FilteringBoundLogger
 
 from agent.backoff import Backoff
@@ -18,9 +17,10 @@ from agent.errors import AgentError, BadOption, DamagedIdentity, NeedsToken, Not
 from agent.identity_store import IdentityStore, StoredIdentity, parse_identity
 from agent.join import ControlPlane, ProofKind, join, renew
 from agent.stopping import first
-from ca.csr import key_pem, make_csr, new_key
+from ca.csr import make_csr
 from ca.errors import InsecureFile
 from ca.files import read_private
+from ca.keys import KeyType, PrivateKey, key_pem, new_key
 from ca.times import Chance, Clock, renewal_time
 from mesh.names import Key
 from pb.meshwright.join.v1.join_pb2 import Certificate
@@ -83,6 +83,7 @@ class Membership:
     renew_address: str
     bundle: Path
     tokens: TokenSource
+    key_type: KeyType = KeyType.ECDSA_P256
 
 
 class CertificateKeeper:
@@ -215,7 +216,7 @@ class CertificateKeeper:
                 else f"put a {membership.tokens.words} there"
             )
             raise NeedsToken(f"{what}{f', and {lack}' if lack else ''}: {remedy}")
-        key = await asyncio.to_thread(self._store.pending_key)
+        key = await asyncio.to_thread(self._store.pending_key, membership.key_type)
         roots = await asyncio.to_thread(self._bundle)
         if expired is not None:
             # The operator's file may be older than a rotation of roots that this agent has followed, or newer.
@@ -228,13 +229,12 @@ class CertificateKeeper:
     async def _renew(self, held: StoredIdentity) -> StoredIdentity:
         membership = self._membership
         server = ControlPlane(membership.renew_address, membership.trust_domain, held.roots_pem)
-        key, bundles = new_key(), self._bundles
+        key = await asyncio.to_thread(new_key, self._membership.key_type)
+        bundles = self._bundles
         answer = await renew(server, held, make_csr(key))
         return await self._take("certificate renewed", key, answer, bundles)
 
-    async def _take(
-        self, event: str, key: ec.EllipticCurvePrivateKey, answer: Certificate, bundles: int
-    ) -> StoredIdentity:
+    async def _take(self, event: str, key: PrivateKey, answer: Certificate, bundles: int) -> StoredIdentity:
         """Check, store and hold what the control plane answered to a question of when `bundles` had been taken."""
         async with self._saving:
             # A bundle that came while the answer was on its way is newer, or as new.

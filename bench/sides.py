@@ -155,7 +155,8 @@ async def _certificates(data: pathlib.Path, shape: Shape) -> Tls:
     from ca import control_plane
     from ca.authority import LeafRequest
     from ca.builtin import BuiltinAuthority
-    from ca.csr import key_pem, make_csr, new_key
+    from ca.csr import make_csr
+    from ca.keys import key_pem, new_key
     from ca.times import system_clock
     from mesh.identity import Identity
     from mesh.names import Key

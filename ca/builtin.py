@@ -1,4 +1,4 @@
-"""The built-in authority: a root and an intermediate, ECDSA P-256, kept in a data directory.
+"""The built-in authority: a root and an intermediate, kept in a data directory.
 
     <data directory>/roots.pem             the trust bundle, public: what agents verify the control plane with
     <data directory>/ca/root.pem           key and certificate, 0600
@@ -14,20 +14,17 @@ every workload trusts that very root. That it is missing shows in what else a co
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Self
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import serialization
 
 from ca import files, profile, rotation_store
 from ca.authority import IssuedCertificate, LeafRequest, TrustBundle
-from ca.csr import key_pem, new_key
 from ca.errors import (
     AuthorityError,
     AuthorityExpired,
@@ -35,9 +32,12 @@ from ca.errors import (
     DamagedAuthority,
     WrongTrustDomain,
 )
+from ca.keys import digest, new_key
 from ca.rotation import Generation, Leftovers, RootId, Rotation, Stage, stable
+from ca.signer import Signer, Signers
 from ca.times import Clock
 
+DEFAULT_SIGNERS = Signers()
 ROOT = "root.pem"
 INTERMEDIATE = "intermediate.pem"
 BUNDLE = "roots.pem"
@@ -45,35 +45,6 @@ NEXT = "next-"
 """Begins the names of the files of the generation that a rotation moves to."""
 TRACES = (BUNDLE, "tokens", "last-good")
 """In a data directory only after an authority was made there: they tell a lost one from one that never was."""
-
-
-@dataclass(frozen=True, slots=True)
-class Signer:
-    """A signing certificate and its key. The key is shown by no repr."""
-
-    key: ec.EllipticCurvePrivateKey
-    certificate: x509.Certificate
-
-    def __repr__(self) -> str:
-        return f"Signer({self.certificate.subject.rfc4514_string()}, key=…)"
-
-    @property
-    def certificate_pem(self) -> bytes:
-        return self.certificate.public_bytes(serialization.Encoding.PEM)
-
-    @property
-    def pem(self) -> bytes:
-        """Key and certificate: secret."""
-        return key_pem(self.key) + self.certificate_pem
-
-    @property
-    def id(self) -> RootId:
-        return self.certificate.fingerprint(hashes.SHA256()).hex()
-
-    def fresh(self, now: datetime) -> bool:
-        """Whether it is valid already, and not past half of its life."""
-        begin, end = self.certificate.not_valid_before_utc, self.certificate.not_valid_after_utc
-        return begin <= now < begin + (end - begin) / 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +76,7 @@ class BuiltinAuthority:
         rotation: Rotation,
         pairs: dict[int, Pair],
         clock: Clock,
-        serials: Callable[[], int],
+        signers: Signers,
         created: bool = False,
     ) -> None:
         """For `open`, which reads or makes the signers: `pairs` by the numbers of the generations of `rotation`."""
@@ -116,7 +87,7 @@ class BuiltinAuthority:
         self._trust_domain = trust_domain
         self._pairs = pairs
         self._clock = clock
-        self._serials = serials
+        self._signers = signers
         self._renewing = asyncio.Lock()
         self._rotation = rotation
         self._roots = _bundle(trust_domain, rotation, pairs)
@@ -127,7 +98,7 @@ class BuiltinAuthority:
         data_dir: Path,
         trust_domain: str,
         clock: Clock,
-        serials: Callable[[], int] = x509.random_serial_number,
+        signers: Signers = DEFAULT_SIGNERS,
     ) -> Self:
         """The authority of `trust_domain` kept in `data_dir`, made there (`created`) if there never was one.
 
@@ -144,8 +115,8 @@ class BuiltinAuthority:
             rotation = _tidied(directory, rotation_store.load(directory))
             created = not (directory / ROOT).exists()
             if created:
-                _make_root(directory / ROOT, trust_domain, clock(), serials)
-            rotation, pairs = _open_pairs(directory, trust_domain, rotation, clock(), serials)
+                _make_root(directory / ROOT, trust_domain, clock(), signers)
+            rotation, pairs = _open_pairs(directory, trust_domain, rotation, clock(), signers)
             bundle = data_dir / BUNDLE
             pem = _bundle(trust_domain, rotation, pairs).pem
             if not bundle.exists() or bundle.read_bytes() != pem:
@@ -156,7 +127,7 @@ class BuiltinAuthority:
             rotation=rotation,
             pairs=pairs,
             clock=clock,
-            serials=serials,
+            signers=signers,
             created=created,
         )
 
@@ -196,11 +167,11 @@ class BuiltinAuthority:
         with files.locked(directory):
             made = self._pairs[base.number].root
             if root:
-                _make_root(directory / (NEXT + ROOT), self._trust_domain, now, self._serials)
-                made = _read(directory / (NEXT + ROOT))
+                _make_root(directory / (NEXT + ROOT), self._trust_domain, now, self._signers)
+                made = self._signers.read(directory / (NEXT + ROOT))
             path = directory / (NEXT + INTERMEDIATE)
             path.unlink(missing_ok=True)
-            signer = _open_intermediate(path, self._trust_domain, made, now, self._serials)
+            signer = _open_intermediate(path, self._trust_domain, made, now, self._signers)
         number = base.number + 1
         self._pairs = {base.number: self._pairs[base.number], number: Pair(made, signer, NEXT)}
         return Generation(number, made.id)
@@ -249,11 +220,9 @@ class BuiltinAuthority:
             raise AuthorityExpired(
                 f"the authority in {self._directory} ended at {times.not_after}: {_anew(self._directory)}"
             )
-        serial = self._serials()
+        serial = self._signers.serials()
         try:
-            certificate = profile.leaf(request, signer.certificate, times, serial).sign(
-                signer.key, hashes.SHA256()
-            )
+            certificate = signer.sign(profile.leaf(request, signer.certificate, times, serial))
         except ValueError as error:
             raise AuthorityError(
                 f"the authority in {self._directory} cannot certify {request.identity} from {times.not_before} "
@@ -296,7 +265,7 @@ class BuiltinAuthority:
         # Another process may have renewed it already: then that one is taken.
         with files.locked(self._directory):
             path = self._directory / (pair.prefix + INTERMEDIATE)
-            return _open_intermediate(path, self._trust_domain, pair.root, now, self._serials)
+            return _open_intermediate(path, self._trust_domain, pair.root, now, self._signers)
 
 
 def _bundle(trust_domain: str, rotation: Rotation, pairs: dict[int, Pair]) -> TrustBundle:
@@ -328,7 +297,7 @@ def _open_pairs(
     trust_domain: str,
     rotation: Rotation | None,
     now: datetime,
-    serials: Callable[[], int],
+    signers: Signers,
 ) -> tuple[Rotation, dict[int, Pair]]:
     """What signs in each generation of `rotation`. The times of one that does not sign now are not insisted on."""
 
@@ -339,9 +308,9 @@ def _open_pairs(
         if not begin <= now < end:
             return Pair(root, None, prefix)
         path = directory / (prefix + INTERMEDIATE)
-        return Pair(root, _open_intermediate(path, trust_domain, root, now, serials), prefix)
+        return Pair(root, _open_intermediate(path, trust_domain, root, now, signers), prefix)
 
-    root = _open_root(directory / ROOT, trust_domain)
+    root = _open_root(directory / ROOT, trust_domain, signers)
     if rotation is None:
         rotation = stable(Generation(1, root.id), now)
     signing, base, following = rotation.signing, rotation.base, rotation.next
@@ -349,7 +318,7 @@ def _open_pairs(
     pairs = {base.number: pair("", root, signs=signing == base.number)}
     if following is not None:
         if following.root != base.root:
-            root = _open_root(directory / (NEXT + ROOT), trust_domain)
+            root = _open_root(directory / (NEXT + ROOT), trust_domain, signers)
             _check_belongs(directory / (NEXT + ROOT), root, following)
         pairs[following.number] = pair(NEXT, root, signs=signing == following.number)
     return rotation, pairs
@@ -385,16 +354,15 @@ def _anew(directory: Path) -> str:
     )
 
 
-def _make_root(path: Path, trust_domain: str, now: datetime, serials: Callable[[], int]) -> None:
-    key, serial = new_key(), serials()
+def _make_root(path: Path, trust_domain: str, now: datetime, signers: Signers) -> None:
+    key, serial = new_key(signers.kind), signers.serials()
     times = profile.validity(now, profile.ROOT_LIFETIME, None)
     certificate = profile.root(trust_domain, key.public_key(), times, serial)
-    root = Signer(key, certificate.sign(key, hashes.SHA256()))
-    files.write_atomically(path, root.pem)
+    signers.write(path, Signer(key, certificate.sign(key, digest(key))))
 
 
-def _open_root(path: Path, trust_domain: str) -> Signer:
-    root = _read(path)
+def _open_root(path: Path, trust_domain: str, signers: Signers) -> Signer:
+    root = signers.read(path)
     found = _trust_domain(root.certificate)
     if found != trust_domain:
         raise WrongTrustDomain(
@@ -416,11 +384,11 @@ def _check_times(path: Path, root: Signer, now: datetime) -> None:
 
 
 def _open_intermediate(
-    path: Path, trust_domain: str, root: Signer, now: datetime, serials: Callable[[], int]
+    path: Path, trust_domain: str, root: Signer, now: datetime, signers: Signers
 ) -> Signer:
     """The stored intermediate if it is root's, valid already and not past its half-life, else a new one, stored."""
     try:
-        stored = _read(path)
+        stored = signers.read(path)
         stored.certificate.verify_directly_issued_by(root.certificate)
         # Near the root's end a new intermediate would not live longer than the stored one.
         last = stored.certificate.not_valid_after_utc >= root.certificate.not_valid_after_utc
@@ -428,26 +396,12 @@ def _open_intermediate(
             return stored
     except (FileNotFoundError, DamagedAuthority, InvalidSignature, ValueError, TypeError):
         pass  # not there yet, half made or another root's: a new one costs nothing, leaves carry it with them
-    key, serial = new_key(), serials()
+    key, serial = new_key(signers.kind), signers.serials()
     times = profile.validity(now, profile.INTERMEDIATE_LIFETIME, root.certificate)
     builder = profile.intermediate(trust_domain, key.public_key(), root.certificate, times, serial)
-    made = Signer(key, builder.sign(root.key, hashes.SHA256()))
-    files.write_atomically(path, made.pem)
+    made = Signer(key, root.sign(builder))
+    signers.write(path, made)
     return made
-
-
-def _read(path: Path) -> Signer:
-    """FileNotFoundError, InsecureFile, or DamagedAuthority if the file is not a key with its certificate."""
-    content = files.read_private(path)
-    damaged = f"{path} does not hold a P-256 key and its certificate: restore it from a backup"
-    try:
-        key = serialization.load_pem_private_key(content, None)
-        certificate = x509.load_pem_x509_certificate(content)
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion):
-        raise DamagedAuthority(damaged) from None  # the cause might quote the content
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or certificate.public_key() != key.public_key():
-        raise DamagedAuthority(damaged)
-    return Signer(key, certificate)
 
 
 def _trust_domain(certificate: x509.Certificate) -> str:

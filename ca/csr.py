@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
+from ca import keys
 from ca.errors import CsrRefused
+from ca.keys import PrivateKey, PublicKey
 
 MAXIMUM_BYTES = 4096
-"""Far above a P-256 request (about 200 bytes), far below what would be work to parse."""
+"""Above a request with an RSA key of 4096 bits (about 1.1 KB), far below what would be work to parse."""
 
 _HASHES = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
 
@@ -27,23 +28,12 @@ class SigningRequest:
     """A request that passed `check_csr`. `der` is PKCS #10."""
 
     der: bytes
-    public_key: ec.EllipticCurvePublicKey
+    public_key: PublicKey
 
 
-def new_key() -> ec.EllipticCurvePrivateKey:
-    return ec.generate_private_key(ec.SECP256R1())
-
-
-def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    """PKCS #8, not encrypted: for a 0600 file or an SDS secret only."""
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-
-
-def make_csr(key: ec.EllipticCurvePrivateKey) -> SigningRequest:
+def make_csr(key: PrivateKey) -> SigningRequest:
     """The request for `key`: no subject, no extensions."""
-    csr = x509.CertificateSigningRequestBuilder(subject_name=x509.Name([])).sign(key, hashes.SHA256())
+    csr = x509.CertificateSigningRequestBuilder(subject_name=x509.Name([])).sign(key, keys.digest(key))
     return SigningRequest(csr.public_bytes(serialization.Encoding.DER), key.public_key())
 
 
@@ -53,11 +43,11 @@ def check_csr(der: bytes) -> SigningRequest:
         raise CsrRefused(f"the CSR has {len(der)} bytes: at most {MAXIMUM_BYTES} are accepted")
     try:
         csr = x509.load_der_x509_csr(der)
-        key = csr.public_key()
+        key = keys.public(csr.public_key())
     except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise CsrRefused("the CSR is not PKCS #10 in DER with a key that can be read") from error
-    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise CsrRefused("the CSR's key is not ECDSA on the curve P-256: make one of that kind")
+    if key is None:
+        raise CsrRefused(f"the CSR's key is not {keys.ACCEPTED}: make one of these kinds")
     try:
         acceptable = isinstance(csr.signature_hash_algorithm, _HASHES) and csr.is_signature_valid
     except (ValueError, UnsupportedAlgorithm):

@@ -2,6 +2,7 @@
 
 CaError
 ├── AuthorityError            the authority cannot issue
+│   ├── SealedAuthority       its keys are encrypted, and the passphrase is missing or wrong
 │   ├── DamagedAuthority      its files are missing, damaged or do not belong together
 │   ├── WrongTrustDomain      its files are those of another trust domain
 │   ├── InsecureFile          a private file can be read by others
@@ -30,6 +31,10 @@ class CaError(Exception):
 
 
 class AuthorityError(CaError):
+    pass
+
+
+class SealedAuthority(AuthorityError):
     pass
 
 

@@ -5,6 +5,7 @@ With the agent's own SDS socket (a later variant) the key would be made beside t
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 from collections.abc import Hashable
 from dataclasses import dataclass, field
@@ -12,7 +13,8 @@ from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
 from ca.authority import LEAF_LIFETIME, Authority, LeafRequest
-from ca.csr import key_pem, make_csr, new_key
+from ca.csr import make_csr
+from ca.keys import KeyType, key_pem, new_key
 from ca.secrets import identity_secret, roots_secret
 from ca.times import Chance, Clock, renewal_time
 from mesh.identity import Identity
@@ -38,16 +40,23 @@ class SecretIssuer:
     """Issues the SDS secrets of workloads from `authority`."""
 
     def __init__(
-        self, authority: Authority, clock: Clock, chance: Chance, lifetime: timedelta = LEAF_LIFETIME
+        self,
+        authority: Authority,
+        clock: Clock,
+        chance: Chance,
+        lifetime: timedelta = LEAF_LIFETIME,
+        key_type: KeyType = KeyType.ECDSA_P256,
     ) -> None:
         self._authority = authority
         self._clock = clock
         self._chance = chance
         self._lifetime = lifetime
+        self._key_type = key_type
 
     async def issue(self, identity: Identity, workload: Key) -> WorkloadSecret:
         """A new key and certificate for `workload`. AuthorityError if none can be issued now: keep the old one and retry."""
-        key = new_key()
+        kind = self._key_type
+        key = await asyncio.to_thread(new_key, kind) if kind.slow else new_key(kind)
         request = LeafRequest(identity, make_csr(key), workload, self._lifetime, delivered=True)
         issued = await self._authority.issue(request)
         return WorkloadSecret(

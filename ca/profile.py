@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ca.authority import LeafRequest
+from ca.keys import PublicKey
 
 ROOT_LIFETIME = timedelta(days=3650)
 INTERMEDIATE_LIFETIME = timedelta(days=365)
@@ -40,9 +40,7 @@ def validity(now: datetime, lifetime: timedelta, issuer: x509.Certificate | None
     return Validity(begin, end)
 
 
-def root(
-    trust_domain: str, public_key: ec.EllipticCurvePublicKey, times: Validity, serial: int
-) -> x509.CertificateBuilder:
+def root(trust_domain: str, public_key: PublicKey, times: Validity, serial: int) -> x509.CertificateBuilder:
     name = _signer_name("root", serial)
     builder = _base(public_key, name, name, times, serial)
     return _signer(builder, trust_domain, path_length=1).add_extension(
@@ -52,7 +50,7 @@ def root(
 
 def intermediate(
     trust_domain: str,
-    public_key: ec.EllipticCurvePublicKey,
+    public_key: PublicKey,
     issuer: x509.Certificate,
     times: Validity,
     serial: int,
@@ -96,7 +94,7 @@ def _signer_name(what: str, serial: int) -> x509.Name:
 
 
 def _base(
-    public_key: ec.EllipticCurvePublicKey,
+    public_key: PublicKey,
     subject: x509.Name,
     issuer: x509.Name,
     times: Validity,
@@ -125,7 +123,7 @@ def _signer(builder: x509.CertificateBuilder, trust_domain: str, path_length: in
 
 
 def _key_identifiers(
-    builder: x509.CertificateBuilder, public_key: ec.EllipticCurvePublicKey, issuer: x509.Certificate
+    builder: x509.CertificateBuilder, public_key: PublicKey, issuer: x509.Certificate
 ) -> x509.CertificateBuilder:
     identifier = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     return builder.add_extension(

@@ -111,7 +111,9 @@ def _unverified(shown: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         raise NotProved("what was shown is not a JSON Web Token") from None
     header, claims = read["header"], read["payload"]
     if "crit" in header:
-        raise NotProved("what was shown is not a JSON Web Token that is understood here: it has critical extensions")
+        raise NotProved(
+            "what was shown is not a JSON Web Token that is understood here: it has critical extensions"
+        )
     return header, claims
 
 

@@ -19,7 +19,8 @@ import grpc
 
 from ca import control_plane
 from ca.authority import LEAF_LIFETIME, Authority, LeafRequest
-from ca.csr import key_pem, make_csr, new_key
+from ca.csr import make_csr
+from ca.keys import key_pem, new_key
 from ca.times import Chance, Clock, renewal_time
 
 MAXIMUM_JOIN_MESSAGE: Final = 65_536

@@ -138,6 +138,13 @@ def proxy(
         str,
         typer.Option(envvar="MESHWRIGHT_PROOF", help="What the token is: join-token, jwt or consul-token."),
     ] = "join-token",
+    key_type: Annotated[
+        str,
+        typer.Option(
+            envvar="MESHWRIGHT_KEY_TYPE",
+            help="The kind of key that the proxy makes: ecdsa-p256, ecdsa-p384, rsa-2048, rsa-3072 or rsa-4096.",
+        ),
+    ] = "ecdsa-p256",
     trust_domain: Annotated[
         str, typer.Option(envvar="MESHWRIGHT_TRUST_DOMAIN", help="The mesh's trust domain.")
     ] = "mesh.local",
@@ -180,6 +187,7 @@ def proxy(
     from agent.options import ProxyOptions
     from agent.renew import TokenSource
     from agent.run import run
+    from ca.keys import KeyType
     from mesh.names import Key
     from mesh.workload import Locality
     from meshwright import logs
@@ -197,6 +205,7 @@ def proxy(
         join=None if plaintext else join,
         bundle=bundle,
         token=TokenSource(token=token, file=token_file, kind=PROOFS[_choice(proof, tuple(PROOFS))]),
+        key_type=_choice(key_type, tuple(KeyType)),
         locality=Locality(region, zone),
         admin_port=admin_port,
         drain_time=int(duration(drain_time).total_seconds()),

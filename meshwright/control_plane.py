@@ -14,6 +14,7 @@ import random
 import signal
 import time
 from collections.abc import Coroutine, Iterable, Iterator
+from pathlib import Path
 from typing import Any, Self
 
 import grpc.aio
@@ -30,6 +31,7 @@ from ca.peer import Proved
 from ca.rate_limit import AttemptLimit, Rate
 from ca.recorded import RecordedAuthority
 from ca.server_tls import JOIN_SERVER_OPTIONS, ServerCertificate, ServerNames
+from ca.signer import Signers
 from ca.times import system_clock
 from ca.trust import TrustService
 from discovery.consul import ConsulSource
@@ -57,6 +59,7 @@ from meshwright.errors import SettingsError
 from meshwright.keeper import SecretKeeper
 from meshwright.metrics import Metrics, watch_loop_lag
 from meshwright.observer import StreamObserver
+from meshwright.passphrase import passphrase
 from meshwright.pipeline import Pace, Pipeline
 from meshwright.plaintext import PlaintextWatch
 from meshwright.proofs import proofs
@@ -130,9 +133,7 @@ class ControlPlane:
         settings, data_dir = self.settings, self.settings.data_dir
         self._stack.enter_context(held(data_dir))
         self._check_documents()
-        authority = await asyncio.to_thread(
-            BuiltinAuthority.open, data_dir, settings.trust_domain, system_clock
-        )
+        authority = await asyncio.to_thread(_open_authority, settings, data_dir)
         if authority.created:
             log.warning(
                 "a new certificate authority was made: back up its directory, which nothing can replace",
@@ -165,7 +166,9 @@ class ControlPlane:
         pipeline = Pipeline(
             state, publisher, cache, pace=Pace(settings.quiet, settings.quiet_max), clock=time.monotonic
         )
-        keeper = SecretKeeper(SecretIssuer(audited, system_clock, random.random, life), cache, metrics)
+        keeper = SecretKeeper(
+            SecretIssuer(audited, system_clock, random.random, life, settings.certificate_key), cache, metrics
+        )
         doors = Doors(settings.trust_domain, pipeline, keeper)
         observer = StreamObserver(metrics, pipeline.detach, audit)
         xds_settings = XdsSettings(
@@ -462,6 +465,11 @@ def _joined(event: JoinEvent, metrics: Metrics, audit: AuditLog) -> None:
         reason=event.reason,
         by=event.by,
     )
+
+
+def _open_authority(settings: Settings, data_dir: Path) -> BuiltinAuthority:
+    signers = Signers(kind=settings.ca_key, passphrase=passphrase(settings))
+    return BuiltinAuthority.open(data_dir, settings.trust_domain, system_clock, signers)
 
 
 def _merging(settings: Settings) -> Merging:

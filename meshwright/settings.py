@@ -33,13 +33,14 @@ from pydantic_settings import (
 )
 
 from ca.jwks import check_url
+from ca.keys import KeyType
 from mesh.identity import TRUST_DOMAIN
 from meshwright.errors import SettingsError
 
 ENV_PREFIX = "MESHWRIGHT_"
 PROXY_VARIABLES = frozenset(
     ENV_PREFIX + name
-    for name in ("WORKLOAD", "PROXY_DATA_DIR", "CONTROL_PLANE", "JOIN", "BUNDLE", "TOKEN", "TOKEN_FILE", "PROOF", "PROXY_ADMIN_PORT",
+    for name in ("WORKLOAD", "PROXY_DATA_DIR", "CONTROL_PLANE", "JOIN", "BUNDLE", "TOKEN", "TOKEN_FILE", "PROOF", "KEY_TYPE", "PROXY_ADMIN_PORT",
                  "DRAIN_TIME", "CACHE", "REWRITE_GOLDENS")
 )  # fmt: skip
 """Variables of `meshwright proxy` and of the scripts, which are no settings of the control plane."""
@@ -230,6 +231,28 @@ class Settings(BaseSettings):
             gt=timedelta(0),
         ),
     ] = timedelta(hours=24)
+    ca_key: Annotated[
+        KeyType, Field(description="The kind of key of a root or an intermediate that is made from now on.")
+    ] = KeyType.ECDSA_P256
+    ca_passphrase: Annotated[
+        SecretStr | None,
+        Field(
+            description="Encrypts the keys of the authority on the disk. Only from the environment or a file."
+        ),
+    ] = None
+    ca_passphrase_file: Annotated[
+        Path | None, Field(description="A file (0600) that holds that passphrase.")
+    ] = None
+    ca_passphrase_command: Annotated[
+        tuple[str, ...],
+        Field(description="A command and its arguments that print that passphrase, run once at the start."),
+    ] = ()
+    certificate_key: Annotated[
+        KeyType,
+        Field(
+            description="The kind of key of workloads whose certificates come by SDS; agents choose theirs (`--key-type`)."
+        ),
+    ] = KeyType.ECDSA_P256
     quiet: Annotated[
         float,
         Field(
@@ -275,7 +298,10 @@ class Settings(BaseSettings):
     log_format: Annotated[Literal["json", "console"], Field(description="How it is logged.")] = "json"
 
     @model_validator(mode="after")
-    def _has_a_source(self) -> Settings:
+    def _is_whole(self) -> Settings:
+        given = (self.ca_passphrase, self.ca_passphrase_file, self.ca_passphrase_command or None)
+        if sum(each is not None for each in given) > 1:
+            raise ValueError("set one of ca_passphrase, ca_passphrase_file and ca_passphrase_command")
         if self.documents is None and self.consul is None:
             raise ValueError("no source of services: set documents (a directory) or consul.url, or both")
         return self

@@ -26,7 +26,7 @@ from cryptography.x509.oid import NameOID
 
 from ca import control_plane
 from ca.builtin import BuiltinAuthority
-from ca.csr import new_key
+from ca.keys import new_key
 from ca.times import system_clock
 from ca.tokens import TokenStore
 from mesh.identity import Identity

@@ -19,8 +19,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from ca import control_plane
 from ca.authority import LeafRequest
 from ca.builtin import BuiltinAuthority
-from ca.csr import SigningRequest, key_pem, make_csr, new_key
+from ca.csr import SigningRequest, make_csr
 from ca.join import JoinEvent, JoinService
+from ca.keys import key_pem, new_key
 from ca.proof import Proof
 from ca.proof_token import TokenProof
 from ca.rate_limit import AttemptLimit

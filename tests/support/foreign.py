@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ca.authority import Authority, LeafRequest
-from ca.csr import key_pem, make_csr, new_key
+from ca.csr import make_csr
+from ca.keys import key_pem, new_key
 from mesh.identity import Identity
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from ca import builtin, files
+from ca import files
 from ca.builtin import BuiltinAuthority
 from ca.errors import (
     AuthorityError,
@@ -21,6 +21,8 @@ from ca.errors import (
     InsecureFile,
     WrongTrustDomain,
 )
+from ca.keys import key_pem
+from ca.signer import Signers
 from ca.times import system_clock
 from mesh.identity import Identity
 from tests.support.ca_builders import (
@@ -211,7 +213,7 @@ async def test_a_root_that_is_not_valid_yet_is_an_error_that_names_the_clock(tmp
 async def test_what_cannot_be_certified_is_an_error_of_the_authority(tmp_path: Path) -> None:
     # A serial that no certificate may have: what the library refuses by a ValueError.
     numbers = iter([1, 2, -1])
-    authority = BuiltinAuthority.open(tmp_path, TRUST_DOMAIN, system_clock, lambda: next(numbers))
+    authority = BuiltinAuthority.open(tmp_path, TRUST_DOMAIN, system_clock, Signers(lambda: next(numbers)))
     with pytest.raises(AuthorityError, match=r"cannot certify spiffe://example\.org/ns/default/sa/api from"):
         await authority.issue(a_leaf_request())
 
@@ -266,14 +268,14 @@ def test_a_crash_while_writing_leaves_the_old_file(tmp_path: Path, monkeypatch: 
 
 def test_no_repr_shows_a_key(tmp_path: Path) -> None:
     an_authority(tmp_path)
-    signer = builtin._read(tmp_path / "ca" / "root.pem")
-    body = signer.pem.split(b"\n")[1].decode()
+    signer = Signers().read(tmp_path / "ca" / "root.pem")
+    body = key_pem(signer.key).split(b"\n")[1].decode()
     assert body not in repr(signer)
     assert "key=…" in repr(signer)
 
 
 async def test_serials_come_from_the_argument(tmp_path: Path) -> None:
     numbers = iter(range(1, 100))
-    authority = BuiltinAuthority.open(tmp_path, TRUST_DOMAIN, system_clock, lambda: next(numbers))
+    authority = BuiltinAuthority.open(tmp_path, TRUST_DOMAIN, system_clock, Signers(lambda: next(numbers)))
     assert [(await authority.issue(a_leaf_request(API))).serial for _ in range(3)] == [3, 4, 5]
     assert x509.random_serial_number().bit_length() <= 159

@@ -9,8 +9,9 @@ import grpc
 import grpc.aio
 import pytest
 
-from ca.csr import SigningRequest, key_pem, make_csr, new_key
+from ca.csr import SigningRequest, make_csr
 from ca.join import Outcome
+from ca.keys import key_pem, new_key
 from ca.peer import proved
 from ca.rate_limit import AttemptLimit, Rate
 from ca.times import system_clock

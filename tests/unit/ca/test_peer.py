@@ -9,8 +9,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import NameOID
 
 from ca import control_plane
-from ca.csr import new_key
 from ca.errors import UnusablePeer
+from ca.keys import new_key
 from ca.peer import parse_node_id, proved
 from mesh.errors import InvalidName
 from mesh.names import Key

@@ -12,7 +12,8 @@ from prometheus_client import CollectorRegistry
 
 from ca.authority import LeafRequest
 from ca.builtin import BuiltinAuthority
-from ca.csr import make_csr, new_key
+from ca.csr import make_csr
+from ca.keys import new_key
 from ca.issuer import SecretIssuer
 from ca.times import system_clock
 from envoy.render import Renderer

@@ -60,9 +60,27 @@ def _gateway_route(backend: str) -> str:
     )
 
 
-def _gateway(port: int) -> str:
-    listener = f"{{name: http, port: {port}, protocol: HTTP}}"
-    return _standard("Gateway", "edge", f"gatewayClassName: meshwright, listeners: [{listener}]")
+def _gateway(port: int, sets: str = "None") -> str:
+    listeners = f"{{name: http, port: {port}, protocol: HTTP}}, {{name: dns, port: 5300, protocol: UDP}}"
+    allowed = f"allowedListeners: {{namespaces: {{from: {sets}}}}}"
+    return _standard("Gateway", "edge", f"gatewayClassName: meshwright, {allowed}, listeners: [{listeners}]")
+
+
+def _set(name: str, *listeners: str, gateway: str = "edge") -> str:
+    listed = ", ".join(f"{{{each}}}" for each in listeners)
+    return _standard(
+        "ListenerSet", name, f"parentRef: {{name: {gateway}, namespace: default}}, listeners: [{listed}]"
+    )
+
+
+def _set_route(name: str, parent: str, backend: str) -> str:
+    return _standard("HTTPRoute", name, f"parentRefs: [{parent}], rules: [{{backendRefs: [{backend}]}}]")
+
+
+def _udp_route(parent: str, *backends: str) -> str:
+    return _standard(
+        "UDPRoute", "datagrams", f"parentRefs: [{parent}], rules: [{{backendRefs: [{', '.join(backends)}]}}]"
+    )
 
 
 def _subset(service: str, version: str) -> str:
@@ -84,7 +102,7 @@ def _limit(*callers: str, target: str = "{kind: Service, name: api}") -> str:
 def _grant() -> str:
     froms = ", ".join(
         f"{{group: gateway.networking.k8s.io, kind: {kind}, namespace: default}}"
-        for kind in ("HTTPRoute", "TCPRoute")
+        for kind in ("HTTPRoute", "TCPRoute", "UDPRoute")
     )
     return _standard(
         "ReferenceGrant", "shop/grant", f'from: [{froms}], to: [{{group: "", kind: Service}}]', "v1beta1"
@@ -102,7 +120,10 @@ API = "{name: api, port: 80}"
 CART = "{name: cart, namespace: shop, port: 80}"
 SUBSET = "{group: meshwright.dev, kind: ServiceSubset, name: api-v2, port: 80}"
 OUTSIDE = "{group: meshwright.dev, kind: ExternalService, name: out, port: 80}"
-USES = ", uses: [{service: web}, {service: db, localPort: 7001}]"
+USES = ", uses: [{service: web}, {service: db, localPort: 7001}, {service: dns, localPort: 7002}]"
+DNS, DNS2 = "{name: dns, port: 80}", "{name: dns2, namespace: shop, port: 80}"
+SET, SET_2 = "{kind: ListenerSet, name: set}", "{kind: ListenerSet, name: set-2, namespace: shop}"
+SHARED = "name: http, port: 8090, protocol: HTTP, hostname: a.b"
 TO_API = "targetRefs: [{kind: Service, name: api}]"
 
 POOL: Mapping[str, tuple[str | None, ...]] = {
@@ -111,6 +132,9 @@ POOL: Mapping[str, tuple[str | None, ...]] = {
     "cart": (_service("shop/cart"), _service("shop/cart", protocol="grpc"), None),
     "db": (_service("db", protocol="tcp"), None),
     "db2": (_service("db2", protocol="tcp"), None),
+    "dns": (_service("dns", protocol="udp"), _service("dns", protocol="tcp"), None),
+    "dns2": (_service("shop/dns2", protocol="udp"), None),
+    "dns-1": (_workload("dns-1", "dns", "127.0.0.6"), None),
     "out": (_outside("a.example.com"), _outside("b.example.com"), _outside('"*.example.com"'), None),
     "out-2": (None, _outside("a.example.com", 81, "out-2")),
     "api-1": (
@@ -136,7 +160,33 @@ POOL: Mapping[str, tuple[str | None, ...]] = {
         workload_document("edge-1", "address: 127.0.0.9, gateway: edge, serviceAccount: edge"),
         workload_document("edge-1", "address: 127.0.0.9, gateway: edge, serviceAccount: zed"),
     ),
-    "gateway": (_gateway(8080), _gateway(8081), None),
+    "gateway": (_gateway(8080, "All"), _gateway(8081, "Same"), _gateway(8080), None),
+    "set": (
+        _set("set", SHARED, "name: own, port: 8091, protocol: HTTP"),
+        _set("set", SHARED, gateway="other"),
+        _set("set", "name: http, port: 8080, protocol: HTTP, hostname: b.c"),
+        None,
+    ),
+    "set-2": (
+        None,
+        _set(
+            "shop/set-2",
+            SHARED,
+            "name: dns, port: 5301, protocol: UDP, allowedRoutes: {namespaces: {from: All}}",
+        ),
+        _set("shop/set-2", "name: http, port: 8091, protocol: TCP"),
+    ),
+    "set-route": (_set_route("sets", SET, API), _set_route("sets", f"{SET}, {{name: edge}}", SUBSET), None),
+    "set-route-2": (
+        None,
+        _set_route("shop/sets", f"{SET_2}, {{kind: ListenerSet, name: set, namespace: default}}", CART),
+    ),
+    "udp-route": (
+        _udp_route('{group: "", kind: Service, name: dns}', DNS2, DNS),
+        _udp_route("{name: edge}", DNS, DNS2),
+        _udp_route(SET_2, DNS),
+        None,
+    ),
     "gateway-route": (*map(_gateway_route, (SUBSET, API, CART, OUTSIDE)), None),
     "subset": (_subset("api", "v2"), _subset("api", "v3"), _subset("web", "v2"), None),
     "route-1": (_route("r1", "api", CART), _route("r1", "web", API), None),

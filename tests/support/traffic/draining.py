@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 
-from tests.support.processes import eventually
+from tests.support.processes import PATIENCE, eventually
 from tests.support.traffic.applying import AppliedFile
 from tests.support.traffic.world import Traffic
 
@@ -21,11 +21,13 @@ async def applied_to_all(traffic: Traffic, documents: str) -> AsyncIterator[Appl
     await drained(traffic)
 
 
-async def drained(traffic: Traffic) -> None:
+async def drained(traffic: Traffic, patience: float = PATIENCE) -> None:
+    """Return when no connection of before the last change is left, within `patience` seconds."""
+
     async def none_is_left() -> bool:
         for sidecar in traffic.world.sidecars.values():
             if sum((await sidecar.stats(DRAINING)).values()):
                 return False
         return True
 
-    await eventually(none_is_left, "no filter chain is draining", every=0.05)
+    await eventually(none_is_left, "no filter chain is draining", patience=patience, every=0.05)

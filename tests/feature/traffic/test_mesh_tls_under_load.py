@@ -1,0 +1,92 @@
+"""Changes of MeshTLS under load from a caller of the mesh and one in plaintext: the mesh's loses nothing, neither then nor when connections
+with the old filters end; the other is served while plaintext is taken, and refused else.
+
+Three hundred requests a second; MESHWRIGHT_LOAD makes it another rate. A mesh of its own, with the drain time that operators have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import pytest_asyncio
+
+from envoy.bootstrap import DRAIN_TIME
+from tests.support.processes import eventually
+from tests.support.traffic.draining import drained
+from tests.support.traffic.mesh_tls import STORE, Plaintext, policy
+from tests.support.traffic.world import Traffic, World
+
+RATE = float(os.environ.get("MESHWRIGHT_LOAD", "300"))
+MODES = ("permissive", "strict", "permissive", "off", "permissive", "strict")
+URL = "http://store.mesh/"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def calm(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Traffic]:
+    folder = tmp_path_factory.mktemp("mesh-tls")
+    async with World(folder, only=("web-1", "store-1", "store-2"), drain_time=DRAIN_TIME) as world:
+        yield Traffic(world)
+
+
+@asynccontextmanager
+async def asking(caller: Plaintext) -> AsyncIterator[None]:
+    """`caller` asks all the time within the block."""
+    ended = asyncio.Event()
+
+    async def ask() -> None:
+        while not ended.is_set():
+            await caller.get()
+
+    task = asyncio.create_task(ask())
+    try:
+        yield
+    finally:
+        ended.set()
+        await task
+
+
+async def identities(traffic: Traffic) -> set[str]:
+    """Whom the servers took the caller for, lately."""
+    return {each.json["caller"] for each in await traffic.many(20, URL)}
+
+
+@pytest.mark.parametrize("to_the_end", [False, pytest.param(True, marks=pytest.mark.heavy)])
+async def test_no_change_of_the_mode_loses_a_call_of_the_mesh(calm: Traffic, *, to_the_end: bool) -> None:
+    caller, heard = Plaintext(calm.member("store-1").sidecar_ports["http"]), list[set[int]]()
+    async with (
+        calm.load(URL, rate=RATE) as load,
+        calm.apply(policy(STORE, "mode: strict")) as file,
+        asking(caller),
+    ):
+        await load.more(100)
+        assert set(caller.statuses) == {0}
+        for mode in MODES:
+            await file.replace(policy(STORE, f"mode: {mode}"))
+            before = len(caller.statuses)
+            await load.more(int(RATE / 3))
+
+            async def asked(before: int = before) -> bool:
+                return len(caller.statuses) > before + 3
+
+            await eventually(asked, "some more calls in plaintext")
+            # The first may have been on its way while the mode changed.
+            heard.append(set(caller.statuses[before + 1 :]))
+            assert load.failed == 0, f"after {mode}"
+            if mode == "off":
+
+                async def nobody() -> bool:
+                    return "" in await identities(calm)
+
+                await eventually(nobody, "new connections are plaintext")
+        if to_the_end:
+            await drained(calm, 2 * DRAIN_TIME)
+            await load.more(int(RATE))
+            assert await identities(calm) == {calm.member("web").identity}
+    assert heard == [{0} if mode == "strict" else {200} for mode in MODES]
+    report = load.report
+    assert report.failures == []
+    assert (report.errors, report.statuses) == (0, {200: report.sent})

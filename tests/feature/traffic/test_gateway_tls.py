@@ -1,9 +1,14 @@
-"""TLS at a gateway: which listener a request belongs to, and what is asked of clients."""
+"""TLS at a gateway: which listener a connection and a request belong to, where TLS ends, and where it goes on from there."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import ssl
 from collections.abc import AsyncIterator
 
+import aiohttp
+import pytest
 import pytest_asyncio
 
 from tests.support.traffic.edge import Outside, PublicAuthority, documents, gateway
@@ -15,7 +20,7 @@ NAMES = ("a.example.com", "b.example.com", "*.wild.example.com", "other.example.
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def outside(world: World) -> AsyncIterator[Outside]:
-    ports = {name: world.ports.take() for name in ("https", "named")}
+    ports = {name: world.ports.take() for name in ("https", "named", "ended", "mixed")}
     authority, folder = PublicAuthority(), world.mesh.documents / "tls"
     folder.mkdir()
     authority.issue(folder / "all.pem", folder / "all.key", *NAMES)
@@ -27,6 +32,10 @@ async def outside(world: World) -> AsyncIterator[Outside]:
   - {{name: deep, port: {ports["https"]}, hostname: deep.wild.example.com, {tls}}}
   - {{name: named-a, port: {ports["named"]}, hostname: a.example.com, {tls}}}
   - {{name: named-b, port: {ports["named"]}, hostname: b.example.com, {tls}}}
+  - {{name: ended, port: {ports["ended"]}, protocol: TLS, tls: {{certificateRefs: [{{name: all}}]}}}}
+  - {{name: passed, port: {ports["mixed"]}, protocol: TLS, hostname: "*.wild.example.com", tls: {{mode: Passthrough}}}}
+  - {{name: ended-too, port: {ports["mixed"]}, protocol: TLS, hostname: b.example.com, tls: {{certificateRefs: [{{name: all}}]}}}}
+  - {{name: web-too, port: {ports["mixed"]}, hostname: a.example.com, {tls}}}
 """
     text = (
         documents("secure", listeners)
@@ -57,6 +66,7 @@ spec:
 
 
 API, STORE = "{name: api, port: 80}", "{name: store, port: 80}"
+TCP = "{name: tcp, port: 7000}"
 
 
 async def test_a_request_for_a_host_of_another_listener_is_misdirected(
@@ -110,3 +120,88 @@ async def test_a_client_cannot_say_by_which_listener_it_came(traffic: Traffic, o
                 int(line.split(b":")[1]) for line in head.splitlines() if line.startswith(b"content-length")
             )
             await reader.readexactly(length)
+
+
+async def echoed(outside: Outside, sni: str, port: str) -> str:
+    """What `tcp` answers through a listener that ends TLS: its workload, and what was sent."""
+    async with outside.tls(sni, port) as (reader, writer):
+        writer.write(b"ping\n")
+        return (await asyncio.wait_for(reader.readline(), 5)).decode().strip()
+
+
+@contextlib.asynccontextmanager
+async def vault(traffic: Traffic, outside: Outside) -> AsyncIterator[str]:
+    """Documents of the service `vault`, whose application speaks TLS itself, with a certificate for `one.wild.example.com`."""
+    folder = traffic.mesh.documents / "tls"
+    outside.authority.issue(folder / "vault.pem", folder / "vault.key", "one.wild.example.com")
+    own = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    own.load_cert_chain(folder / "vault.pem", folder / "vault.key")
+    async with traffic.outside("vault", tls=own) as server:
+        yield f"""
+---
+apiVersion: meshwright.dev/v1alpha1
+kind: Service
+metadata: {{name: vault}}
+spec: {{ports: [{{name: tls, port: 443, protocol: tls}}]}}
+---
+apiVersion: meshwright.dev/v1alpha1
+kind: Workload
+metadata: {{name: vault-1}}
+spec: {{services: [vault], address: 127.0.0.1, ports: [{{name: tls, app: {server.member.app_ports["http"]}}}]}}
+"""
+
+
+async def test_a_tls_route_goes_on_where_tls_has_ended(traffic: Traffic, outside: Outside) -> None:
+    text = route("line", TCP, "ended", hosts="a.example.com, '*.wild.example.com'", kind="TLSRoute")
+    other = route("other", "{name: nothing, port: 1}", "ended", hosts="b.example.com", kind="TLSRoute")
+    async with traffic.apply(text + other):
+        for sni in ("a.example.com", "one.wild.example.com"):
+            assert (await echoed(outside, sni, "ended")).endswith(" ping")
+        for sni in ("b.example.com", "other.example.com"):  # a backend that is not there, and no route
+            with pytest.raises(OSError):
+                await echoed(outside, sni, "ended")
+
+
+async def test_a_tcp_route_takes_every_name_where_tls_has_ended(traffic: Traffic, outside: Outside) -> None:
+    async with traffic.apply(route("line", TCP, "ended", kind="TCPRoute")):
+        for sni in ("a.example.com", "other.example.com"):
+            assert (await echoed(outside, sni, "ended")).endswith(" ping")
+
+
+async def test_one_port_ends_tls_for_some_names_and_passes_it_on_for_others(
+    traffic: Traffic, outside: Outside
+) -> None:
+    async with vault(traffic, outside) as documents_of_vault:
+        text = (
+            route("line", TCP, "ended-too", hosts="b.example.com", kind="TLSRoute")
+            + route(
+                "vault", "{name: vault, port: 443}", "passed", hosts="one.wild.example.com", kind="TLSRoute"
+            )
+            + route("web", API, "web-too")
+        )
+        async with traffic.apply(text + documents_of_vault):
+            assert (await echoed(outside, "b.example.com", "mixed")).endswith(" ping")
+            passed = await outside.get_tls("one.wild.example.com", "mixed")
+            assert (passed["status"], passed["workload"]) == (200, "vault-1")
+            assert (await outside.get_tls("a.example.com", "mixed"))["service"] == "api"
+            of_gateway = await outside.serial("a.example.com", "mixed")
+            assert await outside.serial("one.wild.example.com", "mixed") != of_gateway
+            # A connection to the listener for HTTP is none for hosts of those beside it.
+            misdirected = await outside.get_tls("one.wild.example.com", "mixed", sni="a.example.com")
+            assert misdirected["status"] == 421
+
+
+async def test_a_gateway_listens_where_it_is_told_to(traffic: Traffic, outside: Outside) -> None:
+    port, addresses = traffic.port(), ("127.0.0.41", "127.0.0.42")
+    said = f"addresses: [{', '.join(f'{{value: {each}}}' for each in addresses)}]"
+    text = documents("placed", f"  - {{name: http, port: {port}, protocol: HTTP}}", more=said)
+    at_it = route("placed", API, "http").replace("name: secure", "name: placed")
+    async with gateway(traffic.world, "placed", text + at_it, {"http": port}, outside.authority):
+        for address in addresses:
+            async with (
+                aiohttp.ClientSession() as session,
+                session.get(f"http://{address}:{port}/", headers={"host": "a.example.com"}) as answer,
+            ):
+                assert (await answer.json())["service"] == "api"
+        with pytest.raises(OSError):
+            await asyncio.open_connection("127.0.0.1", port)

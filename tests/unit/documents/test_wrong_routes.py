@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pytest
 
 from documents.parsing import parse
@@ -19,16 +17,7 @@ from tests.support.route_documents import (
     http_route,
     http_rule,
 )
-
-
-@dataclass(frozen=True)
-class Wrong:
-    """A document, and what is said of it: `<path>: <reason>. <remedy>` for each problem."""
-
-    name: str
-    text: str
-    said: list[str]
-
+from tests.support.wrong import Wrong, what_is_said
 
 WRONG = (
     # parents
@@ -898,7 +887,7 @@ WRONG = (
 @pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: wrong.name)
 def test_what_is_said_of_a_wrong_document(wrong: Wrong) -> None:
     parsed = parse("a.yaml", wrong.text.encode())
-    assert [f"{error.where.path}: {error.reason}. {error.remedy}" for error in parsed.errors] == wrong.said
+    assert what_is_said(parsed.errors) == wrong.said
     assert parsed.documents == ()
 
 

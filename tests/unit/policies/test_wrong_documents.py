@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pytest
 
 from documents.parsing import parse
 from policies.registry import KINDS, POLICIES
+from tests.support.wrong import Wrong, what_is_said
 
 API = "[{kind: Service, name: api}]"
-
-
-@dataclass(frozen=True)
-class Wrong:
-    """A document, and what is said of it: `<path>: <reason>. <remedy>` for each problem."""
-
-    name: str
-    text: str
-    said: list[str]
 
 
 def wrong(name: str, kind: str, spec: str, *said: str, targets: str = API) -> Wrong:
@@ -625,9 +615,7 @@ WRONG = (
 @pytest.mark.parametrize("case", WRONG, ids=lambda case: case.name)
 def test_what_is_said_of_it(case: Wrong) -> None:
     errors = parse("d.yaml", case.text.encode(), KINDS).errors
-    said = [f"{each.reason}. {each.remedy}" for each in errors]
-    paths = [each.where.path for each in errors]
-    assert [f"{path}: {text}" if path else text for path, text in zip(paths, said, strict=True)] == case.said
+    assert what_is_said(errors) == case.said
 
 
 def test_every_kind_of_policy_is_among_them() -> None:

@@ -123,7 +123,8 @@ def _about(policy: PolicyKind) -> Iterator[str]:
 
 def _tells_callers_apart(policy: PolicyKind) -> bool:
     """Whether the example would be right if it named callers."""
-    document = yaml.safe_load(example(policy.as_document()))
+    documents = yaml.safe_load_all(example(policy.as_document()))
+    document = next(each for each in documents if each["kind"] == policy.name)
     document["spec"]["from"] = [{"namespace": "default"}]
     errors = parse("example.yaml", json.dumps(document).encode(), KINDS).errors
     return not any(each.where.path.startswith("spec.from") for each in errors)

@@ -45,7 +45,8 @@ from policies.access_conditions import (
 from policies.access_rules import Named, Plan
 
 HTTP: Final = "envoy.filters.http.rbac"
-AUDIT: Final = "envoy.filters.http.rbac.audit"
+AUDIT: Final = "envoy.filters.http.access_audit"
+"""Sorts before all that refuses, so that what is refused is audited, too."""
 NETWORK: Final = "envoy.filters.network.rbac"
 CERTIFICATE: Final = "envoy.rbac.principals.mtls_authenticated"
 
@@ -76,14 +77,13 @@ def on_manager(plan: Plan) -> Parts:
 
 
 def on_connections(plan: Plan, stat_prefix: str) -> Parts:
-    """For connections that nobody looks into. Refused ones are closed when their TLS is done."""
+    """For connections that nobody looks into. Envoy looks at one when its first byte comes, and closes it if it is refused."""
     made = []
-    if plan.refused or plan.would_refuse:
-        made.append(
-            _network(network.RBAC(stat_prefix=stat_prefix), plan.refused, plan.would_refuse, ON_TRIAL)
-        )
-    if plan.audited:
+    if plan.audited:  # before it is refused
         made.append(_network(network.RBAC(stat_prefix=f"{stat_prefix}.audit"), (), plan.audited, AUDITED))
+    if plan.refused or plan.would_refuse:
+        config = network.RBAC(stat_prefix=stat_prefix)
+        made.append(_network(config, plan.refused, plan.would_refuse, ON_TRIAL))
     return Parts(network_filters=tuple(made))
 
 

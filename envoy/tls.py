@@ -65,6 +65,10 @@ def downstream(
     """
     context = DownstreamTlsContext()
     context.require_client_certificate.value = True
+    # A session that is resumed is not held against the roots of now, and Envoy does not count its certificate as verified: access
+    # policies would take the caller for nobody (https://github.com/envoyproxy/envoy/issues/21235).
+    context.disable_stateless_session_resumption = True
+    context.disable_stateful_session_resumption = True
     common = context.common_tls_context
     _mesh(common, alpn)
     common.tls_params.MergeFromString(parameters)

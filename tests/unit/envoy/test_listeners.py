@@ -73,6 +73,8 @@ def test_inbound_takes_mesh_tls_for_what_is_served_and_nothing_else() -> None:
     assert chain.filter_chain_match.transport_protocol == "tls"
     assert list(chain.filter_chain_match.server_names) == ["80.api.default.mesh.test"]
     context = DownstreamTlsContext.FromString(chain.transport_socket.typed_config.value)
+    assert context.disable_stateless_session_resumption
+    assert context.disable_stateful_session_resumption
     assert context.require_client_certificate.value
     checks = context.common_tls_context.combined_validation_context.default_validation_context
     assert [each.matcher.prefix for each in checks.match_typed_subject_alt_names] == ["spiffe://mesh.test/"]

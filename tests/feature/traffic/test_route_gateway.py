@@ -8,9 +8,9 @@ import pytest_asyncio
 
 from tests.feature.traffic.test_route_cors import CORS, preflight, said
 from tests.feature.traffic.test_route_filters import SENT, modifier, redirect, rewrite
-from tests.feature.traffic.test_route_matching import REQUESTS, RULES, taken
+from tests.feature.traffic.test_route_matching import REQUESTS, RULES, path, rule, taken
 from tests.feature.traffic.test_route_mirror import copies, mirror
-from tests.feature.traffic.test_route_sessions import sent
+from tests.feature.traffic.test_route_sessions import cookies, sent
 from tests.support.traffic.client import Answer, shares
 from tests.support.traffic.edge import Outside, PublicAuthority, documents, gateway
 from tests.support.traffic.routes import grant, route, subset, to
@@ -162,3 +162,59 @@ async def test_a_request_belongs_to_the_listener_with_the_most_specific_host_alo
             ("http://example/x", 404),
         ):
             assert (await outside.get(url, "isolated")).status == status, url
+
+
+async def test_rules_may_have_names(traffic: Traffic, outside: Outside) -> None:
+    named = [f"name: {each}\n{rule(each, path(f'/{each}')).strip()}" for each in ("one", "two")]
+    async with traffic.apply(at_gateway(*named)):
+        found = await asked(outside, ("/one", "/two", "/three"))
+        assert [taken(each) for each in found] == ["one", "two", "404"]
+
+
+async def test_one_backend_is_changed_redirects_or_is_copied(traffic: Traffic, outside: Outside) -> None:
+    new = "{path: {type: ReplacePrefixMatch, replacePrefixMatch: /new}}"
+    filters = {
+        "rewrite": f"{{type: URLRewrite, urlRewrite: {new}}}",
+        "redirect": f"{{type: RequestRedirect, requestRedirect: {new}}}",
+        "copy": mirror("store"),
+    }
+    rules = [
+        f"matches: [{{path: {{type: PathPrefix, value: /{name}}}}}]\n"
+        f"backendRefs: [{to('api-v1')}, {to('api-v2', more=f'filters: [{said}]')}]"
+        for name, said in filters.items()
+    ]
+    async with traffic.apply(subset("v1") + subset("v2") + at_gateway(*rules)):
+        rewritten = await asked(outside, ["/rewrite/x"] * 40)
+        assert {(each.json["labels"]["version"], each.json["path"]) for each in rewritten} == {
+            ("v1", "/rewrite/x"),
+            ("v2", "/new/x"),
+        }
+        port = outside.ports["http"]
+        redirected = await asked(outside, ["/redirect/x"] * 40)
+        assert {(each.status, each.headers.get("location")) for each in redirected} == {
+            (200, None),
+            (302, f"http://shop.example:{port}/new/x"),
+        }
+        of_v2 = shares(await asked(outside, ["/copy"] * 40), "version")["v2"]
+        assert await copies(traffic, "store", of_v2) == of_v2
+
+
+async def test_sessions_that_last_by_header_and_through_a_split(traffic: Traffic, outside: Outside) -> None:
+    async def stays(first: Answer, headers: dict[str, str]) -> bool:
+        again = [await outside.get("http://shop.example/", headers=headers) for _ in range(12)]
+        return {each.workload for each in again} == {first.workload}
+
+    lasting = "sessionPersistence: {sessionName: kept, absoluteTimeout: 1h, cookieConfig: {lifetimeType: Permanent}}"
+    by_header = "sessionPersistence: {sessionName: x-kept, type: Header}"
+    split = f"sessionPersistence: {{sessionName: kept}}\nbackendRefs: [{to('api-v1', 9)}, {to('api-v2', 1)}]"
+    async with traffic.apply(at_gateway(f"{lasting}\n{API}")) as file:
+        first = await outside.get("http://shop.example/")
+        assert cookies(first)["kept"]["max-age"] == "3600"
+        assert await stays(first, sent(first))
+        await file.replace(at_gateway(f"{by_header}\n{API}"))
+        first = await outside.get("http://shop.example/")
+        assert await stays(first, {"x-kept": first.headers["x-kept"]})
+        await file.replace(subset("v1") + subset("v2") + at_gateway(split))
+        begun = await asked(outside, ["/"] * 200)
+        first = next(each for each in begun if each.json["labels"]["version"] == "v2")
+        assert await stays(first, sent(first))

@@ -8,7 +8,7 @@ from documents.errors import Caution, Dangling
 from documents.parsing import Document, Places
 from documents.reading import nearest
 from mesh.names import Key
-from mesh.service import Service
+from mesh.service import Protocol, Service
 from mesh.workload import Workload
 
 Services = Callable[[Key], Service | None]
@@ -91,6 +91,14 @@ def cautions(document: Document, services: Services) -> Iterator[Caution]:
         service = services(key)
         if service is None:
             continue
+        for at_port, given in enumerate(workload.ports):
+            named = service.port_named(given.name)
+            if given.sidecar is not None and named is not None and named.protocol is Protocol.UDP:
+                yield Caution(
+                    at("spec", "ports", at_port, "sidecar"),
+                    f"no effect: {key} speaks udp there, and sidecars take no datagrams",
+                    "Remove it: callers send them to app, without mutual TLS",
+                )
         if all(workload.port_named(port.name) is None for port in service.ports):
             yield Caution(
                 at("spec", "services", place),

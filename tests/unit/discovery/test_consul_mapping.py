@@ -256,3 +256,14 @@ def test_interception_that_cannot_be() -> None:
     meta = {"meshed": "true", "interception": "true", "health-checks": "/healthz"}
     (warning,) = mapped(an_entry(meta=meta)).warnings
     assert "'/healthz' is not <port>[/<path>], e.g. 9001/healthz" in warning
+
+
+def test_of_udp_the_registered_port_is_the_application_s_whether_or_not_there_is_a_sidecar() -> None:
+    """Sidecars take no datagrams."""
+    meta = {"protocol": "udp", "service-port": "53"}
+    (service,) = mapped(an_entry(meta=meta)).services
+    assert service.ports == (ServicePort("udp", 53, Protocol.UDP),)
+    for more in ({}, {"meshed": "true"}):
+        assert only(an_entry(meta=meta | more)).ports == (WorkloadPort("udp", 8080),)
+    both = meta | {"meshed": "true", "app-port": "9000"}
+    assert only(an_entry(meta=both)).ports == (WorkloadPort("udp", 9000, 8080),)

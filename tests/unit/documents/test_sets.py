@@ -174,6 +174,22 @@ def test_what_is_probably_not_meant_is_a_warning() -> None:
     ]
 
 
+def test_a_sidecar_s_port_for_datagrams_is_told_to_have_no_effect() -> None:
+    ports = "ports: [{name: a, port: 80}, {name: b, port: 53, protocol: udp}]"
+    served = "ports: [{name: a, app: 1, sidecar: 11}, {name: b, app: 2, sidecar: 12}]"
+    workload = f"services: [api], address: 10.0.0.1, meshed: true, {served}"
+    documents = a_set(
+        a_file("s.yaml", service_document("api", ports)),
+        a_file("w.yaml", workload_document("api-1", workload)),
+    )
+    assert [(each.where.path, each.reason) for each in documents.warnings] == [
+        (
+            "spec.ports[1].sidecar",
+            "no effect: default/api speaks udp there, and sidecars take no datagrams",
+        )
+    ]
+
+
 def test_a_reference_that_leads_nowhere_is_told_with_its_own_line() -> None:
     text = (
         workload_document("api-1", "\n  services:\n  - apis\n  , address: 10.0.0.1")

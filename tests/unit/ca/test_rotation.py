@@ -105,6 +105,22 @@ def test_abort_returns_from_every_stage(steps: int, what: str) -> None:
     assert rotation.leftovers is Leftovers.DROP
 
 
+def test_when_the_old_root_was_being_dropped_abort_waits_until_it_is_taken_again() -> None:
+    ledger = Ledger()
+    ledger.issued(a_leaf(generation=2, held="old new"))
+    rotation = begin(stable(OLD, START), NEW, START).rotation
+    for _ in range(2):
+        rotation = moved(rotation, *ledger.leaves())
+    assert rotation.stage is Stage.RETIRING
+    ledger.restricted(rotation.bundle)  # it is on its way: whether it was taken, nobody knows
+    rotation = abort(rotation, START).rotation
+    ledger.restricted(rotation.bundle)
+    assert (rotation.stage, rotation.bundle, rotation.signing) == (Stage.TRUSTING, ("old", "new"), 2)
+    assert moved(rotation, *ledger.leaves()) is rotation
+    ledger.acknowledged("f1", frozenset(rotation.bundle), rotation.bundle)
+    assert moved(rotation, *ledger.leaves()).signing == 1
+
+
 def test_before_signing_abort_waits_for_nobody() -> None:
     """It is for want of an answer that one aborts."""
     silent = a_leaf(held="", settled=False)

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from ca.ledger import MOST, Entry, Ledger
+from ca.ledger_file import SNAPSHOT, LedgerFile
+from ca.recorded import RecordedAuthority
+from ca.rotation import Holder, Leaf
+from mesh.names import Key
+from tests.support.ca_builders import API, START, HandClock, a_leaf_request, an_authority
+
+END = START + timedelta(hours=24)
+
+
+def a_leaf(serial: int, family: str = "f", workload: str = "default/a") -> Leaf:
+    return Leaf(serial, Holder.AGENT, workload, family, 1, END, frozenset({"r"}), settled=True)
+
+
+def serials(ledger: Ledger) -> set[int]:
+    return {leaf.serial for leaf in ledger.leaves()}
+
+
+def test_who_uses_a_leaf_needs_none_of_its_family_any_more() -> None:
+    ledger = Ledger()
+    for leaf in (a_leaf(1), a_leaf(2), a_leaf(3), a_leaf(4, "other")):
+        ledger.issued(leaf)
+    ledger.confirmed(3)
+    assert serials(ledger) == {3, 4}
+
+
+def test_leaves_end() -> None:
+    ledger = Ledger()
+    ledger.issued(a_leaf(1))
+    ledger.expire(END - timedelta(seconds=1))
+    assert serials(ledger) == {1}
+    ledger.expire(END)
+    assert serials(ledger) == set()
+
+
+def test_what_changes_nothing_is_not_journalled() -> None:
+    entries: list[Entry] = []
+    ledger = Ledger(journal=entries.append)
+    ledger.issued(a_leaf(1))
+    for _ in range(3):
+        ledger.confirmed(1)
+        ledger.acknowledged("f", frozenset({"r"}), ("r",))
+    assert len(entries) == 1
+
+
+def test_one_workload_does_not_fill_the_memory() -> None:
+    """Leaves stand for several; what stands for them is no surer than any of them, and lasts as long as the last."""
+    ledger = Ledger()
+    for number in range(10 * MOST):
+        leaf = a_leaf(number, f"f{number}")
+        ledger.issued(
+            replace(leaf, not_after=END + timedelta(seconds=number), held=frozenset({"r", str(number)}))
+        )
+    leaves = ledger.leaves()
+    assert len(leaves) == MOST
+    assert max(leaf.not_after for leaf in leaves) == END + timedelta(seconds=10 * MOST - 1)
+    merged = [leaf for leaf in leaves if leaf.family.startswith("merged/")]
+    assert merged
+    assert all(leaf.held == {"r"} for leaf in merged)
+
+
+def test_an_operator_may_have_a_proxy_forgotten() -> None:
+    ledger = Ledger()
+    ledger.issued(a_leaf(1))
+    ledger.issued(a_leaf(2, workload="default/b"))
+    assert ledger.forget("default/a") == 1
+    assert ledger.forget("default/a") == 0
+    assert serials(ledger) == {2}
+
+
+def opened(directory: Path, *, created: bool = False) -> LedgerFile:
+    return LedgerFile.open(directory, created=created, unrecorded_until=END)
+
+
+def test_all_is_there_after_sigkill(tmp_path: Path) -> None:
+    """Which is what not closing it amounts to."""
+    first = opened(tmp_path, created=True)
+    for leaf in (a_leaf(1), a_leaf(2), a_leaf(3, "other")):
+        first.ledger.issued(leaf)
+    first.ledger.confirmed(2)
+    first.ledger.restricted(("r", "s"))
+    first.ledger.acknowledged("other", frozenset({"r", "s"}), ("r", "s"))
+    for _ in range(3):
+        again = opened(tmp_path)
+        assert set(again.ledger.leaves()) == set(first.ledger.leaves())
+        again.close()
+    assert all(path.stat().st_mode & 0o077 == 0 for path in tmp_path.iterdir())
+    first.close()
+
+
+@pytest.mark.parametrize("killed", ["before the snapshot", "before the journals are removed", "not"])
+def test_it_is_written_anew_while_leaves_are_issued(
+    tmp_path: Path, killed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = opened(tmp_path, created=True)
+    for number in range(50):
+        file.ledger.issued(a_leaf(number, f"f{number}", f"default/{number}"))
+    leaves, covered = file.turn()
+    file.ledger.issued(a_leaf(100, "late"))
+    if killed == "before the journals are removed":
+        monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)
+    if killed != "before the snapshot":
+        file.write(leaves, covered)
+    monkeypatch.undo()
+    file.ledger.confirmed(100)
+    again = opened(tmp_path)
+    assert set(again.ledger.leaves()) == set(file.ledger.leaves())
+    assert len(again.ledger) == 51
+    file.close()
+    again.close()
+
+
+def test_an_unfinished_line_was_never_acted_on(tmp_path: Path) -> None:
+    file = opened(tmp_path, created=True)
+    file.ledger.issued(a_leaf(1))
+    file.close()
+    journal = tmp_path / "issued-1.jsonl"
+    journal.write_bytes(journal.read_bytes() + b'{"leaf":{"serial":2,"hol')
+    again = opened(tmp_path)
+    assert serials(again.ledger) == {1}
+    again.close()
+
+
+@pytest.mark.parametrize("lost", ["all", "snapshot", "line", "never there"])
+def test_without_it_unknown_leaves_are_reckoned_with(tmp_path: Path, lost: str) -> None:
+    if lost != "never there":
+        file = opened(tmp_path, created=True)
+        file.ledger.issued(a_leaf(1))
+        file.write(*file.turn())
+        file.ledger.issued(a_leaf(2, "g"))
+        file.close()
+    if lost in {"all", "snapshot"}:
+        (tmp_path / SNAPSHOT).unlink()
+    if lost == "all":
+        (tmp_path / "issued-2.jsonl").unlink()
+    if lost == "line":
+        (tmp_path / "issued-2.jsonl").write_text("nonsense\n")
+    again = opened(tmp_path)
+    unknown = [leaf for leaf in again.ledger.leaves() if leaf.holder is Holder.UNRECORDED]
+    assert [(leaf.not_after, leaf.held) for leaf in unknown] == [(END, frozenset())]
+    again.close()
+
+
+async def test_each_leaf_is_recorded_with_what_is_certain_of_its_holder(tmp_path: Path) -> None:
+    authority, ledger = an_authority(tmp_path, HandClock()), Ledger()
+    recorded = RecordedAuthority(authority, ledger)
+    joined = await recorded.issue(a_leaf_request())
+    renewed = await recorded.issue(replace(a_leaf_request(), renews=joined.serial))
+    sent = await recorded.issue(replace(a_leaf_request(), delivered=True))
+    await recorded.issue(a_leaf_request(API, None))  # the control plane's own
+    await recorded.issue(a_leaf_request(API, Key("default", "other")))
+    first, second, third = (ledger.find(each.serial) for each in (joined, renewed, sent))
+    assert first
+    assert second
+    assert third
+    assert len(ledger) == 4
+    assert first.family == second.family != third.family
+    assert first.held == set(authority.rotation.bundle)
+    assert (third.holder, third.held, third.settled) == (Holder.ENVOY, frozenset(), False)

@@ -209,7 +209,8 @@ class Order:
         if state is None or not state.subscription.wants(name):
             return False
         if name in state.dirty:
-            return True
+            # What is to go goes after all that refers to it: to wait for that would be to wait for ever.
+            return lookup(self._maps(type_url), name) is not None
         if state.in_flight is None and not state.queue:
             return False
         on_their_way = self._on_their_way.get(type_url)

@@ -268,6 +268,20 @@ def test_what_refers_to_itself_or_to_what_comes_later_does_not_wait_for_ever() -
     assert types(talk.drain()) == ["Listener", "RouteConfiguration"]
 
 
+def test_what_refers_to_something_that_goes_does_not_wait_for_that() -> None:
+    cache = a_cache(*everything("a"))
+    talk = subscribed(DeltaTalk(cache))
+    publish(
+        cache,
+        a_resource(ROUTE, "a", "2", needs=[(CLUSTER, "a"), (ENDPOINT, "a")]),
+        removed=[(CLUSTER, "a"), (ENDPOINT, "a")],
+    )
+    route, *_ = waiting(talk)
+    assert route.names == ["a"]
+    talk.ack(route)
+    assert "Cluster" in types(talk.drain())
+
+
 # What is never acknowledged
 
 

@@ -110,13 +110,11 @@ def gateway_view(state: MeshState, key: Key, workload: Workload, loaded: Loaded)
     if own is None:
         return GatewayView(key, _binds(workload, ()), (), origin=workload.origin)
     attached, gateway = followed(state, own), whole(state, own)
-    numbers = sorted({each.port for each in gateway.listeners if each.protocol is not UDP})
-    ports = (_port(state, gateway, number, attached, loaded) for number in numbers)
     origin = (*gateway.origin, *workload.origin)
     return GatewayView(
         key,
         _binds(workload, gateway.addresses),
-        tuple(each for each in ports if each.chains),
+        tuple(each for each in _ports(state, gateway, attached, loaded) if each.chains),
         tuple(_datagrams(state, gateway, attached)),
         gateway_secrets.client_certificate(state, own, loaded),
         origin=tuple(dict.fromkeys(origin)),
@@ -136,12 +134,30 @@ def declared(state: MeshState, key: Key) -> Gateway | None:
     return found if isinstance(found, Gateway) else None
 
 
+def _ports(
+    state: MeshState, gateway: Gateway, attached: Sequence[Attachment], loaded: Loaded
+) -> Iterator[EdgePort]:
+    """Sorted by number once, for a gateway may have a thousand, and each is to cost what is said of it."""
+    here: dict[int, list[GatewayListener]] = {}
+    for listener in gateway.listeners:
+        if listener.protocol is not UDP:
+            here.setdefault(listener.port, []).append(listener)
+    served, mine = {each.place for each in gateway.listeners}, dict[int, list[Attachment]]()
+    for each in attached:
+        if each.listener.place in served:
+            mine.setdefault(each.listener.port, []).append(each)
+    for number, listeners in sorted(here.items()):
+        yield _port(state, gateway, number, listeners, mine.get(number, ()), loaded)
+
+
 def _port(
-    state: MeshState, gateway: Gateway, number: int, attached: Sequence[Attachment], loaded: Loaded
+    state: MeshState,
+    gateway: Gateway,
+    number: int,
+    here: Sequence[GatewayListener],
+    mine: Sequence[Attachment],
+    loaded: Loaded,
 ) -> EdgePort:
-    here = tuple(each for each in gateway.listeners if each.port == number and each.protocol is not UDP)
-    places = {each.place for each in here}
-    mine = tuple(each for each in attached if each.listener.place in places)
     chains: dict[str, ChainView] = {}
     for listener in here:
         for chain in _chains(state, gateway, listener, here, mine, loaded):

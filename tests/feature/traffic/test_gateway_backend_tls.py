@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator
-from pathlib import Path
 
+import aiohttp
 import pytest
 import pytest_asyncio
 
@@ -24,11 +25,15 @@ async def authority(tmp_path_factory: pytest.TempPathFactory) -> OutsideAuthorit
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def outside(world: World, authority: OutsideAuthority) -> AsyncIterator[Outside]:
     """A gateway that shows a certificate to backends."""
-    ports = {name: world.ports.take() for name in ("http", "bare")}
+    ports = {name: world.ports.take() for name in ("http", "ended")}
+    listeners = f"""
+  - {{name: http, port: {ports["http"]}, protocol: HTTP}}
+  - {{name: ended, port: {ports["ended"]}, protocol: TLS, tls: {{certificateRefs: [{{name: shown}}]}}}}
+"""
     chain, key = authority.certify("gateway.example.com")
     key.chmod(0o600)
     text = (
-        documents("front", f"  - {{name: http, port: {ports['http']}, protocol: HTTP}}", more=SHOWN)
+        documents("front", listeners, more=SHOWN)
         + f"""
 ---
 apiVersion: meshwright.dev/v1alpha1
@@ -190,9 +195,8 @@ async def test_the_gateway_shows_its_certificate(
 
 
 async def test_it_shows_it_to_services_outside_the_mesh_too(
-    traffic: Traffic, outside: Outside, authority: OutsideAuthority, tmp_path: Path
+    traffic: Traffic, outside: Outside, authority: OutsideAuthority
 ) -> None:
-    del tmp_path
     async with traffic.outside(tls=authority.server("pay.localhost", clients=True)) as server:
         text = f"""
 apiVersion: meshwright.dev/v1alpha1
@@ -217,3 +221,25 @@ spec:
                 host = f"{name}.localhost" if name == "pay" else "bank.example.com"
                 await file.replace(text + policy(f"hostname: {host}, {trusted()}", target=target))
                 assert await status(outside) == expected, name
+
+
+async def test_what_has_come_by_tls_goes_on_by_tls(
+    traffic: Traffic, outside: Outside, authority: OutsideAuthority
+) -> None:
+    """TLS ends at the gateway for a TLSRoute, and another begins there to a port of protocol `tcp`."""
+    client = ssl.create_default_context(cafile=str(authority.ca_file))
+    text = """
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: TLSRoute
+metadata: {name: vault}
+spec: {parentRefs: [{name: front, sectionName: ended}], hostnames: [gateway.example.com], rules: [{backendRefs: [{name: bank, port: 80}]}]}
+"""
+    async with traffic.outside(tls=authority.server("bank.example.com", clients=True)) as server:
+        said = text + backend(server, "tcp")
+        async with traffic.apply(said + policy(f"hostname: bank.example.com, {trusted()}")) as file:
+            answer = await outside.get_tls("gateway.example.com", "ended", context=client)
+            assert answer["status"] == 200
+            await file.replace(said + policy(f"hostname: other.example.com, {trusted()}"))
+            with pytest.raises((OSError, aiohttp.ServerDisconnectedError)):
+                await outside.get_tls("gateway.example.com", "ended", context=client)

@@ -6,10 +6,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from meshwright.certificates import Certificates
-from meshwright.gateway_status import gateway_statuses, route_statuses
+from meshwright.gateway_status import gateway_statuses, listener_set_statuses, route_statuses
 from meshwright.status import Status
 from meshwright.tables import troubled
 from tests.support.builders import service_document
+from tests.unit.mesh import test_listener_sets as sets
 from tests.unit.mesh.test_gateway_views import HTTP, HTTPS, SECRET, a_gateway, a_mesh, a_player, a_route
 from tests.unit.meshwright.test_tables import a_status, shown
 
@@ -21,6 +22,7 @@ def a_told_status(tmp_path: Path, *documents: str) -> Status:
         update={
             "routes": tuple(route_statuses(state)),
             "gateways": tuple(gateway_statuses(state, certificates)),
+            "listener_sets": tuple(listener_set_statuses(state, certificates)),
         }
     )
 
@@ -46,3 +48,23 @@ def test_what_does_not_hold_comes_first_and_says_why(tmp_path: Path) -> None:
     )
     assert text.index("BackendNotFound") < text.index("source")
     assert "all but" in text
+
+
+def test_a_set_of_listeners_is_a_line_with_what_is_wrong_with_it(tmp_path: Path) -> None:
+    both = "name: {}, port: 8080, protocol: HTTP, hostname: a.b"
+    status = a_told_status(
+        tmp_path,
+        a_player(),
+        sets.a_gateway(),
+        sets.a_set("one", both.format("a")),
+        sets.a_set("two", both.format("b"), "name: c, port: 8081, protocol: HTTP"),
+    )
+    lines = [line.split() for line in shown(status).splitlines()]
+    assert ["ListenerSet", "default/one", "all", "Gateway", "default/edge"] in lines
+    assert ["ListenerSet", "default/two", "all", "but", "3", "Gateway", "default/edge"] in lines
+    text = shown(status)
+    assert (
+        "HostnameConflict ListenerSet default/two at b: port 8080 and host name a.b are taken already" in text
+    )
+    (edge,) = status.gateways
+    assert (edge.attached_listener_sets, edge.attached_routes) == (2, {"http": 0})

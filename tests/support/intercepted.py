@@ -17,13 +17,15 @@ from typing import Any
 
 import yaml
 
+from ca.times import system_clock
+from ca.tokens import TokenStore
 from meshwright.client import get_status
 from meshwright.errors import UnreachableError
 from meshwright.status import Status
 from tests.support import binaries
 from tests.support.intercepting import APP, ENVOY
 from tests.support.namespaces import Host
-from tests.support.processes import Process, eventually, meshwright, running, start
+from tests.support.processes import Process, eventually, meshwright, running
 
 ADMIN, XDS, JOIN = 15000, 15010, 15011
 PASSED = ("--exclude-inbound-port", str(XDS), "--exclude-inbound-port", str(JOIN))
@@ -160,16 +162,11 @@ class Mesh:
             yield process
 
     async def _token(self, workload: str, account: str) -> str:
-        made = await start(
-            f"{workload}-token",
-            self.folder,
-            *meshwright("token", "create", "--data-dir", str(self.data), "--service-account", account),
-            *("--workload", workload),
+        """As `meshwright token create` makes it, without its interpreter."""
+        store = TokenStore(self.data)
+        return await asyncio.to_thread(
+            store.create, "default", account, now=system_clock(), workload=workload
         )
-        assert await made.process.wait() == 0, made.tail()
-        token = made.text().split()[-1]
-        made.log.unlink()
-        return token
 
 
 @contextlib.asynccontextmanager

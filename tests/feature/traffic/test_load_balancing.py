@@ -6,23 +6,12 @@ import time
 
 from policies.load_balancing import EXAMPLE
 from tests.support.processes import eventually
+from tests.support.traffic.balancing import CHECK, URL, ill, policy
 from tests.support.traffic.client import shares, statuses
 from tests.support.traffic.statistics import within
 from tests.support.traffic.world import Traffic
 
-URL = "http://api.mesh/"
 ALL = {"api-1", "api-2", "api-3", "api-4"}
-
-
-def policy(spec: str, target: str = "{kind: Service, name: api}") -> str:
-    return f"""
-apiVersion: meshwright.dev/v1alpha1
-kind: LoadBalancing
-metadata: {{name: balance}}
-spec:
-  targetRefs: [{target}]
-  {spec}
-"""
 
 
 async def test_round_robin_is_one_after_the_other(traffic: Traffic) -> None:
@@ -112,29 +101,17 @@ async def test_a_session_sticks_to_its_endpoint(traffic: Traffic) -> None:
 
 
 async def test_whether_all_get_traffic_when_few_are_healthy(traffic: Traffic) -> None:
-    check = """
----
-apiVersion: meshwright.dev/v1alpha1
-kind: HealthCheck
-metadata: {name: check}
-spec:
-  targetRefs: [{kind: Service, name: api}]
-  interval: 50ms
-  unhealthyThreshold: 1
-  http: {path: /healthz}
-"""
-    for name in ALL:
-        traffic.servers[name].behave("status=503", "/healthz")
+    ill(traffic, ALL)
 
     async def all_ill() -> bool:
         hosts = (await traffic.envoy("web").clusters())["default/api:80"]["host_statuses"]
         return all(each["health_status"].get("failed_active_health_check") for each in hosts)
 
-    async with traffic.apply(policy("panicThreshold: 0") + check) as file:
+    async with traffic.apply(policy("panicThreshold: 0") + CHECK) as file:
         await eventually(all_ill, "nobody is healthy")
         answer = await traffic.get(URL)
         assert (answer.status, "no healthy" in answer.text) == (503, True)
-        await file.replace(policy("panicThreshold: 50") + check)
+        await file.replace(policy("panicThreshold: 50") + CHECK)
         await eventually(all_ill, "nobody is healthy")
         assert statuses(await traffic.many(8, URL)) == {200: 8}
 

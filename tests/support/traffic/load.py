@@ -58,7 +58,7 @@ class Load:
     def __init__(self, order: Order) -> None:
         self._order = order
         self._report: Report | None = None
-        self._progress: dict[str, int] = {"sent": 0, "answered": 0, "failed": 0}
+        self._progress: dict[str, Any] = {"sent": 0, "answered": 0, "failed": 0, "last": ""}
         self._changed = asyncio.Condition()
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -106,7 +106,11 @@ class Load:
     @property
     def failed(self) -> int:
         """Failures so far, some 50 ms old."""
-        return self._progress["failed"]
+        return int(self._progress["failed"])
+
+    def must_not_have_failed(self, when: str) -> None:
+        """AssertionError with the last failure, if there was one."""
+        assert self.failed == 0, f"{when}: {self.failed} failures, the last: {self._progress['last']}"
 
     @property
     def report(self) -> Report:
@@ -115,7 +119,7 @@ class Load:
         return self._report
 
     def _finished(self) -> int:
-        return self._progress["answered"] + self._progress["failed"]
+        return int(self._progress["answered"] + self._progress["failed"])
 
     def _ended(self) -> bool:
         return self._reading is None or self._reading.done() or self._report is not None
@@ -132,6 +136,7 @@ class Load:
                         "sent": self._report.sent,
                         "answered": sum(self._report.statuses.values()),
                         "failed": self._report.errors,
+                        "last": "",
                     }
                 else:
                     self._progress = told

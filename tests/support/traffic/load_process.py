@@ -220,8 +220,10 @@ class Load:
         _, made = await loop.create_connection(Connection, self.order.address, self.order.port)
         return made
 
-    def progress(self) -> dict[str, int]:
-        return {"sent": self.sent, "answered": sum(self.statuses.values()), "failed": len(self.failures)}
+    def progress(self) -> dict[str, Any]:
+        failures = self.failures
+        counts = {"sent": self.sent, "answered": sum(self.statuses.values()), "failed": len(failures)}
+        return {**counts, "last": failures[-1][1] if failures else ""}
 
 
 async def main(order: Order) -> None:

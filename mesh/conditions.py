@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from mesh.edge_routes import attachments, followed
 from mesh.edges import Parent
@@ -17,6 +18,10 @@ from mesh.names import Key
 from mesh.references import Condition, ConditionType, lookup, problems
 from mesh.routes import ParentKind, Route, RouteKind
 from mesh.state import MeshState
+
+NOTHING_REFUSED: Mapping[Key, str] = MappingProxyType({})
+CANNOT_BIND = "cannot bind"
+"""What Envoy says of an address that its host does not have, or that somebody else listens at."""
 
 NO_AUTHORITIES = "the authorities of its clients could not be read, so it is not open"
 
@@ -82,22 +87,15 @@ def gateways(state: MeshState) -> Iterator[Gateway]:
 
 
 def gateway_conditions(
-    state: MeshState, gateway: Gateway, loaded: Loaded, problem: Callable[[Key], str]
+    state: MeshState,
+    gateway: Gateway,
+    loaded: Loaded,
+    problem: Callable[[Key], str],
+    refused: Mapping[Key, str] = NOTHING_REFUSED,
 ) -> tuple[GatewayCondition, ...]:
-    """Of the gateway, then of each of its listeners. `problem` says what is wrong with the files of a Secret; empty: nothing."""
-    players = state.edges.players.get(gateway.key, ())
-    names = ", ".join(map(str, players))
-    programmed = (
-        GatewayCondition("", "Programmed", True, "Programmed", f"played by {names}")
-        if players
-        else GatewayCondition(
-            "",
-            "Programmed",
-            False,
-            "Pending",
-            f"no workload plays it: set spec.gateway: {gateway.key.name} of a Workload of namespace {gateway.key.namespace}",
-        )
-    )
+    """Of the gateway, then of each of its listeners. `problem` says what is wrong with the files of a Secret; empty: nothing.
+    `refused`: by workload, what its proxy says of listeners that it does not take.
+    """
     routes = routes_by_listener(state, gateway)
     of_listeners = tuple(
         condition
@@ -107,11 +105,24 @@ def gateway_conditions(
         )
     )
     return (
-        programmed,
+        _programmed(state, gateway, refused),
         *_of_references(state, gateway, of_listeners, loaded, problem),
         *_insecure(gateway),
         *of_listeners,
     )
+
+
+def _programmed(state: MeshState, gateway: Gateway, refused: Mapping[Key, str]) -> GatewayCondition:
+    players = state.edges.players.get(gateway.key, ())
+    if not players:
+        message = f"no workload plays it: set spec.gateway: {gateway.key.name} of a Workload of namespace {gateway.key.namespace}"
+        return GatewayCondition("", "Programmed", False, "Pending", message)
+    wrong = [f"Workload {key}: {refused[key]}" for key in players if key in refused]
+    if wrong:
+        reason = "AddressNotUsable" if any(CANNOT_BIND in each for each in wrong) else "Invalid"
+        message = f"its proxy refuses a listener: {'; '.join(wrong)}"
+        return GatewayCondition("", "Programmed", False, reason, message)
+    return GatewayCondition("", "Programmed", True, "Programmed", f"played by {', '.join(map(str, players))}")
 
 
 def _of_references(

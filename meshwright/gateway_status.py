@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from mesh.backend_tls_conditions import backend_tls_conditions, backend_tls_policies
 from mesh.conditions import (
+    NOTHING_REFUSED,
     GatewayCondition,
     gateway_conditions,
     gateways,
     route_conditions,
     routes_by_listener,
 )
+from mesh.gateways import Gateway
 from mesh.listener_set_conditions import standings
+from mesh.names import Key
 from mesh.state import MeshState
 from meshwright.certificates import Certificates
 from meshwright.status import BackendTlsStatus, ConditionStatus, GatewayStatus, ListenerSetStatus, RouteStatus
@@ -36,14 +39,17 @@ def route_statuses(state: MeshState) -> Iterator[RouteStatus]:
         )
 
 
-def gateway_statuses(state: MeshState, certificates: Certificates) -> Iterator[GatewayStatus]:
+def gateway_statuses(
+    state: MeshState, certificates: Certificates, refused: Mapping[Key, str] = NOTHING_REFUSED
+) -> Iterator[GatewayStatus]:
+    """`refused`: by workload, what its proxy says of listeners that it does not take."""
     accepted = [
         each.set.parent
         for each in standings(state, certificates.loaded, certificates.problem)
         if each.accepted
     ]
     for gateway in gateways(state):
-        conditions = gateway_conditions(state, gateway, certificates.loaded, certificates.problem)
+        conditions = gateway_conditions(state, gateway, certificates.loaded, certificates.problem, refused)
         routes = routes_by_listener(state, gateway)
         yield GatewayStatus(
             gateway=str(gateway.key),
@@ -52,7 +58,13 @@ def gateway_statuses(state: MeshState, certificates: Certificates) -> Iterator[G
             origin=gateway.origin,
             attached_routes={each.name: len(routes.get(each.place, ())) for each in gateway.listeners},
             attached_listener_sets=accepted.count(gateway.key),
+            addresses=gateway.addresses or _own_addresses(state, gateway),
         )
+
+
+def _own_addresses(state: MeshState, gateway: Gateway) -> tuple[str, ...]:
+    players = (state.workloads.get(key) for key in state.edges.players.get(gateway.key, ()))
+    return tuple(dict.fromkeys(each.address for each in players if each is not None))
 
 
 def listener_set_statuses(state: MeshState, certificates: Certificates) -> Iterator[ListenerSetStatus]:

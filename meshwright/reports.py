@@ -10,7 +10,7 @@ import importlib.metadata
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -53,7 +53,7 @@ from policies.notes import all_notes
 from xds.resource import Resource
 from xds.server import XdsServer
 from xds.status import ClientStatus
-from xds.types import SECRET, short_name
+from xds.types import LISTENER, SECRET, short_name
 
 REDACTED = "redacted"
 
@@ -129,7 +129,7 @@ class Reports:
             conflicts=tuple(state.conflicts()),
             certificates={kind: when.isoformat(timespec="seconds") for kind, when in self._expiries()},
             routes=tuple(route_statuses(state)),
-            gateways=tuple(gateway_statuses(state, self.certificates)),
+            gateways=tuple(gateway_statuses(state, self.certificates, _refused_listeners(clients))),
             listener_sets=tuple(listener_set_statuses(state, self.certificates)),
             backend_tls=tuple(backend_tls_statuses(state, self.certificates)),
         )
@@ -292,3 +292,13 @@ def _shown(resource: Resource) -> dict[str, Any]:
         return {**shown, "resource": json_format.MessageToDict(kind.FromString(resource.body))}
     except (TypeError, KeyError):  # an extension whose message is not loaded
         return {**shown, "resource": {"base64": base64.b64encode(resource.body).decode()}}
+
+
+def _refused_listeners(clients: Iterable[ClientStatus]) -> dict[Key, str]:
+    """What proxies say of listeners that they do not take, by workload."""
+    return {
+        Key.parse(client.node_id): each.refusal.message
+        for client in clients
+        for each in client.types
+        if each.type_url == LISTENER and each.refusal is not None
+    }

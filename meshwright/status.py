@@ -138,7 +138,7 @@ class RouteStatus(Shape):
 
 class GatewayStatus(Shape):
     """A gateway. `workloads`: those that play it. `attached_routes`: how many each of its own listeners follows;
-    `attached_listener_sets`: how many sets it has.
+    `attached_listener_sets`: how many sets it has. `addresses`: what it says, else those of the workloads that play it.
     """
 
     gateway: str
@@ -147,6 +147,7 @@ class GatewayStatus(Shape):
     origin: tuple[str, ...]
     attached_routes: dict[str, int] = {}
     attached_listener_sets: int = 0
+    addresses: tuple[str, ...] = ()
 
 
 class ListenerSetStatus(Shape):

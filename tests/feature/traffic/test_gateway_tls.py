@@ -205,3 +205,30 @@ async def test_a_gateway_listens_where_it_is_told_to(traffic: Traffic, outside: 
                 assert (await answer.json())["service"] == "api"
         with pytest.raises(OSError):
             await asyncio.open_connection("127.0.0.1", port)
+
+
+async def test_an_address_that_the_host_does_not_have_is_told_of(traffic: Traffic, outside: Outside) -> None:
+    port = traffic.port()
+    text = documents(
+        "placed", f"  - {{name: http, port: {port}, protocol: HTTP}}", more="addresses: [{value: %s}]"
+    )
+    at_it = route("placed", API, "http").replace("name: secure", "name: placed")
+
+    async def programmed() -> tuple[bool, str]:
+        (told,) = (
+            each for each in (await traffic.mesh.status()).gateways if each.gateway == "default/placed"
+        )
+        (found,) = (each for each in told.conditions if (each.at, each.type) == ("", "Programmed"))
+        return found.status, found.reason
+
+    foreign = (text % "192.0.2.77") + at_it  # of TEST-NET-1 (RFC 5737)
+    async with gateway(traffic.world, "placed", foreign, {"http": port}, outside.authority) as placed:
+        assert await programmed() == (False, "AddressNotUsable")
+        await placed.file.replace((text % "127.0.0.43") + at_it)
+        assert await programmed() == (True, "Programmed")
+        status = next(
+            each for each in (await traffic.mesh.status()).gateways if each.gateway == "default/placed"
+        )
+        assert status.addresses == ("127.0.0.43",)
+        _, writer = await asyncio.open_connection("127.0.0.43", port)
+        writer.close()

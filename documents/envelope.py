@@ -124,11 +124,18 @@ class Envelope(Part):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One entry of the registry of kinds."""
+    """One entry of the registry of kinds. `also`: what can be wrong with a document of it that its model does not know."""
 
     api_version: str
     name: str
     model: type[Envelope]
+    also: Callable[[Envelope], Iterable[Problem]] | None = None
+
+    def problems(self, document: Envelope) -> Iterator[Problem]:
+        """What is wrong with `document`, of this kind, although each field by itself is right."""
+        yield from document.problems()
+        if self.also is not None:
+            yield from self.also(document)
 
     def __str__(self) -> str:
         return f"{self.name} ({self.api_version})"

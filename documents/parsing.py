@@ -133,7 +133,7 @@ def _document(
         return invalid((kind,))
     try:
         envelope = kind.model.model_validate(tree)
-        problems = tuple(envelope.problems())
+        problems = tuple(kind.problems(envelope))
         if problems:
             return invalid(problems)
         key = envelope.metadata.key

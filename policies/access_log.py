@@ -41,7 +41,7 @@ from policies import log_format
 from policies.document import PolicyDocument, Targeting
 from policies.fields import Percent, PositiveDuration, seconds, set_percent
 from policies.kind import ANYWHERE, PolicyKind, Side, Where
-from policies.observing import Address, call, collector, for_everyone, service_name
+from policies.observing import Address, call, collector, for_everyone, of_sidecars, service_name
 
 EXAMPLE: Final = """\
 apiVersion: meshwright.dev/v1alpha1
@@ -382,5 +382,6 @@ KIND = PolicyKind(
     Side.LISTENER,
     effect,
     levels=ANYWHERE - {Level.ROUTE},
+    unfit={Level.ROUTE: of_sidecars("AccessLog")},
     by_workload=lambda fields: "otlp" in fields,
 )

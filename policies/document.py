@@ -12,11 +12,17 @@ from documents.service import ServiceAccount
 from mesh.merge import freeze
 from mesh.names import Key
 from mesh.policy import Policy
-from mesh.targeting import CallerRef, RouteName, TargetRef
+from mesh.targeting import CallerRef, Level, RouteName, TargetRef
 
 ROUTES = ("HTTPRoute", "GRPCRoute", "TCPRoute", "TLSRoute")
 WITHOUT_REQUESTS = ("TCPRoute", "TLSRoute")
 """Those whose connections Envoy does not look into."""
+_LEVELS = {
+    "Mesh": Level.MESH,
+    "Namespace": Level.NAMESPACE,
+    "Service": Level.SERVICE,
+    "Workload": Level.WORKLOAD,
+}
 TARGETING = frozenset({"target_refs", "from_", "enforced"})
 
 
@@ -31,6 +37,10 @@ class TargetRefSpec(Part):
     )
     name: Name | None = Field(None, description="Of the target. Not for Mesh.")
     namespace: Namespace | None = Field(None, description="By default the policy's own.")
+
+    @property
+    def level(self) -> Level:
+        return _LEVELS.get(self.kind, Level.ROUTE)
 
     def value(self, own: str) -> TargetRef:
         """`own` is the policy's namespace."""

@@ -20,7 +20,7 @@ from mesh.routing import reachable
 from mesh.state import MeshState
 from mesh.targeting import Level, RouteName, TargetRef
 from mesh.views import OutboundScope, service_view
-from policies.kind import PolicyKind, Side
+from policies.kind import PolicyKind
 from policies.registry import POLICIES
 from policies.weave import Weaver
 
@@ -85,9 +85,6 @@ def notes(
         missing = _missing(state, target)
         if missing is not None:
             yield f"no effect at {target}: {missing}"
-        elif target.level not in kind.levels:
-            allowed = ", ".join(level.name.lower() for level in sorted(kind.levels))
-            yield f"no effect at {target}: {policy.kind} is {_enforced(kind.side)} and takes {allowed} as targets"
         elif not kind.union:
             yield from _overridden(
                 state, policy, target, merges if merges is not None else {}, whole=kind.whole
@@ -168,12 +165,6 @@ def _place(state: MeshState, target: TargetRef) -> Place:
             return Place((service or key).namespace, service=service, route=RouteName(target.kind, key))
         case _:
             return Place(target.namespace)
-
-
-def _enforced(side: Side) -> str:
-    if Side.CALLER in side:
-        return "enforced by the caller"
-    return "enforced by the callee" if Side.CALLEE in side else "enforced by every sidecar"
 
 
 def _proxies(state: MeshState, changes: Changes) -> Iterator[Key]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import Flag, auto
 from typing import Any
 
-from documents.envelope import API_VERSION, Kind, Part
+from documents.envelope import API_VERSION, Envelope, Kind, Part, Problem
 from envoy.seams import HttpFilter, Parts
 from mesh.localities import Spread
 from mesh.merge import Fields
@@ -68,7 +68,7 @@ class PolicyKind:
     """`fields` is the model of what policies say, `effect` what that does to the Envoy resources at one place.
 
     `filters` are the HTTP filters that the kind needs: disabled in every connection manager, enabled by routes. `levels`: what may be
-    targeted. `union`: policies of this kind all apply, each by itself, instead of being merged. `whole`: the nearest one
+    targeted; all else is refused. `unfit`: what is wrong there and the way out, where more can be said than which levels there are. `union`: policies of this kind all apply, each by itself, instead of being merged. `whole`: the nearest one
     alone applies, for its fields are conditions and effects of one thing. `join`: how what several of a union add
     becomes one, where laying one after another would not do: of two configurations of a route for one filter only the last counts.
     `inline`: what the rule of a route says itself, in the names of the kind's fields. `spread`: how it spreads calls over localities; such
@@ -94,10 +94,31 @@ class PolicyKind:
     named: bool = False
     together: Callable[[Sequence[tuple[Any, Where]]], Parts] | None = None
     closed: Callable[[Where], Parts] | None = None
+    unfit: Mapping[Level, tuple[str, str]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         return self.document.__name__
 
     def as_document(self) -> Kind:
-        return Kind(API_VERSION, self.name, self.document)
+        return Kind(API_VERSION, self.name, self.document, self._unfit)
+
+    def _unfit(self, document: Envelope) -> Iterator[Problem]:
+        """The targets at which no policy of this kind can be enforced."""
+        assert isinstance(document, PolicyDocument)  # noqa: S101 (`document` says so)
+        for place, ref in enumerate(document.targeting().target_refs):
+            if ref.level not in self.levels:
+                yield Problem(("spec", "targetRefs", place, "kind"), *self._said_of(ref.level, ref.kind))
+
+    def _said_of(self, level: Level, kind: str) -> tuple[str, str]:
+        allowed = " or ".join(each.name.capitalize() for each in sorted(self.levels))
+        return self.unfit.get(level) or (
+            f"{self.name} is {_enforced(self.side)}, and cannot be for a {kind}",
+            f"Target {allowed}",
+        )
+
+
+def _enforced(side: Side) -> str:
+    if Side.CALLER in side:
+        return "enforced by the caller"
+    return "enforced by the callee" if Side.CALLEE in side else "enforced by every sidecar"

@@ -29,7 +29,7 @@ from pb.envoy.extensions.filters.network.http_connection_manager.v3.http_connect
 )
 from policies.document import PolicyDocument, Targeting
 from policies.kind import ANYWHERE, PolicyKind, Side, Where
-from policies.observing import for_everyone
+from policies.observing import for_everyone, of_sidecars
 
 EXAMPLE: Final = """\
 apiVersion: meshwright.dev/v1alpha1
@@ -104,13 +104,6 @@ class Metrics(PolicyDocument):
 
     def own_problems(self) -> Iterator[Problem]:
         yield from for_everyone(self.spec, "Metrics", "Remove from, and target the workloads")
-        for place, ref in enumerate(self.spec.target_refs):
-            if ref.kind == "Service":
-                yield Problem(
-                    ("spec", "targetRefs", place, "kind"),
-                    "Metrics are those of a whole sidecar, not of a service",
-                    "Target workloads, the namespace or the mesh",
-                )
         if self.spec.detail == "all" and self.spec.include is not None:
             yield Problem(("spec", "include"), "all metrics are shown anyway", "Remove it, or detail")
 
@@ -173,5 +166,16 @@ def _page(fields: MetricsFields) -> str:
 
 
 KIND = PolicyKind(
-    Metrics, MetricsFields, Side.LISTENER, effect, levels=ANYWHERE - {Level.ROUTE, Level.SERVICE}
+    Metrics,
+    MetricsFields,
+    Side.LISTENER,
+    effect,
+    levels=ANYWHERE - {Level.ROUTE, Level.SERVICE},
+    unfit={
+        Level.ROUTE: of_sidecars("Metrics"),
+        Level.SERVICE: (
+            "Metrics are those of a whole sidecar, not of a service",
+            "Target workloads, the namespace or the mesh",
+        ),
+    },
 )

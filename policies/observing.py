@@ -17,7 +17,7 @@ from mesh.identity import Identity
 from pb.envoy.config.cluster.v3.cluster_pb2 import Cluster
 from pb.envoy.config.core.v3.grpc_service_pb2 import GrpcService
 from pb.envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
-from policies.document import ROUTES, Targeting
+from policies.document import Targeting
 from policies.kind import Where
 
 ADDRESS = r"^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?):[0-9]{1,5}$"
@@ -66,17 +66,15 @@ def service_name(where: Where) -> str:
     return f"{identity.service_account}.{identity.namespace}"
 
 
-def for_everyone(targeting: Targeting, kind: str, remedy: str, *, routes: bool = False) -> Iterator[Problem]:
-    """Problems of a policy that says who calls, and, unless `routes`, of one that targets a route."""
+def for_everyone(targeting: Targeting, kind: str, remedy: str) -> Iterator[Problem]:
+    """Problems of a policy that says who calls."""
     if targeting.from_:
         yield Problem(("spec", "from"), f"{kind} cannot differ by caller", remedy)
-    for place, ref in enumerate(targeting.target_refs):
-        if ref.kind in ROUTES and not routes:
-            yield Problem(
-                ("spec", "targetRefs", place, "kind"),
-                f"{kind} concerns sidecars, not routes",
-                "Target the Service that the route is attached to",
-            )
+
+
+def of_sidecars(kind: str) -> tuple[str, str]:
+    """What is wrong with a policy of `kind` for a route, and the way out."""
+    return f"{kind} concerns sidecars, not routes", "Target the Service that the route is attached to"
 
 
 def _literal(host: str) -> bool:

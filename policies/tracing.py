@@ -137,7 +137,7 @@ class Tracing(PolicyDocument):
 
     def own_problems(self) -> Iterator[Problem]:
         yield from for_everyone(
-            self.spec, "Tracing", "Remove from, and target the callers' workloads or namespace", routes=True
+            self.spec, "Tracing", "Remove from, and target the callers' workloads or namespace"
         )
         reason = _contradiction(self.spec)
         if reason is not None:

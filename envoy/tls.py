@@ -65,10 +65,7 @@ def downstream(
     """
     context = DownstreamTlsContext()
     context.require_client_certificate.value = True
-    # A session that is resumed is not held against the roots of now, and Envoy does not count its certificate as verified: access
-    # policies would take the caller for nobody (https://github.com/envoyproxy/envoy/issues/21235).
-    context.disable_stateless_session_resumption = True
-    context.disable_stateful_session_resumption = True
+    _no_resumption(context)
     common = context.common_tls_context
     _mesh(common, alpn)
     common.tls_params.MergeFromString(parameters)
@@ -105,6 +102,7 @@ def edge(
         secret.name = name
         from_ads(secret.sds_config)
     if authorities is not None:
+        _no_resumption(context)
         context.require_client_certificate.value = not optional
         validation = common.combined_validation_context
         validation.validation_context_sds_secret_config.name = authorities
@@ -173,3 +171,11 @@ def _mesh(common: CommonTlsContext, alpn: Sequence[str]) -> None:
     roots = common.combined_validation_context.validation_context_sds_secret_config
     roots.name = names.ROOTS
     from_ads(roots.sds_config)
+
+
+def _no_resumption(context: DownstreamTlsContext) -> None:
+    """A session that is resumed is not held against the roots of now, and Envoy does not count its certificate as verified: access
+    policies would take the caller for nobody (https://github.com/envoyproxy/envoy/issues/21235).
+    """
+    context.disable_stateless_session_resumption = True
+    context.disable_stateful_session_resumption = True

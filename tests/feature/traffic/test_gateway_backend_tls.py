@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import aiohttp
 import pytest
 import pytest_asyncio
 
+from envoy.tls import SYSTEM_ROOTS
+from tests.support import binaries
+from tests.support.namespaces import is_root
 from tests.support.outside_ca import OutsideAuthority
 from tests.support.traffic.edge import Outside, PublicAuthority, documents, gateway
 from tests.support.traffic.servers import HttpServer
 from tests.support.traffic.world import Traffic, World
 
+SYSTEM = Path(SYSTEM_ROOTS)
 SHOWN = "tls: {backend: {clientCertificateRef: {name: shown}}}"
 
 
@@ -123,6 +128,26 @@ async def test_a_policy_says_which_name_a_backend_must_have(
                 assert await status(outside) == expected, validation
             await file.replace(backend(server))
             assert await status(outside) != 200  # it takes TLS only
+
+
+@pytest.mark.skipif(
+    not (is_root() and SYSTEM.is_file()), reason=f"needs root, and {SYSTEM} to put another in its place"
+)
+async def test_a_policy_may_trust_whom_the_host_of_the_proxy_trusts(
+    traffic: Traffic, outside: Outside, authority: OutsideAuthority, tmp_path: Path
+) -> None:
+    """For this one proxy the authority is among those of the system: it sees another file where its host keeps them."""
+    envoy, port = tmp_path / "envoy", traffic.port()
+    in_place = f"mount --bind {authority.ca_file} {SYSTEM} && exec {binaries.envoy()}"
+    envoy.write_text(f"""#!/bin/sh\nexec unshare --mount sh -c '{in_place} "$@"' sh "$@"\n""")
+    envoy.chmod(0o755)
+    own = documents("trusting", f"  - {{name: http, port: {port}, protocol: HTTP}}")
+    async with traffic.outside(tls=authority.server("bank.example.com")) as server:
+        text = backend(server) + policy("hostname: bank.example.com, wellKnownCACertificates: System")
+        both = text.replace("parentRefs: [{name: front}]", "parentRefs: [{name: front}, {name: trusting}]")
+        async with traffic.apply(own + both), traffic.proxy("trusting-1", "trusting", envoy):
+            trusting = Outside(traffic.world, outside.proxy, outside.file, own, {"http": port})
+            assert (await status(outside), await status(trusting)) == (503, 200)
 
 
 async def test_subject_alternative_names_take_the_place_of_the_hostname(

@@ -31,7 +31,7 @@ from tests.support.traffic.members import TRUST_DOMAIN, Member
 
 
 class Sidecar:
-    """The agent and the Envoy of one member. `start`, then `ready`, then `stop`."""
+    """The agent and the Envoy of one member. `start`, then `ready`, then `stop`. `envoy` is the program that is run."""
 
     def __init__(
         self,
@@ -44,6 +44,7 @@ class Sidecar:
         drain_time: int = 1,
     ) -> None:
         self.member = member
+        self.envoy = Path(binaries.envoy())
         self._drain_time = drain_time
         self._directory = folder / f"{member.name}-agent"
         self.agent_log = folder / f"{member.name}-agent.log"
@@ -72,7 +73,7 @@ class Sidecar:
             locality=Locality(self.member.region, self.member.zone),
             admin_port=0,
             drain_time=self._drain_time,
-            envoy=Path(binaries.envoy()),
+            envoy=self.envoy,
             envoy_log=self.envoy_log,
             # One worker: round robin, and every bound that Envoy keeps for each worker, are exact.
             concurrency=1,

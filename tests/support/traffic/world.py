@@ -202,10 +202,13 @@ class Traffic:
             await server.stop()
 
     @contextlib.asynccontextmanager
-    async def proxy(self, workload: str, account: str) -> AsyncIterator[Sidecar]:
-        """One more proxy, for example a gateway's, for a workload (`edge-1`, `namespace/edge-1`) that a document declares by now."""
+    async def proxy(self, workload: str, account: str, envoy: Path | None = None) -> AsyncIterator[Sidecar]:
+        """One more proxy, for example a gateway's, for a workload (`edge-1`, `namespace/edge-1`) that a document declares by now.
+        `envoy`: a program to run in the place of Envoy.
+        """
         key = Key.parse(workload)
         made = self.world.sidecar(Member(key, MeshService(Key(key.namespace, account)), outbound_port=0))
+        made.envoy = envoy or made.envoy
         try:
             await start_all([made])
             await self.world.applier.acknowledged()

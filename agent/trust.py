@@ -45,7 +45,7 @@ class TrustWatch:
         self._keeper = keeper
         self._log = log
         self._sleep = sleep
-        self._backoff = Backoff(chance, first=0.2)
+        self._backoff = Backoff(chance, first=0.2, maximum=10.0)
         self._followed = True
 
     async def run(self) -> NoReturn:

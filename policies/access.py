@@ -15,7 +15,7 @@ from documents.expressions import flaw
 from envoy.seams import NOTHING, Parts
 from mesh.policy import Policy
 from mesh.targeting import CallerRef, Level
-from policies import access_fields, access_messages, access_patterns
+from policies import access_fields, access_messages, access_notes, access_patterns
 from policies.access_conditions import ALWAYS
 from policies.access_fields import AccessFields, WhenFields
 from policies.access_rules import SCOPE, Plan, Stated, plan, stated
@@ -163,4 +163,6 @@ KIND: Final = PolicyKind(
     union=True,
     together=together,
     closed=closed,
+    notes=access_notes.notes,
+    news=access_notes.news,
 )

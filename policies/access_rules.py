@@ -129,12 +129,13 @@ def _named(conditions: Iterable[tuple[str, Condition]]) -> Named:
 def stated(fields: AccessFields, where: Where) -> Stated:
     """What the policy `where.policy` means at one port of a service."""
     action = fields.action or "allow"
-    reading = Reading.SURELY if action == "allow" else Reading.PERHAPS
-    rules = (_rule(each, reading, where) for each in fields.rules or ())
+    rules = (of_rule(each, fields, where) for each in fields.rules or ())
     return Stated(where.policy, action, fields.default is not None, bool(fields.dry_run), either(rules))
 
 
-def _rule(rule: RuleFields, reading: Reading, where: Where) -> Condition:
+def of_rule(rule: RuleFields, fields: AccessFields, where: Where) -> Condition:
+    """Where `rule`, one of a policy that says `fields`, applies."""
+    reading = Reading.SURELY if fields.action == "allow" else Reading.PERHAPS
     own = Key.parse(where.policy).namespace
     return every(
         (

@@ -31,7 +31,7 @@ SOME = 20
 @dataclass(frozen=True, slots=True)
 class Effect:
     """`documents` that came, changed or went; how many sidecars get something else, and how many resources differ (`about`: reckoned from a
-    part). `notes`: what is said in vain, or prevails over something else, a sentence each, by document.
+    part). `notes`: what is said in vain, prevails over something else, or concerns others, a sentence each, by document.
     """
 
     documents: tuple[DocumentName, ...]
@@ -65,9 +65,17 @@ def effect(old: MeshState, new: MeshState, changes: Changes, weaver: Weaver, ren
             (name, note)
             for name in names
             if isinstance(policy := new.declared.get(name), Policy)
-            for note in notes(new, policy, weaver.kinds, merges)
+            for note in (*_news(old, new, policy, weaver.kinds), *notes(new, policy, weaver.kinds, merges))
         ),
     )
+
+
+def _news(old: MeshState, new: MeshState, policy: Policy, kinds: Iterable[PolicyKind]) -> Iterator[str]:
+    """What it means for others that `policy` is there."""
+    for kind in kinds:
+        if kind.name == policy.kind and kind.news is not None:
+            for target in policy.targets:
+                yield from kind.news(old, new, policy, target)
 
 
 Merges = dict[tuple[str, TargetRef, frozenset[DocumentName]], Merged]
@@ -85,7 +93,10 @@ def notes(
         missing = _missing(state, target)
         if missing is not None:
             yield f"no effect at {target}: {missing}"
-        elif not kind.union:
+            continue
+        if kind.notes is not None:
+            yield from kind.notes(state, policy, target)
+        if not kind.union:
             yield from _overridden(
                 state, policy, target, merges if merges is not None else {}, whole=kind.whole
             )

@@ -21,7 +21,7 @@ def all_notes(state: MeshState) -> Iterator[str]:
             case Policy():
                 for note in notes(state, value, merges=merges):
                     yield f"{kind} {key}: {note}"
-                for caller in value.callers:
+                for caller in (*value.callers, *value.mentions):
                     if missing := _missing_caller(state, caller):
                         yield f"{kind} {key}: from: {missing}"
             case Subset():

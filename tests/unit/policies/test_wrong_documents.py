@@ -22,6 +22,12 @@ def wrong(name: str, kind: str, spec: str, *said: str, targets: str = API) -> Wr
 
 WRONG = (
     wrong(
+        "callers of an access policy beside its rules",
+        "AccessPolicy",
+        "default: deny, from: [{service: web}]",
+        "spec.from: callers are named in rules. Move it: rules: [{from: [...]}]",
+    ),
+    wrong(
         "no target",
         "TimeoutPolicy",
         "request: 1s",

@@ -32,6 +32,7 @@ from mesh.policy import PolicyIndex
 from mesh.routes import Subset
 from mesh.routing import Routing
 from mesh.service import Service, ServicePort
+from mesh.transport import Passage
 from mesh.workload import Endpoint, Health, Workload, endpoint
 
 V = TypeVar("V", Service, Workload)
@@ -66,7 +67,7 @@ class MeshState:
 
     `order` ranks the sources, first wins; a source that it does not name ranks behind, by name. `members` holds, for
     each service, the keys of the workloads that serve it, sorted; `addresses`, for each virtual address, the services that claim it. `declared` is all else that documents say, of which `routing`,
-    `edges` and `policies` are indices.
+    `edges` and `policies` are indices. `passing`: see `mesh.transport`; what is not there any more may be among it.
     """
 
     trust_domain: str
@@ -83,6 +84,16 @@ class MeshState:
     hosts: external.Hosts = Map()
     backend_tls: backend_tls.Policies = Map()
     edges: Edges = Edges()
+    passing: frozenset[Passage] = frozenset()
+
+    def passing_through(self, passing: frozenset[Passage]) -> tuple[MeshState, Changes]:
+        """The state in which these places, and no others, are on their way from one mode of TLS to another."""
+        moved = [each for each in self.passing ^ passing if each.service in self.services]
+        changes = Changes(
+            endpoints=frozenset(each.service for each in moved),
+            workloads=frozenset(each.workload for each in moved if each.workload in self.workloads),
+        )
+        return replace(self, passing=passing), changes
 
     def apply(self, event: Event) -> tuple[MeshState, Changes]:
         """The state after `event`, and what it changed. The same event again changes nothing."""

@@ -23,6 +23,17 @@ class TlsMode(StrEnum):
     OFF = "off"
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Passage:
+    """A port of a service, as one workload serves it, that goes from strict to off or back. No order is kept between proxies, so it is
+    permissive meanwhile, which loses nothing either way: until its sidecar takes plaintext, or until no caller speaks it any more.
+    """
+
+    workload: Key
+    service: Key
+    port: int
+
+
 BY_SIDECARS = frozenset({TlsMode.OFF})
 """The modes in which callers that have a sidecar speak plaintext."""
 

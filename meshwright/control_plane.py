@@ -59,6 +59,7 @@ from meshwright.errors import SettingsError
 from meshwright.keeper import SecretKeeper
 from meshwright.metrics import Metrics, watch_loop_lag
 from meshwright.observer import StreamObserver
+from meshwright.passages import Passages
 from meshwright.passphrase import passphrase
 from meshwright.pipeline import Pace, Pipeline
 from meshwright.plaintext import PlaintextWatch
@@ -255,11 +256,13 @@ class ControlPlane:
         self.addresses["admin"] = f"{host}:{await admin.start(host, port)}"
 
         answers = AnswersToWrites(pipeline, audit)
+        passages = Passages(pipeline, xds.clients, time.monotonic)
 
         def receive(event: Event) -> None:
             metrics.events.labels(event.source).inc()
             before = pipeline.state
             changes = pipeline.receive(event)
+            passages.changed(before, pipeline.state)
             answers.changed(before, pipeline.state, changes)
             for workload in changes.workloads:
                 _end_stale(doors, xds.streams_of(client_id(workload)), audit)
@@ -295,6 +298,7 @@ class ControlPlane:
             ("stale proofs", _watch_proofs(doors, xds, audit)),
             ("audit log", audit.run()),
             ("answers to writes", answers.run()),
+            ("passages", passages.run()),
             ("loop lag", watch_loop_lag(metrics, time.monotonic)),
         ):
             group.start(name, work)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from mesh.events import Changes, Event
 from mesh.names import Key
 from mesh.state import MeshState
+from mesh.transport import Passage
 from meshwright.publisher import Publisher, Update
 from meshwright.scopes import Scope
 from xds.cache import ResourceCache, ScopeChange
@@ -57,8 +58,17 @@ class Pipeline:
     def receive(self, event: Event) -> Changes:
         """Take an event of a source, and say what it changes, which is published by `run`."""
         self.state, changes = self.state.apply(event)
+        self._take_in(changes)
+        return changes
+
+    def passing_through(self, passing: frozenset[Passage]) -> None:
+        """Which places are on their way from one mode of TLS to another; published as what `receive` takes."""
+        self.state, changes = self.state.passing_through(passing)
+        self._take_in(changes)
+
+    def _take_in(self, changes: Changes) -> None:
         if not changes:
-            return changes
+            return
         now = self._clock()
         if not self._pending:
             self._first_at = now
@@ -66,7 +76,6 @@ class Pipeline:
         self._pending |= changes
         self._idle.clear()
         self._woken.set()
-        return changes
 
     def attach(self, workload: Key, *, proved: bool, proxyless: bool) -> tuple[Scope, ...]:
         """The scopes for a new stream of `workload`, published before this returns."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from envoy import names
 from envoy.seams import NOTHING, Parts
@@ -12,7 +12,7 @@ from mesh.names import Key
 from mesh.policy import Place
 from mesh.state import MeshState
 from mesh.targeting import TargetRef
-from mesh.transport import BY_OTHERS, MESH_TLS, Plaintext, TlsMode
+from mesh.transport import BY_OTHERS, MESH_TLS, Passage, Plaintext, TlsMode
 from mesh.views import Called, InboundPort, Served, inbound_view
 from policies.mesh_tls import MeshTlsFields, check_together
 
@@ -40,10 +40,42 @@ def modes(state: MeshState, service: Key) -> dict[tuple[Key, int], TlsMode]:
     asked = _Modes(state)
     for member in state.members.get(service, ()):
         if state.workloads[member].meshed:
-            apart = asked.told_apart(service, member)
-            for number, mode in asked.of(service, member).items():
+            of = asked.of(service, member)
+            strict = all(mode is TlsMode.STRICT for mode in of.values())
+            apart = frozenset[int]() if strict else asked.told_apart(service, member)
+            for number, mode in of.items():
                 found[member, number] = mode if number in apart else TlsMode.STRICT
     return found
+
+
+def passages(old: MeshState, new: MeshState) -> dict[Passage, TlsMode] | None:
+    """The places that go from strict to off or back between the two, by what they become; those that are on their way in `old` still are.
+    None where no policy of TLS has changed.
+    """
+    if _same_policies(old, new):
+        return None
+    settled = replace(new, passing=frozenset())
+    found: dict[Passage, TlsMode] = {}
+    for service in sorted(new.services):
+        before, after = modes(old, service), modes(settled, service)
+        for member in new.members.get(service, ()):
+            workload = old.workloads.get(member)
+            if workload is None or not workload.meshed or not new.workloads[member].meshed:
+                continue  # nobody can have called it in mesh TLS, or nobody will
+            for port in new.services[service].ports:
+                place = Passage(member, service, port.port)
+                was = before.get((member, port.port), TlsMode.STRICT)
+                will = after.get((member, port.port), TlsMode.STRICT)
+                if {was, will} == {TlsMode.STRICT, TlsMode.OFF} or (
+                    place in old.passing and will is not TlsMode.PERMISSIVE
+                ):
+                    found[place] = will
+    return found
+
+
+def _same_policies(old: MeshState, new: MeshState) -> bool:
+    names = old.policies.by_transport | new.policies.by_transport
+    return all(old.policies.policies.get(each) is new.policies.policies.get(each) for each in names)
 
 
 def not_told_apart(port: InboundPort, chains: Mapping[str, Parts]) -> Iterator[tuple[str, str]]:
@@ -80,7 +112,15 @@ class _Modes:
             except ValueError:
                 fields = MeshTlsFields.model_validate({})
             self._of[key] = {port.port: fields.of(port.port) for port in self.state.services[service].ports}
-        return self._of[key]
+        found = self._of[key]
+        if self.state.passing:
+            return {
+                number: TlsMode.PERMISSIVE
+                if Passage(workload, service, number) in self.state.passing
+                else mode
+                for number, mode in found.items()
+            }
+        return found
 
     def told_apart(self, service: Key, workload: Key) -> frozenset[int]:
         """The numbers of the ports of `service` at which the sidecar of `workload` takes plaintext, and knows what it is for."""

@@ -29,6 +29,7 @@ from mesh.rules import RuleView
 from mesh.service import Protocol
 from mesh.state import MeshState
 from mesh.targeting import CallerRef, TargetRef
+from mesh.transport import Passage
 from mesh.views import InboundView, OutboundScope, ServiceView
 from mesh.workload import Workload
 from policies import unions
@@ -179,6 +180,8 @@ class Weaver:
                 )
                 place = Place(served.service.namespace, served.service, workload.key)
                 parts = self._parts(Asked(state, place, where, problems), Side.CALLEE | Side.LISTENER)
+                if Passage(workload.key, served.service, served.port.port) in state.passing:
+                    parts = replace(parts, plaintext=True)
                 if parts:
                     chains.append((names.inbound_chain(served.service, served.port), parts))
             problems.update(not_told_apart(port, dict(chains)))

@@ -142,7 +142,7 @@ def ext_authz(asked: Asked) -> ExtAuthz:
             _named(made.allowed_headers, asked.headers)
     else:
         _http(made.http_service, asked)
-        _named(made.allowed_headers, (*(asked.headers or ()), CALLER))
+        _named(made.allowed_headers, asked.headers or ())
     return made
 
 

@@ -16,6 +16,7 @@ from mesh.routes import Cors, Filter, PathMatch, RequestRedirect, RouteKind, Val
 from mesh.rules import BackendView, Mirror, RuleView
 from pb.envoy.config.route.v3.route_components_pb2 import Route, RouteAction
 
+NO_AUTHORIZER = "nobody can be asked about this request: the status of the route says why\n"
 NO_BACKEND = "no backend: the status of the route says why\n"
 GRPC_UNAVAILABLE = 503
 """What Envoy tells a gRPC client as UNAVAILABLE, as https://gateway-api.sigs.k8s.io/reference/spec/#grpcbackendref asks for;
@@ -116,6 +117,13 @@ def _route(rule: RuleView, parts: Parts, entrance: Entrance, backends: tuple[Bac
     filters = rule.filters
     if len(backends) == 1:
         filters = (*filters, *backends[0].filters)
+    if rule.authorizer is not None and rule.authorizer.backend.problem:
+        # A filter that cannot be must not be skipped (https://gateway-api.sigs.k8s.io/reference/spec/#httproutefilter).
+        made.direct_response.status = 500
+        made.direct_response.body.inline_string = NO_AUTHORIZER
+        return made
+    if rule.authorizer is not None:
+        route_extensions.authorized(made, rule.authorizer)
     route_filters.change_headers(made, filters)
     redirect = _redirect(filters)
     if redirect is not None:

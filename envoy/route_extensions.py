@@ -1,5 +1,5 @@
-"""HTTP filters that rules of routes configure: CORS and session persistence. Both stand disabled in every connection
-manager, and a route that has a configuration for one enables it there.
+"""HTTP filters that rules of routes configure: CORS, session persistence and external authorization. All stand disabled in every
+connection manager, and a route that has a configuration for one enables it there.
 
 https://www.envoyproxy.io/docs/envoy/v1.40.0/configuration/http/http_filters/cors_filter
 https://www.envoyproxy.io/docs/envoy/v1.40.0/configuration/http/http_filters/stateful_session_filter
@@ -12,10 +12,12 @@ import re
 from collections.abc import Iterable
 from datetime import timedelta
 
+from envoy import authorization, names
 from envoy.packing import pack, type_url
 from envoy.seams import FilterOrder, HttpFilter
+from mesh.names import hostnames
 from mesh.routes import Cors, Filter, SessionKind, SessionPersistence
-from mesh.rules import RuleView
+from mesh.rules import Authorizer, RuleView
 from pb.envoy.config.core.v3.base_pb2 import HeaderValueOption
 from pb.envoy.config.route.v3.route_components_pb2 import Route, RouteMatch
 from pb.envoy.extensions.filters.http.cors.v3.cors_pb2 import Cors as CorsFilter
@@ -36,6 +38,9 @@ SESSION_FILTER = HttpFilter(
 )
 COOKIE_STATE = "envoy.http.stateful_session.cookie"
 HEADER_STATE = "envoy.http.stateful_session.header"
+AUTHORIZATION_FILTER = authorization.standing("meshwright.route_authorization")
+AUTHORIZATION_TIMEOUT = timedelta(seconds=1)
+"""How long a request waits for a permission: the Gateway API has no field for it."""
 ANY = "*"
 DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
@@ -47,6 +52,23 @@ def cors(route: Route, filters: Iterable[Filter]) -> None:
     for each in filters:
         if isinstance(each, Cors):
             pack(route.typed_per_filter_config[CORS_FILTER.name], _policy(each))
+
+
+def authorized(route: Route, authorizer: Authorizer) -> None:
+    """Somebody is asked about each request (GEP-1494). Who does not answer permits nothing."""
+    said, backend = authorizer.said, authorizer.backend
+    grpc = said.backend.grpc
+    asked = authorization.Asked(
+        cluster=names.cluster(backend.service, backend.port, backend.subset),
+        grpc=grpc,
+        timeout=AUTHORIZATION_TIMEOUT,
+        host=backend.host or hostnames(backend.service, "")[0],
+        prefix=said.path,
+        headers=said.headers or (None if grpc else ()),
+        upstream=said.response_headers or None,
+        body=authorization.Body(said.body) if said.body else None,
+    )
+    authorization.on_route(route, AUTHORIZATION_FILTER.name, asked)
 
 
 def session(route: Route, rule: RuleView) -> None:

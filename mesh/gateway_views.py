@@ -91,7 +91,7 @@ class GatewayView:
     origin: tuple[str, ...] = field(default=(), compare=False)
 
     def backends(self) -> Iterator[BackendView]:
-        """Everywhere that traffic may go, mirrors too."""
+        """Everywhere that traffic may go, mirrors and questions about it too."""
         for each in self.datagrams:
             yield from each.backends
         for port in self.ports:
@@ -99,6 +99,8 @@ class GatewayView:
                 yield from chain.backends
             for rule in (each for host in port.hosts for each in host.rules):
                 yield from (each.backend for each in rule.mirrors)
+                if rule.authorizer is not None:
+                    yield rule.authorizer.backend
                 for backend in rule.backends:
                     yield backend
                     yield from (each.backend for each in backend.mirrors)

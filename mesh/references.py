@@ -153,7 +153,7 @@ def resolve(route: Route, parent: Key | None, backend: Backend, lookup: Lookup) 
             f"{backend}: which host of {', '.join(outside.hosts)} is meant is not said. Declare an ExternalService for that host",
             key,
         )
-    port = _port(route.kind, backend, service)
+    port = _port(RouteKind.GRPC if backend.grpc else route.kind, backend, service)
     if isinstance(port, Unresolved):
         return port
     return Resolved(key, port.port, subset, outside.host if outside is not None else "")
@@ -242,8 +242,8 @@ def _port(kind: RouteKind, backend: Backend, service: Service) -> ServicePort | 
     if not streams and port.protocol not in SPOKEN[kind]:
         return Unresolved(
             "UnsupportedProtocol",
-            f"{backend}: port {port.port} of Service {service.key} speaks {port.protocol}, and {kind} needs "
-            f"{_spoken(kind)}",
+            f"{backend}: port {port.port} of Service {service.key} speaks {port.protocol}, and "
+            f"{'gRPC' if backend.grpc else kind} needs {_spoken(kind)}",
             service.key,
         )
     return port

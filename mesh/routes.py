@@ -192,7 +192,32 @@ class Cors:
     max_age: int = 5
 
 
-Filter = RequestHeaderModifier | ResponseHeaderModifier | RequestRedirect | UrlRewrite | RequestMirror | Cors
+@dataclass(frozen=True, slots=True)
+class ExternalAuth:
+    """`backend` is asked whether a request may go on (GEP-1494): by gRPC as an Envoy external authorization service, or by HTTP, where 200
+    is a permission.
+
+    `headers`: names, in lower case, of headers that are sent to it: by HTTP besides those that always are, by gRPC none means all. `path` is
+    put before that of the request, by HTTP. `response_headers`: those of an HTTP permission that the request gets; none means all. `body`: bytes
+    of the request's body that are sent at most; 0 is none.
+    """
+
+    backend: Backend
+    headers: tuple[str, ...] = ()
+    path: str = ""
+    response_headers: tuple[str, ...] = ()
+    body: int = 0
+
+
+Filter = (
+    RequestHeaderModifier
+    | ResponseHeaderModifier
+    | RequestRedirect
+    | UrlRewrite
+    | RequestMirror
+    | Cors
+    | ExternalAuth
+)
 
 
 class BackendKind(StrEnum):
@@ -205,7 +230,8 @@ class BackendKind(StrEnum):
 class Backend:
     """Where requests go. `port` is a number of the service's (a SUBSET's: of the service that it narrows).
 
-    `weight` is relative to the sum of the rule's; 0 takes no traffic. `filters` apply to this backend alone.
+    `weight` is relative to the sum of the rule's; 0 takes no traffic. `filters` apply to this backend alone. `grpc`: it is called by gRPC
+    whatever the route, so its port must take that.
     """
 
     kind: BackendKind
@@ -213,6 +239,7 @@ class Backend:
     port: int | None = None
     weight: int = 1
     filters: tuple[Filter, ...] = ()
+    grpc: bool = False
 
     def __str__(self) -> str:
         return f"{self.kind} {self.key}" + ("" if self.port is None else f":{self.port}")
@@ -285,12 +312,12 @@ class Route:
     origin: tuple[str, ...] = field(default=(), compare=False)
 
     def backends(self) -> Iterable[Backend]:
-        """Every backend that a rule or a mirror of this route names, in the order of the document."""
+        """Every backend that a rule or a filter of this route names, in the order of the document."""
         for rule in self.rules:
             for backend in rule.backends:
                 yield backend
-                yield from mirrored(backend.filters)
-            yield from mirrored(rule.filters)
+                yield from referred(backend.filters)
+            yield from referred(rule.filters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,6 +330,6 @@ class Subset:
     origin: tuple[str, ...] = field(default=(), compare=False)
 
 
-def mirrored(filters: tuple[Filter, ...]) -> Iterable[Backend]:
-    """The backends that mirrors among `filters` copy requests to."""
-    return (each.backend for each in filters if isinstance(each, RequestMirror))
+def referred(filters: tuple[Filter, ...]) -> Iterable[Backend]:
+    """The backends that `filters` copy requests to, or ask about them."""
+    return (each.backend for each in filters if isinstance(each, RequestMirror | ExternalAuth))

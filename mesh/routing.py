@@ -21,6 +21,7 @@ from mesh.references import Unresolved, lookup, resolve
 from mesh.routes import (
     Backend,
     BackendKind,
+    ExternalAuth,
     Filter,
     ParentKind,
     RequestMirror,
@@ -29,7 +30,7 @@ from mesh.routes import (
     Rule,
     Subset,
 )
-from mesh.rules import BackendView, Mirror, RuleView
+from mesh.rules import Authorizer, BackendView, Mirror, RuleView
 from mesh.service import ServicePort
 from mesh.targeting import RouteName
 
@@ -192,6 +193,7 @@ def rule_views(
             retry=rule.retry,
             persistence=rule.persistence,
             hostnames=route.hostnames,
+            authorizer=_authorizer(state, route, rule.filters, service),
             origin=route.origin,
         )
 
@@ -208,7 +210,14 @@ def _backends(rule: Rule, service: Key | None, port: ServicePort | None) -> tupl
 
 def _staying(filters: tuple[Filter, ...]) -> tuple[Filter, ...]:
     """Those that send nothing elsewhere."""
-    return tuple(each for each in filters if not isinstance(each, RequestMirror))
+    return tuple(each for each in filters if not isinstance(each, RequestMirror | ExternalAuth))
+
+
+def _authorizer(
+    state: MeshState, route: Route, filters: tuple[Filter, ...], parent: Key | None
+) -> Authorizer | None:
+    asked = next((each for each in filters if isinstance(each, ExternalAuth)), None)
+    return None if asked is None else Authorizer(backend_view(state, route, asked.backend, parent), asked)
 
 
 def _mirrors(

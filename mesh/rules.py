@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mesh.names import Key
-from mesh.routes import Filter, Match, Retry, SessionPersistence, Timeouts
+from mesh.routes import ExternalAuth, Filter, Match, Retry, SessionPersistence, Timeouts
 from mesh.targeting import RouteName
 
 
@@ -37,6 +37,14 @@ class Mirror:
 
 
 @dataclass(frozen=True, slots=True)
+class Authorizer:
+    """`backend` is asked about each request, as `said`. Where it has a problem nobody can be asked, and requests are answered with 500."""
+
+    backend: BackendView
+    said: ExternalAuth
+
+
+@dataclass(frozen=True, slots=True)
 class RuleView:
     """One match of one rule of a route, whose references are resolved. `filters` are those that send nothing elsewhere."""
 
@@ -50,4 +58,5 @@ class RuleView:
     retry: Retry | None = None
     persistence: SessionPersistence | None = None
     hostnames: tuple[str, ...] = ()
+    authorizer: Authorizer | None = None
     origin: tuple[str, ...] = field(default=(), compare=False)

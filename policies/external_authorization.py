@@ -170,7 +170,8 @@ class ExternalAuthorization(PolicyDocument):
     every request is treated as one that the service did not answer, and refused.
 
     Of a route of the mesh it is enforced by the callers that follow the route, besides what the called service's own policies say;
-    at a gateway the policy of a route takes the place of the gateway's, for that route.
+    at a gateway the policy of a route takes the place of what is said of the gateway's workload, for that route. The filter ExternalAuth of an
+    HTTPRoute is asked besides, after this.
     """
 
     api_version: Literal["meshwright.dev/v1alpha1"]
@@ -259,7 +260,7 @@ def _asked(fields: ExternalAuthorizationFields) -> Asked:
         timeout=seconds(fields.timeout or DEFAULT_TIMEOUT),
         host=fields.authority or service.host(),
         prefix=fields.path or "",
-        headers=None if fields.headers is None else tuple(fields.headers),
+        headers=_headers(fields.headers, grpc=grpc),
         added=tuple((each.name, each.value) for each in fields.add or ()),
         upstream=tuple(fields.upstream_headers or ()),
         client=None if fields.client_headers is None else tuple(fields.client_headers),
@@ -268,6 +269,13 @@ def _asked(fields: ExternalAuthorizationFields) -> Asked:
         open=fields.failure == "allow",
         status=fields.failure_status or DEFAULT_STATUS,
     )
+
+
+def _headers(said: Sequence[str] | None, *, grpc: bool) -> tuple[str, ...] | None:
+    """By gRPC who calls is a field of its own."""
+    if grpc:
+        return None if said is None else tuple(said)
+    return (*(said or ()), authorization.CALLER)
 
 
 def _body(fields: BodyFields) -> authorization.Body:

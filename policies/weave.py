@@ -9,7 +9,7 @@ from immutables import Map
 from pydantic import ValidationError
 
 from envoy import names
-from envoy.route_extensions import CORS_FILTER, SESSION_FILTER
+from envoy.route_extensions import AUTHORIZATION_FILTER, CORS_FILTER, SESSION_FILTER
 from envoy.seams import (
     NO_POLICIES,
     NOTHING,
@@ -70,7 +70,8 @@ class Weaver:
     @property
     def filters(self) -> tuple[HttpFilter, ...]:
         """What stands in every connection manager, disabled."""
-        return (CORS_FILTER, SESSION_FILTER, *(each for kind in self.kinds for each in kind.filters))
+        standing = (CORS_FILTER, SESSION_FILTER, AUTHORIZATION_FILTER)
+        return (*standing, *(each for kind in self.kinds for each in kind.filters))
 
     @property
     def by_callers(self) -> frozenset[str]:

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field
 
 from documents.envelope import Part, Port, Problem, repeated, wrong
 from documents.gateway_api.common import BackendReference, HeaderName, HeaderValue, PreciseHostname
+from documents.gateway_api.external_auth import ExternalAuthSpec
 from documents.gateway_api.matching import path_flaw
 from documents.reading import Path
 from mesh.routes import (
@@ -37,6 +38,7 @@ FilterType = Literal[
     "RequestRedirect",
     "URLRewrite",
     "CORS",
+    "ExternalAuth",
     "ExtensionRef",
 ]
 GrpcFilterType = Literal["RequestHeaderModifier", "ResponseHeaderModifier", "RequestMirror", "ExtensionRef"]
@@ -48,11 +50,19 @@ FIELDS = {
     "RequestRedirect": "requestRedirect",
     "URLRewrite": "urlRewrite",
     "CORS": "cors",
+    "ExternalAuth": "externalAuth",
     "ExtensionRef": "extensionRef",
 }
 """The field of a filter that goes with each type."""
 
-ONCE = ("CORS", "RequestHeaderModifier", "ResponseHeaderModifier", "RequestRedirect", "URLRewrite")
+ONCE = (
+    "CORS",
+    "ExternalAuth",
+    "RequestHeaderModifier",
+    "ResponseHeaderModifier",
+    "RequestRedirect",
+    "URLRewrite",
+)
 """Types that a rule may have one filter of."""
 
 
@@ -300,7 +310,7 @@ class FilterSpec(Part):
                 )
             elif isinstance(part, HeaderFilterSpec):
                 yield from part.problems((*at, wanted), of_request=self.type == "RequestHeaderModifier")
-            elif isinstance(part, MirrorSpec | RedirectSpec | RewriteSpec | CorsSpec):
+            elif isinstance(part, MirrorSpec | RedirectSpec | RewriteSpec | CorsSpec | ExternalAuthSpec):
                 yield from part.problems((*at, wanted))
 
     def value(self, own: str) -> Filter:
@@ -318,6 +328,8 @@ class FilterSpec(Part):
                 return part.value()
             case CorsSpec() as part:
                 return part.value()
+            case ExternalAuthSpec() as part:
+                return part.value(own)
             case part:
                 raise TypeError(f"{type(part).__name__} is no filter")
 
@@ -337,8 +349,18 @@ class HttpFilterSpec(FilterSpec):
         default=None, description="Which other origins browsers may call from; preflights are answered."
     )
 
+    external_auth: ExternalAuthSpec | None = Field(
+        default=None,
+        description="A service is asked whether a request may go on. Once, and not for one backend.",
+    )
+
     def given(self) -> dict[str, Part]:
-        parts = {"RequestRedirect": self.request_redirect, "URLRewrite": self.url_rewrite, "CORS": self.cors}
+        parts = {
+            "RequestRedirect": self.request_redirect,
+            "URLRewrite": self.url_rewrite,
+            "CORS": self.cors,
+            "ExternalAuth": self.external_auth,
+        }
         return {**super().given(), **{name: part for name, part in parts.items() if part is not None}}
 
 

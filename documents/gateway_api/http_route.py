@@ -36,6 +36,13 @@ class HttpBackendSpec(WeightedReference):
     def problems(self, at: Path) -> Iterator[Problem]:
         yield from super().problems(at)
         yield from filters_problems((*at, "filters"), self.filters)
+        for place, each in enumerate(self.filters):
+            if each.type == "ExternalAuth":
+                yield Problem(
+                    (*at, "filters", place, "type"),
+                    "whether a request may go on is asked before its backend is chosen",
+                    "Move the filter to the rule",
+                )
 
     def value(self, own: str) -> Backend:
         plain = super().value(own)

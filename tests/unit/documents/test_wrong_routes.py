@@ -269,9 +269,58 @@ WRONG = (
     ),
     Wrong(
         "unknown filter",
+        http_filter("type: Cache"),
+        [
+            "spec.rules[0].filters[0].type: 'Cache' is not known here. Use RequestHeaderModifier, ResponseHeaderModifier, RequestMirror, RequestRedirect, URLRewrite, CORS, ExternalAuth or ExtensionRef"
+        ],
+    ),
+    Wrong(
+        "authorization without its fields",
         http_filter("type: ExternalAuth"),
         [
-            "spec.rules[0].filters[0].type: 'ExternalAuth' is not known here. Use RequestHeaderModifier, ResponseHeaderModifier, RequestMirror, RequestRedirect, URLRewrite, CORS or ExtensionRef"
+            "spec.rules[0].filters[0].externalAuth: externalAuth is missing. A filter of type ExternalAuth needs it"
+        ],
+    ),
+    Wrong(
+        "authorization of another protocol",
+        http_filter(
+            "type: ExternalAuth, externalAuth: {protocol: GRPC, backendRef: {name: a, port: 1}, http: {path: /a}}"
+        ),
+        [
+            "spec.rules[0].filters[0].externalAuth.grpc: grpc is missing. Protocol GRPC needs it; {} will do",
+            "spec.rules[0].filters[0].externalAuth.http: http does not go with protocol GRPC. Remove it",
+        ],
+    ),
+    Wrong(
+        "authorization by somebody without a port",
+        http_filter("type: ExternalAuth, externalAuth: {protocol: HTTP, backendRef: {name: a}, http: {}}"),
+        [
+            "spec.rules[0].filters[0].externalAuth.backendRef.port: port is missing. Say which port of the Service is meant"
+        ],
+    ),
+    Wrong(
+        "authorization behind no path",
+        http_filter(
+            "type: ExternalAuth, externalAuth: {protocol: HTTP, backendRef: {name: a, port: 1}, http: {path: check}}"
+        ),
+        [
+            "spec.rules[0].filters[0].externalAuth.http.path: 'check' is not the beginning of a path. Write it like /check"
+        ],
+    ),
+    Wrong(
+        "authorization with a body that is too large",
+        http_filter(
+            "type: ExternalAuth, externalAuth: {protocol: HTTP, backendRef: {name: a, port: 1}, http: {}, forwardBody: {maxSize: 65536}}"
+        ),
+        ["spec.rules[0].filters[0].externalAuth.forwardBody.maxSize: 65536 is too large. Use 65535 or less"],
+    ),
+    Wrong(
+        "authorization that names a header twice",
+        http_filter(
+            "type: ExternalAuth, externalAuth: {protocol: HTTP, backendRef: {name: a, port: 1}, http: {allowedHeaders: [a, A]}}"
+        ),
+        [
+            "spec.rules[0].filters[0].externalAuth.http.allowedHeaders[1]: header a is already that of rules[0].filters[0].externalAuth.http.allowedHeaders[0]. Give each its own header"
         ],
     ),
     Wrong(

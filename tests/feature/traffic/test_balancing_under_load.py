@@ -1,33 +1,32 @@
-"""Limits, checks, ejections and balancing come, change and go under load, and no request is lost."""
+"""Limits, checks, ejections, retries and balancing come, change and go under load, and no request is lost."""
 
 from __future__ import annotations
 
+import os
+
+from tests.support.traffic import policy_changes
+from tests.support.traffic.balancing import URL, policy
+from tests.support.traffic.policy_changes import OF_CLUSTERS, calling, no_request_is_lost
 from tests.support.traffic.world import Traffic
 
-TARGET = "targetRefs: [{kind: Service, name: api}]"
-CHANGES = (
-    ("LoadBalancing", "algorithm: roundRobin"),
-    ("LoadBalancing", "algorithm: maglev, hash: [{header: x-user}]"),
-    ("LoadBalancing", "locality: {mode: failover}"),
-    ("LoadBalancing", "locality: {mode: strict, within: region}, panicThreshold: 20"),
-    ("LoadBalancing", "locality: {mode: zoneAware}, slowStart: {window: 1s}"),
-    ("HealthCheck", "interval: 100ms, http: {path: /healthz}"),
-    ("OutlierDetection", "consecutive5xx: 3"),
-    ("CircuitBreaker", "requests: 1000, connections: 500"),
+RATE = float(os.environ.get("MESHWRIGHT_LOAD", "1000"))
+PLACES = (
+    "algorithm: ringHash",
+    "locality: {mode: failover}",
+    "locality: {mode: strict, within: region}\n  panicThreshold: 20",
+    "locality: {mode: zoneAware}\n  slowStart: {window: 1s}",
 )
 
 
-async def test_no_request_is_lost(traffic: Traffic) -> None:
-    async with traffic.load("http://api.mesh/", rate=300) as load:
-        await load.more(60)
-        for kind, spec in CHANGES:
-            document = (
-                f"apiVersion: meshwright.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: p}}\n"
-                f"spec: {{{TARGET}, {spec}}}\n"
-            )
-            async with traffic.apply(document):
-                await load.more(60)
-        await load.more(60)
-    report = load.report
-    assert report.statuses == {200: report.sent}, report
-    assert report.errors == 0
+async def test_no_change_of_a_policy_loses_a_request(traffic: Traffic) -> None:
+    between = int(RATE * 0.05)
+    async with calling(traffic, rate=50) as calls, traffic.load(URL, rate=RATE) as load:
+        await policy_changes.change(traffic, OF_CLUSTERS, load, between)
+        for spec in PLACES:
+            async with traffic.apply(policy(spec)):
+                await load.more(between)
+            load.must_not_have_failed(spec)
+        await load.more(between)
+    no_request_is_lost(load.report, RATE)
+    assert calls.count
+    assert calls.failures == []

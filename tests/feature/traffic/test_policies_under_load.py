@@ -2,7 +2,7 @@
 end of the 45 s in which connections with the old filters are drained.
 
 A thousand requests a second over HTTP/1.1, and gRPC calls over HTTP/2; MESHWRIGHT_LOAD makes it another rate. `test_route_policies_under_load.py`
-has all other kinds. They have a mesh of their own, with the drain time that operators have.
+and `test_balancing_under_load.py` have all other kinds. They have a mesh of their own, with the drain time that operators have.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pytest_asyncio
 from envoy.bootstrap import DRAIN_TIME
 from tests.support.traffic import policy_changes
 from tests.support.traffic.draining import drained
-from tests.support.traffic.policy_changes import OF_CHAINS, OF_ROUTES, calling, no_request_is_lost
+from tests.support.traffic.policy_changes import EVERY, OF_CHAINS, calling, no_request_is_lost
 from tests.support.traffic.world import Traffic, World
 
 RATE = float(os.environ.get("MESHWRIGHT_LOAD", "1000"))
@@ -42,7 +42,7 @@ async def test_no_change_of_a_ports_filters_loses_a_request(calm: Traffic) -> No
 async def test_nor_does_the_end_of_their_drain(calm: Traffic) -> None:
     """All kinds, one after another; bursts leave idle connections behind, for those are what the end of a drain cuts."""
     async with calling(calm, rate=50) as calls, calm.load(URL, rate=RATE) as load:
-        for kind in (*OF_CHAINS, *OF_ROUTES):
+        for kind in EVERY:
             answers = await calm.many(48, URL, headers={"x-behave": "delay=100ms"}, concurrency=48)
             assert {each.status for each in answers} == {200}
             await policy_changes.change(calm, [kind], load, int(RATE))

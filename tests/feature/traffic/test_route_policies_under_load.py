@@ -1,6 +1,6 @@
-"""Policies of every kind that changes no filters of a port come, change and go under load, and no request is lost.
+"""Policies of every kind that changes routes come, change and go under load, and no request is lost.
 
-See `test_policies_under_load.py` for the others.
+Others are in `test_policies_under_load.py` and `test_balancing_under_load.py`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,14 @@ import os
 from policies.registry import POLICIES
 from tests.support.traffic import policy_changes
 from tests.support.traffic.draining import DRAINING, drained
-from tests.support.traffic.policy_changes import OF_CHAINS, OF_ROUTES, calling, no_request_is_lost
+from tests.support.traffic.policy_changes import (
+    EVERY,
+    OF_CHAINS,
+    OF_CLUSTERS,
+    OF_ROUTES,
+    calling,
+    no_request_is_lost,
+)
 from tests.support.traffic.world import Traffic
 
 RATE = float(os.environ.get("MESHWRIGHT_LOAD", "1000"))
@@ -18,10 +25,8 @@ RATE = float(os.environ.get("MESHWRIGHT_LOAD", "1000"))
 
 def test_there_is_a_change_of_every_kind() -> None:
     kinds = {each.name for each in POLICIES}
-    assert {*OF_CHAINS, *OF_ROUTES} == kinds, (
-        "a kind needs two policies that no request notices, see policy_changes"
-    )
-    assert not OF_CHAINS.keys() & OF_ROUTES.keys()
+    assert set(EVERY) == kinds, "a kind needs two policies that no request notices, see policy_changes"
+    assert len(EVERY) == sum(map(len, (OF_CHAINS, OF_CLUSTERS, OF_ROUTES)))
 
 
 async def test_no_change_of_a_policy_loses_a_request(traffic: Traffic) -> None:

@@ -24,6 +24,7 @@ BOTH = "targetRefs: [{kind: Service, name: api}, {kind: Service, name: grpc}]"
 MANAGER = (
     "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 )
+ASKED = "protocol: http, service: {name: store, port: 80}, failure: allow"
 SCRIPT = "function envoy_on_response(handle) handle:headers():add('x-by', '%s') end"
 
 
@@ -49,19 +50,28 @@ ROUTES: Mapping[str, Specs] = {
         "action: deny, rules: [{from: [{service: api}]}]",
     ),
     "Buffering": _to(BOTH, "maxRequestBytes: 10000", "maxRequestBytes: 20000"),
-    "CircuitBreaker": _to(BOTH, "requests: 5000", "requests: 6000, connections: 5000"),
     "Extension": _to(BOTH, f'lua: "{SCRIPT % "a"}"', f'side: caller, lua: "{SCRIPT % "b"}"'),
+    # Of the load, gRPC calls alone are asked about: `store` permits them, and where it is not there they pass.
+    "ExternalAuthorization": _to(
+        BOTH, *(f"{ASKED}, timeout: {timeout}, requests: [{{methods: [POST]}}]" for timeout in ("1s", "2s"))
+    ),
     "FaultInjection": _to(BOTH, "delay: {fixed: 1ms, percent: 10}", "delay: {fixed: 2ms, percent: 5}"),
-    "HealthCheck": _to(BOTH, "interval: 200ms, tcp: {}", "interval: 300ms, tcp: {}"),
-    "LoadBalancing": _to(BOTH, "algorithm: roundRobin", "algorithm: maglev, hash: [{header: x-user}]"),
-    "OutlierDetection": _to(BOTH, "consecutive5xx: 5", "consecutive5xx: 3"),
     "RateLimit": _to(
         BOTH, "global: {requests: 1000000}", "global: {requests: 2000000}, local: {requests: 100000}"
     ),
+}
+"""Those that change routes of the callee or of callers, Metrics besides, which has a listener of its own."""
+
+
+CLUSTERS: Mapping[str, Specs] = {
+    "CircuitBreaker": _to(BOTH, "requests: 5000", "requests: 6000, connections: 5000"),
+    "HealthCheck": _to(BOTH, "interval: 200ms, tcp: {}", "interval: 300ms, tcp: {}"),
+    "LoadBalancing": _to(BOTH, "algorithm: roundRobin", "algorithm: maglev, hash: [{header: x-user}]"),
+    "OutlierDetection": _to(BOTH, "consecutive5xx: 5", "consecutive5xx: 3"),
     "RetryPolicy": _to(BOTH, "attempts: 1, on: [connect-failure]", "attempts: 2, on: [connect-failure]"),
     "TimeoutPolicy": _to(BOTH, "request: 10s", "request: 12s, idle: 11s"),
 }
-"""Those that change routes, clusters and endpoints, Metrics besides, which has a listener of its own."""
+"""Those that change clusters and endpoints."""
 
 
 def _patch(traffic: Traffic) -> Specs:
@@ -104,6 +114,12 @@ OF_ROUTES: Mapping[str, Callable[[Traffic], Specs]] = {
     **{kind: _always(specs) for kind, specs in ROUTES.items()},
     "Metrics": _metrics,
 }
+
+
+OF_CLUSTERS: Mapping[str, Callable[[Traffic], Specs]] = {
+    kind: _always(specs) for kind, specs in CLUSTERS.items()
+}
+EVERY = {**OF_CHAINS, **OF_ROUTES, **OF_CLUSTERS}
 
 
 def policy(kind: str, spec: str) -> str:
@@ -151,9 +167,8 @@ async def calling(traffic: Traffic, rate: float) -> AsyncIterator[Calls]:
 
 async def change(traffic: Traffic, kinds: Iterable[str], load: Load, between: int) -> None:
     """Each of `kinds` put in force, changed and taken away, with at least `between` requests after each step."""
-    every = {**OF_CHAINS, **OF_ROUTES}
     for kind in kinds:
-        first, second = every[kind](traffic)
+        first, second = EVERY[kind](traffic)
         async with traffic.apply(policy(kind, first)) as file:
             await load.more(between)
             load.must_not_have_failed(f"{kind} is put in force")

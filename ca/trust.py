@@ -66,12 +66,18 @@ class TrustService(TrustServiceServicer):
         self._hasten = hasten
         self._on_report = on_report
         self._watchers: dict[str, set[_Watcher]] = {}
+        self._closing = False
 
     def wake(self) -> None:
         """The authority's bundle, or what signs, may have changed: tell everybody."""
         for watchers in self._watchers.values():
             for each in watchers:
                 each.woken.set()
+
+    def close(self) -> None:
+        """End all streams in peace: the agents come back to whoever answers then."""
+        self._closing = True
+        self.wake()
 
     def watched(self) -> frozenset[str]:
         """The workloads whose agents are here."""
@@ -95,7 +101,7 @@ class TrustService(TrustServiceServicer):
             reader = asyncio.create_task(
                 self._read(watcher, requests), name=f"trust {watcher.holder.node_id}"
             )
-            while not reader.done():
+            while not reader.done() and not self._closing:
                 response = None if watcher.used is None else self._response(watcher)
                 if response is not None:
                     yield response
@@ -103,7 +109,7 @@ class TrustService(TrustServiceServicer):
                 if watcher.holder.not_after <= self._clock():
                     ended = f"the client certificate ended at {watcher.holder.not_after}: join again"
                     await _end(context, grpc.StatusCode.UNAUTHENTICATED, ended)
-            if refused := reader.result():
+            if reader.done() and (refused := reader.result()):
                 await _end(context, grpc.StatusCode.INVALID_ARGUMENT, refused)
         finally:
             watchers.discard(watcher)

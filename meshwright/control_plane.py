@@ -233,6 +233,8 @@ class ControlPlane:
         )
         await self._listen(xds, joins, rotator.trust, limits, access_logs, certificate, xds_settings)
 
+        self._stack.callback(rotator.trust.close)
+
         def refresh_metrics() -> None:
             reports.refresh_metrics()
             watch.refresh_metrics()

@@ -116,7 +116,11 @@ def _about(policy: PolicyKind) -> Iterator[str]:
     yield f"Enforced by {'; and by '.join(SIDES[side] for side in Side if side in policy.side)}."
     yield f"May target {', '.join(LEVELS[level] for level in Level if level in policy.levels and level in LEVELS)}."
     if not _tells_callers_apart(policy):
-        yield "Holds for all callers: `from` is refused."
+        yield (
+            "Callers are named in its rules: `from` is refused."
+            if policy.together is not None
+            else "Holds for all callers: `from` is refused."
+        )
     if policy.union:
         yield "Several at one target all apply, each by itself."
 

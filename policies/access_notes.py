@@ -26,6 +26,10 @@ def notes(state: MeshState, policy: Policy, target: TargetRef) -> Iterator[str]:
     """A sentence for each."""
     fields = _fields(policy)
     places = tuple(_places(state, policy, target))
+    bare = [each for each in _members(state, target) if not state.workloads[each].meshed]
+    if bare:
+        more = f" and {len(bare) - 1} more" if bare[1:] else ""
+        yield f"nothing is enforced at workload {bare[0]}{more}: there is no sidecar"
     for number, rule in enumerate(fields.rules or ()):
         yield from (f"rules[{number}]: {said}" for said in _rule(fields, rule, places))
     if fields.action == "audit" and not _attached(state, LOGS, target):
@@ -75,6 +79,14 @@ def _attached(state: MeshState, kind: str, target: TargetRef) -> set[Key]:
         for at in dict.fromkeys((*wider, target))
         for each in state.policies.attached.get((kind, at), ())
     }
+
+
+def _members(state: MeshState, target: TargetRef) -> tuple[Key, ...]:
+    """The workloads that a service or a workload as target means."""
+    key = Key(target.namespace, target.name)
+    if target.level is Level.SERVICE:
+        return state.members.get(key, ())
+    return (key,) if target.level is Level.WORKLOAD and key in state.workloads else ()
 
 
 def _places(state: MeshState, policy: Policy, target: TargetRef) -> Iterator[Where]:

@@ -86,6 +86,18 @@ def test_what_is_in_vain(said: str, target: str, notes: list[str]) -> None:
     assert told(said, target) == notes
 
 
+def test_a_workload_without_a_sidecar_enforces_nothing() -> None:
+    bare = """
+apiVersion: meshwright.dev/v1alpha1
+kind: Workload
+metadata: {name: web-1}
+spec: {services: [web], address: 127.0.0.1, ports: [{name: http, app: 9001}]}
+"""
+    said = ["nothing is enforced at workload default/web-1: there is no sidecar"]
+    assert told("default: deny", "kind: Service, name: web", bare) == said
+    assert told("default: deny", "kind: Workload, name: web-1", bare) == said
+
+
 def test_what_refuses_nothing_on_trial() -> None:
     said = "action: allow, dryRun: true, rules: [{from: [{service: web}]}]"
     assert told(said, OTHER) == []

@@ -8,6 +8,7 @@ import ssl
 from collections.abc import AsyncIterator
 
 import aiohttp
+import grpc
 import pytest
 import pytest_asyncio
 
@@ -106,6 +107,27 @@ async def test_a_request_for_a_host_of_another_listener_is_misdirected(
                 assert "x-mesh-listener" not in answer["headers"]
             if status == 421:
                 assert "another server name" in answer["text"]
+
+
+async def test_an_http2_connection_is_for_the_hosts_of_one_listener_too(
+    traffic: Traffic, outside: Outside
+) -> None:
+    """Browsers coalesce connections of HTTP/2 alone. A client of gRPC is one that speaks it, and tells the text that it was answered with."""
+    trusted, said = grpc.ssl_channel_credentials(outside.authority.pem), {}
+    text = route("of-a", API, "named-a") + route("of-b", STORE, "named-b")
+    async with traffic.apply(text):
+        for host in ("a.example.com", "b.example.com", "unknown.example.com"):
+            options = [("grpc.ssl_target_name_override", "a.example.com"), ("grpc.default_authority", host)]
+            target = f"127.0.0.1:{outside.ports['named']}"
+            async with grpc.aio.secure_channel(target, trusted, options) as channel:
+                with pytest.raises(grpc.aio.AioRpcError) as refused:
+                    await channel.unary_unary("/a.B/C", bytes, bytes)(b"", timeout=10)
+                said[host] = refused.value.details() or ""
+    assert "another server name" in said["b.example.com"], said
+    assert "no route of this gateway" in said["unknown.example.com"], said
+    assert "server name" not in said["a.example.com"], (
+        said
+    )  # it is no gRPC that answers, which is another matter
 
 
 async def test_a_client_cannot_say_by_which_listener_it_came(traffic: Traffic, outside: Outside) -> None:

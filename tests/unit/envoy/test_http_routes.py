@@ -8,8 +8,12 @@ import pytest
 from envoy import http_routes, route_extensions
 from envoy.check import check
 from envoy.seams import NO_POLICIES, NOTHING, Parts, RuleName, ServiceSeams
+from mesh.names import Key
 from mesh.routes import (
+    Backend,
+    BackendKind,
     Cors,
+    ExternalAuth,
     Header,
     Match,
     PathKind,
@@ -23,7 +27,7 @@ from mesh.routes import (
     UrlRewrite,
     ValueMatch,
 )
-from mesh.rules import Mirror, RuleView
+from mesh.rules import Authorizer, Mirror, RuleView
 from pb.envoy.config.core.v3.base_pb2 import HeaderValueOption
 from pb.envoy.config.route.v3.route_components_pb2 import Route, RouteAction
 from pb.envoy.extensions.filters.http.stateful_session.v3.stateful_session_pb2 import StatefulSessionPerRoute
@@ -172,6 +176,17 @@ def test_mirrors_keep_the_authority_and_those_that_are_not_there_are_left_out() 
     (mirror,) = only(rule).route.request_mirror_policies
     assert (mirror.cluster, mirror.disable_shadow_host_suffix_append) == ("default/m:80", True)
     assert mirror.runtime_fraction.default_value.numerator == 333_333
+
+
+def test_somebody_is_asked_before_a_backend_or_a_redirect_and_where_nobody_can_be_it_is_500() -> None:
+    redirect = (RequestRedirect(hostname="b.example"),)
+    said = ExternalAuth(Backend(BackendKind.SERVICE, Key("default", "a"), 80))
+    for filters in ((), redirect):
+        made = only(a_rule(filters=filters, authorizer=Authorizer(a_backend("a"), said)))
+        assert list(made.typed_per_filter_config) == ["meshwright.route_authorization"]
+        refused = only(a_rule(filters=filters, authorizer=Authorizer(a_backend("a", problem="gone"), said)))
+        assert refused.direct_response.status == 500
+        assert not refused.typed_per_filter_config
 
 
 def test_preflights_have_a_route_where_the_rule_would_not_take_them() -> None:

@@ -213,6 +213,14 @@ def test_there_are_two_conditions_for_each_parent_in_their_order() -> None:
             ),
         ),
         (
+            replace(to("api"), grpc=True),
+            RouteKind.HTTP,
+            (
+                "UnsupportedProtocol: Service default/api:80: port 80 of Service default/api speaks http, "
+                "and gRPC needs grpc or http2"
+            ),
+        ),
+        (
             to("api"),
             RouteKind.GRPC,
             (

@@ -560,6 +560,31 @@ WRONG = (
         "apiVersion: meshwright.dev/v1alpha1\nkind: Workload\nmetadata: {name: a}\nspec: {address: 127.0.0.1, interception: {}}\n",
         ["spec.interception: there is no sidecar to send its traffic to. Set meshed: true"],
     ),
+    wrong(
+        "keys of an issuer nowhere",
+        "RequestAuthentication",
+        "issuers: [{issuer: urn:a}]",
+        "spec.issuers[0].jwks: jwks is missing. Add it",
+    ),
+    wrong(
+        "an issuer that is none",
+        "RequestAuthentication",
+        "rules: [{match: {}, mode: maybe}]",
+        "spec.rules[0].mode: 'maybe' is not known here. Use required, optional or off",
+    ),
+    wrong(
+        "an authorizer that callers are told apart by",
+        "ExternalAuthorization",
+        "enabled: false, from: [{service: web}]",
+        "spec.from: the sidecar of who is called asks for all callers. Remove from, or target a route",
+    ),
+    wrong(
+        "an authorizer of connections",
+        "ExternalAuthorization",
+        "enabled: false",
+        "spec.targetRefs[0].kind: a TCPRoute has connections, not requests. Target an HTTPRoute, a GRPCRoute, or a Service",
+        targets="[{kind: TCPRoute, name: r}]",
+    ),
     Wrong(
         "an unknown health",
         "apiVersion: meshwright.dev/v1alpha1\nkind: Workload\nmetadata: {name: a}\nspec: {address: 127.0.0.1, health: dead}\n",

@@ -19,7 +19,7 @@ from policies.mesh_tls import MeshTlsFields, check_together
 
 def called(state: MeshState, service: Key, modes: frozenset[TlsMode]) -> Called | None:
     """How callers that speak plaintext in `modes` call the endpoints of `service`; None: in mesh TLS, all of them that have a sidecar."""
-    if not state.policies.by_transport or service not in state.services:
+    if not (state.policies.by_transport or state.passing) or service not in state.services:
         return None
     asked = _Modes(state)
     places: set[tuple[Key, int]] = set()
@@ -35,7 +35,7 @@ def modes(state: MeshState, service: Key) -> dict[tuple[Key, int], TlsMode]:
     where plaintext cannot be told apart, a port is strict.
     """
     found: dict[tuple[Key, int], TlsMode] = {}
-    if not state.policies.by_transport or service not in state.services:
+    if not (state.policies.by_transport or state.passing) or service not in state.services:
         return found
     asked = _Modes(state)
     for member in state.members.get(service, ()):

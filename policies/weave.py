@@ -156,7 +156,7 @@ class Weaver:
     def listeners(self, state: MeshState, workload: Workload, inbound: InboundView) -> ListenerSeams:
         """For what the sidecar of `workload` listens on."""
         filters = self.filters
-        if not state.policies.policies:
+        if not state.policies.policies and not state.passing:
             self.forget_workload(workload.key)
             return ListenerSeams(filters=filters)
         problems: dict[str, str] = {}

@@ -191,7 +191,7 @@ class Rotator:
                 lags = self._lags()
                 self._measure(lags)
                 step = advance(self._authority.rotation, self._ledger.leaves(), self._clock())
-                if step is None or not self._quiet(lags):
+                if not self._quiet(lags) or step is None:
                     self._tell(lags, now)
                     if self._monotonic() - self._hastened > HASTEN_AGAIN:
                         self._hasten_envoys()  # one that was being issued when signing began

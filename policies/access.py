@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from documents.envelope import Problem
 from documents.expressions import flaw
-from envoy.seams import NOTHING, Parts
+from envoy.seams import Parts
 from mesh.policy import Policy
 from mesh.targeting import CallerRef, Level
 from policies import access_fields, access_messages, access_notes, access_patterns
@@ -133,7 +133,13 @@ def effect(fields: AccessFields, where: Where) -> Parts:
 
 def together(policies: Sequence[tuple[AccessFields, Where]]) -> Parts:
     """What all policies come to that concern one place; each has the `Where` of its own, which are the same but for `policy` and `known`."""
-    return _parts(plan(stated(fields, where) for fields, where in policies), policies[0][1])
+    where = policies[0][1]
+    found = plan(stated(fields, of_policy) for fields, of_policy in policies)
+    if where.gateway and where.port is not None:
+        # Its routes are those of all its ports: there stands what holds on each of them, and acts at once. The rest, for this port.
+        on_each = plan(stated(fields, replace(of_policy, port=None)) for fields, of_policy in policies)
+        found = found.beyond(on_each) if where.protocol.is_http else found
+    return _parts(found, where)
 
 
 def closed(where: Where) -> Parts:
@@ -142,12 +148,8 @@ def closed(where: Where) -> Parts:
 
 
 def _parts(found: Plan, where: Where) -> Parts:
-    if where.gateway:
-        # Its routes are those of all its ports.
-        if where.port is None:
-            return NOTHING
-        if where.protocol.is_http:
-            return access_messages.on_manager(found)
+    if where.gateway and where.port is not None and where.protocol.is_http:
+        return access_messages.on_manager(found)
     if where.protocol.is_http:
         return access_messages.on_routes(found)
     return access_messages.on_connections(found, f"{where.service}:{where.port}")

@@ -48,6 +48,8 @@ HTTP: Final = "envoy.filters.http.rbac"
 AUDIT: Final = "envoy.filters.http.access_audit"
 """Sorts before all that refuses, so that what is refused is audited, too."""
 NETWORK: Final = "envoy.filters.network.rbac"
+OF_PORT: Final = ".port"
+"""Ends the names of those that stand in one connection manager only: what a route says is said to the filter of that very name."""
 CERTIFICATE: Final = "envoy.rbac.principals.mtls_authenticated"
 
 JWT: Final = "envoy.filters.http.jwt_authn"
@@ -72,8 +74,9 @@ def on_routes(plan: Plan) -> Parts:
 
 
 def on_manager(plan: Plan) -> Parts:
-    """For a connection manager as a whole, whatever its routes are."""
-    return Parts(http_filters=tuple(_filter(name, config, disabled=False) for name, config in _configs(plan)))
+    """For a connection manager as a whole, whatever its routes are, and beside what these say."""
+    made = (_filter(name + OF_PORT, config, disabled=False) for name, config in _configs(plan))
+    return Parts(http_filters=tuple(made))
 
 
 def on_connections(plan: Plan, stat_prefix: str) -> Parts:

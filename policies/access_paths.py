@@ -16,11 +16,15 @@ UNRESERVED: Final = frozenset(string.ascii_letters + string.digits + "-._~")
 ENCODED: Final = frozenset('"<>^`{|}')
 """Characters that are encoded where a request has them as they are."""
 _OCTET = re.compile(r"%[0-9A-Fa-f]{2}")
-_AMBIGUOUS = re.compile(r"//|%2f|%5c", re.IGNORECASE)
+AMBIGUOUS: Final = "//|%2f|%5c"
+"""A regular expression, in upper and lower case: slashes that servers count, leave out, or decode."""
+_AMBIGUOUS = re.compile(AMBIGUOUS, re.IGNORECASE)
 
 
-def normal(path: str) -> str:
-    """The path, without the query, as policies and the application see it. `path` begins with a slash."""
+def normal(path: str, *, merged: bool = False) -> str:
+    """The path, without the query, as policies and the application see it. `path` begins with a slash. `merged`: of several slashes one
+    is left, as at a gateway.
+    """
     bare = path.partition("?")[0].replace("\\", "/")
     bare = _OCTET.sub(_decoded, bare)
     bare = "".join(f"%{ord(each):02X}" if each in ENCODED else each for each in bare)
@@ -30,7 +34,8 @@ def normal(path: str) -> str:
         _take(kept, segment)
     if not _take(kept, last):
         kept.append("")
-    return "/" + "/".join(kept)
+    found = "/" + "/".join(kept)
+    return re.sub("/+", "/", found) if merged else found
 
 
 def ambiguous(path: str) -> bool:

@@ -88,6 +88,19 @@ class Plan:
     would_refuse: Named = ()
     audited: Named = ()
 
+    def beyond(self, other: Plan) -> Plan:
+        """What `other` does not have."""
+        return Plan(
+            *(
+                tuple(each for each in mine if each not in known)
+                for mine, known in (
+                    (self.refused, other.refused),
+                    (self.would_refuse, other.would_refuse),
+                    (self.audited, other.audited),
+                )
+            )
+        )
+
 
 def plan(policies: Iterable[Stated]) -> Plan:
     """What `policies` come to together: the order in which they are given does not matter."""
@@ -222,10 +235,13 @@ def _beginning(text: str) -> Text:
 
 def _request(entry: RequestFields, reading: Reading, where: Where) -> Condition:
     parts: list[Condition] = []
-    if entry.ports is not None:
-        parts.append(_port(entry.ports, where))
-    if entry.not_ports is not None:
-        parts.append(negated(_port(entry.not_ports, where)))
+    if where.port is None and (entry.ports is not None or entry.not_ports is not None):
+        parts.append(_some_port(reading))
+    elif where.port is not None:
+        if entry.ports is not None:
+            parts.append(_port(entry.ports, where))
+        if entry.not_ports is not None:
+            parts.append(negated(_port(entry.not_ports, where)))
     if asks_requests(entry) and not where.protocol.is_http:
         parts.append(_unseen(reading))
         return every(parts)
@@ -247,6 +263,11 @@ def _request(entry: RequestFields, reading: Reading, where: Where) -> Condition:
 def _unseen(reading: Reading) -> Condition:
     """A condition on requests where only connections are seen: it surely holds for none, and perhaps for each."""
     return NEVER if reading is Reading.SURELY else ALWAYS
+
+
+def _some_port(reading: Reading) -> Condition:
+    """A condition on ports where several are decided on together: so that what is refused there is refused on each."""
+    return ALWAYS if reading is Reading.SURELY else NEVER
 
 
 def _port(wanted: Iterable[int | str], where: Where) -> Condition:

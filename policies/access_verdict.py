@@ -16,7 +16,7 @@ import re2
 
 from mesh.names import Key
 from mesh.policy import Place
-from mesh.service import ServicePort
+from mesh.service import Protocol, ServicePort
 from mesh.state import MeshState
 from policies import access, unions
 from policies.access_conditions import (
@@ -107,7 +107,6 @@ def verdict(
 
 def at(state: MeshState, service: Key, port: ServicePort, workload: Key | None = None) -> Plan:
     """What is decided at one port of a service."""
-    place = Place(service.namespace, service, workload)
     where = Where(
         Side.CALLEE,
         state.trust_domain,
@@ -117,16 +116,31 @@ def at(state: MeshState, service: Key, port: ServicePort, workload: Key | None =
         protocol=port.protocol,
         port_name=port.name,
     )
+    return _planned(state, Place(service.namespace, service, workload), where)
+
+
+def at_gateway(state: MeshState, workload: Key, port: int, *, http: bool) -> Plan:
+    """What is decided on a port of the gateway that `workload` plays; `http`: whether it looks into connections there."""
+    protocol = Protocol.HTTP if http else Protocol.TCP
+    where = Where(
+        Side.CALLEE, state.trust_domain, workload=workload, port=port, protocol=protocol, gateway=True
+    )
+    return _planned(state, Place(workload.namespace, workload=workload), where)
+
+
+def _planned(state: MeshState, place: Place, where: Where) -> Plan:
     policies = unions.resolved(access.KIND, state, unions.attached(access.KIND, state, place))
     return plan(stated(fields, of_policy) for fields, of_policy in unions.read(access.KIND, policies, where))
 
 
-def decided(found: Plan, caller: Caller, request: Request | None) -> Verdict:
-    """What `found` makes of one request, or of a connection."""
+def decided(found: Plan, caller: Caller, request: Request | None, *, edge: bool = False) -> Verdict:
+    """What `found` makes of one request, or of a connection. `edge`: at a gateway, which also merges slashes, and redirects to the path
+    without encoded ones before it decides.
+    """
     subject = _Subject(
         caller,
         request,
-        normal(request.path) if request is not None else "",
+        normal(request.path, merged=edge) if request is not None else "",
         _headers(request) if request is not None else {},
     )
     return Verdict(

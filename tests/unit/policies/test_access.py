@@ -165,9 +165,26 @@ def test_on_tcp_and_on_the_ports_of_a_gateway() -> None:
     rbac = network.RBAC.FromString(Filter.FromString(made).typed_config.value)
     assert (rbac.stat_prefix, list(rbac.rules.policies)) == ("default/api:80", ["~default/p"])
     edge = replace(CALLEE, gateway=True)
-    (filter_,) = added(KIND, "{default: deny}", edge).http_filters
-    assert (filter_.name, filter_.disabled) == (HTTP, False)
-    assert added(KIND, "{default: deny}", replace(edge, port=None)) == NOTHING
+    assert added(KIND, "{default: deny}", edge) == NOTHING, "the routes say it, which are those of all ports"
+    assert list(config(added(KIND, "{default: deny}", replace(edge, port=None))).rules.policies) == [
+        "~default/p"
+    ]
+
+
+@pytest.mark.parametrize("action", ["allow", "deny"])
+def test_rules_that_name_ports_of_a_gateway(action: str) -> None:
+    """What stands on the routes refuses nothing that is let in on some port; the rest stands on the port."""
+    said = f"{{action: {action}, rules: [{{to: [{{ports: [80]}}]}}, {{to: [{{paths: [/a]}}]}}]}}"
+    edge = replace(CALLEE, gateway=True)
+    found = {port: added(KIND, said, replace(edge, port=port)) for port in (None, 80, 81)}
+    rules = {port: RBAC.FromString(each.config) for port in (80, 81) for each in found[port].http_filters}
+    on_routes = list(config(found[None]).rules.policies)
+    if action == "allow":
+        assert (on_routes, list(rules)) == ([], [81])
+        assert list(rules[81].rules.policies) == ["~default/p"]
+    else:
+        assert (on_routes, list(rules)) == (["default/p"], [80])
+        assert rules[80].rules.policies["default/p"].principals[0].any
 
 
 def test_what_nobody_foresaw_lets_nobody_in() -> None:

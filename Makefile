@@ -7,7 +7,7 @@ BIN := .venv/bin
 # Extra arguments for pytest: make test ARGS='tests/unit -k names'
 ARGS ?=
 
-.PHONY: help venv tools demo test check check-lint check-format check-types check-scripts check-imports format settings-doc reference golden heavy soak compose-test bench clean distclean
+.PHONY: help venv tools demo test check check-lint check-format check-types check-scripts check-imports format settings-doc reference golden heavy soak compose-test fuzz bench clean distclean
 
 help: ## List the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -64,6 +64,10 @@ soak: heavy ## The same as heavy
 
 compose-test: tools ## Run compose.yaml for real: containers, Consul, sidecars (root: installs docker if need be)
 	@$(BIN)/pytest tests/feature/test_compose.py $(ARGS)
+
+fuzz: venv ## Fuzz whatever parses bytes from outside; SECONDS= for each target (600), TARGET= for one
+	@for target in $(or $(TARGET),$$($(BIN)/python -m tests.fuzz.run --list)); do \
+	  echo "=== $$target"; $(BIN)/python -m tests.fuzz.run $$target --seconds $(or $(SECONDS),600) --corpus build/fuzz/corpus/$$target || exit 1; done
 
 bench: venv ## Measure beside go-control-plane; SERVICES= ENDPOINTS= PROXIES= REPEATS=, or ARGS=... (see bench/README.md)
 	@$(BIN)/python -m bench.run $(if $(SERVICES),--services $(SERVICES)) $(if $(ENDPOINTS),--endpoints $(ENDPOINTS)) \

@@ -1,0 +1,216 @@
+"""The targets: each takes any bytes, and raises nothing but what its callers expect.
+
+A new parser of bytes from outside gets a target here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Callable, Coroutine, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import jwt
+from google.protobuf.message import DecodeError
+
+from ca.authority import LeafRequest
+from ca.builtin import BuiltinAuthority
+from ca.csr import check_csr, make_csr
+from ca.errors import CaError, CsrRefused, NotProved, ProvedAnother, UnusablePeer
+from ca.jwks import _parsed
+from ca.keys import new_key
+from ca.peer import parse_node_id, proved
+from ca.proof_jwt import Issuer, JwtProof, Subjects
+from ca.tokens import TokenStore
+from ca.web import NoAnswer
+from documents.parsing import parse
+from envoy.render import Renderer
+from mesh.errors import InvalidName
+from mesh.events import SourceSnapshot
+from mesh.identity import Identity
+from mesh.names import Key
+from pb.envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DiscoveryRequest
+from policies.registry import KINDS
+from tests.support.envoy_static import rendered
+from tests.support.example_world import sidecars, state
+from tests.support.oidc import public_jwk
+from tests.support.xds_talk import SCOPE, several
+from xds.cache import ResourceCache, ScopeChange
+from xds.delta import DeltaSession
+from xds.errors import ProtocolViolation
+from xds.sotw import SotwSession
+from xds.types import CLUSTER, ENDPOINT, SECRET
+
+T = TypeVar("T")
+Target = Callable[[bytes], None]
+NOW: Final = datetime(2030, 1, 1, tzinfo=UTC)
+ISSUER: Final = "https://issuer.example"
+API: Final = Key("default", "api-1")
+
+
+def csr(data: bytes) -> None:
+    """What a proxy wants to have signed."""
+    with contextlib.suppress(CsrRefused):
+        check_csr(data)
+
+
+def peer(data: bytes) -> None:
+    """The certificate of a connection. The handshake has verified it before: that it is well made is not relied on."""
+    with contextlib.suppress(UnusablePeer):
+        proved(data)
+
+
+class JoinToken:
+    def __init__(self) -> None:
+        self._tokens = TokenStore(Path(tempfile.mkdtemp(prefix="meshwright-fuzz-")))
+        self.good = self._tokens.create("default", "api", now=NOW)
+
+    def __call__(self, data: bytes) -> None:
+        with contextlib.suppress(CaError, InvalidName):
+            self._tokens.verify(_text(data), "default", "api-1", NOW)
+
+
+class Jwt:
+    """A token of an issuer that signs with one key, which the fuzzer does not have: nothing may come of it."""
+
+    def __init__(self) -> None:
+        self._key = new_key()
+        keys = _Keys(jwt.PyJWK(public_jwk(self._key, "one")))
+        subjects = Subjects("system:serviceaccount:{namespace}:{serviceAccount}", workload=("pod", "name"))
+        self._proof = JwtProof([Issuer(ISSUER, ("mesh",), (subjects,), keys)], lambda: NOW)
+        claims = {
+            "iss": ISSUER,
+            "aud": "mesh",
+            "sub": "system:serviceaccount:default:api",
+            "exp": 2_000_000_000,
+        }
+        self.good = jwt.encode({**claims, "pod": {"name": "api-1"}}, self._key, "ES256", {"kid": "one"})
+
+    def __call__(self, data: bytes) -> None:
+        text = _text(data)
+        try:
+            _finished(self._proof.verify(text, API, ""))
+        except (NotProved, ProvedAnother):
+            return
+        # Base64 has several spellings of one token.
+        assert text.rpartition(".")[0] == self.good.rpartition(".")[0], "a token that the issuer did not sign"
+
+
+class _Keys:
+    def __init__(self, key: jwt.PyJWK) -> None:
+        self._key = key
+
+    async def find(self, kid: str | None) -> jwt.PyJWK | None:
+        return self._key if kid in {None, "one"} else None
+
+
+def key_set(data: bytes) -> None:
+    """What an issuer answers when it is asked for its keys."""
+    with contextlib.suppress(NoAnswer):
+        _parsed(data)
+
+
+def node(data: bytes) -> None:
+    """A whole first request, with its node: the protocol of xDS, and the name that it gives itself."""
+    for kind, session in ((DeltaDiscoveryRequest, DeltaSession), (DiscoveryRequest, SotwSession)):
+        try:
+            request = kind.FromString(data)
+        except DecodeError:
+            continue
+        with contextlib.suppress(InvalidName):
+            parse_node_id(request.node.id)
+        cache = ResourceCache()
+        resources = (*several(CLUSTER, "a b"), *several(ENDPOINT, "a"), *several(SECRET, "identity"))
+        cache.publish([ScopeChange(SCOPE, put=resources, replace=True)])
+        cache.open()
+        talk: Any = session(cache, (SCOPE,))
+        with contextlib.suppress(ProtocolViolation):
+            for number in range(2):  # the second is an answer to what came meanwhile
+                talk.receive(request, float(number))
+                while talk.poll(float(number)) is not None:
+                    pass
+        talk.close()
+
+
+def documents(data: bytes) -> None:
+    """A file of documents: `parse` raises nothing, and says of each error where it is."""
+    for error in parse("fuzz.yaml", data, KINDS).errors:
+        str(error)
+
+
+class Mesh:
+    """Documents that are right, in a mesh of a few workloads: everything that its sidecars get can be rendered."""
+
+    def __init__(self) -> None:
+        self._world = state()
+        self._renderer = Renderer()
+
+    def __call__(self, data: bytes) -> None:
+        parsed = parse("fuzz.yaml", data, KINDS)
+        if parsed.errors or not parsed.documents:
+            return
+        snapshot = SourceSnapshot(
+            "fuzz",
+            services=tuple(parsed.services()),
+            workloads=tuple(parsed.workloads()),
+            declared=tuple(parsed.declared()),
+        )
+        world, _ = self._world.apply(snapshot)
+        for name in sidecars(world)[:3]:
+            rendered(world, name, self._renderer)
+
+
+def targets() -> dict[str, Target]:
+    return {
+        "csr": csr,
+        "peer": peer,
+        "join-token": JoinToken(),
+        "jwt": Jwt(),
+        "key-set": key_set,
+        "node": node,
+        "documents": documents,
+        "mesh": Mesh(),
+    }
+
+
+def seeds(name: str, target: Target) -> Iterator[bytes]:
+    """Where the fuzzer begins: what is right, so that it need not find out."""
+    if isinstance(target, JoinToken | Jwt):
+        yield target.good.encode()
+    elif name == "csr":
+        yield make_csr(new_key()).der
+    elif name == "peer":
+        with tempfile.TemporaryDirectory() as folder:
+            authority = BuiltinAuthority.open(Path(folder), "example.org", lambda: NOW)
+            identity = Identity("example.org", API.namespace, "api")
+            yield _finished(authority.issue(LeafRequest(identity, make_csr(new_key()), API))).chain_pem
+    elif name == "key-set":
+        yield json.dumps({"keys": [public_jwk(new_key(), "one")]}).encode()
+    elif name == "node":
+        request = DeltaDiscoveryRequest(type_url=CLUSTER, resource_names_subscribe=["*", "a"])
+        request.node.id = "default/api-1"
+        request.node.metadata["a"] = 1
+        yield request.SerializeToString()
+        yield DiscoveryRequest(type_url=ENDPOINT, resource_names=["a"], version_info="1").SerializeToString()
+    else:
+        cases = Path(__file__).parents[1] / "golden" / "cases"
+        yield from (path.read_bytes() for path in sorted(cases.glob("*/input.yaml")))
+
+
+def _text(data: bytes) -> str:
+    """As gRPC gives strings: UTF-8."""
+    return data.decode(errors="replace")
+
+
+def _finished(work: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine that waits for nothing."""
+    try:
+        work.send(None)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    work.close()
+    raise AssertionError("it waits")

@@ -93,7 +93,7 @@ def on_route(
     never: Sequence[Sequence[HeaderMatcher]] = (),
 ) -> None:
     """Make `route` ask about its requests: about those that meet all conditions of one of `some`, where there are any, and of none
-    of `never`. Conditions are on headers, `:path` and the like among them, without inversion.
+    of `never`. Conditions are on headers, `:path` and the like among them.
     """
     execute, per_route = ExecuteFilterAction(), ExtensionWithMatcherPerRoute()
     execute.typed_config.name = "ext_authz"
@@ -220,7 +220,11 @@ def _one(condition: HeaderMatcher) -> Matcher.MatcherList.Predicate:
             _regex(to, said.safe_regex.regex)
         case _:
             _regex(to, "(?s).*")  # it is there
-    return made
+    if not condition.invert_match:
+        return made
+    inverted = Matcher.MatcherList.Predicate()
+    inverted.not_matcher.CopyFrom(made)
+    return inverted
 
 
 def _regex(made: StringMatcher, regex: str) -> None:

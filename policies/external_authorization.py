@@ -241,7 +241,8 @@ def effect(fields: ExternalAuthorizationFields, where: Where) -> Parts:
         authorization.off_route(route, FILTER)  # at a gateway, in place of what holds for all its routes
         return Parts(route=serialised(route))
     asked = _asked(fields)
-    authorization.on_route(route, FILTER, asked, _conditions(fields.requests), _conditions(fields.except_))
+    some, never = _conditions(fields.requests, ambiguous=True), _conditions(fields.except_, ambiguous=False)
+    authorization.on_route(route, FILTER, asked, some, never)
     name_policy(route, ExternalAuthorization.__name__, where.policy)
     called = () if fields.service is None else (fields.service.called(),)
     return Parts(route=serialised(route), called=called)
@@ -282,8 +283,8 @@ def _body(fields: BodyFields) -> authorization.Body:
     return authorization.Body(fields.max_bytes, partial=fields.larger == "cut", raw=fields.raw)
 
 
-def _conditions(matches: Sequence[RequestMatchFields] | None) -> tuple[Conditions, ...]:
-    return tuple(conditions for match in matches or () for conditions in match.alternatives())
+def _conditions(matches: Sequence[RequestMatchFields] | None, *, ambiguous: bool) -> tuple[Conditions, ...]:
+    return tuple(each for match in matches or () for each in match.alternatives(ambiguous=ambiguous))
 
 
 def join(several: Sequence[Parts]) -> Parts:

@@ -132,7 +132,7 @@ def _provider(made: JwtProvider, issuer: Issuer) -> None:
         remote.http_uri.uri, remote.http_uri.cluster = issuer.jwks.uri, issuer.jwks.cluster
         set_duration(remote.http_uri.timeout, issuer.jwks.timeout)
         set_duration(remote.cache_duration, issuer.jwks.cache)
-        # Fetched before the listener takes a connection, and again before the keys are too old: no request waits for them.
+        # Fetched before the listener takes a connection, and again before the keys are too old: a request waits for them only while there are none.
         remote.async_fetch.SetInParent()
         remote.retry_policy.num_retries.value = FETCH_RETRIES
     else:

@@ -88,7 +88,8 @@ class JwksFields(Part):
         "the issuer, and asks again each second. By default 5m.",
     )
     timeout: PositiveDuration = Field(
-        "5s", description="For one try to fetch them; there are three. By default 5s."
+        "5s",
+        description="For one try to fetch them; there are three. A request waits for that while there are none. By default 5s.",
     )
 
     @model_validator(mode="after")
@@ -319,7 +320,7 @@ def effect(fields: RequestAuthenticationFields, where: Where) -> Parts:
     rules = [
         (conditions, _need(rule.mode, known, rule.issuers, allow_invalid=rule.allow_invalid))
         for rule in fields.rules or ()
-        for conditions in rule.match.alternatives()
+        for conditions in rule.match.alternatives(ambiguous=rule.mode == "required")
     ]
     otherwise = _need(fields.mode or "required", known, None, allow_invalid=bool(fields.allow_invalid))
     headers = [

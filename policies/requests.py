@@ -15,6 +15,7 @@ from pydantic import AfterValidator, Field
 
 from documents.envelope import Part, wrong
 from pb.envoy.config.route.v3.route_components_pb2 import HeaderMatcher
+from policies.access_paths import AMBIGUOUS
 from policies.matching import HeaderMatchFields, Method, PathMatchFields, methods
 
 Conditions: TypeAlias = tuple[HeaderMatcher, ...]
@@ -40,7 +41,11 @@ class RequestMatchFields(Part):
     """Requests that meet all conditions given."""
 
     paths: list[PathMatchFields] | None = Field(
-        None, min_length=1, max_length=32, description="By path: one of these. By default all."
+        None,
+        min_length=1,
+        max_length=32,
+        description="By path: one of these. One with `//`, `%2f` or `%5c` in it, which applications may take for another, is treated as "
+        "what is stricter. By default all.",
     )
     methods: list[Method] | None = Field(
         None, min_length=1, description="By method: one of these. By default all."
@@ -56,8 +61,10 @@ class RequestMatchFields(Part):
         None, min_length=1, max_length=16, description="By headers: all of these. By default all requests."
     )
 
-    def alternatives(self) -> Iterator[Conditions]:
-        """A request that is meant meets one of them."""
+    def alternatives(self, *, ambiguous: bool) -> Iterator[Conditions]:
+        """A request that is meant meets one of them. `ambiguous`: what is said of paths holds for all paths that applications may take for
+        another one, else for none of them (see `access_paths`).
+        """
         always: Conditions = ()
         if self.methods:
             always += (methods(self.methods),)
@@ -65,8 +72,14 @@ class RequestMatchFields(Part):
             always += (hosts(self.hosts),)
         always += tuple(each.matcher() for each in self.headers or ())
         paths = tuple(itertools.chain.from_iterable(each.matchers() for each in self.paths or ()))
-        for path in paths or (None,):
-            yield always if path is None else (path, *always)
+        if not paths:
+            yield always
+        elif ambiguous:
+            yield from ((path, *always) for path in (*paths, _ambiguous()))
+        else:
+            other = _ambiguous()
+            other.invert_match = True
+            yield from ((path, other, *always) for path in paths)
 
 
 def hosts(names: Iterable[str]) -> HeaderMatcher:
@@ -74,6 +87,12 @@ def hosts(names: Iterable[str]) -> HeaderMatcher:
     made = HeaderMatcher(name=":authority")
     patterns = sorted({_pattern(each) for each in names})
     made.string_match.safe_regex.regex = rf"(?i)(?:{'|'.join(patterns)})\.?(?::[0-9]+)?"
+    return made
+
+
+def _ambiguous() -> HeaderMatcher:
+    made = HeaderMatcher(name=":path")
+    made.string_match.safe_regex.regex = f"(?i)[^?]*(?:{AMBIGUOUS}).*"
     return made
 
 

@@ -153,12 +153,14 @@ async def test_which_requests_are_asked_about(traffic: Traffic, protocol: str) -
                 ("/a/health", "GET", False),
                 ("/x/../a/x", "GET", True),
                 ("/a/%2e%2e/c", "GET", False),
+                ("/x/..%2fa", "GET", True),
+                ("/a/health%2F..", "GET", True),
             ):
                 answer = await ask(traffic, "deny", path, method)
                 assert (answer.status != 200) is asked, (path, method, answer)
             other = await traffic.get("http://api.default.mesh/c", headers={"x-authz": "deny"})
             assert other.status != 200
-            assert len(server.asked) == 5
+            assert len(server.asked) == 7
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http"])

@@ -9,7 +9,7 @@ from tests.feature.traffic.test_access_log import lines
 from tests.feature.traffic.test_access_log import policy as access_log
 from tests.support.tokens import Issuer, SigningKey
 from tests.support.traffic.client import Answer
-from tests.support.traffic.draining import drained
+from tests.support.traffic.draining import applied_to_all
 from tests.support.traffic.world import Traffic
 
 API = "{kind: Service, name: api}"
@@ -51,8 +51,7 @@ async def test_good_and_bad_tokens(traffic: Traffic) -> None:
     now = int(time.time())
     claims = ", claims: [{claim: sub, header: x-user}, {claim: a.b, header: x-deep}], payloadHeader: x-claims"
     spec = "  issuers:\n" + issuer(login, claims) + issuer(elliptic, name="staff")
-    async with traffic.apply(policy(spec)):
-        await drained(traffic)
+    async with applied_to_all(traffic, policy(spec)):
         good = await ask(traffic, login.token(a={"b": 7}), x_user="forged", x_deep="forged")
         assert (good.status, good.seen["x-user"], good.seen["x-deep"]) == (200, "ann", "7")
         assert good.seen["authorization"].startswith("Bearer ")
@@ -107,12 +106,14 @@ async def test_which_requests_need_a_token_and_where_it_may_be(traffic: Traffic)
 """
     apps = Issuer("urn:apps", login.keys).token()
     expired, strange = login.token(exp=int(time.time()) - 120), login.token(iss="https://evil.example")
-    async with traffic.apply(policy(spec)):
-        await drained(traffic)
+    async with applied_to_all(traffic, policy(spec)):
         for path, token, status in (
             ("/public/a", None, 200),
             ("/public/../secret", None, 401),
             ("/publicity", None, 401),
+            ("/public/..%2fsecret", None, 401),
+            ("/public//secret", None, 401),
+            ("/public/a?b=//", None, 200),
             ("/public", expired, 200),
             ("/open", None, 200),
             ("/open?x=/public", login.token(), 200),
@@ -147,8 +148,7 @@ async def test_what_several_policies_say_is_merged_and_the_access_log_names_them
     login, path = Issuer(), tmp_path / "access.log"
     far = policy(f"  issuers:\n{issuer(login)}  mode: optional", "{kind: Mesh}", "whole")
     near = policy("  mode: required", API, "near")
-    async with traffic.apply(far + near + "---\n" + access_log(f"  file: {path}\n{PADDED}")):
-        await drained(traffic)
+    async with applied_to_all(traffic, far + near + "---\n" + access_log(f"  file: {path}\n{PADDED}")):
         assert (await traffic.get("http://store.mesh/")).status == 200
         assert (await traffic.get("http://store.mesh/", headers=bearer("x"))).status == 401
         # Envoy writes lines 64 KiB at a time: these are long.
@@ -164,7 +164,6 @@ async def test_what_several_policies_say_is_merged_and_the_access_log_names_them
 
 
 async def test_where_no_issuer_is_trusted_every_token_is_refused(traffic: Traffic) -> None:
-    async with traffic.apply(policy("  mode: required")):
-        await drained(traffic)
+    async with applied_to_all(traffic, policy("  mode: required")):
         assert (await ask(traffic)).status == 401
         assert (await ask(traffic, Issuer().token())).status == 401

@@ -89,7 +89,7 @@ def test_conditions_are_alternatives_of_which_none_may_be_an_exception() -> None
     assert not made.HasField("on_no_match")
     (only,) = made.matcher_list.matchers
     wanted, unwanted = only.predicate.and_matcher.predicate
-    assert len(wanted.or_matcher.predicate) == 3
+    assert len(wanted.or_matcher.predicate) == 4
     assert unwanted.not_matcher.single_predicate.input.name == "x"
     alone = matcher(f"{GRPC}, except: [{{}}]").matcher_list.matchers[0].predicate
     assert alone.not_matcher.single_predicate.input.name == ":method"

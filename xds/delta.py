@@ -124,6 +124,7 @@ class DeltaSession(Session):
         if not (changed or gone or owed):
             return None
         before = state.tell(changed, gone)
+        state.dirty.update(each.name for each in changed if each.name in difference.leaving)
         nonce, version, names = state.next_nonce(), version_of(changed), tuple(each.name for each in changed)
         self._sent(
             state, InFlight(nonce, version, names, tuple(gone), now, told=tuple(changed), before=before)

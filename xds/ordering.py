@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from xds.cache import Maps, lookup
 from xds.resource import Name, Resource
 from xds.state import ABSENT, Doubt, InFlight, TypeState
-from xds.types import ENDPOINT, GATED, REMOVAL_ORDER
+from xds.types import CLUSTER, ENDPOINT, GATED, REMOVAL_ORDER
 
 LATE = 4
 """How many responses of a type a client may leave unanswered: it is not sent more."""
@@ -20,7 +20,8 @@ LATE = 4
 @dataclass(slots=True)
 class Difference:
     """Between what a client holds of a type and what it should hold. `back`: what the client's refusals keep from being sent;
-    `waiting`: what refers to something that the client has not acknowledged yet.
+    `waiting`: what refers to something that the client has not acknowledged yet. `leaving`: those of `changed` that are sent once more
+    before they are removed.
     """
 
     changed: list[Resource] = field(default_factory=list)
@@ -28,6 +29,7 @@ class Difference:
     unanswered: list[str] = field(default_factory=list)
     back: set[str] = field(default_factory=set)
     waiting: set[str] = field(default_factory=set)
+    leaving: set[str] = field(default_factory=set)
 
 
 class Order:
@@ -146,6 +148,9 @@ class Order:
     ) -> None:
         if not state.subscription.wants(name):
             state.forget(name)
+        elif target is None and (awaited := self._awaited(state, name)) is not None:
+            into.changed.append(awaited)
+            into.leaving.add(name)
         elif target is None:
             state.quarantine.pop(name, None)
             if state.held(name) == ABSENT:
@@ -170,6 +175,24 @@ class Order:
         elif only is None or name in only:
             state.quarantine.pop(name, None)
             into.changed.append(target)
+
+    def _awaited(self, state: TypeState, name: str) -> Resource | None:
+        """The endpoints that have gone from the client's scopes, and that it waits for all the same: it warms a cluster which was changed
+        before that, and would answer only when its patience ends. It is given once more those that it had.
+        """
+        known = state.overlay.get(name)
+        if (
+            state.type_url != ENDPOINT
+            or not isinstance(known, Doubt)
+            or not isinstance(known.before, Resource)
+        ):
+            return None
+        clusters = self._states.get(CLUSTER)
+        flights = () if clusters is None else (*clusters.late, clusters.in_flight)
+        warms = any(
+            each.endpoints == name for flight in flights if flight is not None for each in flight.resources()
+        )
+        return known.before if warms else None
 
     def _lacks(self, resource: Resource, seen: set[Name]) -> bool:
         """Whether the client refused something that `resource` refers to, if only by way of others: then it stays back."""

@@ -104,6 +104,7 @@ class SotwSession(Session):
         if not changed or not order.may_add(type_url):
             return None
         before = state.tell(changed, ())
+        state.dirty.update(difference.leaving)
         names = tuple(resource.name for resource in changed)
         flight = InFlight(
             state.next_nonce(), self._version(state), names, (), now, told=tuple(changed), before=before

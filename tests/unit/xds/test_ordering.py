@@ -282,6 +282,27 @@ def test_what_refers_to_something_that_goes_does_not_wait_for_that() -> None:
     assert "Cluster" in types(talk.drain())
 
 
+@BOTH
+def test_the_endpoints_of_a_cluster_that_changed_and_then_goes_are_sent_all_the_same(
+    kind_of_talk: type[Talk],
+) -> None:
+    """Envoy warms the cluster and waits for them before it acknowledges it: for 15 s, if they did not come."""
+    cache = a_cache(*everything("a b"))
+    talk = subscribed(kind_of_talk(cache))
+    publish(cache, *several(CLUSTER, "a", "2"))
+    cluster = talk.said()
+    assert cluster.type_url == CLUSTER
+    publish(cache, removed=[(CLUSTER, "a"), (ENDPOINT, "a")])
+    (endpoints,) = waiting(talk)
+    assert endpoints.bodies == {"a": "a=1"}
+    talk.ack(endpoints)
+    talk.ack(cluster)
+    after = talk.drain()
+    assert "Cluster" in types(after)
+    assert all("a" not in each.bodies for each in after)
+    assert talk.session.settled
+
+
 # What is never acknowledged
 
 

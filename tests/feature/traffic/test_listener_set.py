@@ -128,6 +128,14 @@ async def test_a_route_of_the_gateway_is_not_followed_by_a_set_of_the_same_names
         assert (told.conditions[0].status, told.conditions[0].reason) == (False, "NoMatchingParent")
 
 
+async def test_a_set_adds_a_port_for_connections(traffic: Traffic, outside: Outside) -> None:
+    line = route("line", "{kind: ListenerSet, name: line}", "{name: tcp, port: 7000}")
+    text = a_set("line", f"name: line, port: {outside.ports['more']}, protocol: TCP")
+    async with traffic.apply(text + line.replace("HTTPRoute", "TCPRoute")), outside.tcp("more") as connection:
+        assert (await connection.ask("ping")).endswith(" ping")
+    await closed(outside, "more")
+
+
 async def test_another_namespace_adds_a_certificate_of_its_own(traffic: Traffic, outside: Outside) -> None:
     listener = (
         f"name: https, port: {outside.ports['https']}, protocol: HTTPS, hostname: other.example.com, "

@@ -143,6 +143,18 @@ async def test_large_datagrams_pass(traffic: Traffic, outside: Outside) -> None:
             assert await one.ask(b"x" * size) == b"first " + b"x" * size
 
 
+async def test_a_circuit_breaker_bounds_sessions(traffic: Traffic, outside: Outside) -> None:
+    breaker = """
+---
+apiVersion: meshwright.dev/v1alpha1
+kind: CircuitBreaker
+metadata: {name: few}
+spec: {targetRefs: [{kind: Service, name: second}], connections: 3}
+"""
+    async with traffic.apply(route(("second", 1)) + breaker):
+        assert await who_answers(outside.ports["dns"], 10) == {"second": 3, "": 7}
+
+
 async def test_of_two_routes_the_older_is_followed(traffic: Traffic, outside: Outside) -> None:
     text = route(("first", 1), name="young", created="2026-02-01") + route(("second", 1), name="old")
     async with traffic.apply(text):

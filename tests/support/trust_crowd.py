@@ -3,8 +3,8 @@
 python -m tests.support.trust_crowd '{"xds": "127.0.0.1:1", "join": "…", "bundle": "roots.pem", "token": "…", "folder": "…", "proxies": 30}'
 
 It reads commands, one a line: `silence <n>` stops the Envoy of proxy n from acknowledging, `speak <n>` lets it go on. Twice a second it
-prints a line of JSON: how many proxies hold their secrets, and every time that one of them held a leaf that another
-one's bundle does not verify.
+prints a line of JSON: how many proxies hold their secrets, how many leaves they had, how many of those with the key of
+another, and every time that one of them held a leaf that another one's bundle does not verify.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import grpc
 import grpc.aio
 import structlog
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from agent.identity_store import IdentityStore
 from agent.join import ControlPlane, channel
@@ -47,6 +48,8 @@ class Trust:
         self.violations: set[str] = set()
         self._names: dict[bytes, frozenset[str]] = {}
         self._shown: dict[str, bytes] = {}
+        self._keys: set[bytes] = set()
+        self.repeated = 0
         self.serials: set[int] = set()
 
     def names(self, pem: bytes) -> frozenset[str]:
@@ -62,7 +65,11 @@ class Trust:
             return
         self._shown[who] = chain
         leaf, intermediate = x509.load_pem_x509_certificates(chain)
-        self.serials.add(leaf.serial_number)
+        if leaf.serial_number not in self.serials:
+            self.serials.add(leaf.serial_number)
+            key = leaf.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+            self.repeated += key in self._keys
+            self._keys.add(key)
         self.leaves[who] = intermediate.issuer.rfc4514_string()
 
     def verifies_by(self, who: str, bundle: bytes) -> None:
@@ -175,6 +182,7 @@ async def main() -> None:
                 "ready": sum(each.ready for each in proxies),
                 "violations": sorted(trust.violations)[:5],
                 "leaves": len(trust.serials),
+                "repeated": trust.repeated,
                 "roots": sorted(set(trust.leaves.values())),
             }
             print(json.dumps(said), flush=True)

@@ -61,9 +61,12 @@ class Crowd:
 class TrustMesh:
     """`callers` web-n and as many store-n, all with real sidecars, and a crowd. Load runs through every caller from `loaded` on."""
 
-    def __init__(self, mesh: Mesh, callers: list[Instance], crowd: Crowd, loads: list[Load]) -> None:
+    def __init__(
+        self, mesh: Mesh, callers: list[Instance], stores: list[Instance], crowd: Crowd, loads: list[Load]
+    ) -> None:
         self.mesh = mesh
         self.callers = callers
+        self.stores = stores
         self.crowd = crowd
         self.loads = loads
 
@@ -142,7 +145,7 @@ async def a_trust_mesh(
                     )
                     for each in callers
                 ]
-                yield TrustMesh(mesh, callers, started, loads)
+                yield TrustMesh(mesh, callers, stores, started, loads)
         finally:
             await started.stop()
 

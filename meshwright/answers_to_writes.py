@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import structlog
 
@@ -12,6 +13,7 @@ from mesh.state import MeshState
 from meshwright.audit import AuditLog
 from meshwright.pipeline import Pipeline
 from policies.effects import effect
+from policies.transport import Lately
 from policies.weave import Weaver
 
 log = structlog.get_logger(__name__)
@@ -25,7 +27,9 @@ class AnswersToWrites:
     However many come before one is reckoned, they are one: from the state before the first to that after the last.
     """
 
-    def __init__(self, pipeline: Pipeline, audit: AuditLog) -> None:
+    def __init__(self, pipeline: Pipeline, audit: AuditLog, lately: Callable[[], Lately] = dict) -> None:
+        """`lately`: who spoke plaintext to whom within the last hour."""
+        self._lately = lately
         self._pipeline = pipeline
         self._audit = audit
         self._todo: tuple[MeshState, MeshState, Changes] | None = None
@@ -52,7 +56,7 @@ class AnswersToWrites:
             if todo is None:
                 continue
             try:
-                told = await asyncio.to_thread(effect, *todo, self._weaver, self._renderer)
+                told = await asyncio.to_thread(effect, *todo, self._weaver, self._renderer, self._lately())
             except Exception:
                 log.exception("the effect of what was written cannot be told")
                 continue
@@ -74,3 +78,5 @@ class AnswersToWrites:
                 )
             for (kind, key), note in told.notes[:SHOWN]:
                 log.warning("no effect", document=f"{kind} {key}", note=note)
+            for (kind, key), warning in told.warnings[:SHOWN]:
+                log.warning("callers are refused", document=f"{kind} {key}", warning=warning)

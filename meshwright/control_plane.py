@@ -257,7 +257,7 @@ class ControlPlane:
         host, port = _host_and_port(settings.admin_address)
         self.addresses["admin"] = f"{host}:{await admin.start(host, port)}"
 
-        answers = AnswersToWrites(pipeline, audit)
+        answers = AnswersToWrites(pipeline, audit, watch.lately)
         passages = Passages(pipeline, xds.clients, time.monotonic)
 
         def receive(event: Event) -> None:

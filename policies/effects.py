@@ -22,6 +22,7 @@ from mesh.targeting import Level, RouteName, TargetRef
 from mesh.views import OutboundScope, service_view
 from policies.kind import PolicyKind
 from policies.registry import POLICIES
+from policies.transport import Lately, refused
 from policies.weave import Weaver
 
 SOME = 20
@@ -31,7 +32,8 @@ SOME = 20
 @dataclass(frozen=True, slots=True)
 class Effect:
     """`documents` that came, changed or went; how many sidecars get something else, and how many resources differ (`about`: reckoned from a
-    part). `notes`: what is said in vain, prevails over something else, or concerns others, a sentence each, by document.
+    part). `notes`: what is said in vain, prevails over something else, or concerns others, a sentence each, by document. `warnings`: what of it refuses
+    callers that were served so far.
     """
 
     documents: tuple[DocumentName, ...]
@@ -40,10 +42,18 @@ class Effect:
     resources: int
     about: bool = False
     notes: tuple[tuple[DocumentName, str], ...] = ()
+    warnings: tuple[tuple[DocumentName, str], ...] = ()
 
 
-def effect(old: MeshState, new: MeshState, changes: Changes, weaver: Weaver, renderer: Renderer) -> Effect:
-    """What it means that `new` is in force instead of `old`, which differ by `changes`."""
+def effect(
+    old: MeshState,
+    new: MeshState,
+    changes: Changes,
+    weaver: Weaver,
+    renderer: Renderer,
+    lately: Lately | None = None,
+) -> Effect:
+    """What it means that `new` is in force instead of `old`, which differ by `changes`. `lately`: who spoke plaintext within the last hour."""
     names = sorted(
         name
         for name in {*old.declared, *new.declared}
@@ -67,6 +77,7 @@ def effect(old: MeshState, new: MeshState, changes: Changes, weaver: Weaver, ren
             if isinstance(policy := new.declared.get(name), Policy)
             for note in (*_news(old, new, policy, weaver.kinds), *notes(new, policy, weaver.kinds, merges))
         ),
+        warnings=tuple(refused(old, new, lately or {})),
     )
 
 

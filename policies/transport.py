@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from envoy import names
 from envoy.seams import NOTHING, Parts
+from mesh.events import DocumentName
 from mesh.merge import thawed
 from mesh.names import Key
 from mesh.policy import Place
 from mesh.state import MeshState
-from mesh.targeting import TargetRef
+from mesh.targeting import Subject, TargetRef
 from mesh.transport import BY_OTHERS, MESH_TLS, Passage, Plaintext, TlsMode
 from mesh.views import Called, InboundPort, Served, inbound_view
 from policies.mesh_tls import MeshTlsFields, check_together
+
+Lately = Mapping[tuple[Key, int], Sequence[str]]
+"""Who spoke plaintext lately, in words, by service and the number of its port."""
+
+NAMED = 5
+"""Callers that a warning names."""
 
 
 def called(state: MeshState, service: Key, modes: frozenset[TlsMode]) -> Called | None:
@@ -73,9 +80,51 @@ def passages(old: MeshState, new: MeshState) -> dict[Passage, TlsMode] | None:
     return found
 
 
+def refused(old: MeshState, new: MeshState, lately: Lately) -> Iterator[tuple[DocumentName, str]]:
+    """For each port that is strict in `new` and was not in `old`, though somebody spoke plaintext to it lately: whom it refuses, by the
+    policy that came, changed or went and targets it.
+    """
+    written = sorted(
+        name
+        for name in old.policies.by_transport | new.policies.by_transport
+        if old.policies.policies.get(name) != new.policies.policies.get(name)
+    )
+    for service, number in sorted(lately) if written else ():
+        if service not in new.services:
+            continue
+        before, after = modes(old, service), modes(replace(new, passing=frozenset()), service)
+        strict = [
+            member
+            for member in new.members.get(service, ())
+            if before.get((member, number), TlsMode.STRICT) is not TlsMode.STRICT
+            and after.get((member, number), TlsMode.STRICT) is TlsMode.STRICT
+        ]
+        if strict:
+            callers = lately[service, number]
+            more = f" and {len(callers) - NAMED} more" if len(callers) > NAMED else ""
+            why = (
+                f"strict at service {service}, port {number}: callers that spoke plaintext to it within the last hour are refused now: "
+                f"{', '.join(callers[:NAMED])}{more}. `meshwright plaintext` tells more; mode permissive takes them again"
+            )
+            yield _speaker(old, new, written, Subject(service.namespace, service, strict[0])), why
+
+
+def _speaker(
+    old: MeshState, new: MeshState, written: Sequence[DocumentName], subject: Subject
+) -> DocumentName:
+    """Of the policies that were written, the one that targets `subject`."""
+    return next(
+        name
+        for name in written
+        for state in (new, old)
+        if (policy := state.policies.policies.get(name)) is not None
+        and any(target.covers(subject) for target in policy.targets)
+    )
+
+
 def _same_policies(old: MeshState, new: MeshState) -> bool:
     names = old.policies.by_transport | new.policies.by_transport
-    return all(old.policies.policies.get(each) is new.policies.policies.get(each) for each in names)
+    return all(old.policies.policies.get(each) == new.policies.policies.get(each) for each in names)
 
 
 def not_told_apart(port: InboundPort, chains: Mapping[str, Parts]) -> Iterator[tuple[str, str]]:

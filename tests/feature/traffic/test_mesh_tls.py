@@ -58,6 +58,13 @@ async def test_a_permissive_port_takes_both_and_nobody_can_say_who_he_is_in_plai
         await eventually(told, "the report names the caller in plaintext")
         await file.replace(policy(STORE, "mode: strict"))
         assert await caller.get() == {}
+
+        async def warned() -> bool:
+            assert traffic.mesh.server is not None
+            lines = traffic.mesh.server.text().splitlines()
+            return any("callers are refused" in line and ELSEWHERE in line for line in lines)
+
+        await eventually(warned, "whoever wrote the policy is told whom it refuses")
     stats = await traffic.envoy("store-1").stats(r"^http\.inbound/.*/plaintext\.downstream_rq_2xx$")
     assert sum(stats.values()) == 1
 

@@ -183,6 +183,7 @@ class ControlPlane:
             keeper,
             certificate,
             streams_of=lambda workload: _proved_streams(xds, workload),
+            served=lambda stream: cache.ready(stream.session.scopes),
             clock=system_clock,
             monotonic=time.monotonic,
             chance=random.random,

@@ -63,7 +63,11 @@ log = structlog.get_logger(__name__)
 
 
 class Rotator:
-    """Owns what goes on. `streams_of` gives the streams of a workload that have proved to be it; `clock` and `monotonic` are one each."""
+    """Owns what goes on.
+
+    `streams_of` gives the streams of a workload that have proved to be it, and `served` says of one whether it is answered: it waits as
+    long as no source declares its workload.
+    """
 
     def __init__(
         self,
@@ -73,6 +77,7 @@ class Rotator:
         certificate: ServerCertificate,
         *,
         streams_of: Callable[[Key], Iterable[Stream]],
+        served: Callable[[Stream], bool],
         clock: Clock,
         monotonic: Callable[[], float],
         chance: Chance,
@@ -86,6 +91,7 @@ class Rotator:
         self._keeper = keeper
         self._certificate = certificate
         self._streams_of = streams_of
+        self._served = served
         self._clock = clock
         self._monotonic = monotonic
         self._chance = chance
@@ -190,7 +196,8 @@ class Rotator:
             while self._authority.rotation.stage is not Stage.STABLE:
                 lags = self._lags()
                 self._measure(lags)
-                step = advance(self._authority.rotation, self._ledger.leaves(), self._clock())
+                waited_for = [lag.leaf for lag in lags]
+                step = advance(self._authority.rotation, waited_for, self._clock())
                 if not self._quiet(lags) or step is None:
                     self._tell(lags, now)
                     if self._monotonic() - self._hastened > HASTEN_AGAIN:
@@ -207,7 +214,7 @@ class Rotator:
             if lag.leaf.holder is Holder.ENVOY and lag.leaf.workload not in seen:
                 seen.add(lag.leaf.workload)
                 self._observe(lag.leaf, rotation)
-        return lagging(rotation, self._ledger.leaves(), now) if seen else lags
+        return self._waited_for(rotation, now)
 
     def _quiet(self, lags: list[Lag]) -> bool:
         """Whether what was acknowledged in this stage is in use everywhere, too."""
@@ -217,6 +224,23 @@ class Rotator:
             return False
         self._clear = self._clear or now
         return now - self._lagged >= QUIET or now - self._clear >= QUIET_MOST
+
+    def _waited_for(self, rotation: Rotation, now: datetime) -> list[Lag]:
+        lags = lagging(rotation, self._ledger.leaves(), now)
+        return [lag for lag in lags if not self._excused(lag.leaf, rotation)]
+
+    def _excused(self, leaf: Leaf, rotation: Rotation) -> bool:
+        """Whether this is an Envoy that is here, but that no source declares: it is called by nobody, and given nothing.
+
+        When it is declared, it is given what everybody has by then, in one answer; what is kept for it has to be of that.
+        """
+        if leaf.holder is not Holder.ENVOY:
+            return False
+        workload = Key.parse(leaf.workload)
+        streams, kept = list(self._streams_of(workload)), self._keeper.kept(workload)
+        if not streams or kept is None or any(map(self._served, streams)):
+            return False
+        return rotation.stage is not Stage.SIGNING or kept.generation == rotation.signing
 
     def _observe(self, leaf: Leaf, rotation: Rotation) -> None:
         """Enter in the ledger what the Envoys of a workload have acknowledged."""
@@ -292,7 +316,7 @@ class Rotator:
     def status(self) -> CaStatus:
         rotation, now = self._authority.rotation, self._clock()
         leaves = [leaf for leaf in self._ledger.leaves() if leaf.not_after > now]
-        lags = lagging(rotation, leaves, now)
+        lags = self._waited_for(rotation, now)
         return CaStatus(
             stage=rotation.stage.value,
             aborting=rotation.aborting,

@@ -38,7 +38,7 @@ class Crowd:
 
     async def ready(self) -> bool:
         assert self._process.returncode is None, "the crowd has ended: see crowd.log"
-        return int(self.said["ready"]) == self.number
+        return int(self.said["ready"]) == self.number - 1
 
     async def stop(self) -> None:
         if self._process.returncode is None:
@@ -135,7 +135,8 @@ async def a_trust_mesh(
             return all([(await mesh.call(each, "store.mesh"))[0] == 200 for each in callers])
 
         await eventually(passes, "requests pass")
-        started = await _start_crowd(mesh, crowd)
+        # One more than are declared: it joins, connects and waits, and nobody waits for it.
+        started = await _start_crowd(mesh, crowd + 1)
         try:
             await eventually(started.ready, "the crowd has its secrets", patience=120.0)
             async with contextlib.AsyncExitStack() as stack:

@@ -39,6 +39,7 @@ from meshwright.scopes import (
 )
 from meshwright.sizes import ScopeSize
 from meshwright.watchers import Watchers
+from policies.calling import called_for_routes
 from policies.weave import Weaver
 from xds.cache import ScopeChange
 
@@ -247,7 +248,8 @@ class Publisher:
         inbound = inbound_view(self.state, workload)
         seams = self._weaver.listeners(self.state, workload, inbound)
         local = Local(outbound_listeners_view(self.state, workload), inbound, seams)
-        reached = calling(outbound_scope(self.state, workload), seams.called())
+        scope = outbound_scope(self.state, workload)
+        reached = calling(scope, seams.called() | called_for_routes(self.state, scope))
         outbound = facets.that_matter(self.state, reached, self._weaver.by_callers)
         scopes: tuple[Scope, ...] = (Outbound(outbound), local)
         if workload.interception is not None:

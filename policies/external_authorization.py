@@ -10,14 +10,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Final, Literal
 
+from immutables import Map
 from pydantic import AfterValidator, Field
 
 from documents.envelope import Part, Problem, repeated, wrong
 from documents.reading import Path
 from envoy import authorization, names
 from envoy.authorization import Asked
-from envoy.seams import NOTHING, Parts, serialised
-from mesh.merge import freeze
+from envoy.seams import NOTHING, Called, Parts, serialised
+from mesh.merge import Fields, freeze
 from mesh.policy import Policy
 from pb.envoy.config.route.v3.route_components_pb2 import Route
 from pb.envoy.type.v3.http_status_pb2 import StatusCode
@@ -287,6 +288,18 @@ def _conditions(matches: Sequence[RequestMatchFields] | None, *, ambiguous: bool
     return tuple(each for match in matches or () for each in match.alternatives(ambiguous=ambiguous))
 
 
+def closed(where: Where) -> Parts:
+    """Where it cannot be told whom to ask, nothing is let in."""
+    return effect(ExternalAuthorizationFields.model_validate({}), where)
+
+
+def calls(fields: Fields) -> Iterator[Called]:
+    """Of a route, by its callers."""
+    service = fields.get("service")
+    if isinstance(service, Map) and fields.get("enabled") is not False:
+        yield ServiceRefSpec.model_validate(dict(service)).called()
+
+
 def join(several: Sequence[Parts]) -> Parts:
     """What a gateway says, and then what is said of one of its routes: that alone counts there."""
     return several[-1]
@@ -301,4 +314,6 @@ KIND: Final = PolicyKind(
     levels=ANYWHERE,
     join=join,
     named=True,
+    closed=closed,
+    calls=calls,
 )

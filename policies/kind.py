@@ -8,7 +8,7 @@ from enum import Flag, auto
 from typing import Any
 
 from documents.envelope import API_VERSION, Envelope, Kind, Part, Problem
-from envoy.seams import HttpFilter, Parts
+from envoy.seams import Called, HttpFilter, Parts
 from mesh.localities import Spread
 from mesh.merge import Fields
 from mesh.names import Key
@@ -78,7 +78,8 @@ class PolicyKind:
     what a policy of such fields does names the one workload that it is rendered for; where it does not, replicas share it, and its
     `Where` has `SOME_WORKLOAD`. `named`: what is merged is told whose it is, `Where.policy` (several with commas between), as that of a
     union is. `together`: what all policies of a union at one place come to, each with the `Where` of its own, instead of `effect` and `join`;
-    where it cannot be said, `closed` stands in its place, for a kind whose policies must not be left out. `notes`: what a policy says in vain at one
+    where that, or an effect, cannot be said, `closed` stands in its place, for a kind whose policies must not be left out. `calls`: services that
+    callers who follow a route ask for what such fields say of it. `notes`: what a policy says in vain at one
     of its targets; `news`: what it means there that it comes, from the states before and after.
     """
 
@@ -97,6 +98,7 @@ class PolicyKind:
     named: bool = False
     together: Callable[[Sequence[tuple[Any, Where]]], Parts] | None = None
     closed: Callable[[Where], Parts] | None = None
+    calls: Callable[[Fields], Iterator[Called]] | None = None
     notes: Callable[[MeshState, Policy, TargetRef], Iterator[str]] | None = None
     news: Callable[[MeshState, MeshState, Policy, TargetRef], Iterator[str]] | None = None
     unfit: Mapping[Level, tuple[str, str]] = field(default_factory=dict)

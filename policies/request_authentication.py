@@ -342,6 +342,11 @@ def effect(fields: RequestAuthenticationFields, where: Where) -> Parts:
     )
 
 
+def closed(where: Where) -> Parts:
+    """Where it cannot be told which tokens are good, none is."""
+    return effect(RequestAuthenticationFields.model_validate({}), where)
+
+
 def _issuers(
     said: list[IssuerFields] | tuple[()],
 ) -> tuple[Mapping[str, messages.Issuer], list[ExtraResource], list[Called]]:
@@ -394,4 +399,5 @@ KIND: Final = PolicyKind(
     effect,
     levels=ANYWHERE - {Level.ROUTE},
     named=True,
+    closed=closed,
 )

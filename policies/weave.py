@@ -329,9 +329,13 @@ class Weaver:
                 self._made.clear()
             made = self._made[key] = _made(kind, merged.fields, where, callers)
         if isinstance(made, str):
-            why = f"{', '.join(merged.documents)}: left out: {made}"
+            became = "left out" if kind.closed is None else "everything is refused"
+            why = f"{', '.join(merged.documents)}: {became}: {made}"
             asked.problems[_subject(kind, merged, asked.place)] = why
-            return NOTHING
+            if kind.closed is None:
+                return NOTHING
+            policy = str(merged.fields.get("policy", ""))
+            return _with_origin(kind.closed(where.of(policy, callers)), merged.documents)
         return made if not made or made.origin == merged.documents else _with_origin(made, merged.documents)
 
 

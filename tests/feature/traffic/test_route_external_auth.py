@@ -159,3 +159,12 @@ async def test_a_policy_of_a_route_of_the_mesh_is_enforced_by_its_callers(traffi
             assert (await traffic.get("http://api.mesh/", headers={"x-authz": "deny"})).status == 302
             assert (await traffic.get("http://store.mesh/")).status == 200
             assert len(server.asked) == 2
+        said = (
+            document
+            + route(f"backendRefs: [{to('store')}]", parent="name: store")
+            + policy(to_server, "{kind: HTTPRoute, name: r}")
+        )
+        async with traffic.apply(said):
+            answer = await traffic.get("http://store.mesh/", caller="api")
+            assert answer.status == 200, "its workload uses nothing but store"
+            assert len(server.asked) == 3

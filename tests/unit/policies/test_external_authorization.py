@@ -82,6 +82,11 @@ def test_without_a_service_nobody_can_be_asked_and_everything_is_refused() -> No
         assert not made.failure_mode_allow
 
 
+def test_what_cannot_be_told_closes() -> None:
+    assert KIND.closed is not None
+    assert on_route(KIND.closed(CALLEE)) == on_route(added(KIND, "failure: allow"))
+
+
 def test_conditions_are_alternatives_of_which_none_may_be_an_exception() -> None:
     made = matcher(
         f"{GRPC}, requests: [{{methods: [GET]}}, {{paths: [{{exact: /a}}]}}], except: [{{headers: [{{name: x}}]}}]"

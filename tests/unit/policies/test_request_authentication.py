@@ -77,6 +77,11 @@ def test_what_nobody_can_satisfy_is_refused_not_left_out() -> None:
         assert len(json.loads(made.providers["nobody"].local_jwks.inline_string)["keys"]) == 1
 
 
+def test_what_cannot_be_told_closes() -> None:
+    assert KIND.closed is not None
+    assert KIND.closed(CALLEE) == added(KIND, "mode: required")
+
+
 def test_keys_come_from_a_server_outside_or_from_a_service() -> None:
     parts = added(
         KIND,

@@ -22,6 +22,8 @@ from policies.access_paths import ambiguous, normal
 
 STAR: Final = "*"
 MAX_TEXT: Final = 1024
+MOST_NUMBER: Final = 2**53
+"""Of larger ones JSON and Envoy do not know each by itself (RFC 8259, section 6)."""
 MOST_STEPS: Final = 16
 """Names that lead to a nested claim."""
 _SEGMENT_ANY, _PATH_ANY = "{*}", "{**}"
@@ -161,8 +163,10 @@ def _host_pattern(pattern: str) -> str:
 def _value(given: object) -> str | bool | int | float:
     if isinstance(given, str):
         return _starred("value")(given)
-    if isinstance(given, bool | int | float):
+    if isinstance(given, bool) or (isinstance(given, int | float) and abs(given) <= MOST_NUMBER):
         return given
+    if isinstance(given, int | float):
+        raise wrong(f"{given} is no number that a claim can have", "Use one up to 2^53, or text in quotes")
     raise wrong("a value is neither text nor a number, nor true or false", "Give one of these")
 
 

@@ -75,9 +75,11 @@ TARGETS = {
     "ConnectionLimit": (*WIDE, *SERVICES, WORKLOAD),
     "AccessLog": (*WIDE, *SERVICES, WORKLOAD),
     "RateLimit": (*WIDE, *SERVICES, WORKLOAD),
+    "AccessPolicy": (*WIDE, *SERVICES, WORKLOAD),
 }
 CALLERS = ({"namespace": "shop"}, {"namespace": "default", "service": "web"})
-NO_CALLERS = {"ConnectionLimit", "AccessLog"}
+NO_CALLERS = {"ConnectionLimit", "AccessLog", "AccessPolicy"}
+NEVER_ENFORCED = {"RateLimit", "AccessPolicy"}
 DURATIONS = st.integers(1, 60).map(lambda number: f"{number}s")
 FIELDS: dict[str, dict[str, st.SearchStrategy[object]]] = {
     "TimeoutPolicy": {"request": DURATIONS, "idle": DURATIONS, "connect": DURATIONS, "perTry": DURATIONS},
@@ -91,7 +93,33 @@ FIELDS: dict[str, dict[str, st.SearchStrategy[object]]] = {
     "ConnectionLimit": {"connections": st.integers(1, 99)},
     "AccessLog": {"format": st.sampled_from(["json", "text"])},
     "RateLimit": {"local": st.fixed_dictionaries({"requests": st.integers(1, 99)})},
+    "AccessPolicy": {"default": st.just("deny")},
 }
+
+
+SWITCH: dict[str, object] = {"default": "deny"}
+ACCESS: st.SearchStrategy[dict[str, object]] = st.one_of(
+    st.just(SWITCH),
+    st.fixed_dictionaries(
+        {
+            "action": st.sampled_from(["allow", "deny"]),
+            "dryRun": st.booleans(),
+            "rules": st.lists(
+                st.sampled_from(
+                    [
+                        {"from": [{"service": "web", "namespace": "default"}]},
+                        {"from": [{"notServices": ["shop/cart"]}], "to": [{"paths": ["/a/*"]}]},
+                        {"to": [{"ports": ["http"], "methods": ["GET"]}]},
+                        {},
+                    ]
+                ),
+                min_size=1,
+                max_size=2,
+            ),
+        }
+    ),
+)
+"""What an access policy says, as a whole."""
 
 
 @dataclass(frozen=True)
@@ -127,10 +155,12 @@ def policies(draw: st.DrawFn, kinds: tuple[str, ...] = tuple(TARGETS)) -> Writte
     if not said:
         name, value = next(iter(FIELDS[kind].items()))
         said[name] = draw(value)
+    if kind == "AccessPolicy":
+        said = draw(ACCESS)
     spec: dict[str, object] = {"targetRefs": targets, **said}
     if kind not in NO_CALLERS and draw(st.booleans()):
         spec["from"] = [draw(st.sampled_from(CALLERS))]
-    if kind != "RateLimit" and all(target in WIDE for target in targets):
+    if kind not in NEVER_ENFORCED and all(target in WIDE for target in targets):
         spec["enforced"] = draw(st.booleans())
     created = draw(st.sampled_from(["", "2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z"]))
     namespace, name = draw(st.sampled_from(["default", "shop"])), draw(st.sampled_from("abcdef"))

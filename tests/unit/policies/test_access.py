@@ -74,6 +74,11 @@ WRONG = [
     (RULES + "[{when: [{header: ':path'}]}]", ["spec.rules[0].when[0].header: ':path' is not the name of a header. Write it like x-user-id, without a colon"]),
     (RULES + "[{when: [{header: x-level, values: [7]}]}]", ['spec.rules[0].when[0]: a header says text, not 7. Put it in quotes: "7"']),
     (RULES + "[{when: [{header: x-level, values: ['a*b']}]}]", ["spec.rules[0].when[0].values[0]: value 'a*b' has a star in its middle, or two. A star stands at the end, or at the beginning"]),
+    (RULES + "[{when: [{claim: a, values: [90071992547409930]}]}]", ["spec.rules[0].when[0].values[0]: 90071992547409930 is no number that a claim can have. Use one up to 2^53, or text in quotes"]),
+    (RULES + "[{when: [{claim: a, values: [[b]]}]}]", ["spec.rules[0].when[0].values[0]: a value is neither text nor a number, nor true or false. Give one of these"]),
+    (RULES + "[{when: [{claim: 7}]}]", ["spec.rules[0].when[0].claim: the name of a claim is neither text nor a list of texts. Write it like groups"]),
+    (RULES + "[{to: [{ports: [true]}]}]", ["spec.rules[0].to[0].ports[0]: a port is neither a number nor a name. Write it like 80 or http"]),
+    (RULES + "[{to: [{ports: [HTTP]}]}]", ["spec.rules[0].to[0].ports[0]: 'HTTP' is not the name of a port. Use up to 63 lower-case letters, digits and '-'"]),
     (RULES + "[{when: [{claim: 'a..b'}]}]", ["spec.rules[0].when[0].claim: the name of a claim is empty. Write it like groups or realm_access.roles"]),
     (f"action: deny, rules: [{{when: [{{header: x-a, values: [{'y' * 120}]}}]}}]", ["spec.rules[0].when[0].values[0]: a value of 120 characters is too long for this condition. Shorten it, and put a * at its end"]),
 ]  # fmt: skip

@@ -132,3 +132,26 @@ async def test_the_applications_own_tls_is_passed_on_untouched(traffic: Traffic,
                 return "tls" in await reported(traffic, "default/vault", 8200)
 
             await eventually(told, "the report tells of the application's own TLS")
+
+
+ALLOW_WEB = """
+---
+apiVersion: meshwright.dev/v1alpha1
+kind: AccessPolicy
+metadata: {name: p}
+spec:
+  targetRefs: [{kind: Service, name: store}]
+  action: allow
+  rules: [{from: [{service: web}]}]
+"""
+
+
+async def test_a_policy_that_asks_for_an_identity_finds_none_in_plaintext(traffic: Traffic) -> None:
+    caller = Plaintext(sidecar(traffic))
+    async with traffic.apply(policy(STORE, "mode: permissive")) as file:
+        await caller.get()
+        await file.replace(policy(STORE, "mode: permissive") + ALLOW_WEB)
+        assert (await traffic.get("http://store.mesh/")).status == 200
+        forged = {"x-forwarded-client-cert": f"URI={traffic.member('web').identity}"}
+        await caller.get(forged)
+    assert caller.statuses == [200, 403]

@@ -35,13 +35,13 @@ class Plaintext:
     statuses: list[int] = field(default_factory=list)
 
     async def get(self, headers: dict[str, str] | None = None) -> dict[str, object]:
-        """What the server saw; nothing if the connection ended without an answer."""
+        """What the server saw; nothing if it was not asked."""
         connector = aiohttp.TCPConnector(local_addr=(self.address, 0), force_close=True)
         async with aiohttp.ClientSession(connector=connector) as session:
             try:
                 async with session.get(f"http://{LOOPBACK}:{self.port}/", headers=headers) as answer:
                     self.statuses.append(answer.status)
-                    seen: dict[str, object] = await answer.json()
+                    seen: dict[str, object] = await answer.json() if answer.status == 200 else {}
                     return seen
             except aiohttp.ClientError:
                 self.statuses.append(0)

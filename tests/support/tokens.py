@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import hmac
 import json
+import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -105,10 +106,11 @@ def _encoded(data: bytes) -> str:
 
 
 class JwksServer:
-    """An async context manager: serves whatever `answer` says at `/keys`. `asked` counts."""
+    """An async context manager: serves whatever `mode` says at `/keys`, over TLS if there is a context. `asked` counts."""
 
-    def __init__(self, port: int, issuer: Issuer) -> None:
+    def __init__(self, port: int, issuer: Issuer, tls: ssl.SSLContext | None = None) -> None:
         self.port = port
+        self._tls = tls
         self.issuer = issuer
         self.asked = 0
         self.mode = "keys"
@@ -117,14 +119,18 @@ class JwksServer:
 
     @property
     def uri(self) -> str:
-        return f"http://{LOOPBACK}:{self.port}/keys"
+        return (
+            f"http://{LOOPBACK}:{self.port}/keys"
+            if self._tls is None
+            else f"https://localhost:{self.port}/keys"
+        )
 
     async def __aenter__(self) -> Self:
         app = web.Application()
         app.router.add_get("/keys", self._answer)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        await web.TCPSite(self._runner, LOOPBACK, self.port).start()
+        await web.TCPSite(self._runner, LOOPBACK, self.port, ssl_context=self._tls).start()
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -138,6 +138,8 @@ async def test_which_requests_need_a_token_and_where_it_may_be(traffic: Traffic)
         assert (by_query.status, apps in by_query.json["path"]) == (200, False), by_query.json
         assert (await ask(traffic, None, cookie=f"a=b; session={apps}")).status == 200
         assert (await ask(traffic, apps)).status == 401, "apps are not looked for there"
+        two = await ask(traffic, None, f"/?token={login.altered()}", x_token=f"Token {apps}")
+        assert two.status == 401, "of several tokens all must be valid"
         both = await ask(traffic, login.token(), x_token=f"Token {login.altered()}")
         assert both.status == 200, "each issuer looks where its own tokens are"
 

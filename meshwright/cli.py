@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from meshwright import ca_cli, intercept_cli, plaintext_cli, tokens_cli
+from meshwright import backup_cli, ca_cli, intercept_cli, plaintext_cli, tokens_cli
 from meshwright.cli_options import DEFAULT_DATA_DIR, DataDir, duration
 from meshwright.errors import MeshwrightError
 
@@ -32,6 +32,8 @@ app.add_typer(hold_app, name="hold")
 app.add_typer(ca_cli.app, name="ca")
 app.command()(intercept_cli.intercept)
 app.command()(plaintext_cli.plaintext)
+app.command()(backup_cli.backup)
+app.command()(backup_cli.restore)
 
 C = TypeVar("C", bound=str)
 

@@ -9,8 +9,15 @@ from typing import Any
 
 import pytest
 
+from agent.identity_store import IdentityStore
+from agent.renew import CertificateKeeper, Membership, TokenSource
+from ca.times import system_clock
+from ca.tokens import TokenStore
+from mesh.names import Key
 from meshwright.client import get_ca
-from tests.support.mesh import Mesh
+from tests.support.ca_builders import no_chance
+from tests.support.ca_logs import Recorded
+from tests.support.mesh import LOOPBACK, Mesh
 from tests.support.processes import eventually, meshwright, start
 
 
@@ -35,6 +42,20 @@ async def told(mesh: Mesh, *arguments: str) -> Any:
     return json.loads(text)
 
 
+async def join_and_go(mesh: Mesh, name: str) -> None:
+    """A proxy that joins and is never seen again."""
+    membership = Membership(
+        workload=Key("default", name),
+        trust_domain="mesh.local",
+        join_address=f"{LOOPBACK}:{mesh.join_port}",
+        renew_address=f"{LOOPBACK}:{mesh.xds_port}",
+        bundle=mesh.data / "roots.pem",
+        tokens=TokenSource(TokenStore(mesh.data).create("default", "gone", now=system_clock())),
+    )
+    store, log = IdentityStore(mesh.folder / name), Recorded().logger()
+    await CertificateKeeper(membership, store, clock=system_clock, chance=no_chance, log=log).obtain()
+
+
 async def stable(mesh: Mesh) -> bool:
     return (await get_ca(mesh.data)).stage == "stable"
 
@@ -49,6 +70,9 @@ async def test_a_rotation_from_the_command_line(serving: Mesh) -> None:
     assert code == 1
     assert "meshwright ca proceed" in text
     assert "trusting" in text
+    code, text = await ca(serving, "rotate")
+    assert code == 1
+    assert "meshwright ca abort" in text
     assert await serving.metric('meshwright_ca_rotation_stage{stage="trusting"}') == 1
     assert await serving.metric('meshwright_ca_rotation_stage{stage="stable"}') == 0
     for stage in ("signing", "retiring"):
@@ -76,10 +100,31 @@ async def test_an_intermediate_alone_and_what_is_refused(serving: Mesh) -> None:
         code, text = await ca(serving, *refused)
         assert (code, text.startswith("meshwright: ")) == (1, True), text
     assert (await told(serving, "rotate", "intermediate"))["stage"] == "signing"
-    code, text = await ca(serving, "rotate")
-    assert code == 1
-    assert "meshwright ca abort" in text
     await eventually(lambda: stable(serving), "stable")
     after = await told(serving, "status")
     assert after["roots"] == before["roots"]
     assert after["generation"] == before["generation"] + 1
+
+
+async def test_who_has_gone_is_named_and_may_be_forgotten(serving: Mesh) -> None:
+    await join_and_go(serving, "gone-1")
+    await told(serving, "rotate")
+    code, text = await ca(serving, "status", "--check")
+    assert code == 1
+    assert "default/gone-1" in text
+    (lag,) = (await told(serving, "status"))["lagging"]
+    assert (lag["workload"], lag["holder"], lag["connected"]) == ("default/gone-1", "agent", False)
+    assert lag["until"] > lag["since"]
+    assert await serving.metric("meshwright_ca_rotation_lagging") == 1
+    assert (await ca(serving, "forget", "default/gone-1"))[0] == 0
+    await eventually(lambda: stable(serving), "stable")
+
+
+async def test_who_has_gone_is_waited_for_until_its_certificate_has_ended(tmp_path: Path) -> None:
+    async with Mesh(tmp_path, certificate_lifetime="6s") as mesh:
+        await mesh.serve()
+        await join_and_go(mesh, "gone-1")
+        (lag,) = (await told(mesh, "rotate"))["lagging"]
+        await eventually(lambda: stable(mesh), "stable")
+        ended = (await told(mesh, "status"))["since"]
+        assert ended > lag["until"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from immutables import Map
+
 from mesh.merge import thawed
 from mesh.names import Key
 from mesh.policy import Policy
@@ -24,12 +26,14 @@ MANY = 5
 
 def notes(state: MeshState, policy: Policy, target: TargetRef) -> Iterator[str]:
     """A sentence for each."""
-    fields = _fields(policy)
-    places = tuple(_places(state, policy, target))
     bare = [each for each in _members(state, target) if not state.workloads[each].meshed]
     if bare:
         more = f" and {len(bare) - 1} more" if bare[1:] else ""
         yield f"nothing is enforced at workload {bare[0]}{more}: there is no sidecar"
+    if not _asks(policy):  # thousands of policies may be told of, and most name callers alone
+        return
+    fields = AccessFields.model_validate(thawed(policy.fields))
+    places = tuple(_places(state, policy, target))
     for number, rule in enumerate(fields.rules or ()):
         yield from (f"rules[{number}]: {said}" for said in _rule(fields, rule, places))
     if fields.action == "audit" and not _attached(state, LOGS, target):
@@ -55,15 +59,23 @@ def news(old: MeshState, new: MeshState, policy: Policy, target: TargetRef) -> I
         yield f"from now on {target} lets in only what an {KIND} allows; all else is refused"
 
 
-def _fields(policy: Policy) -> AccessFields:
-    return AccessFields.model_validate(thawed(policy.fields))
+def _asks(policy: Policy) -> bool:
+    """Whether there is more to it than callers that it allows or denies."""
+    said, rules = policy.fields, policy.fields.get("rules")
+    if said.get("action") == "audit" or said.get("dryRun"):
+        return True
+    given = rules if isinstance(rules, tuple) else ()
+    return any(isinstance(rule, Map) and not {"to", "when"}.isdisjoint(rule) for rule in given)
 
 
 def _allows(state: MeshState, key: Key) -> bool:
     """Whether a policy of that key is in force, and lets in only some."""
     found = state.policies.policies.get((KIND, key))
-    fields = _fields(found) if found is not None else AccessFields.model_validate({"dryRun": True})
-    return not fields.dry_run and fields.action not in {"deny", "audit"}
+    return (
+        found is not None
+        and not found.fields.get("dryRun")
+        and found.fields.get("action") not in {"deny", "audit"}
+    )
 
 
 def _attached(state: MeshState, kind: str, target: TargetRef) -> set[Key]:

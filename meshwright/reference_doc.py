@@ -115,23 +115,25 @@ def _page(kinds: list[Kind], policy: PolicyKind | None) -> Iterator[str]:
 def _about(policy: PolicyKind) -> Iterator[str]:
     yield f"Enforced by {'; and by '.join(SIDES[side] for side in Side if side in policy.side)}."
     yield f"May target {', '.join(LEVELS[level] for level in Level if level in policy.levels and level in LEVELS)}."
-    if not _tells_callers_apart(policy):
-        yield (
-            "Callers are named in its rules: `from` is refused."
-            if policy.together is not None
-            else "Holds for all callers: `from` is refused."
-        )
+    if any(each.startswith("spec.from") for each in _refused_for_some_callers(policy)):
+        if policy.together is not None:
+            yield "Callers are named in its rules: `from` is refused."
+        elif not _refused_for_some_callers(policy, [{"kind": "HTTPRoute", "name": "api"}]):
+            yield "Of routes it may be said for some callers; else it holds for all, and `from` is refused."
+        else:
+            yield "Holds for all callers: `from` is refused."
     if policy.union:
         yield "Several at one target all apply, each by itself."
 
 
-def _tells_callers_apart(policy: PolicyKind) -> bool:
-    """Whether the example would be right if it named callers."""
+def _refused_for_some_callers(policy: PolicyKind, targets: JsonValue = None) -> list[str]:
+    """Where the example would be wrong if it named callers, and had `targets`."""
     documents = yaml.safe_load_all(example(policy.as_document()))
     document = next(each for each in documents if each["kind"] == policy.name)
     document["spec"]["from"] = [{"namespace": "default"}]
+    document["spec"]["targetRefs"] = targets or document["spec"]["targetRefs"]
     errors = parse("example.yaml", json.dumps(document).encode(), KINDS).errors
-    return not any(each.where.path.startswith("spec.from") for each in errors)
+    return [each.where.path for each in errors]
 
 
 def _common(field: Field) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import grpc
+
 from tests.feature.traffic.test_access_log import lines
 from tests.feature.traffic.test_access_log import policy as access_log
 from tests.support.tokens import Issuer, SigningKey
@@ -163,6 +165,15 @@ async def test_what_several_policies_say_is_merged_and_the_access_log_names_them
     assert line["policy"] == "RequestAuthentication default/near, default/whole"
     assert line["details"] == "jwt_authn_access_denied{Jwt_is_missing}"
     assert line["reason"] == "no valid token: the details say what is wrong with it"
+
+
+async def test_grpc_callers_are_told_in_their_own_terms(traffic: Traffic) -> None:
+    login = Issuer()
+    said = policy(f"  issuers:\n{issuer(login)}", "{kind: Service, name: grpc}")
+    async with applied_to_all(traffic, said):
+        refused = await traffic.grpc("grpc.mesh")
+        assert (refused.code, refused.details) == (grpc.StatusCode.UNAUTHENTICATED, "Jwt is missing")
+        assert (await traffic.grpc("grpc.mesh", metadata=bearer(login.token()))).ok
 
 
 async def test_where_no_issuer_is_trusted_every_token_is_refused(traffic: Traffic) -> None:

@@ -10,6 +10,7 @@ it, in a thread, while leaves are issued.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable
 from datetime import datetime
@@ -65,7 +66,10 @@ class LedgerFile:
         return made
 
     def append(self, entry: Entry) -> None:
-        os.write(self._journal, _ENTRY.dump_json(entry) + b"\n")
+        """OSError if the disk does not take it. What it took of the line, if anything, counts as damage when it is read."""
+        line = _ENTRY.dump_json(entry) + b"\n"
+        if os.write(self._journal, line) != len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._directory))
         self._lines += 1
         self._unsynced = True
 

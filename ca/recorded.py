@@ -5,6 +5,7 @@ from __future__ import annotations
 from cryptography.hazmat.primitives import serialization
 
 from ca.authority import IssuedCertificate, LeafRequest, TrustBundle
+from ca.errors import AuthorityError
 from ca.ledger import Ledger
 from ca.rotation import Holder, Leaf, RotatingAuthority
 from ca.tokens import key_id_of
@@ -21,24 +22,31 @@ class RecordedAuthority:
         return self._authority.roots()
 
     async def issue(self, request: LeafRequest) -> IssuedCertificate:
-        """As the authority's. The control plane's own certificates are no leaves that anybody is waited for."""
+        """As the authority's; AuthorityError also if the ledger cannot be written.
+
+        The control plane's own certificates are no leaves that anybody is waited for.
+        """
         issued = await self._authority.issue(request)
         if issued.workload is None:
             return issued
         bundle = self._authority.rotation.bundle
-        self._ledger.issued(
-            Leaf(
-                serial=issued.serial,
-                holder=Holder.ENVOY if request.delivered else Holder.AGENT,
-                workload=str(issued.workload),
-                family=self._family(request),
-                generation=issued.generation,
-                not_after=issued.not_after,
-                # An agent takes the bundle of the answer together with the leaf, or neither. To an Envoy they come one by one.
-                held=frozenset() if request.delivered else frozenset(bundle),
-                settled=not request.delivered,
-            )
+        leaf = Leaf(
+            serial=issued.serial,
+            holder=Holder.ENVOY if request.delivered else Holder.AGENT,
+            workload=str(issued.workload),
+            family=self._family(request),
+            generation=issued.generation,
+            not_after=issued.not_after,
+            # An agent takes the bundle of the answer together with the leaf, or neither. To an Envoy they come one by one.
+            held=frozenset() if request.delivered else frozenset(bundle),
+            settled=not request.delivered,
         )
+        try:
+            self._ledger.issued(leaf)
+        except OSError as error:
+            raise AuthorityError(
+                f"a certificate for {issued.workload} cannot be recorded, and so is not given: {error.strerror}: make room"
+            ) from error
         return issued
 
     def _family(self, request: LeafRequest) -> str:

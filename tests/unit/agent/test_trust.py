@@ -40,14 +40,16 @@ async def served(
 
 
 @contextlib.asynccontextmanager
-async def an_agent(server: JoinServer, directory: Path) -> AsyncIterator[tuple[CertificateKeeper, Recorded]]:
-    token = server.tokens.create("default", "api", now=system_clock(), workload=None, uses=1)
+async def an_agent(
+    server: JoinServer, directory: Path, bundle: Path | None = None
+) -> AsyncIterator[tuple[CertificateKeeper, Recorded]]:
+    token = server.tokens.create("default", "api", now=system_clock(), workload=None, uses=2)
     membership = Membership(
         workload=API_1,
         trust_domain=TRUST_DOMAIN,
         join_address=server.join_address,
         renew_address=server.renew_address,
-        bundle=server.bundle,
+        bundle=bundle or server.bundle,
         tokens=TokenSource(token),
     )
     log = Recorded()
@@ -130,3 +132,19 @@ async def test_it_comes_back_to_a_control_plane_that_was_away(tmp_path: Path) ->
             await log.until("info: trust bundle taken")
             held, _ = keeper.held
             assert held.roots_pem == server.authority.roots().pem
+
+
+async def test_to_join_again_it_trusts_what_it_has_followed_besides_an_old_file(tmp_path: Path) -> None:
+    async with asyncio.timeout(DEADLINE), served(tmp_path / "ca") as (server, trust):
+        old = tmp_path / "roots.pem"
+        old.write_bytes(server.bundle.read_bytes())
+        async with an_agent(server, tmp_path / "agent", old) as (keeper, log):
+            await one_stage(server, trust, first=True)
+            await log.until("info: trust bundle taken")
+            await one_stage(server, trust)
+            await one_stage(server, trust)
+            await log.until("info: trust bundle taken", 2)
+            held, _ = keeper.held
+            assert old.read_bytes() not in held.roots_pem
+            await keeper._join(held)  # as when it has ended
+            assert log.events().count("info: joined") == 2

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from ca.errors import AuthorityError
 from ca.ledger import MOST, Entry, Ledger
 from ca.ledger_file import SNAPSHOT, LedgerFile
 from ca.recorded import RecordedAuthority
@@ -165,3 +167,14 @@ async def test_each_leaf_is_recorded_with_what_is_certain_of_its_holder(tmp_path
     assert first.family == second.family != third.family
     assert first.held == set(authority.rotation.bundle)
     assert (third.holder, third.held, third.settled) == (Holder.ENVOY, frozenset(), False)
+
+
+async def test_what_cannot_be_recorded_is_not_given(tmp_path: Path) -> None:
+    """A full disk: /dev/full says so at once."""
+    file = opened(tmp_path, created=True)
+    os.dup2(full := os.open("/dev/full", os.O_WRONLY), file._journal)
+    os.close(full)
+    recorded = RecordedAuthority(an_authority(tmp_path / "data", HandClock()), file.ledger)
+    with pytest.raises(AuthorityError, match="No space left on device: make room"):
+        await recorded.issue(a_leaf_request())
+    file.close()

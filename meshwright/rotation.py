@@ -163,13 +163,6 @@ class Rotator:
         self._woken.set()
         return self.status()
 
-    async def republish(self) -> None:
-        """The authority's bundle was changed where it is kept: give it to everybody. What fails of that is tried again."""
-        async with self._stepping:
-            self._ledger.restricted(self._authority.rotation.bundle)
-            self._todo.append(Action.PUBLISH)
-            self._woken.set()
-
     # The task
 
     async def run(self) -> None:

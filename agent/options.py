@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
 from agent.errors import BadOption
@@ -11,6 +12,15 @@ from ca.keys import KeyType
 from envoy.names import LOCAL_CLUSTER
 from mesh.names import Key
 from mesh.workload import Locality
+
+
+class Keys(StrEnum):
+    """Who makes the key of the workload's traffic, and gives it to Envoy."""
+
+    AGENT = "agent"
+    """The agent, on a Unix socket: the key never leaves the host."""
+    CONTROL_PLANE = "control-plane"
+    """The control plane, over the proxy's connection to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +32,8 @@ class ProxyOptions:
     has no identity, which that control plane must have been told to allow. `directory` belongs to this one workload.
     `cluster` is Envoy's name for the group of equal proxies (default: the workload). `local_service` is the name of the
     endpoints of the workload's own service, for zone-aware routing: every member is told them. `admin_port` 0 takes a free one, told in
-    `<directory>/bootstrap.admin-address`. `drain_time` is in seconds. Without `envoy_log` Envoy writes to our own output.
+    `<directory>/bootstrap.admin-address`. `short_directory` is for a socket whose path would be too long in `directory`. Without `starts_envoy`
+    somebody else starts Envoy by `<directory>/bootstrap.json`, and again when it ends. `drain_time` is in seconds. Without `envoy_log` Envoy writes to our own output.
     """
 
     workload: Key
@@ -33,6 +44,9 @@ class ProxyOptions:
     bundle: Path | None = None
     token: TokenSource = field(default_factory=TokenSource)
     key_type: KeyType = KeyType.ECDSA_P256
+    keys: Keys = Keys.AGENT
+    short_directory: Path = Path("/tmp")  # noqa: S108 - only a directory of our own in it is used
+    starts_envoy: bool = True
     cluster: str = ""
     local_service: str | None = LOCAL_CLUSTER
     locality: Locality = Locality()

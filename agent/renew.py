@@ -31,6 +31,12 @@ WARN_BELOW: Final = 0.25
 """The part of a certificate's life that is left when failures to renew become warnings of an end that is near."""
 
 Sleep = Callable[[float], Awaitable[None]]
+Take = Callable[[StoredIdentity], None]
+
+
+def served_to_nobody(held: StoredIdentity) -> None:
+    """For an agent whose Envoy has its keys from the control plane."""
+    del held
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +104,10 @@ class CertificateKeeper:
         chance: Chance,
         log: FilteringBoundLogger,
         sleep: Sleep = asyncio.sleep,
+        on_held: Take = served_to_nobody,
     ) -> None:
+        """`on_held` is told what is in use from now on, whenever that is another certificate or bundle. It must neither block nor raise."""
+        self._on_held = on_held
         self._membership = membership
         self._store = store
         self._clock = clock
@@ -173,6 +182,7 @@ class CertificateKeeper:
             await asyncio.to_thread(self._store.save, taken)
             self._held = replace(held, roots_pem=roots_pem)
             self._bundles += 1
+            self._on_held(self._held)
         self._log.info("trust bundle taken", roots=len(x509.load_pem_x509_certificates(roots_pem)))
 
     def hasten(self, seconds: float) -> None:
@@ -259,6 +269,7 @@ class CertificateKeeper:
 
     def _hold(self, event: str, held: StoredIdentity) -> None:
         self._held = held
+        self._on_held(held)
         self._log.info(
             event,
             identity=held.identity.uri,

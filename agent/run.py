@@ -18,12 +18,13 @@ from agent import sidecar
 from agent.backoff import Backoff
 from agent.errors import AgentError, DirectoryInUse
 from agent.identity_store import IdentityStore
+from agent.key_server import KeyServer
 from agent.options import ProxyOptions
 from agent.probe import diagnose
-from agent.renew import CertificateKeeper
+from agent.renew import CertificateKeeper, served_to_nobody
 from agent.stopping import Stopping, by_signals
 from agent.supervise import Sidecar, supervise
-from agent.trust import TrustWatch
+from agent.trust import TrustWatch, at_once
 from ca import files
 from ca.rate_limit import Monotonic
 from ca.times import Chance, Clock, system_clock
@@ -89,12 +90,14 @@ class _Agent:
             self._log.warning("this proxy is not a member of the mesh: plaintext, no identity")
             await self._supervise()
             return
+        keys = self._key_server()
         keeper = CertificateKeeper(
             membership,
             IdentityStore(self._options.directory),
             clock=self._clock,
             chance=self._chance,
             log=self._log,
+            on_held=served_to_nobody if keys is None else keys.give,
         )
         async with asyncio.TaskGroup() as group:
             obtaining = group.create_task(keeper.obtain())
@@ -104,14 +107,34 @@ class _Agent:
             ending.cancel()
         if self._stopping.drain.is_set():
             return
-        watch = TrustWatch(membership, keeper, chance=self._chance, log=self._log)
-        async with asyncio.TaskGroup() as group:
-            keeping, watching = group.create_task(keeper.keep()), group.create_task(watch.run())
+        watch = TrustWatch(
+            membership,
+            keeper,
+            chance=self._chance,
+            log=self._log,
+            in_use=at_once if keys is None else keys.in_use,
+        )
+        async with contextlib.AsyncExitStack() as stack, asyncio.TaskGroup() as group:
+            beside = [group.create_task(keeper.keep()), group.create_task(watch.run())]
+            if keys is not None:
+                await stack.enter_async_context(keys)
+                beside.append(group.create_task(keys.watch()))
             await self._supervise()
-            keeping.cancel()
-            watching.cancel()
+            for task in beside:
+                task.cancel()
+
+    def _key_server(self) -> KeyServer | None:
+        path = sidecar.keys_socket(self._options)
+        if path is None:
+            return None
+        return KeyServer(path, self._options.workload, log=self._log, monotonic=self._monotonic)
 
     async def _supervise(self) -> None:
+        if not self._options.starts_envoy:
+            bootstrap = await asyncio.to_thread(sidecar.write_bootstrap, self._options)
+            self._log.info("envoy is started by somebody else", bootstrap=str(bootstrap))
+            await self._stopping.drain.wait()
+            return
         await supervise(
             self._start,
             self._stopping,

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from agent.errors import BadOption
 from agent.identity_store import IdentityStore
-from agent.options import ProxyOptions, host_and_port
+from agent.key_server import socket_path
+from agent.options import Keys, ProxyOptions, host_and_port
 from ca import control_plane, files
 from envoy.bootstrap import BootstrapInput, ConnectionFiles, render, secret_files
 from envoy.launcher import EnvoyProcess, LaunchOptions, require_envoy
@@ -35,6 +36,13 @@ def connection_files(options: ProxyOptions) -> ConnectionFiles | None:
     )
 
 
+def keys_socket(options: ProxyOptions) -> Path | None:
+    """Where Envoy gets its keys from the agent; None if it does not, as one that is not a member. BadOption if there can be no socket."""
+    if options.join is None or options.keys is not Keys.AGENT:
+        return None
+    return socket_path(options.directory, options.short_directory)
+
+
 def bootstrap_input(options: ProxyOptions) -> BootstrapInput:
     """BadOption if an option cannot be."""
     host, port = host_and_port(options.control_plane)
@@ -44,6 +52,7 @@ def bootstrap_input(options: ProxyOptions) -> BootstrapInput:
         control_plane_host=host,
         control_plane_port=port,
         connection=connection_files(options),
+        keys=keys_socket(options),
         locality=options.locality,
         admin_port=options.admin_port,
         local_service=options.local_service,
@@ -74,8 +83,9 @@ def write_bootstrap(options: ProxyOptions) -> Path:
 def check(options: ProxyOptions) -> None:
     """Find out what cannot work before a token is spent on it. Errors: BadOption, EnvoyNotFound."""
     given = bootstrap_input(options)
-    require_envoy(options.envoy, os.environ)
-    if given.admin_port:
+    if options.starts_envoy:
+        require_envoy(options.envoy, os.environ)
+    if given.admin_port and options.starts_envoy:
         _check_free(given.admin_address, given.admin_port)
 
 

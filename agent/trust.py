@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Awaitable, Callable
 from typing import NoReturn
 
 import grpc
@@ -29,6 +30,13 @@ REFUSED_PAUSE = 60.0
 """Seconds after the control plane refused, or did not know what was asked for: an older one does not."""
 
 
+InUse = Callable[[], Awaitable[None]]
+
+
+async def at_once() -> None:
+    """For an agent that serves nobody."""
+
+
 class TrustWatch:
     """Gives the keeper each new bundle, and the control plane's wish for a renewal."""
 
@@ -40,7 +48,10 @@ class TrustWatch:
         chance: Chance,
         log: FilteringBoundLogger,
         sleep: Sleep = asyncio.sleep,
+        in_use: InUse = at_once,
     ) -> None:
+        """`in_use` returns once everybody whom the agent serves uses what the keeper holds: the control plane is told nothing before."""
+        self._in_use = in_use
         self._membership = membership
         self._keeper = keeper
         self._log = log
@@ -53,7 +64,9 @@ class TrustWatch:
         while True:
             held, renewed = self._keeper.held
             try:
-                await self._follow(held, renewed)
+                await first(self._in_use(), renewed.wait())
+                if not renewed.is_set():
+                    await self._follow(held, renewed)
             except (AgentError, OSError) as error:
                 delay = REFUSED_PAUSE if isinstance(error, JoinRefused) else self._backoff.next()
                 if self._followed:  # one line for each time that it is away
@@ -73,7 +86,9 @@ class TrustWatch:
                     answer = await first(call.read(), renewed.wait())
                     if isinstance(answer, WatchResponse):
                         await self._take(answer)
-                        await call.write(self._using(answer.number))
+                        await first(self._in_use(), renewed.wait())
+                        if not renewed.is_set():
+                            await call.write(self._using(answer.number))
                     elif answer is grpc.aio.EOF:
                         raise Unavailable("the control plane ended the stream of trust bundles")
             except grpc.aio.AioRpcError as error:

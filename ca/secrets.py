@@ -29,6 +29,11 @@ def identity_secret(chain_pem: bytes, private_key_pem: bytes) -> bytes:
 
 def roots_secret(bundle: TrustBundle) -> bytes:
     """The serialised Secret `roots`."""
+    return roots_of(bundle.pem)
+
+
+def roots_of(bundle_pem: bytes) -> bytes:
+    """The serialised Secret `roots`, of a trust bundle as agents hold it."""
     secret = Secret(name=ROOTS)
-    secret.validation_context.trusted_ca.inline_bytes = bundle.pem
+    secret.validation_context.trusted_ca.inline_bytes = bundle_pem
     return secret.SerializeToString(deterministic=True)

@@ -65,7 +65,8 @@ class BootstrapInput:
     """The whole input of a bootstrap.
 
     `node_id` is `<namespace>/<workload>`, `cluster` Envoy's name for the group of equal proxies. `connection` None is
-    plaintext, which the control plane takes on loopback only, when told to. `admin_port` 0 is a free port (see
+    plaintext, which the control plane takes on loopback only, when told to. `keys` is the Unix socket on which an agent serves the proxy's
+    own keys; None: the control plane does. `admin_port` 0 is a free port (see
     `launcher.EnvoyProcess.admin`), with which there is no cluster `ADMIN`. `local_service` is the name of the endpoints of the proxy's own service, which the
     control plane calls `names.LOCAL_CLUSTER`, for zone-aware routing. `stats_tags` are put on every metric; `runtime` is a static layer under the admin's.
     """
@@ -75,6 +76,7 @@ class BootstrapInput:
     control_plane_host: str
     control_plane_port: int
     connection: ConnectionFiles | None = None
+    keys: PurePath | None = None
     locality: Locality = Locality()
     metadata: tuple[tuple[str, str], ...] = ()
     admin_address: str = "127.0.0.1"
@@ -88,7 +90,10 @@ class BootstrapInput:
 def bootstrap(given: BootstrapInput) -> Bootstrap:
     made = Bootstrap()
     _node(made, given)
-    made.static_resources.clusters.append(_control_plane(given))
+    made.static_resources.clusters.append(_control_plane(given, names.CONTROL_PLANE))
+    made.static_resources.clusters.append(
+        _control_plane(given, names.KEYS) if given.keys is None else _agent(given.keys)
+    )
     if given.admin_port:
         made.static_resources.clusters.append(_admin(given))
     if given.local_service is not None:
@@ -159,6 +164,8 @@ def _node(made: Bootstrap, given: BootstrapInput) -> None:
     made.node.locality.sub_zone = given.locality.sub_zone
     for name, value in given.metadata:
         made.node.metadata[name] = value
+    if given.keys is not None:
+        made.node.metadata[names.KEYS_OF] = names.AGENT
 
 
 def _dynamic(made: Bootstrap, given: BootstrapInput) -> None:
@@ -185,8 +192,8 @@ def _patient(source: ConfigSource) -> None:
     source.initial_fetch_timeout.SetInParent()
 
 
-def _control_plane(given: BootstrapInput) -> Cluster:
-    cluster = Cluster(name=names.CONTROL_PLANE, type=_discovery(given.control_plane_host))
+def _control_plane(given: BootstrapInput, name: str) -> Cluster:
+    cluster = Cluster(name=name, type=_discovery(given.control_plane_host))
     cluster.connect_timeout.seconds = 5
     cluster.load_assignment.cluster_name = cluster.name
     endpoint = cluster.load_assignment.endpoints.add().lb_endpoints.add().endpoint
@@ -203,6 +210,19 @@ def _control_plane(given: BootstrapInput) -> Cluster:
     keepalive.keepalive_probes.value = 3
     if given.connection is not None:
         _secure(cluster, given.connection)
+    return cluster
+
+
+def _agent(socket: PurePath) -> Cluster:
+    """Its permissions say who may connect, so there is no TLS; a process that has ended closes it, so there is no keepalive."""
+    cluster = Cluster(name=names.KEYS, type=Cluster.STATIC)
+    cluster.connect_timeout.seconds = 1
+    cluster.load_assignment.cluster_name = cluster.name
+    endpoint = cluster.load_assignment.endpoints.add().lb_endpoints.add().endpoint
+    endpoint.address.pipe.path = str(socket)
+    options = HttpProtocolOptions()
+    options.explicit_http_config.http2_protocol_options.SetInParent()
+    pack(cluster.typed_extension_protocol_options[HTTP_OPTIONS], options)
     return cluster
 
 

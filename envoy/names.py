@@ -42,6 +42,14 @@ UNKNOWN = "unknown"
 CONTROL_PLANE = "control-plane"
 """The bootstrap's cluster of the control plane."""
 
+KEYS = "keys"
+"""The bootstrap's cluster of whoever serves the secrets `IDENTITY` and `ROOTS`: the agent beside the proxy, or the control plane."""
+
+KEYS_OF = "meshwright.keys"
+"""The entry of a node's metadata that says who that is, if it is `AGENT`: then the control plane makes no key for the proxy."""
+
+AGENT = "agent"
+
 PLAINTEXT_LOG, OWN_TLS_LOG = "meshwright.plaintext", "meshwright.own-tls"
 """The access logs by which the control plane learns who calls without mesh TLS: in plaintext, or in the application's own TLS."""
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from envoy import names
 from envoy.errors import EmptyIdentities
-from envoy.packing import from_ads, pack
+from envoy.packing import from_ads, from_keys, pack
 from mesh.external import WILDCARD, Origination
 from pb.envoy.config.core.v3.base_pb2 import TransportSocket
 from pb.envoy.extensions.transport_sockets.raw_buffer.v3.raw_buffer_pb2 import RawBuffer
@@ -167,10 +167,10 @@ def _mesh(common: CommonTlsContext, alpn: Sequence[str]) -> None:
     common.alpn_protocols.extend(alpn)
     certificate = common.tls_certificate_sds_secret_configs.add()
     certificate.name = names.IDENTITY
-    from_ads(certificate.sds_config)
+    from_keys(certificate.sds_config)
     roots = common.combined_validation_context.validation_context_sds_secret_config
     roots.name = names.ROOTS
-    from_ads(roots.sds_config)
+    from_keys(roots.sds_config)
 
 
 def _no_resumption(context: DownstreamTlsContext) -> None:

@@ -53,7 +53,8 @@ def assemble(resources: Iterable[Rendered], secrets: Iterable[Secret]) -> Bootst
     made = Bootstrap()
     add_static_runtime(made)
     # Every real bootstrap has it, and policies may name it.
-    made.static_resources.clusters.add(name=names.CONTROL_PLANE, type=Cluster.STATIC)
+    for always in (names.CONTROL_PLANE, names.KEYS):
+        made.static_resources.clusters.add(name=always, type=Cluster.STATIC)
     made.static_resources.secrets.extend(secrets)
     for cluster in parts.clusters:
         made.static_resources.clusters.append(_with_endpoints(cluster, parts.endpoints))

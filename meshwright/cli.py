@@ -7,6 +7,7 @@ import importlib.metadata
 import os
 import resource
 import sys
+import tempfile
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -147,6 +148,13 @@ def proxy(
             help="The kind of key that the proxy makes: ecdsa-p256, ecdsa-p384, rsa-2048, rsa-3072 or rsa-4096.",
         ),
     ] = "ecdsa-p256",
+    keys: Annotated[
+        str,
+        typer.Option(
+            envvar="MESHWRIGHT_KEYS",
+            help="Who makes the key of the workload's traffic: agent (it never leaves this host) or control-plane.",
+        ),
+    ] = "agent",
     trust_domain: Annotated[
         str, typer.Option(envvar="MESHWRIGHT_TRUST_DOMAIN", help="The mesh's trust domain.")
     ] = "mesh.local",
@@ -167,6 +175,12 @@ def proxy(
     ] = "45s",
     region: Annotated[str, typer.Option(help="Where this proxy is, for locality-aware balancing.")] = "",
     zone: Annotated[str, typer.Option(help="The zone in that region.")] = "",
+    start_envoy: Annotated[
+        bool,
+        typer.Option(
+            help="--no-start-envoy: somebody else runs Envoy, as the same user, by bootstrap.json in --data-dir."
+        ),
+    ] = True,
     envoy: Annotated[
         Path | None,
         typer.Option(
@@ -186,7 +200,7 @@ def proxy(
 ) -> None:
     """Run the sidecar of a workload: join the mesh, start Envoy, renew the certificate; drain and stop on SIGTERM."""
     from agent.join import PROOFS
-    from agent.options import ProxyOptions
+    from agent.options import Keys, ProxyOptions
     from agent.renew import TokenSource
     from agent.run import run
     from ca.keys import KeyType
@@ -208,6 +222,9 @@ def proxy(
         bundle=bundle,
         token=TokenSource(token=token, file=token_file, kind=PROOFS[_choice(proof, tuple(PROOFS))]),
         key_type=_choice(key_type, tuple(KeyType)),
+        keys=_choice(keys, tuple(Keys)),
+        short_directory=Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()),
+        starts_envoy=start_envoy,
         locality=Locality(region, zone),
         admin_port=admin_port,
         drain_time=int(duration(drain_time).total_seconds()),

@@ -58,6 +58,11 @@ class SecretKeeper:
             if kept is None or kept.identity != identity or kept.not_after <= self._issuer.now():
                 await self._issue(identity, workload)
 
+    def issue_none(self, workload: Key) -> None:
+        """The agent of `workload` makes its key itself: what a stream of it asks for in `Secrets` is not there."""
+        if workload not in self._kept:
+            self._cache.publish([ScopeChange(Secrets(workload))])
+
     def forget(self, workload: Key) -> None:
         """No stream of `workload` has been here for a while: its next one gets a new key."""
         self._kept.pop(workload, None)

@@ -40,7 +40,7 @@ from meshwright.errors import SettingsError
 ENV_PREFIX = "MESHWRIGHT_"
 PROXY_VARIABLES = frozenset(
     ENV_PREFIX + name
-    for name in ("WORKLOAD", "PROXY_DATA_DIR", "CONTROL_PLANE", "JOIN", "BUNDLE", "TOKEN", "TOKEN_FILE", "PROOF", "KEY_TYPE", "PROXY_ADMIN_PORT",
+    for name in ("WORKLOAD", "PROXY_DATA_DIR", "CONTROL_PLANE", "JOIN", "BUNDLE", "TOKEN", "TOKEN_FILE", "PROOF", "KEY_TYPE", "KEYS", "PROXY_ADMIN_PORT",
                  "DRAIN_TIME", "CACHE", "REWRITE_GOLDENS")
 )  # fmt: skip
 """Variables of `meshwright proxy` and of the scripts, which are no settings of the control plane."""
@@ -178,6 +178,34 @@ class IssuerSettings(BaseModel):
         return self
 
 
+class CaFilesSettings(BaseModel):
+    """An intermediate that somebody else's root has signed: see `ca.from_files`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    chain: Annotated[Path, Field(description="The intermediate, then what stands between it and its root.")]
+    key: Annotated[Path, Field(description="The intermediate's key, 0600.")]
+    roots: Annotated[Path, Field(description="The trust bundle.")]
+
+
+class VaultSettings(BaseModel):
+    """HashiCorp Vault's PKI engine: see `ca.vault`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    address: Annotated[str, AfterValidator(check_url), Field(description="Vault's URL.")]
+    role: Annotated[str, Field(description="The role of the PKI engine that signs.", pattern=r"^[\w.-]+$")]
+    token_file: Annotated[
+        Path, Field(description="A file (0600) that holds a Vault token; read for each request.")
+    ]
+    mount: Annotated[str, Field(description="Where the PKI engine is.", pattern=r"^[\w./-]+$")] = "pki"
+    namespace: Annotated[str, Field(description="Vault's namespace (Enterprise).")] = ""
+    ca_file: Annotated[Path | None, Field(description="Vouches for Vault's own certificate.")] = None
+    roots_file: Annotated[
+        Path | None, Field(description="The trust bundle, where Vault knows no root of its own.")
+    ] = None
+
+
 class Settings(BaseSettings):
     """Everything that `meshwright serve` can be told."""
 
@@ -231,6 +259,16 @@ class Settings(BaseSettings):
             gt=timedelta(0),
         ),
     ] = timedelta(hours=24)
+    ca_files: Annotated[
+        CaFilesSettings | None,
+        Field(
+            description="Sign by an intermediate from files (`chain`, `key`, `roots`) instead of the built-in authority."
+        ),
+    ] = None
+    vault: Annotated[
+        VaultSettings | None,
+        Field(description="Sign by HashiCorp Vault's PKI engine instead: docs/security.md."),
+    ] = None
     ca_key: Annotated[
         KeyType, Field(description="The kind of key of a root or an intermediate that is made from now on.")
     ] = KeyType.ECDSA_P256
@@ -302,6 +340,8 @@ class Settings(BaseSettings):
         given = (self.ca_passphrase, self.ca_passphrase_file, self.ca_passphrase_command or None)
         if sum(each is not None for each in given) > 1:
             raise ValueError("set one of ca_passphrase, ca_passphrase_file and ca_passphrase_command")
+        if self.ca_files is not None and self.vault is not None:
+            raise ValueError("set ca_files or vault, not both: there is one authority")
         if self.documents is None and self.consul is None:
             raise ValueError("no source of services: set documents (a directory) or consul.url, or both")
         return self

@@ -30,7 +30,9 @@ async def mesh(tmp_path: Path) -> AsyncIterator[Mesh]:
 async def chain(mesh: Mesh) -> tuple[Instance, Instance, Instance]:
     """web → api → store, one instance each, serving and connected."""
     web = Instance("web", "web-1", uses=("api",), calls="api")
-    api = Instance("api", "api-1", uses=("store",), calls="store")
+    api = Instance(
+        "api", "api-1", uses=("store",), calls="store", keys="control-plane"
+    )  # the others': by their agents
     store = Instance("store", "store-1")
     for each in (web, api, store):
         mesh.write_service(each.service, each)

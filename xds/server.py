@@ -144,9 +144,11 @@ class XdsServer:
         self.pace = Pace(clock)
         self._streams: dict[str, set[Stream]] = {}
 
-    def add_to(self, server: grpc.aio.Server) -> None:
-        """Serve every discovery service, and CSDS, on `server`."""
+    def add_to(self, server: grpc.aio.Server, only: str | None = None) -> None:
+        """Serve every discovery service, and CSDS, on `server`; or `only` the service of one type."""
         for service, stem, only_type in SERVICES:
+            if only is not None and only_type != only:
+                continue
             handlers: dict[str, Any] = {}
             for delta, method in ((False, f"Stream{stem}"), (True, f"Delta{stem}")):
                 # Bytes in and out: responses are joined already, and a request that is no message is answered, not dropped.
@@ -154,7 +156,8 @@ class XdsServer:
                     self._handler(only_type, delta=delta)
                 )
             server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
-        add_csds(self, server)
+        if only is None:
+            add_csds(self, server)
 
     def rescope(self, client: str, scopes: tuple[Hashable, ...]) -> None:
         """Move the streams of `client` to other scopes: they receive the difference."""

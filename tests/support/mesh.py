@@ -38,6 +38,7 @@ class Instance:
     account: str | None = None
     address: str = LOOPBACK
     health: str = "passing"
+    keys: str = "agent"
     app_port: int = field(default_factory=free_port)
     sidecar_port: int = field(default_factory=free_port)
     outbound_port: int = field(default_factory=free_port)
@@ -209,8 +210,8 @@ class Mesh:
         made.log.unlink()
         return path
 
-    async def sidecar(self, each: Instance, *, ready: bool = True) -> Process:
-        """Join and start the sidecar of `each`."""
+    async def sidecar(self, each: Instance, *options: str, ready: bool = True) -> Process:
+        """Join and start the sidecar of `each`. `options` are further ones of `proxy`, the last of a name counts."""
         token = await self.token(each)
         each.sidecar = await self._start(
             f"{each.name}-sidecar",
@@ -218,7 +219,7 @@ class Mesh:
             *("--control-plane", f"{LOOPBACK}:{self.xds_port}", "--join", f"{LOOPBACK}:{self.join_port}"),
             *("--bundle", str(self.data / "roots.pem"), "--token-file", str(token)),
             *("--data-dir", str(self.folder / f"{each.name}-agent"), "--admin-port", str(each.admin_port)),
-            *("--envoy", binaries.envoy(), "--drain-time", "1s"),
+            *("--envoy", binaries.envoy(), "--drain-time", "1s", "--keys", each.keys, *options),
         )
         if ready:
             await self.sidecar_ready(each)

@@ -1,0 +1,216 @@
+"""The secrets of the workload's own traffic, served to the Envoy beside: SDS on a Unix socket. The private key never leaves the host.
+
+https://www.envoyproxy.io/docs/envoy/v1.40.0/configuration/security/secret
+
+The protocol, delta and the state of the world, is that of `xds`, as the control plane serves it. Who may connect is
+a matter of the file system: the socket is its owner's alone, in a directory that is its owner's alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import stat
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, NoReturn, Self
+from urllib.parse import quote
+
+import grpc
+import grpc.aio
+from structlog.typing import FilteringBoundLogger
+
+from agent.errors import BadOption
+from agent.identity_store import StoredIdentity
+from ca import files
+from ca.rate_limit import Monotonic
+from ca.secrets import IDENTITY, ROOTS, identity_secret, roots_of
+from mesh.names import Key
+from pb.envoy.config.core.v3.base_pb2 import Node
+from xds.cache import ResourceCache, ScopeChange
+from xds.client import Client, Peer
+from xds.errors import Refused
+from xds.resource import encode
+from xds.server import NullObserver, XdsServer, XdsSettings, server_options
+from xds.state import Refusal
+from xds.types import SECRET
+
+LONGEST_PATH: Final = 107
+"""Bytes of a Unix socket's path on Linux, without the zero at the end: https://man7.org/linux/man-pages/man7/unix.7.html"""
+AWAY: Final = 10.0
+"""Seconds after which an Envoy that was here and asks no more counts as gone. One that lost its connection comes back sooner
+(`envoy.packing.from_keys`)."""
+LOOK: Final = 1.0
+"""Seconds between looks at the socket's file: nothing tells that it was removed."""
+SCOPE: Final = "keys"
+
+
+def socket_path(directory: Path, short: Path) -> Path:
+    """Where the agent of `directory` listens: the same path at each start. In `short`, a directory for such things, where the
+    path in `directory` would be too long for a socket; BadOption if that does not help either.
+    """
+    whole = directory.resolve()
+    path = whole / "sds" / "agent.sock"
+    if len(os.fsencode(path)) > LONGEST_PATH:
+        path = short / f"meshwright-{hashlib.sha256(os.fsencode(whole)).hexdigest()[:16]}" / "agent.sock"
+    if len(os.fsencode(path)) > LONGEST_PATH:
+        raise BadOption(
+            f"{directory} and {short} are too long for a Unix socket in them, which takes {LONGEST_PATH} bytes: "
+            "give a shorter --data-dir, or set TMPDIR or XDG_RUNTIME_DIR to a shorter one"
+        )
+    return path
+
+
+class KeyServer:
+    """Serves what it was given last by `give`, to any number of Envoys of `workload`. Use it from one event loop."""
+
+    def __init__(
+        self,
+        path: Path,
+        workload: Key,
+        *,
+        log: FilteringBoundLogger,
+        monotonic: Monotonic = time.monotonic,
+    ) -> None:
+        """`path`: of the socket; see `socket_path`."""
+        self._path = path
+        self._workload = workload
+        self._log = log
+        self._monotonic = monotonic
+        self._cache = ResourceCache()
+        self._cache.open()
+        self._moved = asyncio.Event()
+        self._server: grpc.aio.Server | None = None
+        self._versions: dict[str, str] = {}
+        self._left = monotonic()
+        notes = _Notes(log, acknowledged=self._moved.set, closed=self._note_closed)
+        self._xds = XdsServer(self._cache, self._identify, XdsSettings(), notes, clock=monotonic)
+
+    def give(self, held: StoredIdentity) -> None:
+        """Serve `held` from now on; who follows already is told at once of what is new in it."""
+        origin = ("the agent's identity",)
+        made = (
+            encode(SECRET, IDENTITY, identity_secret(held.chain_pem, held.key_pem), origin),
+            encode(SECRET, ROOTS, roots_of(held.roots_pem), origin),
+        )
+        self._versions = {each.name: each.version for each in made}
+        self._cache.publish([ScopeChange(SCOPE, put=made)])
+
+    async def in_use(self) -> None:
+        """Return once every Envoy has taken what is served now; when none has asked for `AWAY` seconds, there is none."""
+        while not self._taken():
+            self._moved.clear()
+            with contextlib.suppress(TimeoutError):  # time itself may have moved it
+                await asyncio.wait_for(self._moved.wait(), LOOK)
+
+    async def __aenter__(self) -> Self:
+        """Listen. OSError if that cannot be."""
+        self._server = await self._listen()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """End all connections, and remove the socket."""
+        if self._server is not None:
+            await self._server.stop(None)
+
+    async def watch(self) -> NoReturn:
+        """Listen anew whenever the socket's file is gone, until cancelled."""
+        here = await asyncio.to_thread(_inode, self._path)
+        while True:
+            await asyncio.sleep(LOOK)
+            if here is not None and await asyncio.to_thread(_inode, self._path) == here:
+                continue
+            self._log.warning("the socket of the keys is gone, and is made anew", socket=str(self._path))
+            here = None
+            if self._server is not None:
+                await self._server.stop(None)  # first: its end removes whatever has its name
+                self._server = None
+            try:
+                self._server = await self._listen()
+                here = await asyncio.to_thread(_inode, self._path)
+            except OSError as error:
+                self._log.error("the keys cannot be served now, and it is tried again", reason=str(error))
+
+    async def _listen(self) -> grpc.aio.Server:
+        await asyncio.to_thread(_own, self._path.parent)
+        server = grpc.aio.server(options=server_options(self._xds.settings))
+        self._xds.add_to(server, only=SECRET)
+        try:
+            server.add_insecure_port(f"unix:{quote(str(self._path))}")
+        except RuntimeError as error:
+            raise OSError(f"the agent cannot listen on {self._path}: {error}") from error
+        await server.start()
+        await asyncio.to_thread(self._path.chmod, files.PRIVATE)
+        return server
+
+    async def _identify(self, node: Node, peer: Peer) -> Client:
+        del peer  # somebody of this user, for nobody else can connect
+        if node.id != str(self._workload):
+            raise Refused(
+                grpc.StatusCode.PERMISSION_DENIED,
+                f"this is the agent of {self._workload}, not of {node.id[:300]!r}",
+            )
+        return Client(str(self._workload), (SCOPE,))
+
+    def _note_closed(self) -> None:
+        self._left = self._monotonic()
+        self._moved.set()
+
+    def _taken(self) -> bool:
+        gone = self._monotonic() - self._left >= AWAY
+        for name, version in self._versions.items():
+            asking = [each.session for each in self._xds.streams() if each.session.subscribes(SECRET, name)]
+            if any(each.acknowledged(SECRET, name) != version for each in asking) or not (asking or gone):
+                return False
+        return True
+
+
+class _Notes(NullObserver):
+    """Tells the log what is out of the ordinary; never what a secret holds."""
+
+    def __init__(
+        self, log: FilteringBoundLogger, *, acknowledged: Callable[[], None], closed: Callable[[], None]
+    ) -> None:
+        self._log = log
+        self._acknowledged = acknowledged
+        self._closed = closed
+
+    def closed(self, client: str, protocol: str) -> None:
+        del client, protocol
+        self._closed()
+
+    def acknowledged(self, client: str, type_url: str) -> None:
+        del client, type_url
+        self._acknowledged()
+
+    def refused(self, peer: str, node: str, status: grpc.StatusCode, reason: str) -> None:
+        del peer, node
+        self._log.warning("keys refused", status=status.name, reason=reason)
+
+    def withheld(self, client: str, type_url: str, names: tuple[str, ...]) -> None:
+        del client, type_url
+        self._log.warning("a proxy asks its agent for secrets that are none of its keys", names=names[:10])
+
+    def rejected(self, client: str, type_url: str, refusal: Refusal) -> None:
+        del client, type_url
+        self._log.error("envoy refused its keys", names=refusal.names, message=refusal.message[:300])
+
+
+def _own(directory: Path) -> None:
+    """Make `directory` ours alone. It may be in one where others write: theirs is not taken."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = directory.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        raise OSError(f"{directory} is not a directory of this user: remove it, or have its owner do so")
+    files.private_directory(directory)
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -17,7 +17,6 @@ from urllib.parse import unquote
 
 import pytest
 from google.protobuf.json_format import ParseDict
-from google.protobuf.message import Message
 
 from envoy import packing, tls
 from envoy.render import Rendered
@@ -29,6 +28,7 @@ from pb.envoy.extensions.filters.http.router.v3.router_pb2 import Router
 from pb.envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
 )
+from pb.envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsContext
 from policies import access_messages
 from policies.access_rules import Plan
 from policies.access_verdict import Request, Verdict, decided
@@ -103,8 +103,6 @@ def listener(port: int, handler: HttpConnectionManager, *, secure: bool) -> Rend
     if secure:
         tls.downstream(chain.transport_socket, trust_domain="mesh.test")
         # Whom a sidecar lets in at all is not the question here.
-        from pb.envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsContext
-
         context = DownstreamTlsContext.FromString(chain.transport_socket.typed_config.value)
         validation = context.common_tls_context.combined_validation_context.default_validation_context
         validation.ClearField("match_typed_subject_alt_names")
@@ -112,12 +110,7 @@ def listener(port: int, handler: HttpConnectionManager, *, secure: bool) -> Rend
     added = chain.filters.add()
     added.name = "envoy.filters.network.http_connection_manager"
     packing.pack(added.typed_config, handler)
-    return rendered(made)
-
-
-def rendered(message: Listener) -> Rendered:
-    assert isinstance(message, Message)
-    return Rendered(packing.LDS, message.name, message.SerializeToString(deterministic=True))
+    return Rendered(packing.LDS, made.name, made.SerializeToString(deterministic=True))
 
 
 class Connection:

@@ -7,7 +7,7 @@ case is written down by hand: empty where the call is let in, else the name unde
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from documents.parsing import parse
 from mesh.events import SourceSnapshot
@@ -91,7 +91,6 @@ class RuleSet:
     cases: tuple[Case, ...]
     target: str = "kind: Service, name: other, namespace: other"
     service: Key = OTHER
-    names: Mapping[str, str] = field(default_factory=dict)
 
     def documents(self) -> str:
         return "---".join(

@@ -62,6 +62,15 @@ class TrustBundle:
         return b"".join(self.roots)
 
 
+@dataclass(frozen=True, slots=True)
+class AuthorityStatus:
+    """When the signing certificates begin and end, for metrics and warnings."""
+
+    root_not_before: datetime
+    root_not_after: datetime
+    intermediate_not_after: datetime
+
+
 class Authority(Protocol):
     async def issue(self, request: LeafRequest) -> IssuedCertificate:
         """Sign `request`. AuthorityError if that cannot be done now; it may be tried again later."""

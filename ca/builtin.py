@@ -23,7 +23,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
 from ca import files, profile, rotation_store
-from ca.authority import IssuedCertificate, LeafRequest, TrustBundle
+from ca.authority import AuthorityStatus, IssuedCertificate, LeafRequest, TrustBundle
 from ca.certify import certify, check_trust_domain
 from ca.errors import (
     AuthorityError,
@@ -54,15 +54,6 @@ class Pair:
     root: Signer
     intermediate: Signer | None
     prefix: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class AuthorityStatus:
-    """When the signing certificates begin and end, for metrics and warnings."""
-
-    root_not_before: datetime
-    root_not_after: datetime
-    intermediate_not_after: datetime
 
 
 class BuiltinAuthority:

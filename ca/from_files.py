@@ -10,6 +10,7 @@ Whoever keeps the files decides when a root comes and goes: bring the new one in
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -50,7 +51,7 @@ class _Read:
 
 
 class FilesAuthority:
-    """An `Authority`. `look` from time to time, in a thread; `issue` and `roots` from an event loop."""
+    """An `Authority`. Use it from one event loop, and `look` from time to time."""
 
     def __init__(
         self,
@@ -104,8 +105,11 @@ class FilesAuthority:
             chain_pem=self._read.chain_pem,
         )
 
-    def look(self) -> bool:
+    async def look(self) -> bool:
         """Read the files again if they have changed; whether the trust bundle is another now."""
+        return await asyncio.to_thread(self._look)
+
+    def _look(self) -> bool:
         stamp = self._files.stamp()
         if stamp == self._stamp:
             return False

@@ -24,7 +24,7 @@ from datetime import datetime
 from enum import Enum, StrEnum, auto
 from typing import Protocol, TypeAlias
 
-from ca.authority import Authority
+from ca.authority import Authority, AuthorityStatus
 from ca.errors import CannotRotate
 
 RootId: TypeAlias = str
@@ -264,6 +264,8 @@ class RotatingAuthority(Authority, Protocol):
 
     @property
     def rotation(self) -> Rotation: ...
+
+    def status(self) -> AuthorityStatus: ...
 
     def root_ends(self, root: RootId) -> datetime:
         """When a root of the state's bundle ends."""

@@ -56,6 +56,11 @@ class VaultAuthority:
         """Errors: AuthorityError."""
         self._roots = await self._load_roots()
 
+    @property
+    def not_after(self) -> None:
+        """Vault says no word of it."""
+        return
+
     def roots(self) -> TrustBundle:
         return TrustBundle(self._trust_domain, self._roots)
 

@@ -14,7 +14,6 @@ import random
 import signal
 import time
 from collections.abc import Coroutine, Iterable, Iterator
-from pathlib import Path
 from typing import Any, Self
 
 import grpc.aio
@@ -22,7 +21,6 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from ca.authority import LEAF_LIFETIME
-from ca.builtin import BuiltinAuthority
 from ca.errors import CaError
 from ca.issuer import SecretIssuer
 from ca.join import JoinEvent, JoinService, Outcome
@@ -31,7 +29,6 @@ from ca.peer import Proved
 from ca.rate_limit import AttemptLimit, Rate
 from ca.recorded import RecordedAuthority
 from ca.server_tls import JOIN_SERVER_OPTIONS, ServerCertificate, ServerNames
-from ca.signer import Signers
 from ca.times import system_clock
 from ca.trust import TrustService
 from discovery.consul import ConsulSource
@@ -51,6 +48,7 @@ from meshwright.access_logs import AccessLogs
 from meshwright.admin import Admin, Answers
 from meshwright.answers_to_writes import AnswersToWrites
 from meshwright.audit import AuditedAuthority, AuditLog
+from meshwright.authority import follow, open_authority
 from meshwright.ca_door import ca_routes
 from meshwright.certificates import Certificates
 from meshwright.data_dir import held
@@ -60,7 +58,6 @@ from meshwright.keeper import SecretKeeper
 from meshwright.metrics import Metrics, watch_loop_lag
 from meshwright.observer import StreamObserver
 from meshwright.passages import Passages
-from meshwright.passphrase import passphrase
 from meshwright.pipeline import Pace, Pipeline
 from meshwright.plaintext import PlaintextWatch
 from meshwright.proofs import proofs
@@ -134,7 +131,7 @@ class ControlPlane:
         settings, data_dir = self.settings, self.settings.data_dir
         self._stack.enter_context(held(data_dir))
         self._check_documents()
-        authority = await asyncio.to_thread(_open_authority, settings, data_dir)
+        authority = await open_authority(settings, data_dir)
         if authority.created:
             log.warning(
                 "a new certificate authority was made: back up its directory, which nothing can replace",
@@ -299,6 +296,7 @@ class ControlPlane:
             ("sweep", pipeline.sweep(forget)),
             ("own certificate", _renew(certificate)),
             ("stale proofs", _watch_proofs(doors, xds, audit)),
+            ("authority", follow(authority, rotator.roots_changed)),
             ("audit log", audit.run()),
             ("answers to writes", answers.run()),
             ("passages", passages.run()),
@@ -472,11 +470,6 @@ def _joined(event: JoinEvent, metrics: Metrics, audit: AuditLog) -> None:
         reason=event.reason,
         by=event.by,
     )
-
-
-def _open_authority(settings: Settings, data_dir: Path) -> BuiltinAuthority:
-    signers = Signers(kind=settings.ca_key, passphrase=passphrase(settings))
-    return BuiltinAuthority.open(data_dir, settings.trust_domain, system_clock, signers)
 
 
 def _merging(settings: Settings) -> Merging:

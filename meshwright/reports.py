@@ -18,7 +18,7 @@ from typing import Any
 from google.protobuf import json_format, symbol_database
 from google.protobuf.message import Message
 
-from ca.builtin import BuiltinAuthority
+from ca.rotation import RotatingAuthority
 from ca.server_tls import ServerCertificate
 from discovery.supervisor import Discovery
 from discovery.supervisor import SourceState as Supervised
@@ -68,7 +68,7 @@ class Reports:
     xds: XdsServer
     discovery: Discovery
     keeper: SecretKeeper
-    authority: BuiltinAuthority
+    authority: RotatingAuthority
     certificate: ServerCertificate
     renderer: Renderer
     metrics: Metrics

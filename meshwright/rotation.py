@@ -14,7 +14,6 @@ from typing import Final
 import structlog
 from prometheus_client import CollectorRegistry, Gauge
 
-from ca.builtin import BuiltinAuthority
 from ca.errors import CaError, CannotRotate
 from ca.ledger_file import LedgerFile
 from ca.rotation import (
@@ -23,6 +22,7 @@ from ca.rotation import (
     Holder,
     Lag,
     Leaf,
+    RotatingAuthority,
     Rotation,
     Stage,
     Step,
@@ -71,7 +71,7 @@ class Rotator:
 
     def __init__(
         self,
-        authority: BuiltinAuthority,
+        authority: RotatingAuthority,
         ledger: LedgerFile,
         keeper: SecretKeeper,
         certificate: ServerCertificate,
@@ -162,6 +162,13 @@ class Rotator:
         self._record("ca forget", {"workload": workload})
         self._woken.set()
         return self.status()
+
+    async def roots_changed(self) -> None:
+        """The roots of an authority that is kept elsewhere are others now: tell everybody."""
+        async with self._stepping:
+            self._ledger.restricted(self._authority.rotation.bundle)
+            self._todo.append(Action.PUBLISH)
+            await self._finish()
 
     # The task
 

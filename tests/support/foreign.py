@@ -14,7 +14,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ca.authority import Authority, LeafRequest
 from ca.csr import make_csr
-from ca.keys import key_pem, new_key
+from ca.keys import PrivateKey, key_pem, new_key
 from mesh.identity import Identity
 
 
@@ -59,7 +59,7 @@ async def workload_files(folder: Path, authority: Authority, uri: str) -> Foreig
     return _files(folder, "ours", issued.chain_pem, key)
 
 
-def _files(folder: Path, name: str, chain: bytes, key: ec.EllipticCurvePrivateKey) -> Foreign:
+def _files(folder: Path, name: str, chain: bytes, key: PrivateKey) -> Foreign:
     certificate, private = folder / f"{name}.pem", folder / f"{name}.key"
     certificate.write_bytes(chain)
     private.touch(mode=0o600)

@@ -3,94 +3,19 @@
 from __future__ import annotations
 
 import subprocess
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.x509.oid import NameOID
 
-from ca import profile
 from ca.errors import DamagedAuthority, InsecureFile, WrongTrustDomain
 from ca.from_files import AuthorityFiles, FilesAuthority
-from ca.keys import PrivateKey, key_pem, new_key
+from ca.keys import PrivateKey, new_key
 from ca.times import system_clock
 from tests.support.ca_builders import API, TRUST_DOMAIN, a_leaf_request
+from tests.support.corporate import Corporate, pem, signed, written
 
 PASSPHRASE = b"correct horse battery staple"
-
-
-class Corporate:
-    """An authority of the old kind: a root, a policy authority below it, and what these sign. It has never heard of SPIFFE."""
-
-    def __init__(self, name: str = "Corp") -> None:
-        self.root_key, self.middle_key = new_key(), new_key()
-        self.root = signed(f"{name} root", self.root_key, None, 2)
-        self.middle = signed(f"{name} policy", self.middle_key, (self.root, self.root_key), 1)
-
-    def write(self, folder: Path, *, passphrase: bytes | None = None) -> AuthorityFiles:
-        key = new_key()
-        intermediate = signed("mesh", key, (self.middle, self.middle_key), 0)
-        return written(folder, [intermediate, self.middle], key, [self.root], passphrase)
-
-
-def signed(
-    name: str,
-    key: PrivateKey,
-    by: tuple[x509.Certificate, PrivateKey] | None,
-    path_length: int,
-    *,
-    ca: bool = True,
-    uri: str | None = None,
-) -> x509.Certificate:
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = system_clock()
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject if by is None else by[0].subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(days=30))
-        .add_extension(x509.BasicConstraints(ca=ca, path_length=path_length if ca else None), critical=True)
-        .add_extension(profile._key_usage(signs_certificates=ca), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-    )
-    if by is not None:
-        above = x509.AuthorityKeyIdentifier.from_issuer_public_key(by[0].public_key())  # type: ignore[arg-type]
-        builder = builder.add_extension(above, critical=False)
-    if uri is not None:
-        builder = builder.add_extension(
-            x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri)]), critical=False
-        )
-    return builder.sign(key if by is None else by[1], hashes.SHA256())
-
-
-def written(
-    folder: Path,
-    chain: list[x509.Certificate],
-    key: PrivateKey,
-    roots: list[x509.Certificate],
-    passphrase: bytes | None = None,
-) -> AuthorityFiles:
-    """Each file replaced whole, as whatever renews them does."""
-    where = AuthorityFiles(folder / "chain.pem", folder / "key.pem", folder / "roots.pem")
-    for path, content in (
-        (where.chain, b"".join(map(pem, chain))),
-        (where.key, key_pem(key, passphrase)),
-        (where.roots, b"".join(map(pem, roots))),
-    ):
-        new = path.with_suffix(".new")
-        new.write_bytes(content)
-        new.chmod(0o600)
-        new.replace(path)
-    return where
-
-
-def pem(certificate: x509.Certificate) -> bytes:
-    return certificate.public_bytes(serialization.Encoding.PEM)
 
 
 def opened(where: AuthorityFiles, passphrase: bytes | None = None) -> FilesAuthority:
@@ -121,24 +46,24 @@ async def test_its_leaves_hold_before_openssl_with_the_whole_chain(
 async def test_files_are_replaced_while_it_runs(tmp_path: Path) -> None:
     corporate, other = Corporate(), Corporate("Other")
     authority = opened(corporate.write(tmp_path))
-    assert not authority.look()
+    assert not await authority.look()
     where = corporate.write(tmp_path)  # a new intermediate of the same root
-    assert not authority.look(), "the bundle is the same"
+    assert not await authority.look(), "the bundle is the same"
     serial = x509.load_pem_x509_certificates(where.chain.read_bytes())[0].serial_number
     assert (
         x509.load_pem_x509_certificates((await authority.issue(a_leaf_request())).chain_pem)[1].serial_number
         == serial
     )
     where.roots.write_bytes(pem(corporate.root) + pem(other.root))
-    assert authority.look()
+    assert await authority.look()
     assert len(authority.roots().roots) == 2
     where.roots.write_bytes(pem(other.root))  # too early: the chain still leads to the old one
-    assert not authority.look()
+    assert not await authority.look()
     assert "does not lead to any root" in authority.problem
     assert len(authority.roots().roots) == 2, "what was read before is in force"
     await authority.issue(a_leaf_request())
     other.write(tmp_path)
-    assert authority.look()
+    assert await authority.look()
     assert (authority.roots().pem, authority.problem) == (pem(other.root), "")
 
 

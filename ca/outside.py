@@ -1,0 +1,124 @@
+"""An authority that is kept elsewhere, in the place of one that rotates: its roots are changed there, and followed here."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Final, NoReturn, Protocol
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+
+from ca import files
+from ca.authority import Authority, AuthorityStatus, IssuedCertificate, LeafRequest, TrustBundle
+from ca.errors import AuthorityError, CannotRotate
+from ca.rotation import Generation, RootId, Rotation, stable
+from ca.times import Clock
+
+BUNDLE: Final = "roots.pem"
+
+
+class Followed(Authority, Protocol):
+    """`ca.from_files.FilesAuthority`, `ca.vault.VaultAuthority`."""
+
+    @property
+    def problem(self) -> str:
+        """Why it is not used as it is now; empty if it is."""
+        ...
+
+    @property
+    def not_after(self) -> datetime | None:
+        """When what signs ends, where that is known."""
+        ...
+
+    async def look(self) -> bool:
+        """Whether the trust bundle is another now."""
+        ...
+
+
+class OutsideAuthority:
+    """A `ca.rotation.RotatingAuthority` that is always stable. `follow` from time to time."""
+
+    created: Final = False
+
+    def __init__(self, authority: Followed, data_dir: Path, clock: Clock) -> None:
+        """Writes the trust bundle into `data_dir`, which is there. OSError; AuthorityError if there is no root."""
+        self._authority = authority
+        self._bundle_path = data_dir / BUNDLE
+        self._clock = clock
+        self._roots: dict[RootId, x509.Certificate] = {}
+        self._rotation = self._taken()
+        self._write()
+
+    @property
+    def bundle_path(self) -> Path:
+        return self._bundle_path
+
+    @property
+    def problem(self) -> str:
+        return self._authority.problem
+
+    async def issue(self, request: LeafRequest) -> IssuedCertificate:
+        issued = await self._authority.issue(request)
+        return replace(issued, generation=self._rotation.signing)
+
+    def roots(self) -> TrustBundle:
+        return self._authority.roots()
+
+    def status(self) -> AuthorityStatus:
+        """Of the root that ends first."""
+        first = min(self._roots.values(), key=lambda root: root.not_valid_after_utc)
+        ends = self._authority.not_after or first.not_valid_after_utc
+        return AuthorityStatus(first.not_valid_before_utc, first.not_valid_after_utc, ends)
+
+    async def follow(self) -> bool:
+        """Whether the trust bundle is another now: everybody is to be told. OSError if it cannot be written."""
+        if not await self._authority.look():
+            return False
+        self._rotation = self._taken()
+        self._write()
+        return True
+
+    # `ca.rotation.RotatingAuthority`
+
+    @property
+    def rotation(self) -> Rotation:
+        return self._rotation
+
+    def root_ends(self, root: RootId) -> datetime:
+        return self._roots[root].not_valid_after_utc
+
+    async def prepare(self, *, root: bool) -> Generation:
+        del root
+        self._refuse()
+
+    async def install(self, rotation: Rotation) -> None:
+        del rotation
+        self._refuse()
+
+    async def tidy(self) -> None:
+        """Nothing is ever left over."""
+
+    def _refuse(self) -> NoReturn:
+        raise CannotRotate(
+            "the roots of this authority are changed where it is kept: bring the new root into its bundle first, and take the old "
+            "one out last; `meshwright ca status` shows what is trusted"
+        )
+
+    def _taken(self) -> Rotation:
+        pems = self._authority.roots().roots
+        self._roots = {_id(each): each for pem in pems for each in x509.load_pem_x509_certificates(pem)}
+        if not self._roots:
+            raise AuthorityError("the trust bundle has no root")
+        ids = tuple(self._roots)
+        return replace(stable(Generation(1, ids[0]), self._clock()), bundle=ids)
+
+    def _write(self) -> None:
+        pem = self._authority.roots().pem
+        if not self._bundle_path.exists() or self._bundle_path.read_bytes() != pem:
+            files.write_atomically(self._bundle_path, pem, files.PUBLIC)
+
+
+def _id(certificate: x509.Certificate) -> RootId:
+    return certificate.fingerprint(hashes.SHA256()).hex()

@@ -1,0 +1,88 @@
+"""The authority that the settings name: built in, an intermediate from files, or Vault."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from ca import files
+from ca.builtin import BuiltinAuthority
+from ca.errors import CaError
+from ca.from_files import AuthorityFiles, FilesAuthority
+from ca.outside import OutsideAuthority
+from ca.signer import Signers
+from ca.times import system_clock
+from ca.vault import VaultAuthority, VaultOptions
+from meshwright.passphrase import passphrase
+from meshwright.settings import Settings
+
+LOOK: Final = 5.0
+"""Seconds between two looks at an authority that is kept elsewhere."""
+
+log = structlog.get_logger(__name__)
+
+
+async def open_authority(settings: Settings, data_dir: Path) -> BuiltinAuthority | OutsideAuthority:
+    """Errors: AuthorityError, SettingsError; OSError."""
+    trust_domain = settings.trust_domain
+    secret = await asyncio.to_thread(passphrase, settings)
+    if settings.vault is not None:
+        given = settings.vault
+        options = VaultOptions(
+            given.address,
+            given.mount,
+            given.role,
+            given.token_file,
+            given.namespace,
+            given.ca_file,
+            given.roots_file,
+        )
+        vault = VaultAuthority(options, trust_domain, system_clock)
+        await vault.open()
+        return await asyncio.to_thread(_outside, vault, data_dir)
+    if settings.ca_files is not None:
+        where = AuthorityFiles(settings.ca_files.chain, settings.ca_files.key, settings.ca_files.roots)
+        kept = await asyncio.to_thread(_from_files, where, trust_domain, secret)
+        return await asyncio.to_thread(_outside, kept, data_dir)
+    signers = Signers(kind=settings.ca_key, passphrase=secret)
+    return await asyncio.to_thread(BuiltinAuthority.open, data_dir, trust_domain, system_clock, signers)
+
+
+def _from_files(where: AuthorityFiles, trust_domain: str, secret: bytes | None) -> FilesAuthority:
+    return FilesAuthority.open(where, trust_domain, system_clock, passphrase=secret)
+
+
+def _outside(authority: FilesAuthority | VaultAuthority, data_dir: Path) -> OutsideAuthority:
+    files.own_directory(data_dir)
+    files.private_directory(data_dir / "ca")  # where the ledger of what was issued is
+    return OutsideAuthority(authority, data_dir, system_clock)
+
+
+async def follow(
+    authority: BuiltinAuthority | OutsideAuthority,
+    changed: Callable[[], Awaitable[None]],
+    every: float = LOOK,
+) -> None:
+    """Call `changed` whenever the roots of an authority that is kept elsewhere are others, until cancelled."""
+    if isinstance(authority, BuiltinAuthority):
+        return
+    told = ""
+    while True:
+        await asyncio.sleep(every)
+        try:
+            if await authority.follow():
+                log.info(
+                    "the trust bundle was changed where the authority is kept",
+                    roots=len(authority.rotation.bundle),
+                )
+                await changed()
+            problem = authority.problem
+        except (CaError, OSError) as error:
+            problem = str(error)
+        if problem and problem != told:
+            log.warning("the authority's roots cannot be read: those of before are used", reason=problem)
+        told = problem

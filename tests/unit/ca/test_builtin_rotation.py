@@ -208,3 +208,20 @@ async def test_a_root_that_has_ended_is_left_behind_but_never_returned_to(tmp_pa
     await go_on(authority)
     await go_on(authority)
     await verifies(an_authority(tmp_path, clock))
+
+
+async def test_an_intermediate_renews_itself_while_a_rotation_goes_on(tmp_path: Path) -> None:
+    """It stays of its generation, so that nobody is waited for once more."""
+    clock = HandClock()
+    authority = an_authority(tmp_path, clock)
+    await start(authority)
+    await go_on(authority)
+    before = await authority.issue(a_leaf_request())
+    clock.move(timedelta(days=200))
+    after = await authority.issue(a_leaf_request())
+    assert certificates(after.chain_pem)[1] != certificates(before.chain_pem)[1]
+    assert after.generation == before.generation == 2
+    await verifies(an_authority(tmp_path, clock))
+    await turn_back(authority)
+    assert (await authority.issue(a_leaf_request())).generation == 1
+    await verifies(authority)

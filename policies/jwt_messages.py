@@ -132,8 +132,9 @@ def _provider(made: JwtProvider, issuer: Issuer) -> None:
         remote.http_uri.uri, remote.http_uri.cluster = issuer.jwks.uri, issuer.jwks.cluster
         set_duration(remote.http_uri.timeout, issuer.jwks.timeout)
         set_duration(remote.cache_duration, issuer.jwks.cache)
-        # Fetched before the listener takes a connection, and again before the keys are too old: a request waits for them only while there are none.
-        remote.async_fetch.SetInParent()
+        # Fetched at once, and again before the keys are too old: a request waits for them only while there are none. The listener does
+        # not: while it waited, what was there before would let in everybody, though the proxy has acknowledged the policy.
+        remote.async_fetch.fast_listener = True
         remote.retry_policy.num_retries.value = FETCH_RETRIES
     else:
         made.local_jwks.inline_string = issuer.jwks

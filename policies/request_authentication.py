@@ -88,8 +88,8 @@ class JwksFields(Part):
         "the issuer, and asks again each second. By default 5m.",
     )
     timeout: PositiveDuration = Field(
-        "5s",
-        description="For one try to fetch them; there are three. A request waits for that while there are none. By default 5s.",
+        "2s",
+        description="For one try to fetch them; there are three. A request waits for that while there are none. By default 2s.",
     )
 
     @model_validator(mode="after")

@@ -23,6 +23,7 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 from tests.support.ports import LOOPBACK
 
 AUDIENCE = "api"
+HUGE = 8 * 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -151,8 +152,9 @@ class JwksServer:
             case "html":
                 return web.Response(text="<html>please log in</html>", content_type="text/html")
             case "huge":
-                keys = json.dumps({"keys": [], "padding": "x" * 32 * 1024 * 1024})
-                return web.Response(text=keys, content_type="application/json")
+                return web.Response(
+                    body=b'{"keys": [], "padding": "%b"}' % (b"x" * HUGE), content_type="application/json"
+                )
             case "empty":
                 return web.Response(text='{"keys": []}', content_type="application/json")
             case "closed":

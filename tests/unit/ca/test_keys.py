@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import ClientVerifier, ExtensionPolicy, PolicyBuilder, Store
@@ -145,3 +147,32 @@ def test_a_key_of_another_certificate_is_damage(tmp_path: Path) -> None:
     path.write_bytes(key_pem(new_key()) + certificate[1] + certificate[2])
     with pytest.raises(DamagedAuthority, match="does not hold a key and its certificate"):
         opened(tmp_path)
+
+
+@pytest.mark.parametrize("kind", [KeyType.ECDSA_P256, KeyType.ECDSA_P384, KeyType.RSA_2048])
+async def test_a_linter_finds_nothing(tmp_path: Path, kind: KeyType) -> None:
+    """pkilint, for RFC 5280. It takes a URI for invalid whose scheme it does not know, as `spiffe` (RFC 3986 has no list of schemes)."""
+    authority = opened(tmp_path, Signers(kind=kind))
+    proxy = await authority.issue(a_leaf_request())
+    server = await authority.issue(a_leaf_request(workload=None))
+    for name, pem in (
+        ("chain", proxy.chain_pem),
+        ("server", server.chain_pem),
+        ("root", authority.roots().pem),
+    ):
+        for number, certificate in enumerate(x509.load_pem_x509_certificates(pem)):
+            path = tmp_path / f"{name}-{number}.pem"
+            path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+            found = await linted(path)
+            uri = [line for line in found if 'Invalid URI syntax: "spiffe://' in line]
+            assert (len(uri), [line for line in found if line not in uri]) == (1, []), path.name
+
+
+async def linted(path: Path) -> list[str]:
+    """What it finds, a line each, notices as well."""
+    program = Path(sys.executable).with_name("lint_pkix_cert")
+    ran = await asyncio.create_subprocess_exec(
+        program, "lint", "-s", "NOTICE", path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    said, _ = await ran.communicate()
+    return [line.strip() for line in said.decode().splitlines() if line.startswith("    ")]

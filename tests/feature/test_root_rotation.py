@@ -84,11 +84,9 @@ async def through(mesh: TrustMesh) -> float:
 @pytest.mark.timeout(240)  # some 25 s on an idle machine
 async def test_from_root_to_root_and_back(tmp_path: Path) -> None:
     async with a_trust_mesh(tmp_path, pairs=2, crowd=30) as mesh:
-        await through(mesh)
         await turned_back_at_each_step(mesh)
         await killed_at_each_step(mesh)
         assert mesh.check() > 200
-        assert set(mesh.crowd.said["roots"])
 
 
 @pytest.mark.heavy

@@ -13,7 +13,11 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from documents.envelope import Part, Port, Problem, repeated
 from envoy.seams import Parts, serialised
-from mesh.targeting import Level
+from mesh.merge import thawed
+from mesh.names import Key
+from mesh.policy import Policy
+from mesh.state import MeshState
+from mesh.targeting import Level, TargetRef
 from mesh.transport import TlsMode
 from pb.envoy.extensions.transport_sockets.tls.v3.common_pb2 import TlsParameters
 from policies.document import PolicyDocument, Targeting
@@ -123,14 +127,27 @@ def effect(fields: MeshTlsFields, where: Where) -> Parts:
     return Parts(tls=serialised(parameters), plaintext=fields.of(where.port) is not TlsMode.STRICT)
 
 
+def notes(state: MeshState, policy: Policy, target: TargetRef) -> Iterator[str]:
+    """Ports that the service does not have: a strict one that is misspelt would stay open."""
+    service = state.services.get(Key(target.namespace, target.name))
+    if target.level is not Level.SERVICE or service is None:
+        return
+    there = {port.port for port in service.ports}
+    said = MeshTlsFields.model_validate(thawed(policy.fields)).ports or ()
+    missing = [str(each.port) for each in said if each.port not in there]
+    if missing:
+        has = ", ".join(str(each) for each in sorted(there))
+        yield f"no effect at {target}: spec.ports: it has no port {', '.join(missing)}, but {has}"
+
+
 EXAMPLE: Final = """\
 apiVersion: meshwright.dev/v1alpha1
 kind: MeshTLS
-metadata: {name: store}
+metadata: {name: api}
 spec:
-  targetRefs: [{kind: Service, name: store}]
+  targetRefs: [{kind: Service, name: api}]
   mode: strict
-  ports: [{port: 8080, mode: permissive}]
+  ports: [{port: 80, mode: permissive}]  # as long as some callers have no sidecar
 """
 
-KIND = PolicyKind(MeshTLS, MeshTlsFields, Side.CALLEE, effect, levels=ANYWHERE - {Level.ROUTE})
+KIND = PolicyKind(MeshTLS, MeshTlsFields, Side.CALLEE, effect, levels=ANYWHERE - {Level.ROUTE}, notes=notes)

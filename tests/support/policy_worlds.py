@@ -76,9 +76,10 @@ TARGETS = {
     "AccessLog": (*WIDE, *SERVICES, WORKLOAD),
     "RateLimit": (*WIDE, *SERVICES, WORKLOAD),
     "AccessPolicy": (*WIDE, *SERVICES, WORKLOAD),
+    "MeshTLS": (*WIDE, *SERVICES, WORKLOAD),
 }
 CALLERS = ({"namespace": "shop"}, {"namespace": "default", "service": "web"})
-NO_CALLERS = {"ConnectionLimit", "AccessLog", "AccessPolicy"}
+NO_CALLERS = {"ConnectionLimit", "AccessLog", "AccessPolicy", "MeshTLS"}
 NEVER_ENFORCED = {"RateLimit", "AccessPolicy"}
 DURATIONS = st.integers(1, 60).map(lambda number: f"{number}s")
 FIELDS: dict[str, dict[str, st.SearchStrategy[object]]] = {
@@ -94,6 +95,10 @@ FIELDS: dict[str, dict[str, st.SearchStrategy[object]]] = {
     "AccessLog": {"format": st.sampled_from(["json", "text"])},
     "RateLimit": {"local": st.fixed_dictionaries({"requests": st.integers(1, 99)})},
     "AccessPolicy": {"default": st.just("deny")},
+    "MeshTLS": {
+        "mode": st.sampled_from(["strict", "permissive", "off"]),
+        "minimumVersion": st.sampled_from(["1.2", "1.3"]),
+    },
 }
 
 

@@ -10,6 +10,7 @@ from mesh.transport import BY_OTHERS, BY_SIDECARS
 from mesh.views import endpoints_views, inbound_view
 from mesh.workload import WorkloadPort
 from pb.envoy.extensions.transport_sockets.tls.v3.common_pb2 import TlsParameters
+from policies.effects import notes
 from policies.mesh_tls import EXAMPLE, KIND
 from policies.transport import called
 from policies.weave import Weaver
@@ -145,6 +146,16 @@ def test_a_policy_of_one_workload_changes_the_endpoints_of_what_it_serves() -> N
     assert not changes.services
     assert changes.endpoints == {a_key("api")}
     assert changes.workloads == {a_key("api-1")}
+
+
+def test_ports_that_the_service_does_not_have_are_told() -> None:
+    state = a_mesh(
+        "Service api: mode: permissive, ports: [{port: 80, mode: strict}, {port: 81, mode: strict}]"
+    )
+    (policy,) = state.policies.policies.values()
+    assert list(notes(state, policy)) == [
+        "no effect at service default/api: spec.ports: it has no port 81, but 80, 8080"
+    ]
 
 
 @pytest.mark.parametrize(

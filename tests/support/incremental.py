@@ -225,6 +225,13 @@ POOL: Mapping[str, tuple[str | None, ...]] = {
         _other("ConnectionLimit", "p5", "targetRefs: [{kind: Workload, name: web-1}], connections: 3"),
         None,
     ),
+    "mesh-tls": (
+        _other("MeshTLS", "p8", f"{TO_API}, mode: off"),
+        _other("MeshTLS", "p8", "targetRefs: [{kind: Mesh}], mode: off"),
+        _other("MeshTLS", "p8", "targetRefs: [{kind: Workload, name: api-1}], mode: off"),
+        _other("MeshTLS", "p8", "targetRefs: [{kind: Namespace, name: shop}], mode: permissive"),
+        None,
+    ),
     "faults": (
         _other(
             "FaultInjection",

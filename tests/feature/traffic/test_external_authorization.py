@@ -60,6 +60,7 @@ async def ask(
 
 
 async def test_by_grpc(traffic: Traffic) -> None:
+    await drained(traffic)  # of what other files changed
     async with served(traffic, "grpc") as (server, document, to):
         assert isinstance(server, GrpcAuthorizer)
         async with traffic.apply(

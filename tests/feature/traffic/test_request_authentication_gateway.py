@@ -12,6 +12,7 @@ import pytest_asyncio
 from tests.feature.traffic.test_request_authentication import bearer, issuer, policy
 from tests.support.processes import eventually
 from tests.support.tokens import Issuer, JwksServer
+from tests.support.traffic.draining import DRAINING, applied_to_all
 from tests.support.traffic.edge import Outside, PublicAuthority, documents, gateway
 from tests.support.traffic.routes import route, to
 from tests.support.traffic.world import Traffic, World
@@ -26,6 +27,15 @@ async def outside(world: World) -> AsyncIterator[Outside]:
     listeners = f"  - {{name: http, port: {ports['http']}, protocol: HTTP}}\n"
     async with gateway(world, "door", documents("door", listeners), ports, PublicAuthority()) as made:
         yield made
+
+
+async def none_draining(outside: Outside) -> None:
+    """No client of the gateway has the filters of before."""
+
+    async def none_is_left() -> bool:
+        return not sum((await outside.proxy.stats(DRAINING)).values())
+
+    await eventually(none_is_left, "no filter chain of the gateway is draining", every=0.05)
 
 
 async def test_tokens_at_a_gateway(traffic: Traffic, outside: Outside, tmp_path: Path) -> None:
@@ -54,7 +64,7 @@ spec:
   action: allow
   rules: [{when: [{claim: role, values: [reader]}]}]
 """
-        async with traffic.apply(routed + said(f", caFile: {roots}")) as file:
+        async with applied_to_all(traffic, routed + said(f", caFile: {roots}")) as file:
 
             async def in_force() -> bool:
                 return (await outside.get(f"{URL}/")).status == 401
@@ -90,7 +100,8 @@ async def test_a_route_of_the_gateway_is_protected_as_its_service_is(
     login = Issuer()
     said = policy(f"  issuers:\n{issuer(login)}", "{kind: Namespace}")
     routed = route(f"backendRefs: [{to('api')}]", gateway="name: door")
-    async with traffic.apply(said + routed):
+    await none_draining(outside)
+    async with applied_to_all(traffic, said + routed):
 
         async def in_force() -> bool:
             without = await outside.get(f"{URL}/")
@@ -98,5 +109,6 @@ async def test_a_route_of_the_gateway_is_protected_as_its_service_is(
             return (without.status, inside.status) == (401, 401)
 
         await eventually(in_force, "both want a token")
+        await none_draining(outside)
         passed = await outside.get(f"{URL}/", headers=bearer(login.token()))
         assert (passed.status, passed.json["service"]) == (200, "api")

@@ -79,8 +79,15 @@ class TrustMesh:
     async def command(self, name: str) -> CaStatus:
         return await command_ca(self.mesh.data, name)
 
-    async def until(self, stage: str, *, lagging: set[str] | None = None, patience: float = 60.0) -> CaStatus:
-        """The status once the stage is reached; and, if `lagging` is given, once just these are waited for."""
+    async def until(
+        self,
+        stage: str,
+        *,
+        lagging: set[str] | None = None,
+        holders: set[str] | None = None,
+        patience: float = 60.0,
+    ) -> CaStatus:
+        """The status once the stage is reached; and, if `lagging` or `holders` are given, once just these are waited for."""
 
         async def reached() -> CaStatus | None:
             try:
@@ -94,6 +101,9 @@ class TrustMesh:
             names = {each.workload for each in found.lagging}
             if lagging is not None and names != lagging:
                 raise AssertionError(f"{found.stage}, waiting for {sorted(names)[:5]}")
+            kinds = {each.holder for each in found.lagging}
+            if holders is not None and kinds != holders:
+                raise AssertionError(f"{found.stage}, waiting for {sorted(kinds)}")
             return found
 
         assert self.mesh.server is not None

@@ -162,7 +162,8 @@ def _parsed(body: bytes) -> dict[str | None, jwt.PyJWK]:
 
 
 def _usable(listed: object) -> jwt.PyJWK | None:
-    if not isinstance(listed, dict) or listed.get("kty") not in ALGORITHMS:
+    kind = listed.get("kty") if isinstance(listed, dict) else None
+    if not isinstance(listed, dict) or not isinstance(kind, str) or kind not in ALGORITHMS:
         return None
     if listed.get("use", "sig") != "sig" or "d" in listed:
         return None

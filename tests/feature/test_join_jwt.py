@@ -155,6 +155,7 @@ async def test_keys_that_are_none_or_too_weak_are_left_out(tmp_path: Path) -> No
             public_jwk(weak, "weak"),
             {**public_jwk(door.issuer.rsa, "for-encryption"), "use": "enc"},
             {"kty": "oct", "k": "c2VjcmV0", "kid": "shared"},
+            {"kty": {"kty": "EC"}, "kid": "a kind that is none"},
             {"kty": "RSA", "kid": "broken", "n": "!", "e": "AQAB"},
             {**public_jwk(other, "wrong-curve"), "crv": "P-999"},
             "no key at all",  # type: ignore[list-item]

@@ -23,7 +23,7 @@ from prometheus_client import CollectorRegistry
 from ca.authority import LEAF_LIFETIME
 from ca.errors import CaError
 from ca.issuer import SecretIssuer
-from ca.join import JoinEvent, JoinService, Outcome
+from ca.join import JoinService
 from ca.ledger_file import LedgerFile
 from ca.peer import Proved
 from ca.rate_limit import AttemptLimit, Rate
@@ -54,6 +54,7 @@ from meshwright.certificates import Certificates
 from meshwright.data_dir import held
 from meshwright.doors import Doors
 from meshwright.errors import SettingsError
+from meshwright.joins_told import JoinsTold
 from meshwright.keeper import SecretKeeper
 from meshwright.metrics import Metrics, watch_loop_lag
 from meshwright.observer import StreamObserver
@@ -218,7 +219,7 @@ class ControlPlane:
                 in_all=Rate(10 * settings.join_attempts, per_second=50),
             ),
             expected_identity=doors.expected_identity,
-            on_event=lambda event: _joined(event, metrics, audit),
+            on_event=JoinsTold(metrics, audit, time.monotonic),
             lifetime=life,
         )
         redis = settings.ratelimit_redis.get_secret_value() if settings.ratelimit_redis else None
@@ -446,30 +447,6 @@ def _proved_streams(xds: XdsServer, workload: Key) -> list[Stream]:
     """The streams that have proved to be `workload`'s: those that are given its keys."""
     streams = (stream for client in client_ids(workload) for stream in xds.streams_of(client))
     return [stream for stream in streams if isinstance(stream.proof, Proved)]
-
-
-def _joined(event: JoinEvent, metrics: Metrics, audit: AuditLog) -> None:
-    metrics.joined(event)
-    audit.record(
-        event.outcome.value,
-        peer=event.peer,
-        workload=event.workload,
-        identity=event.identity,
-        by=event.by,
-        status=event.status,
-        reason=event.reason,
-    )
-    tell = log.warning if event.outcome is Outcome.REFUSED else log.info
-    tell(
-        "join",
-        outcome=event.outcome.value,
-        peer=event.peer,
-        workload=event.workload,
-        identity=event.identity,
-        status=event.status,
-        reason=event.reason,
-        by=event.by,
-    )
 
 
 def _merging(settings: Settings) -> Merging:

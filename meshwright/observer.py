@@ -10,7 +10,9 @@ import grpc
 import structlog
 from prometheus_client import Counter
 
+from ca.rate_limit import Rate, peer_host
 from meshwright.audit import AuditLog
+from meshwright.floods import Flood
 from meshwright.metrics import Metrics
 from xds.cache import Generation
 from xds.state import Refusal
@@ -18,6 +20,8 @@ from xds.types import ALL_TYPES, short_name
 
 log = structlog.get_logger(__name__)
 
+REFUSED = Rate(burst=100, per_second=1)
+"""Lines of streams that one host was refused."""
 LINES, LATELY = 20, 60.0
 """Refusals of one proxy that are logged in so many seconds: finding a culprit may take hundreds, and a broken proxy never ends."""
 
@@ -38,6 +42,7 @@ class StreamObserver:
         self._closed = closed
         self._clock = clock
         self._logged: dict[str, tuple[float, int]] = {}
+        self._refusals = Flood(clock, REFUSED)
         # Looking a counter up by its label costs more than counting.
         self._pushes = functools.cache(self._counters_of_pushes)
         self._acks = functools.cache(metrics.acks.labels)
@@ -62,8 +67,12 @@ class StreamObserver:
 
     def refused(self, peer: str, node: str, status: grpc.StatusCode, reason: str) -> None:
         self._metrics.streams_refused.labels(status.name).inc()
-        log.warning("stream refused", peer=peer, node=node[:300], status=status.name, reason=reason)
-        self._audit.record("stream refused", peer=peer, node=node, status=status.name, reason=reason)
+        besides = self._refusals.told(peer_host(peer))
+        if besides is None:
+            return
+        told = {"peer": peer, "node": node[:300], "status": status.name, "reason": reason[:600]}
+        log.warning("stream refused", **told, besides=besides)
+        self._audit.record("stream refused", **told, besides=besides)
 
     def withheld(self, client: str, type_url: str, names: tuple[str, ...]) -> None:
         self._metrics.withheld.inc(len(names))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -53,7 +54,7 @@ class PlaintextWatch:
             local = common.downstream_local_address.socket_address.port_value
             place = places.get(local)
             address = common.downstream_direct_remote_address.socket_address.address
-            if place is None or not address:
+            if place is None or not _is_address(address):
                 self.metrics.access_log_entries.labels("meaningless").inc()
                 continue
             spoken = Spoken.HTTP if isinstance(each, HTTPAccessLogEntry) else Spoken.TCP
@@ -151,3 +152,12 @@ def _shown(call: Call, who: dict[str, tuple[str, ...]], now: float) -> Plaintext
         first=now - call.first,
         last=now - call.last,
     )
+
+
+def _is_address(text: str) -> bool:
+    """What a proxy says is kept for days: it is to be short, and what it should be."""
+    try:
+        ipaddress.ip_address(text[:64])
+    except ValueError:
+        return False
+    return len(text) <= 64

@@ -1,0 +1,32 @@
+"""How often one and the same is told: whoever is refused a thousand times a second must fill neither the log nor the disk."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final
+
+from ca.rate_limit import Bucket, Rate
+
+REMEMBERED: Final = 4096
+
+
+class Flood:
+    """A token bucket for each teller, in bounded memory. What is counted elsewhere as well may be left out here."""
+
+    def __init__(self, monotonic: Callable[[], float], rate: Rate) -> None:
+        self._monotonic = monotonic
+        self._rate = rate
+        self._buckets: OrderedDict[str, tuple[Bucket, int]] = OrderedDict()
+
+    def told(self, who: str) -> int | None:
+        """None if this is not to be told; else how many of `who` were not, since the last one that was."""
+        now = self._monotonic()
+        bucket, left_out = self._buckets.pop(who, None) or (Bucket(self._rate, now), 0)
+        tells = bucket.left(now) >= 1
+        if tells:
+            bucket.take()
+        self._buckets[who] = bucket, 0 if tells else left_out + 1  # the most recent stands last
+        if len(self._buckets) > REMEMBERED:
+            self._buckets.popitem(last=False)
+        return left_out if tells else None

@@ -68,6 +68,7 @@ from meshwright.reports import Reports
 from meshwright.rotation import Rotator
 from meshwright.scopes import Scope, Secrets
 from meshwright.settings import Settings, unknown_variables
+from meshwright.writes import written
 from pb.meshwright.join.v1.join_pb2_grpc import add_JoinServiceServicer_to_server
 from pb.meshwright.trust.v1.trust_pb2_grpc import add_TrustServiceServicer_to_server
 from policies.registry import KINDS
@@ -256,13 +257,15 @@ class ControlPlane:
         host, port = _host_and_port(settings.admin_address)
         self.addresses["admin"] = f"{host}:{await admin.start(host, port)}"
 
-        answers = AnswersToWrites(pipeline, audit, watch.lately)
+        answers = AnswersToWrites(pipeline, watch.lately)
         passages = Passages(pipeline, xds.clients, time.monotonic)
 
         def receive(event: Event) -> None:
             metrics.events.labels(event.source).inc()
             before = pipeline.state
             changes = pipeline.receive(event)
+            if event.source == FILES:
+                _record(audit, written(before, event))
             passages.changed(before, pipeline.state)
             answers.changed(before, pipeline.state, changes)
             for workload in changes.workloads:
@@ -348,7 +351,7 @@ class ControlPlane:
             plain = grpc.aio.server(options=server_options(settings))
             xds.add_to(plain)
             limits.add_to(plain)
-            access_logs.add_to(plain)
+            # No access logs: whoever reaches this door could speak of any workload's ports, and keep them from becoming strict.
             await self._serve("plaintext", plain, self.settings.plaintext_address, None)
 
     async def _serve(
@@ -447,6 +450,12 @@ def _proved_streams(xds: XdsServer, workload: Key) -> list[Stream]:
     """The streams that have proved to be `workload`'s: those that are given its keys."""
     streams = (stream for client in client_ids(workload) for stream in xds.streams_of(client))
     return [stream for stream in streams if isinstance(stream.proof, Proved)]
+
+
+def _record(audit: AuditLog, documents: tuple[list[str], list[str]] | None) -> None:
+    put, removed = documents or ([], [])
+    if put or removed:
+        audit.record("documents changed", put=put, removed=removed)
 
 
 def _merging(settings: Settings) -> Merging:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import contextlib
 
+import grpc
+import grpc.aio
 import pytest
 
+from pb.envoy.service.accesslog.v3.als_pb2 import StreamAccessLogsMessage
+from pb.envoy.service.accesslog.v3.als_pb2_grpc import AccessLogServiceStub
 from tests.support.mesh import Instance, Mesh
 from tests.support.processes import eventually
 from tests.support.xds_streams import Stream
@@ -55,3 +59,13 @@ async def test_a_plaintext_stream_of_the_same_name_gets_no_keys(mesh: Mesh, delt
 
     await eventually(changed, "the change reached the true proxy")
     assert await passes()
+
+
+async def test_who_has_proved_nothing_tells_of_no_calls(mesh: Mesh) -> None:
+    """Else anybody on the machine could keep a port from becoming strict, in the name of its workload."""
+    await mesh.serve()
+    message = StreamAccessLogsMessage()
+    message.identifier.node.id, message.identifier.log_name = "default/late-1", "meshwright.plaintext"
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{mesh.plaintext_port}") as channel:
+        call = AccessLogServiceStub(channel).StreamAccessLogs(iter([message]))
+        assert await call.code() is grpc.StatusCode.UNIMPLEMENTED

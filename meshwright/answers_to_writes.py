@@ -10,7 +10,6 @@ import structlog
 from envoy.render import Renderer
 from mesh.events import Changes
 from mesh.state import MeshState
-from meshwright.audit import AuditLog
 from meshwright.pipeline import Pipeline
 from policies.effects import effect
 from policies.transport import Lately
@@ -27,11 +26,10 @@ class AnswersToWrites:
     However many come before one is reckoned, they are one: from the state before the first to that after the last.
     """
 
-    def __init__(self, pipeline: Pipeline, audit: AuditLog, lately: Callable[[], Lately] = dict) -> None:
+    def __init__(self, pipeline: Pipeline, lately: Callable[[], Lately] = dict) -> None:
         """`lately`: who spoke plaintext to whom within the last hour."""
         self._lately = lately
         self._pipeline = pipeline
-        self._audit = audit
         self._todo: tuple[MeshState, MeshState, Changes] | None = None
         self._woken = asyncio.Event()
         # Its own, for it works in a thread beside those that render what is sent.
@@ -61,12 +59,6 @@ class AnswersToWrites:
                 log.exception("the effect of what was written cannot be told")
                 continue
             if told.documents:
-                # All of them: the log's line names the first few.
-                self._audit.record(
-                    "documents applied",
-                    documents=[f"{kind} {key}" for kind, key in told.documents],
-                    proxies=told.proxies,
-                )
                 log.info(
                     "documents applied",
                     documents=[f"{kind} {key}" for kind, key in told.documents[:SHOWN]],

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
-from ca.times import system_clock
 from envoy.render import Renderer
 from mesh.events import SourceSnapshot
 from mesh.state import MeshState
 from meshwright import answers_to_writes
 from meshwright.answers_to_writes import AnswersToWrites
-from meshwright.audit import AuditLog
 from meshwright.pipeline import Pace, Pipeline
 from meshwright.publisher import Publisher
 from tests.support.builders import TRUST_DOMAIN, a_service
@@ -32,7 +29,7 @@ def timeout(seconds: int) -> SourceSnapshot:
     return SourceSnapshot("test", (a_service(),), (), declared(text))
 
 
-async def test_what_came_while_nothing_was_settled_is_one_answer(tmp_path: Path) -> None:
+async def test_what_came_while_nothing_was_settled_is_one_answer() -> None:
     state = MeshState(TRUST_DOMAIN)
     pipeline = Pipeline(
         state,
@@ -41,7 +38,7 @@ async def test_what_came_while_nothing_was_settled_is_one_answer(tmp_path: Path)
         pace=Pace(0.0, 0.0),
         clock=asyncio.get_running_loop().time,
     )
-    answers = AnswersToWrites(pipeline, AuditLog(tmp_path, system_clock))
+    answers = AnswersToWrites(pipeline)
     with capture_logs() as logs:
         async with asyncio.TaskGroup() as group:
             running = group.create_task(answers.run())
@@ -59,9 +56,7 @@ async def test_what_came_while_nothing_was_settled_is_one_answer(tmp_path: Path)
     assert logs[0]["services"] == 1
 
 
-async def test_an_effect_that_cannot_be_told_ends_nothing(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+async def test_an_effect_that_cannot_be_told_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault that no document can cause."""
     failed = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -74,7 +69,7 @@ async def test_an_effect_that_cannot_be_told_ends_nothing(
     pipeline = Pipeline(
         state, Publisher(state, Renderer()), ResourceCache(), pace=Pace(0.0, 0.0), clock=loop.time
     )
-    answers = AnswersToWrites(pipeline, AuditLog(tmp_path, system_clock))
+    answers = AnswersToWrites(pipeline)
     with capture_logs() as logs:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(answers.run()), group.create_task(pipeline.run())]

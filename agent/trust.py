@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
-from typing import NoReturn
+from typing import NoReturn, TypeAlias
 
 import grpc
 import grpc.aio
@@ -31,6 +31,7 @@ REFUSED_PAUSE = 60.0
 
 
 InUse = Callable[[], Awaitable[None]]
+Watching: TypeAlias = "grpc.aio.StreamStreamCall[WatchRequest, WatchResponse]"
 
 
 async def at_once() -> None:
@@ -80,22 +81,30 @@ class TrustWatch:
         server = ControlPlane(membership.renew_address, membership.trust_domain, held.roots_pem)
         async with channel(server, held) as opened:
             call = TrustServiceStub(opened).Watch()
+            taken: asyncio.Queue[int] = asyncio.Queue()
             try:
                 await call.write(self._using(0))
-                while not renewed.is_set():
-                    answer = await first(call.read(), renewed.wait())
-                    if isinstance(answer, WatchResponse):
-                        await self._take(answer)
-                        await first(self._in_use(), renewed.wait())
-                        if not renewed.is_set():
-                            await call.write(self._using(answer.number))
-                    elif answer is grpc.aio.EOF:
-                        raise Unavailable("the control plane ended the stream of trust bundles")
+                await first(self._read(call, taken), self._tell(call, taken), renewed.wait())
             except grpc.aio.AioRpcError as error:
                 hint = f"is {server.address} its xDS address (--control-plane, 15010 by default)?"
                 raise explained(server, error, hint) from None
             finally:
                 call.cancel()
+
+    async def _read(self, call: Watching, taken: asyncio.Queue[int]) -> NoReturn:
+        """Take each bundle, also while the one before is not in use: whoever does not get on with that may do with the next."""
+        while isinstance(answer := await call.read(), WatchResponse):
+            await self._take(answer)
+            taken.put_nowait(answer.number)
+        raise Unavailable("the control plane ended the stream of trust bundles")
+
+    async def _tell(self, call: Watching, taken: asyncio.Queue[int]) -> NoReturn:
+        """Say of the last bundle that was taken that it is in use, once it is."""
+        while True:
+            number = await taken.get()
+            await self._in_use()
+            if taken.empty():
+                await call.write(self._using(number))
 
     async def _take(self, answer: WatchResponse) -> None:
         if not self._followed:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from agent.identity_store import IdentityStore
 from agent.renew import CertificateKeeper, Membership, TokenSource
-from agent.trust import TrustWatch
+from agent.trust import InUse, TrustWatch, at_once
 from ca.ledger import Ledger
 from ca.rotation import advance, begin
 from ca.times import system_clock
@@ -23,11 +23,17 @@ DEADLINE = 20
 
 @contextlib.asynccontextmanager
 async def served(
-    directory: Path, haste: dict[str, float] | None = None, ports: tuple[int, int] = (0, 0)
+    directory: Path,
+    haste: dict[str, float] | None = None,
+    ports: tuple[int, int] = (0, 0),
+    ledger: Ledger | None = None,
 ) -> AsyncIterator[tuple[JoinServer, TrustService]]:
     authority = an_authority(directory)
     trust = TrustService(
-        authority, Ledger(), clock=system_clock, hasten=lambda leaf: (haste or {}).pop(leaf.workload, None)
+        authority,
+        Ledger() if ledger is None else ledger,
+        clock=system_clock,
+        hasten=lambda leaf: (haste or {}).pop(leaf.workload, None),
     )
     async with a_join_server(
         directory,
@@ -41,7 +47,7 @@ async def served(
 
 @contextlib.asynccontextmanager
 async def an_agent(
-    server: JoinServer, directory: Path, bundle: Path | None = None
+    server: JoinServer, directory: Path, bundle: Path | None = None, in_use: InUse = at_once
 ) -> AsyncIterator[tuple[CertificateKeeper, Recorded]]:
     token = server.tokens.create("default", "api", now=system_clock(), workload=None, uses=2)
     membership = Membership(
@@ -57,7 +63,7 @@ async def an_agent(
         membership, IdentityStore(directory), clock=system_clock, chance=no_chance, log=log.logger()
     )
     await keeper.obtain()
-    watch = TrustWatch(membership, keeper, chance=no_chance, log=log.logger())
+    watch = TrustWatch(membership, keeper, chance=no_chance, log=log.logger(), in_use=in_use)
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(keeper.keep()), group.create_task(watch.run())]
         yield keeper, log
@@ -116,6 +122,33 @@ async def test_it_renews_when_told_and_trusts_the_server_by_the_new_bundle(tmp_p
         held, _ = keeper.held
         assert held.roots_pem == server.authority.roots().pem
         assert held.roots_pem.count(b"BEGIN CERTIFICATE") == 1
+
+
+async def test_nothing_is_said_to_be_in_use_before_whom_it_serves_uses_it(tmp_path: Path) -> None:
+    ledger, taken = Ledger(), asyncio.Event()
+    async with (
+        asyncio.timeout(DEADLINE),
+        served(tmp_path / "ca", ledger=ledger) as (server, trust),
+        an_agent(server, tmp_path / "agent", in_use=lambda: _waited(taken)) as (_, log),
+    ):
+        await asyncio.sleep(0.2)
+        assert not trust.watched()  # the stream itself says that the leaf is in use
+        taken.set()
+        while not ledger.leaves():  # noqa: ASYNC110 - a ledger sets no event
+            await asyncio.sleep(0.01)
+        taken.clear()
+        await one_stage(server, trust, first=True)
+        await log.until("info: trust bundle taken")
+        await asyncio.sleep(0.2)
+        both = set(server.authority.rotation.bundle)
+        assert not any(both <= leaf.held for leaf in ledger.leaves())
+        taken.set()
+        while not all(both <= leaf.held for leaf in ledger.leaves()):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def _waited(taken: asyncio.Event) -> None:
+    await taken.wait()
 
 
 async def test_it_comes_back_to_a_control_plane_that_was_away(tmp_path: Path) -> None:

@@ -151,3 +151,22 @@ def test_expressions_that_we_make_of_exact_values_may_be_longer_than_envoy_takes
     made = bootstrap(given())
     layers = {layer.name: layer for layer in made.layered_runtime.layers}
     assert layers["meshwright"].static_layer["re2.max_program_size.error_level"] == REGEX_PROGRAM
+
+
+def test_who_serves_the_keys_is_the_bootstraps_business_alone() -> None:
+    by_agent = bootstrap(given(connection=FILES, keys=PurePosixPath("/agent/sds/agent.sock")))
+    by_control_plane = bootstrap(given(connection=FILES))
+    assert by_agent.node.metadata["meshwright.keys"] == "agent"
+    assert "meshwright.keys" not in by_control_plane.node.metadata
+    found = [
+        {each.name: each for each in made.static_resources.clusters} for made in (by_agent, by_control_plane)
+    ]
+    assert [set(each) for each in found] == [{"control-plane", "keys"}] * 2
+    here, there = (each["keys"] for each in found)
+    endpoint = here.load_assignment.endpoints[0].lb_endpoints[0].endpoint
+    assert endpoint.address.pipe.path == "/agent/sds/agent.sock"
+    assert not here.HasField("transport_socket")
+    # The same door with the same mutual TLS as the configuration comes through.
+    there.name = "control-plane"
+    there.load_assignment.cluster_name = "control-plane"
+    assert there == found[1]["control-plane"]

@@ -13,8 +13,8 @@ from prometheus_client import CollectorRegistry
 from ca.authority import LeafRequest
 from ca.builtin import BuiltinAuthority
 from ca.csr import make_csr
-from ca.keys import new_key
 from ca.issuer import SecretIssuer
+from ca.keys import new_key
 from ca.times import system_clock
 from envoy.render import Renderer
 from mesh.events import SourceUpdate
@@ -95,6 +95,20 @@ async def test_a_proved_workload_gets_its_own_keys(house: House) -> None:
         "identity",
         "roots",
     }
+
+
+async def test_who_has_keys_of_its_agent_is_given_none_until_it_says_otherwise(house: House) -> None:
+    await house.declare(a_service("web"), a_workload("web-1"))
+    node = Node(id="default/web-1")
+    node.metadata["meshwright.keys"] = "agent"
+    house.cache.open()
+    client = await house.doors.identify(node, await house.peer())
+    assert Secrets(WEB) in client.scopes
+    assert house.cache.ready(client.scopes), "its stream is not kept waiting for keys"
+    assert not list(house.cache.contents(Secrets(WEB)))
+    node.metadata["meshwright.keys"] = "control-plane"
+    await house.doors.identify(node, await house.peer())
+    assert [each.name for each in house.cache.contents(Secrets(WEB)) if each.name == "identity"]
 
 
 async def test_plaintext_gets_none(house: House) -> None:

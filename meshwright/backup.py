@@ -1,7 +1,10 @@
-"""Backup and restore of a data directory: the authority's keys, the ledger, join tokens, the last good state, the audit log.
+"""Backup and restore of a data directory: the authority's keys, the last good state, the audit log.
 
 A backup is a tar archive with a manifest of what is in it and the hash of each file, written whole or not at all, 0600. Who has it is
 the mesh, unless the authority's keys are encrypted (setting `ca_passphrase_file`).
+
+What a copy of yesterday would tell wrongly is neither saved nor brought back: the ledger, which would not know of the leaves
+that were issued since (without one, unknown leaves are reckoned with), and join tokens, of which some were used or revoked since.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,8 +31,8 @@ from meshwright.errors import SettingsError
 
 MANIFEST: Final = "meshwright-backup.json"
 FORMAT: Final = 1
-LOCKED: Final = (AUTHORITY, "tokens")
-"""Folders whose files belong together."""
+STALE: Final = (f"{AUTHORITY}/issued*", "tokens/*")
+"""What is true for as long only as nothing happens: the patterns of `ca.ledger_file` and `ca.tokens`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +52,10 @@ def create(data_dir: Path, archive: Path, now: datetime) -> Backup:
     if archive.exists():
         raise SettingsError(f"{archive} is there already: name another file, or remove it")
     with contextlib.ExitStack() as stack:
-        for name in LOCKED:
-            if (data_dir / name).is_dir():
-                stack.enter_context(files.locked(data_dir / name))
-        contents = {str(path.relative_to(data_dir)): path.read_bytes() for path in _files(data_dir)}
+        if (data_dir / AUTHORITY).is_dir():  # its files belong together
+            stack.enter_context(files.locked(data_dir / AUTHORITY))
+        names = ((str(path.relative_to(data_dir)), path) for path in _files(data_dir))
+        contents = {name: path.read_bytes() for name, path in names if not _stale(name)}
     sealed = b"ENCRYPTED PRIVATE KEY" in contents.get(f"{AUTHORITY}/{ROOT}", b"")
     manifest = {
         "format": FORMAT,
@@ -97,6 +101,10 @@ def _files(data_dir: Path) -> Iterator[Path]:
             yield path
 
 
+def _stale(name: str) -> bool:
+    return any(fnmatch(name, pattern) for pattern in STALE)
+
+
 def _unpack(archive: Path, into: Path) -> Backup:
     damaged = f"{archive} is not a backup of Meshwright, or is damaged"
     try:
@@ -116,6 +124,7 @@ def _unpack(archive: Path, into: Path) -> Backup:
     if found != hashes or f"{AUTHORITY}/{ROOT}" not in found:
         wrong = sorted(name for name in found | hashes if found.get(name) != hashes.get(name))
         raise SettingsError(f"{damaged}: {', '.join(wrong[:5]) or f'no {AUTHORITY}/{ROOT}'}")
+    contents = {name: content for name, content in contents.items() if not _stale(name)}  # of an earlier version
     for name, content in contents.items():
         path = into / name
         if not path.resolve().is_relative_to(into.resolve()):

@@ -16,7 +16,7 @@ def backup(
     ],
     data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
-    """Save the data directory (authority, tokens, last good state, audit log) to a file, while the control plane runs."""
+    """Save the data directory (authority, last good state, audit log; no join tokens) to a file, while the control plane runs."""
     from ca.times import system_clock
     from meshwright.audit import tell
     from meshwright.backup import create
@@ -32,10 +32,14 @@ def restore(
     archive: Annotated[Path, typer.Argument(metavar="FILE", help="What `meshwright backup` wrote.")],
     data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
-    """Make a data directory of a backup. It must not be there yet, or be empty."""
+    """Make a data directory of a backup, without join tokens. It must not be there yet, or be empty."""
     from meshwright.audit import tell
     from meshwright.backup import restore as restored
 
     made = restored(archive, data_dir)
     tell(data_dir, "backup restored", file=str(archive.absolute()), made=made.made.isoformat())
     typer.echo(f"restored {made.files} files of {made.made:%Y-%m-%d %H:%M} UTC to {data_dir}")
+    typer.echo(
+        "join tokens are not brought back, for some may have been used or revoked since: make new ones by `meshwright token create`",
+        err=True,
+    )

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
+import json
 import stat
 import tarfile
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from ca.builtin import BuiltinAuthority
+from ca.errors import UnknownToken
+from ca.ledger_file import LedgerFile
+from ca.rotation import Holder, Leaf
 from ca.signer import Signers
 from ca.times import system_clock
-from ca.tokens import TokenStore
+from ca.tokens import TokenStore, token_id
 from meshwright.audit import FILE
 from meshwright.backup import MANIFEST, create, restore
 from meshwright.cli import app
@@ -33,16 +39,52 @@ def a_data_dir(folder: Path) -> Path:
 def test_what_comes_back_is_what_was_there(tmp_path: Path) -> None:
     data, archive, again = a_data_dir(tmp_path), tmp_path / "backup.tgz", tmp_path / "again"
     roots = an_authority(data).roots()
-    token = TokenStore(data).create("default", "api", now=system_clock())
     create(data, archive, system_clock())
     assert stat.S_IMODE(archive.stat().st_mode) == 0o600
     restore(archive, again)
     authority = an_authority(again)
     assert (authority.roots(), authority.created) == (roots, False)
-    TokenStore(again).redeem(token, "default", "api-1", system_clock())
     for path in again.rglob("*"):
         assert stat.S_IMODE(path.stat().st_mode) in ({0o700} if path.is_dir() else {0o600, 0o644})
     assert not list(again.rglob("*.tmp"))
+
+
+def test_leaves_issued_since_the_backup_are_reckoned_with(tmp_path: Path) -> None:
+    data, archive, again = a_data_dir(tmp_path), tmp_path / "backup.tgz", tmp_path / "again"
+    ends = system_clock() + timedelta(hours=24)
+    ledger = LedgerFile.open(data / "ca", created=True, unrecorded_until=ends)
+    create(data, archive, system_clock())
+    ledger.ledger.issued(Leaf(1, Holder.AGENT, "default/api-1", "f", 1, ends))
+    ledger.close()
+    restore(archive, again)
+    restored = LedgerFile.open(again / "ca", created=False, unrecorded_until=ends)
+    assert [(leaf.holder, leaf.not_after) for leaf in restored.ledger.leaves()] == [(Holder.UNRECORDED, ends)]
+    restored.close()
+
+
+def test_a_token_revoked_since_the_backup_does_not_come_back(tmp_path: Path) -> None:
+    data, archive, again = a_data_dir(tmp_path), tmp_path / "backup.tgz", tmp_path / "again"
+    token = TokenStore(data).create("default", "api", now=system_clock())
+    create(data, archive, system_clock())
+    TokenStore(data).revoke(token_id(token))
+    restore(archive, again)
+    with pytest.raises(UnknownToken):
+        TokenStore(again).redeem(token, "default", "api-1", system_clock())
+
+
+def test_an_archive_of_an_earlier_version_brings_neither_back(tmp_path: Path) -> None:
+    data, archive, again = a_data_dir(tmp_path), tmp_path / "backup.tgz", tmp_path / "again"
+    create(data, archive, system_clock())
+    old = {"ca/issued.json": b"0\n", "ca/issued-1.jsonl": b"", "tokens/aaaaaaaaaaaaaaaa.json": b"{}"}
+    with tarfile.open(archive) as tar:
+        file = tar.extractfile(MANIFEST)
+        assert file is not None
+        manifest = json.loads(file.read())
+    manifest["files"] |= {name: hashlib.sha256(content).hexdigest() for name, content in old.items()}
+    archive.write_bytes(rewritten(archive.read_bytes(), {**old, MANIFEST: json.dumps(manifest).encode()}))
+    restore(archive, again)
+    assert not list((again / "ca").glob("issued*"))
+    assert not (again / "tokens").exists()
 
 
 def test_the_commands_tell_the_audit_log_and_warn(tmp_path: Path) -> None:
@@ -53,6 +95,7 @@ def test_the_commands_tell_the_audit_log_and_warn(tmp_path: Path) -> None:
     assert "backup made" in (data / FILE).read_text()
     back = run.invoke(app, ["restore", str(archive), "--data-dir", str(again)])
     assert back.exit_code == 0, back.output
+    assert "join tokens are not brought back" in back.output
     assert "backup restored" in (again / FILE).read_text()
 
 

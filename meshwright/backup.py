@@ -124,15 +124,17 @@ def _unpack(archive: Path, into: Path) -> Backup:
     if found != hashes or f"{AUTHORITY}/{ROOT}" not in found:
         wrong = sorted(name for name in found | hashes if found.get(name) != hashes.get(name))
         raise SettingsError(f"{damaged}: {', '.join(wrong[:5]) or f'no {AUTHORITY}/{ROOT}'}")
-    contents = {name: content for name, content in contents.items() if not _stale(name)}  # of an earlier version
-    for name, content in contents.items():
+    kept = {
+        name: content for name, content in contents.items() if not _stale(name)
+    }  # earlier versions saved that, too
+    for name, content in kept.items():
         path = into / name
         if not path.resolve().is_relative_to(into.resolve()):
             raise SettingsError(f"{damaged}: {name!r} leads out of the directory")
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         files.write_atomically(path, content, files.PUBLIC if name == BUNDLE else files.PRIVATE)
     into.chmod(0o700)
-    return Backup(made, len(contents), b"ENCRYPTED PRIVATE KEY" in contents[f"{AUTHORITY}/{ROOT}"])
+    return Backup(made, len(kept), b"ENCRYPTED PRIVATE KEY" in contents[f"{AUTHORITY}/{ROOT}"])
 
 
 def _read(tar: tarfile.TarFile, entry: tarfile.TarInfo) -> bytes:

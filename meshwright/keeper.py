@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from ca.errors import CaError
-from ca.issuer import RenewalSchedule, SecretIssuer
+from ca.issuer import RenewalSchedule, SecretIssuer, WorkloadSecret
 from ca.secrets import IDENTITY, ROOTS
 from mesh.identity import Identity
 from mesh.names import Key
@@ -56,7 +56,7 @@ class SecretKeeper:
         async with self._issuing.setdefault(workload, asyncio.Lock()):
             kept = self._kept.get(workload)
             if kept is None or kept.identity != identity or kept.not_after <= self._issuer.now():
-                await self._issue(identity, workload)
+                self._keep(identity, workload, await self._issuer.issue(identity, workload))
 
     def issue_none(self, workload: Key) -> None:
         """The agent of `workload` makes its key itself: what a stream of it asks for in `Secrets` is not there."""
@@ -105,8 +105,10 @@ class SecretKeeper:
                 if kept is None:
                     continue
                 try:
-                    await self._issue(kept.identity, workload)
+                    secret = await self._issuer.issue(kept.identity, workload)
                 except CaError as error:
+                    if self._kept.get(workload) is not kept:
+                        continue
                     log.warning(
                         "certificate not renewed",
                         workload=str(workload),
@@ -114,9 +116,12 @@ class SecretKeeper:
                         reason=str(error),
                     )
                     self._schedule.put(workload, self._issuer.now() + RETRY)
+                else:
+                    # It may have been forgotten, or become another identity, while the authority (over the network, say) signed.
+                    if self._kept.get(workload) is kept:
+                        self._keep(kept.identity, workload, secret)
 
-    async def _issue(self, identity: Identity, workload: Key) -> None:
-        secret = await self._issuer.issue(identity, workload)
+    def _keep(self, identity: Identity, workload: Key, secret: WorkloadSecret) -> None:
         origin = (f"certificate of {workload}, {identity}",)
         resource = encode(SECRET, IDENTITY, secret.resource, origin)
         self._kept[workload] = Kept(

@@ -35,6 +35,7 @@ from meshwright.gateway_status import (
 from meshwright.keeper import SecretKeeper
 from meshwright.metrics import Metrics
 from meshwright.pipeline import Pipeline
+from meshwright.proxies import proxies
 from meshwright.publisher import Publisher, client_ids
 from meshwright.sizes import ScopeSize
 from meshwright.status import (
@@ -89,7 +90,7 @@ class Reports:
 
     def status(self) -> Status:
         now, state = time.monotonic(), self.pipeline.state
-        sources, clients = self.discovery.status(), self.xds.clients()
+        sources, clients = self.discovery.status(), proxies(self.xds.clients())
         sizes = self.publisher.sizes()
         several = {name for name, count in Counter(each.id for each in clients).items() if count > 1}
         return Status(

@@ -116,8 +116,15 @@ async def test_the_control_plane_is_away_and_no_key_is_on_the_wire(tmp_path: Pat
         regions = await asyncio.to_thread(lambda: [found(keys, region) for region in memory(server.pid)])
         assert regions
         assert not any(regions)
-        latest = forms(PEM.findall(bytes(taps["web-1"][0].seen))[-1])
-        assert await asyncio.to_thread(lambda: any(found(latest, region) for region in memory(server.pid)))
+
+        async def seen_in_memory() -> bool:
+            """The other way's key, whichever is in use now: it may have been renewed since."""
+            latest = forms(PEM.findall(bytes(taps["web-1"][0].seen))[-1])
+            return await asyncio.to_thread(
+                lambda: any(found(latest, region) for region in memory(server.pid))
+            )
+
+        await eventually(seen_in_memory, "the key that was made there is found there", patience=LIFE)
         files = [path for path in (*mesh.data.rglob("*"), *mesh.folder.glob("*.log")) if path.is_file()]
         assert not any(found(keys | other, path.read_bytes()) for path in files)
 

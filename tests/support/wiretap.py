@@ -147,4 +147,7 @@ def memory(pid: int) -> Iterator[bytes]:
             start, end = (int(each, 16) for each in span.split("-"))
             with contextlib.suppress(OSError):  # it has been given back meanwhile
                 file.seek(start)
-                yield file.read(end - start)
+                content = bytearray()
+                while len(content) < end - start and (part := file.read(end - start - len(content))):
+                    content += part  # one read may be short
+                yield bytes(content)

@@ -26,6 +26,8 @@ MOST_STREAMS: Final = 8
 """Of one workload: an agent has one, and two for a moment when it has renewed."""
 MOST_ROOTS: Final = 64
 """Roots that an agent may say it uses."""
+REPORTS_PER_SECOND: Final = 10.0
+"""That are read of one stream; an agent makes one for each bundle. Of more, gRPC keeps what fits its window, and then its sender waits."""
 LOOK: Final = 3600.0
 """Seconds after which a quiet stream looks whether its certificate has ended: the machine's clock may be set."""
 
@@ -33,6 +35,9 @@ WatchContext: TypeAlias = "grpc.aio.ServicerContext[WatchRequest, Awaitable[Watc
 
 RenewIn: TypeAlias = Callable[[Leaf], "float | None"]
 """Seconds after which the holder of a leaf should renew it, whatever its own plan; None: by its own plan."""
+
+Stale: TypeAlias = Callable[[Proved], "str | None"]
+"""Why what a certificate proves no longer holds: it has ended, or its workload is another identity by now. None: it holds."""
 
 
 @dataclass(slots=True, eq=False)
@@ -45,6 +50,8 @@ class _Watcher:
     given: frozenset[RootId] | None = None
     used: frozenset[RootId] | None = None
     hastened: int | None = None
+    ended: str = ""
+    """Why this control plane ends it, if it does."""
 
 
 class TrustService(TrustServiceServicer):
@@ -57,6 +64,7 @@ class TrustService(TrustServiceServicer):
         *,
         clock: Clock,
         hasten: RenewIn,
+        stale: Stale,
         on_report: Callable[[], None] = lambda: None,
     ) -> None:
         """`on_report` is called when an agent has said something new. It must not block."""
@@ -64,6 +72,7 @@ class TrustService(TrustServiceServicer):
         self._ledger = ledger
         self._clock = clock
         self._hasten = hasten
+        self._stale = stale
         self._on_report = on_report
         self._watchers: dict[str, set[_Watcher]] = {}
         self._closing = False
@@ -82,6 +91,19 @@ class TrustService(TrustServiceServicer):
     def watched(self) -> frozenset[str]:
         """The workloads whose agents are here."""
         return frozenset(self._watchers)
+
+    def end(self, workload: str, reason: str) -> None:
+        """End the streams of `workload`."""
+        for each in self._watchers.get(workload, ()):
+            each.ended = reason
+            each.woken.set()
+
+    def end_stale(self, workload: str | None = None) -> None:
+        """End the streams, or those of `workload`, whose certificate no longer proves what it did."""
+        for name in (workload,) if workload is not None else tuple(self._watchers):
+            for each in self._watchers.get(name, ()):
+                if self._stale(each.holder) is not None:
+                    each.woken.set()  # and it looks itself
 
     async def Watch(  # type: ignore[override]  # noqa: N802 - the stubs know only one of the two ways to serve
         self, requests: AsyncIterator[WatchRequest], context: WatchContext
@@ -106,8 +128,7 @@ class TrustService(TrustServiceServicer):
                 if response is not None:
                     yield response
                 await self._woken(watcher, reader)
-                if watcher.holder.not_after <= self._clock():
-                    ended = f"the client certificate ended at {watcher.holder.not_after}: join again"
+                if ended := watcher.ended or self._stale(watcher.holder):
                     await _end(context, grpc.StatusCode.UNAUTHENTICATED, ended)
             if reader.done() and (refused := reader.result()):
                 await _end(context, grpc.StatusCode.INVALID_ARGUMENT, refused)
@@ -132,20 +153,24 @@ class TrustService(TrustServiceServicer):
         watcher.woken.clear()
 
     async def _read(self, watcher: _Watcher, requests: AsyncIterator[WatchRequest]) -> str:
-        """Take what the agent says until it ends; why it is refused, if it is."""
+        """Take what the agent says until it ends, as fast as it may speak; why it is refused, if it is."""
         async for request in requests:
-            if len(request.roots_sha256) > MOST_ROOTS or any(
-                len(each) != 32 for each in request.roots_sha256
-            ):
-                return f"roots_sha256 is not up to {MOST_ROOTS} SHA-256 sums"
-            if request.number != watcher.number:
-                continue  # said before it took what was sent last: it will say more
-            watcher.used = frozenset(each.hex() for each in request.roots_sha256)
-            leaf = self._ledger.find(watcher.holder.serial)
-            if leaf is not None:
-                self._ledger.acknowledged(leaf.family, watcher.used, self._authority.rotation.bundle)
-            watcher.woken.set()
-            self._on_report()
+            if refused := self._take(watcher, request):
+                return refused
+            await asyncio.sleep(1 / REPORTS_PER_SECOND)
+        return ""
+
+    def _take(self, watcher: _Watcher, request: WatchRequest) -> str:
+        if len(request.roots_sha256) > MOST_ROOTS or any(len(each) != 32 for each in request.roots_sha256):
+            return f"roots_sha256 is not up to {MOST_ROOTS} SHA-256 sums"
+        if request.number != watcher.number:
+            return ""  # said before it took what was sent last: it will say more
+        watcher.used = frozenset(each.hex() for each in request.roots_sha256)
+        leaf = self._ledger.find(watcher.holder.serial)
+        if leaf is not None:
+            self._ledger.acknowledged(leaf.family, watcher.used, self._authority.rotation.bundle)
+        watcher.woken.set()
+        self._on_report()
         return ""
 
     def _response(self, watcher: _Watcher) -> WatchResponse | None:
@@ -200,6 +225,8 @@ class TrustService(TrustServiceServicer):
                 grpc.StatusCode.PERMISSION_DENIED,
                 f"{holder.identity} is no workload of {trust_domain}",
             )
+        if reason := self._stale(holder):
+            await _end(context, grpc.StatusCode.UNAUTHENTICATED, reason)
         return holder
 
 

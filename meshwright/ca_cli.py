@@ -93,13 +93,20 @@ def proceed(data_dir: DataDir = DEFAULT_DATA_DIR, output: OutputOption = Output.
 def forget(
     workload: Annotated[str, typer.Argument(help="The workload, <namespace>/<name>.")],
     data_dir: DataDir = DEFAULT_DATA_DIR,
+    even_if_connected: Annotated[
+        bool,
+        typer.Option(
+            "--even-if-connected",
+            help="End its streams, and let the rotation that goes on wait for nothing that it does.",
+        ),
+    ] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Wait no longer for a proxy that is gone for good. If it is not, and comes back, it may have to join anew."""
     from mesh.names import Key
     from meshwright.client import forget_in_ca
 
-    _run(forget_in_ca(data_dir, Key.parse(workload)), output)
+    _run(forget_in_ca(data_dir, Key.parse(workload), even_if_connected=even_if_connected), output)
 
 
 def _run(command: Coroutine[Any, Any, CaStatus], output: Output) -> None:

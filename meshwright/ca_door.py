@@ -29,7 +29,8 @@ def ca_routes(rotator: Rotator) -> list[web.RouteDef]:
 
     async def forget(request: web.Request) -> web.Response:
         workload = f"{request.match_info['namespace']}/{request.match_info['workload']}"
-        return await _answer(lambda: rotator.forget(workload))
+        connected = "even-if-connected" in request.query
+        return await _answer(lambda: rotator.forget(workload, even_if_connected=connected))
 
     return [
         web.get("/ca", status),

@@ -55,8 +55,9 @@ async def command_ca(data_dir: Path, command: str) -> CaStatus:
     return _read(CaStatus, await _ask(data_dir, "POST", f"/ca/{command}"))
 
 
-async def forget_in_ca(data_dir: Path, workload: Key) -> CaStatus:
-    return _read(CaStatus, await _ask(data_dir, "POST", f"/ca/forget/{_path(workload)}"))
+async def forget_in_ca(data_dir: Path, workload: Key, *, even_if_connected: bool = False) -> CaStatus:
+    wish = "?even-if-connected" if even_if_connected else ""
+    return _read(CaStatus, await _ask(data_dir, "POST", f"/ca/forget/{_path(workload)}{wish}"))
 
 
 def _read(kind: type[Answer], text: str) -> Answer:

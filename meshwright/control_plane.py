@@ -187,6 +187,7 @@ class ControlPlane:
             monotonic=time.monotonic,
             chance=random.random,
             registry=metrics.registry,
+            stale=lambda proof: doors.stale(proof, system_clock()),
             record=lambda event, fields: audit.record(event, **fields),
         )
         discovery = Discovery(
@@ -270,6 +271,7 @@ class ControlPlane:
             answers.changed(before, pipeline.state, changes)
             for workload in changes.workloads:
                 _end_stale(doors, xds.streams_of(client_id(workload)), audit)
+                rotator.trust.end_stale(str(workload))
             if pipeline.state.declared is not before.declared:  # Secrets are declared
                 certificates.wake()
 
@@ -299,7 +301,7 @@ class ControlPlane:
             ("rotation", rotator.run()),
             ("sweep", pipeline.sweep(forget)),
             ("own certificate", _renew(certificate)),
-            ("stale proofs", _watch_proofs(doors, xds, audit)),
+            ("stale proofs", _watch_proofs(doors, xds, rotator.trust, audit)),
             ("authority", follow(authority, rotator.roots_changed)),
             ("audit log", audit.run()),
             ("answers to writes", answers.run()),
@@ -430,11 +432,14 @@ async def _renew(certificate: ServerCertificate) -> None:
             await asyncio.sleep(RETRY)
 
 
-async def _watch_proofs(doors: Doors, xds: XdsServer, audit: AuditLog, every: float = 5.0) -> None:
+async def _watch_proofs(
+    doors: Doors, xds: XdsServer, trust: TrustService, audit: AuditLog, every: float = 5.0
+) -> None:
     """End the streams whose proof no longer holds, until cancelled."""
     while True:
         await asyncio.sleep(every)
         _end_stale(doors, xds.streams(), audit)
+        trust.end_stale()
 
 
 def _end_stale(doors: Doors, streams: Iterable[Stream], audit: AuditLog) -> None:

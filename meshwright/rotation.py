@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from ca.errors import CaError, CannotRotate
 from ca.ledger_file import LedgerFile
+from ca.peer import Proved
 from ca.rotation import (
     Action,
     Generation,
@@ -46,6 +47,8 @@ PACE: Final = 50.0
 """Renewals a second, about, when everybody is to have a new leaf. Each costs a millisecond of CPU and a handshake."""
 TICK, IDLE_TICK = 0.25, 1.0
 """Seconds between looks, while a rotation goes on and while none does."""
+AT_ONCE: Final = 100
+"""Leaves that are looked at before the loop has its turn: a millisecond's work."""
 HASTEN_AGAIN: Final = 10.0
 SETTLED: Final = 5.0
 """Seconds after which a stream that has not asked for secrets counts as one that has none. Envoy asks for all that it has at once."""
@@ -54,6 +57,7 @@ QUIET, QUIET_MOST = 1.0, 10.0
 Where proxies come and go all the time, it is not waited longer than the second of the two.
 """
 SHOWN: Final = 100
+FORGOTTEN: Final = "an operator's word: the rotation of the root does not wait for this proxy any more"
 REPEAT: Final = timedelta(minutes=10)
 """How often it is told in the log whom a rotation waits for; and a root that ends soon, each day."""
 SOON = 0.1, timedelta(days=180)
@@ -82,6 +86,7 @@ class Rotator:
         monotonic: Callable[[], float],
         chance: Chance,
         registry: CollectorRegistry,
+        stale: Callable[[Proved], str | None],
         record: Callable[[str, dict[str, str]], None] = lambda *_: None,
     ) -> None:
         """`record` is told of each command and stage, for the audit log."""
@@ -99,6 +104,7 @@ class Rotator:
         self._woken = asyncio.Event()
         self._stepping = asyncio.Lock()
         self._todo: list[Action] = []
+        self._given_up: set[str] = set()  # workloads that this rotation waits for no longer, whatever they do
         self._window = 0.0
         self._hastened = 0.0
         self._lagged, self._clear = monotonic(), 0.0
@@ -107,7 +113,7 @@ class Rotator:
         # What the proxies are given was made from the state on the disk, so that nothing is to be done for it again.
         self._roots_version = keeper.publish_roots()
         self.trust = TrustService(
-            authority, self._ledger, clock=clock, hasten=self._hasten, on_report=self._woken.set
+            authority, self._ledger, clock=clock, hasten=self._hasten, stale=stale, on_report=self._woken.set
         )
         self._stages = Gauge(
             "meshwright_ca_rotation_stage",
@@ -147,17 +153,28 @@ class Rotator:
             await self._take(proceed(self._authority.rotation))
         return self.status()
 
-    async def forget(self, workload: str) -> CaStatus:
-        """Wait no longer for a proxy that is gone for good. CannotRotate if it holds no leaf, or is here."""
-        key = Key.parse(workload)
-        if workload in self.trust.watched() or any(True for _ in self._streams_of(key)):
+    async def forget(self, workload: str, *, even_if_connected: bool = False) -> CaStatus:
+        """Wait no longer for a proxy that is gone for good. CannotRotate if it holds no leaf, or is here.
+
+        With `even_if_connected`, its streams are ended, and the rotation that goes on waits for nothing of it, though it come back: it
+        may be hostile, and say what it likes.
+        """
+        streams = list(self._streams_of(Key.parse(workload)))
+        if not even_if_connected and (workload in self.trust.watched() or streams):
             raise CannotRotate(
-                f"the proxy of {workload} is connected: stop it first, if it is to be forgotten"
+                f"the proxy of {workload} is connected: stop it first, if it is to be forgotten, "
+                "or say --even-if-connected"
             )
         if not self._ledger.forget(workload):
             raise CannotRotate(
                 f"no certificate of {workload} is known that has not ended: nothing waits for it"
             )
+        if even_if_connected:
+            if self._authority.rotation.stage is not Stage.STABLE:
+                self._given_up.add(workload)
+            self.trust.end(workload, FORGOTTEN)
+            for stream in streams:
+                stream.end(FORGOTTEN)
         log.warning("a proxy is not waited for any more, by an operator's word", workload=workload)
         self._record("ca forget", {"workload": workload})
         self._woken.set()
@@ -167,6 +184,7 @@ class Rotator:
         """The roots of an authority that is kept elsewhere are others now: tell everybody."""
         async with self._stepping:
             self._ledger.restricted(self._authority.rotation.bundle)
+            await self._file.sync()
             self._todo.append(Action.PUBLISH)
             await self._finish()
 
@@ -174,7 +192,6 @@ class Rotator:
 
     async def run(self) -> None:
         """Go on whenever it is time, until cancelled."""
-        await asyncio.to_thread(self._file.write, *self._file.turn())
         while True:
             going_on = self._authority.rotation.stage is not Stage.STABLE
             try:
@@ -194,14 +211,14 @@ class Rotator:
     async def _look(self) -> None:
         now = self._clock()
         self._ledger.expire(now)
-        await asyncio.to_thread(self._file.sync)
-        if self._file.grown:
-            await asyncio.to_thread(self._file.write, *self._file.turn())
         self._warn(now)
         async with self._stepping:
+            await self._file.sync()
+            if self._file.grown:
+                await self._file.rewrite()
             await self._finish()
             while self._authority.rotation.stage is not Stage.STABLE:
-                lags = self._lags()
+                lags = await self._lags()
                 self._measure(lags)
                 waited_for = [lag.leaf for lag in lags]
                 step = advance(self._authority.rotation, waited_for, self._clock())
@@ -212,16 +229,26 @@ class Rotator:
                     return
                 await self._take(step)
 
-    def _lags(self) -> list[Lag]:
-        """Whom the stage waits for, now that every Envoy was looked at."""
-        rotation, now = self._authority.rotation, self._clock()
-        lags = lagging(rotation, self._ledger.leaves(), now)
+    async def _lags(self) -> list[Lag]:
+        """Whom the stage waits for, now that every Envoy was looked at. Others have their turn while many are."""
+        rotation, now, changes = self._authority.rotation, self._clock(), self._ledger.changes
+        lags: list[Lag] = []
         seen: set[str] = set()
-        for lag in lags:
-            if lag.leaf.holder is Holder.ENVOY and lag.leaf.workload not in seen:
-                seen.add(lag.leaf.workload)
-                self._observe(lag.leaf, rotation)
-        return self._waited_for(rotation, now)
+        for number, serial in enumerate(self._ledger.serials(), start=1):
+            if number % AT_ONCE == 0:
+                await asyncio.sleep(0)
+            leaf = self._ledger.find(serial)
+            if leaf is None or not lagging(rotation, (leaf,), now):
+                continue
+            if leaf.holder is Holder.ENVOY and leaf.workload not in seen:
+                seen.add(leaf.workload)
+                self._observe(leaf, rotation)
+                leaf = self._ledger.find(serial)
+            lags += self._waited_for(rotation, () if leaf is None else (leaf,), now)
+        if not lags and self._ledger.changes != changes:
+            # That nobody lags has to be true of one moment.
+            return self._waited_for(rotation, self._ledger.leaves(), now)
+        return lags
 
     def _quiet(self, lags: list[Lag]) -> bool:
         """Whether what was acknowledged in this stage is in use everywhere, too."""
@@ -232,9 +259,12 @@ class Rotator:
         self._clear = self._clear or now
         return now - self._lagged >= QUIET or now - self._clear >= QUIET_MOST
 
-    def _waited_for(self, rotation: Rotation, now: datetime) -> list[Lag]:
-        lags = lagging(rotation, self._ledger.leaves(), now)
-        return [lag for lag in lags if not self._excused(lag.leaf, rotation)]
+    def _waited_for(self, rotation: Rotation, leaves: Iterable[Leaf], now: datetime) -> list[Lag]:
+        return [
+            lag
+            for lag in lagging(rotation, leaves, now)
+            if lag.leaf.workload not in self._given_up and not self._excused(lag.leaf, rotation)
+        ]
 
     def _excused(self, leaf: Leaf, rotation: Rotation) -> bool:
         """Whether this is an Envoy that is here, but that no source declares: it is called by nobody, and given nothing.
@@ -271,9 +301,11 @@ class Rotator:
         """Make `step` the state, on the disk first; then do what it asks for."""
         if Action.PUBLISH in step.actions:
             self._ledger.restricted(step.rotation.bundle)
-            await asyncio.to_thread(self._file.sync)
+            await self._file.sync()
         before, after = self._authority.rotation, step.rotation
         await self._authority.install(after)
+        if after.stage is Stage.STABLE:
+            self._given_up.clear()
         self._todo += step.actions
         self._told, self._clear, self._lagged = None, 0.0, self._monotonic()
         if after.stage is not before.stage or after.aborting is not before.aborting:
@@ -323,7 +355,7 @@ class Rotator:
     def status(self) -> CaStatus:
         rotation, now = self._authority.rotation, self._clock()
         leaves = [leaf for leaf in self._ledger.leaves() if leaf.not_after > now]
-        lags = self._waited_for(rotation, now)
+        lags = self._waited_for(rotation, leaves, now)
         return CaStatus(
             stage=rotation.stage.value,
             aborting=rotation.aborting,

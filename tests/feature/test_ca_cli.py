@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import grpc
+import grpc.aio
 import pytest
 
-from agent.identity_store import IdentityStore
+from agent.identity_store import IdentityStore, StoredIdentity
 from agent.renew import CertificateKeeper, Membership, TokenSource
+from ca.control_plane import server_name
 from ca.times import system_clock
 from ca.tokens import TokenStore
 from mesh.names import Key
 from meshwright.client import get_ca
+from pb.meshwright.trust.v1.trust_pb2 import WatchRequest, WatchResponse
+from pb.meshwright.trust.v1.trust_pb2_grpc import TrustServiceStub
 from tests.support.ca_builders import no_chance
 from tests.support.ca_logs import Recorded
-from tests.support.mesh import LOOPBACK, Mesh
+from tests.support.mesh import LOOPBACK, Instance, Mesh, a_service_document
 from tests.support.processes import eventually, meshwright, start
 
 
@@ -42,18 +50,55 @@ async def told(mesh: Mesh, *arguments: str) -> Any:
     return json.loads(text)
 
 
-async def join_and_go(mesh: Mesh, name: str) -> None:
-    """A proxy that joins and is never seen again."""
+async def join_and_go(mesh: Mesh, name: str, account: str = "gone") -> StoredIdentity:
+    """A proxy that joins and is never seen again, and what it was given."""
     membership = Membership(
         workload=Key("default", name),
         trust_domain="mesh.local",
         join_address=f"{LOOPBACK}:{mesh.join_port}",
         renew_address=f"{LOOPBACK}:{mesh.xds_port}",
         bundle=mesh.data / "roots.pem",
-        tokens=TokenSource(TokenStore(mesh.data).create("default", "gone", now=system_clock())),
+        tokens=TokenSource(TokenStore(mesh.data).create("default", account, now=system_clock())),
     )
     store, log = IdentityStore(mesh.folder / name), Recorded().logger()
-    await CertificateKeeper(membership, store, clock=system_clock, chance=no_chance, log=log).obtain()
+    keeper = CertificateKeeper(membership, store, clock=system_clock, chance=no_chance, log=log)
+    await keeper.obtain()
+    return keeper.held[0]
+
+
+class Liar:
+    """Has a certificate, and says over and over that it uses no root, over a stream that it opens again whenever that ends."""
+
+    def __init__(self, mesh: Mesh, held: StoredIdentity) -> None:
+        self.ends: list[grpc.StatusCode] = []
+        self._address = f"{LOOPBACK}:{mesh.xds_port}"
+        self._held = held
+
+    async def lie(self) -> None:
+        held = self._held
+        while True:
+            credentials = grpc.ssl_channel_credentials(held.roots_pem, held.key_pem, held.chain_pem)
+            name = (("grpc.ssl_target_name_override", server_name("mesh.local")),)
+            async with grpc.aio.secure_channel(self._address, credentials, options=name) as channel:
+                call = TrustServiceStub(channel).Watch()
+                try:
+                    await call.write(WatchRequest())
+                    while isinstance(answer := await call.read(), WatchResponse):
+                        held = replace(held, roots_pem=answer.roots_pem)
+                        await call.write(WatchRequest(number=answer.number))
+                except grpc.aio.AioRpcError as error:
+                    self.ends.append(error.code())
+
+
+@contextlib.asynccontextmanager
+async def lying(mesh: Mesh, held: StoredIdentity) -> AsyncIterator[Liar]:
+    liar = Liar(mesh, held)
+    task = asyncio.create_task(liar.lie())
+    try:
+        yield liar
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def stable(mesh: Mesh) -> bool:
@@ -118,6 +163,44 @@ async def test_who_has_gone_is_named_and_may_be_forgotten(serving: Mesh) -> None
     assert await serving.metric("meshwright_ca_rotation_lagging") == 1
     assert (await ca(serving, "forget", "default/gone-1"))[0] == 0
     await eventually(lambda: stable(serving), "stable")
+
+
+async def test_who_lies_is_given_up_by_an_operators_word(serving: Mesh) -> None:
+    async with lying(serving, await join_and_go(serving, "liar-1")) as liar:
+        await told(serving, "rotate")
+
+        async def waits_for_it() -> bool:
+            return [each.connected for each in (await get_ca(serving.data)).lagging] == [True]
+
+        await eventually(waits_for_it, "the rotation waits for the liar")
+        code, text = await ca(serving, "forget", "default/liar-1")
+        assert code == 1
+        assert "--even-if-connected" in text
+        await told(serving, "forget", "default/liar-1", "--even-if-connected")
+        await eventually(lambda: stable(serving), "stable")
+        assert grpc.StatusCode.UNAUTHENTICATED in liar.ends
+
+
+async def test_who_has_another_service_account_is_shut_out(serving: Mesh) -> None:
+    web = Instance("web", "web-1")
+    serving.write_service("web", web)
+    async with lying(serving, await join_and_go(serving, "web-1", "web")) as liar:
+        await told(serving, "rotate")
+
+        async def waits_for_it() -> bool:
+            return [each.connected for each in (await get_ca(serving.data)).lagging] == [True]
+
+        await eventually(waits_for_it, "the rotation waits for the liar")
+        document = web.document()
+        document["spec"]["serviceAccount"] = "web-2"
+        serving.write("web.yaml", a_service_document("web"), document)
+
+        async def refused() -> bool:
+            return grpc.StatusCode.UNAUTHENTICATED in liar.ends
+
+        await eventually(refused, "its stream is ended")
+        assert (await ca(serving, "forget", "default/web-1"))[0] == 0
+        await eventually(lambda: stable(serving), "stable")
 
 
 async def test_who_has_gone_is_waited_for_until_its_certificate_has_ended(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ async def served(
         Ledger() if ledger is None else ledger,
         clock=system_clock,
         hasten=lambda leaf: (haste or {}).pop(leaf.workload, None),
+        stale=lambda _: None,
     )
     async with a_join_server(
         directory,

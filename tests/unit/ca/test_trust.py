@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,10 +17,11 @@ import pytest
 
 from ca import control_plane
 from ca.ledger import Ledger
+from ca.peer import Proved
 from ca.recorded import RecordedAuthority
 from ca.rotation import Holder, Leaf, begin
 from ca.times import system_clock
-from ca.trust import MOST_STREAMS, TrustService
+from ca.trust import MOST_STREAMS, REPORTS_PER_SECOND, TrustService
 from mesh.identity import Identity
 from pb.meshwright.trust.v1.trust_pb2 import WatchRequest, WatchResponse
 from pb.meshwright.trust.v1.trust_pb2_grpc import TrustServiceStub, add_TrustServiceServicer_to_server
@@ -44,6 +46,7 @@ class Served:
     ledger: Ledger
     recorded: RecordedAuthority
     haste: dict[str, float]
+    stale: dict[str, str]
     reports: asyncio.Event
 
     async def credentials(self, lifetime: timedelta = timedelta(hours=1)) -> Credentials:
@@ -78,17 +81,24 @@ class Served:
 async def served(directory: Path, clock: HandClock | None = None) -> AsyncIterator[Served]:
     authority, ledger, reports = an_authority(directory), Ledger(), asyncio.Event()
     haste: dict[str, float] = {}
+    stale: dict[str, str] = {}
+    now = clock or system_clock
+
+    def reason(holder: Proved) -> str | None:
+        return stale.get(holder.node_id) or ("it has ended" if holder.not_after <= now() else None)
+
     trust = TrustService(
         authority,
         ledger,
-        clock=clock or system_clock,
+        clock=now,
         hasten=lambda leaf: haste.get(leaf.workload),
+        stale=reason,
         on_report=reports.set,
     )
     async with a_join_server(
         directory, authority=authority, also=lambda server: add_TrustServiceServicer_to_server(trust, server)
     ) as server:
-        yield Served(server, trust, ledger, RecordedAuthority(authority, ledger), haste, reports)
+        yield Served(server, trust, ledger, RecordedAuthority(authority, ledger), haste, stale, reports)
 
 
 def using(*roots: str, number: int = 0) -> WatchRequest:
@@ -212,6 +222,54 @@ async def test_a_stream_does_not_outlive_its_certificate(tmp_path: Path) -> None
         mesh.trust.wake()
         assert await refused(call) is grpc.StatusCode.UNAUTHENTICATED
     assert mesh.trust.watched() == frozenset()
+
+
+async def test_who_is_another_by_now_is_shut_out_at_once_and_does_not_come_back(tmp_path: Path) -> None:
+    async with served(tmp_path) as mesh:
+        client = await mesh.credentials()
+        async with mesh.watch(client) as call:
+            await call.write(using())
+            await answered(call)
+            mesh.trust.end_stale("default/api-1")  # it holds
+            mesh.stale["default/api-1"] = "this workload is another by now"
+            mesh.trust.end_stale("default/other")
+            assert mesh.trust.watched() == {"default/api-1"}
+            mesh.trust.end_stale()
+            assert await refused(call) is grpc.StatusCode.UNAUTHENTICATED
+        mesh.ledger.forget("default/api-1")
+        async with mesh.watch(client) as call:
+            assert await refused(call) is grpc.StatusCode.UNAUTHENTICATED
+        assert len(mesh.ledger) == 0
+        assert mesh.trust.watched() == frozenset()
+
+
+async def test_a_stream_is_ended_by_an_operators_word(tmp_path: Path) -> None:
+    async with served(tmp_path) as mesh, mesh.watch(await mesh.credentials()) as call:
+        await call.write(using())
+        await answered(call)
+        mesh.trust.end("default/other", "a word")
+        mesh.trust.end("default/api-1", "a word")
+        assert await refused(call) is grpc.StatusCode.UNAUTHENTICATED
+        assert await call.details() == "a word"
+
+
+async def test_reports_have_a_rate(tmp_path: Path) -> None:
+    async with served(tmp_path) as mesh, mesh.watch(await mesh.credentials()) as call:
+        (root,) = mesh.server.authority.rotation.bundle
+        await call.write(using())
+        number, reports = (await answered(call)).number, 0
+
+        def counted() -> None:
+            nonlocal reports
+            reports += 1
+
+        mesh.trust._on_report = counted
+        began = time.monotonic()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                while True:  # until it is held back
+                    await call.write(using(*(root,) * (reports % 2), number=number))
+        assert 1 <= reports <= 2 + REPORTS_PER_SECOND * (time.monotonic() - began)
 
 
 async def test_it_ends_in_peace(tmp_path: Path) -> None:

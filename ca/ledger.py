@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final, TypeAlias
 
 from ca.rotation import Holder, Leaf, RootId, acknowledged, restricted
@@ -18,6 +18,7 @@ MOST: Final = 32
 """Leaves of one workload and kind of holder that are told apart. Whoever joins in a loop does not fill the memory."""
 UNKNOWN_GENERATION: Final = 0
 """Of a leaf that stands for several: none that signs."""
+_NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,12 @@ class Ledger:
 
     def __init__(self, entries: Iterable[Entry] = (), journal: Callable[[Entry], None] | None = None) -> None:
         self._leaves: dict[int, Leaf] = {}
+        # A restriction of all is remembered, and applied to a leaf when that is asked for: `_applied` says how many are in it.
+        self._restrictions: list[tuple[RootId, ...]] = []
+        self._applied: dict[int, int] = {}
+        self._next_end = _NEVER
+        self.changes = 0
+        """Grows with each change: whoever looked in parts learns whether it has seen one state."""
         self._families: dict[str, set[int]] = {}
         self._workloads: dict[tuple[str, Holder], set[int]] = {}
         self._journal: Callable[[Entry], None] = lambda _: None
@@ -75,10 +82,14 @@ class Ledger:
         return len(self._leaves)
 
     def leaves(self) -> tuple[Leaf, ...]:
-        return tuple(self._leaves.values())
+        return tuple(map(self._present, self._leaves))
+
+    def serials(self) -> tuple[int, ...]:
+        """For `find`, by which many leaves can be looked at a few at a time."""
+        return tuple(self._leaves)
 
     def find(self, serial: int) -> Leaf | None:
-        return self._leaves.get(serial)
+        return self._present(serial) if serial in self._leaves else None
 
     def issued(self, leaf: Leaf) -> None:
         """`leaf` is about to be handed out."""
@@ -92,12 +103,12 @@ class Ledger:
 
     def acknowledged(self, family: str, roots: frozenset[RootId], bundle: tuple[RootId, ...]) -> None:
         """The holder of the leaves of `family` has taken all that was sent to it, and uses `roots`."""
-        leaves = (self._leaves[serial] for serial in self._families.get(family, ()))
+        leaves = map(self._present, self._families.get(family, ()))
         if any(acknowledged(leaf, roots, bundle) != leaf for leaf in leaves):
             self._do(Acknowledged(family, roots, bundle))
 
     def restricted(self, bundle: tuple[RootId, ...]) -> None:
-        """To be called before `bundle` is sent to anybody."""
+        """To be called before `bundle` is sent to anybody. Its cost does not grow with the number of leaves."""
         self._do(Restricted(bundle))
 
     def forget(self, workload: str) -> int:
@@ -109,10 +120,15 @@ class Ledger:
 
     def expire(self, now: datetime) -> None:
         """Forget the leaves that have ended. A replay brings them back, and the next call takes them out again."""
+        if now < self._next_end:
+            return
         for leaf in [leaf for leaf in self._leaves.values() if leaf.not_after <= now]:
             self._remove(leaf)
+        self._next_end = min((leaf.not_after for leaf in self._leaves.values()), default=_NEVER)
+        self.changes += 1
 
     def _do(self, entry: Entry) -> None:
+        self.changes += 1
         self._apply(entry)
         self._journal(entry)
 
@@ -127,27 +143,38 @@ class Ledger:
                         self._remove(self._leaves[other])
             case Acknowledged(family, roots, bundle):
                 for serial in self._families.get(family, ()):
-                    self._leaves[serial] = acknowledged(self._leaves[serial], roots, bundle)
+                    self._put(acknowledged(self._leaves[serial], roots, bundle))
             case Restricted(bundle):
-                for serial, leaf in self._leaves.items():
-                    self._leaves[serial] = restricted(leaf, bundle)
+                self._restrictions.append(bundle)
             case Forgotten(workload):
                 for leaf in [leaf for leaf in self._leaves.values() if leaf.workload == workload]:
                     self._remove(leaf)
 
+    def _put(self, leaf: Leaf) -> None:
+        self._leaves[leaf.serial], self._applied[leaf.serial] = leaf, len(self._restrictions)
+
+    def _present(self, serial: int) -> Leaf:
+        leaf, applied = self._leaves[serial], self._applied[serial]
+        if applied < len(self._restrictions):
+            for bundle in self._restrictions[applied:]:
+                leaf = restricted(leaf, bundle)
+            self._put(leaf)
+        return leaf
+
     def _add(self, leaf: Leaf) -> None:
-        self._leaves[leaf.serial] = leaf
+        self._put(leaf)
+        self._next_end = min(self._next_end, leaf.not_after)
         self._families.setdefault(leaf.family, set()).add(leaf.serial)
         members = self._workloads.setdefault((leaf.workload, leaf.holder), set())
         members.add(leaf.serial)
         if len(members) > MOST:
-            first, second = sorted((self._leaves[each] for each in members), key=_by_end)[:2]
+            first, second = sorted(map(self._present, members), key=_by_end)[:2]
             self._remove(first)
             self._remove(second)
             self._add(_merged(first, second))
 
     def _remove(self, leaf: Leaf) -> None:
-        del self._leaves[leaf.serial]
+        del self._leaves[leaf.serial], self._applied[leaf.serial]
         family, members = self._families[leaf.family], self._workloads[leaf.workload, leaf.holder]
         family.discard(leaf.serial)
         members.discard(leaf.serial)

@@ -10,6 +10,7 @@ it, in a thread, while leaves are issued.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 from collections.abc import Iterable
@@ -32,15 +33,16 @@ _COVERS: Final = TypeAdapter(int)
 
 
 class LedgerFile:
-    """Where `ledger` is kept. Use it from one thread, but for `sync` and `write`, which may run in another."""
+    """Where `ledger` is kept. Use it from one event loop. `sync` and `rewrite` wait for the disk in threads: one of them at a time."""
 
     def __init__(self, directory: Path, entries: Iterable[Entry], number: int) -> None:
         """For `open`."""
         self._directory = directory
         self._number = number
         self._journal = self._begin(number)
-        self._lines = 0
-        self._unsynced = False
+        self._before: list[int] = []  # journals that were turned from, and may not be on the disk yet
+        self._lines = self._synced = 0
+        self._stale = True
         self.ledger = Ledger(entries, self.append)
 
     @classmethod
@@ -71,27 +73,36 @@ class LedgerFile:
         if os.write(self._journal, line) != len(line):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._directory))
         self._lines += 1
-        self._unsynced = True
 
-    def sync(self) -> None:
-        """Put what was appended on the disk."""
-        if self._unsynced:
-            self._unsynced = False
-            os.fsync(self._journal)
+    async def sync(self) -> None:
+        """Put what has been appended on the disk. OSError: it may not be there, and the next call tries again."""
+        if self._before or self._lines != self._synced:
+            lines, before = self._lines, tuple(self._before)
+            await asyncio.to_thread(_fsync, (*before, self._journal))
+            self._synced = lines
+            for each in before:
+                self._before.remove(each)
+                os.close(each)
 
     @property
     def grown(self) -> bool:
-        return self._lines > GROWN + 2 * len(self.ledger)
+        """Whether it is time for `rewrite`: the journal is long, or none has been written since this start."""
+        return self._stale or self._lines > GROWN + 2 * len(self.ledger)
 
-    def turn(self) -> tuple[tuple[Leaf, ...], int]:
-        """Begin the next journal; what `write` is to write now."""
-        before, covered = self._journal, self._number
-        self._journal = self._begin(covered + 1)
-        self._number, self._lines = covered + 1, 0
-        os.close(before)
-        return self.ledger.leaves(), covered
+    async def rewrite(self) -> None:
+        """Write the ledger anew, and go on in another journal. OSError: what is on the disk is whole all the same."""
+        if self._lines:
+            journal = await asyncio.to_thread(self._begin, self._number + 1)
+            # Without an await: no line comes between the journal's end and what the snapshot holds.
+            self._before.append(self._journal)
+            self._journal, self._number = journal, self._number + 1
+            self._lines = self._synced = 0
+        leaves, covered = self.ledger.leaves(), self._number - 1
+        await self.sync()
+        await asyncio.to_thread(self._write, leaves, covered)
+        self._stale = False
 
-    def write(self, leaves: Iterable[Leaf], covered: int) -> None:
+    def _write(self, leaves: Iterable[Leaf], covered: int) -> None:
         """Write the snapshot that covers all journals up to `covered`, and remove those."""
         lines = [_COVERS.dump_json(covered), *(_ENTRY.dump_json(Issued(leaf)) for leaf in leaves)]
         files.write_atomically(self._directory / SNAPSHOT, b"\n".join(lines) + b"\n")
@@ -100,13 +111,23 @@ class LedgerFile:
                 path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        os.close(self._journal)
+        for each in (*self._before, self._journal):
+            os.close(each)
 
     def _begin(self, number: int) -> int:
         path = self._directory / f"issued-{number}.jsonl"
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, files.PRIVATE)
-        files.sync_directory(self._directory)
+        try:
+            files.sync_directory(self._directory)
+        except OSError:
+            os.close(descriptor)
+            raise
         return descriptor
+
+
+def _fsync(descriptors: Iterable[int]) -> None:
+    for each in descriptors:
+        os.fsync(each)
 
 
 def _journals(directory: Path) -> list[tuple[int, Path]]:

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
+import threading
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -11,7 +15,7 @@ from ca.errors import AuthorityError
 from ca.ledger import MOST, Entry, Ledger
 from ca.ledger_file import SNAPSHOT, LedgerFile
 from ca.recorded import RecordedAuthority
-from ca.rotation import Holder, Leaf
+from ca.rotation import Holder, Leaf, restricted
 from mesh.names import Key
 from tests.support.ca_builders import API, START, HandClock, a_leaf_request, an_authority
 
@@ -99,18 +103,30 @@ def test_all_is_there_after_sigkill(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("killed", ["before the snapshot", "before the journals are removed", "not"])
-def test_it_is_written_anew_while_leaves_are_issued(
+async def test_it_is_written_anew_while_leaves_are_issued(
     tmp_path: Path, killed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = opened(tmp_path, created=True)
     for number in range(50):
         file.ledger.issued(a_leaf(number, f"f{number}", f"default/{number}"))
-    leaves, covered = file.turn()
-    file.ledger.issued(a_leaf(100, "late"))
+    real, loop = os.fsync, asyncio.get_running_loop()
+
+    def late(descriptor: int) -> None:
+        """The journal that was turned from is put on the disk: a leaf is issued meanwhile."""
+        asyncio.run_coroutine_threadsafe(_issued(file, a_leaf(100, "late")), loop).result()
+        monkeypatch.setattr(os, "fsync", real)
+        real(descriptor)
+
     if killed == "before the journals are removed":
         monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)
-    if killed != "before the snapshot":
-        file.write(leaves, covered)
+    in_the_way = tmp_path / f".{SNAPSHOT}.{os.getpid()}.tmp"
+    if killed == "before the snapshot":
+        in_the_way.mkdir()
+    monkeypatch.setattr(
+        LedgerFile, "_begin", _then(LedgerFile._begin, lambda: monkeypatch.setattr(os, "fsync", late))
+    )
+    with contextlib.suppress(OSError) if in_the_way.exists() else contextlib.nullcontext():
+        await file.rewrite()
     monkeypatch.undo()
     file.ledger.confirmed(100)
     again = opened(tmp_path)
@@ -118,6 +134,101 @@ def test_it_is_written_anew_while_leaves_are_issued(
     assert len(again.ledger) == 51
     file.close()
     again.close()
+
+
+async def _issued(file: LedgerFile, leaf: Leaf) -> None:
+    file.ledger.issued(leaf)
+
+
+def _then(
+    real: Callable[[LedgerFile, int], int], after: Callable[[], None]
+) -> Callable[[LedgerFile, int], int]:
+    def both(file: LedgerFile, number: int) -> int:
+        made = real(file, number)
+        after()
+        return made
+
+    return both
+
+
+async def test_lines_that_did_not_get_to_the_disk_are_tried_again(tmp_path: Path) -> None:
+    """A pipe in the journal's place: fsync does not take it."""
+    file = opened(tmp_path, created=True)
+    file.ledger.issued(a_leaf(1))
+    journal = os.dup(file._journal)
+    reading, writing = os.pipe()
+    os.dup2(writing, file._journal)
+    for _ in range(2):
+        with pytest.raises(OSError, match="Invalid argument"):
+            await file.sync()
+    os.dup2(journal, file._journal)
+    await file.sync()
+    for each in (journal, reading, writing):
+        os.close(each)
+    file.close()
+
+
+async def test_a_journal_is_on_the_disk_before_it_is_closed_and_the_loop_waits_for_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = opened(tmp_path, created=True)
+    file.ledger.issued(a_leaf(1))
+    first, real = (tmp_path / "issued-1.jsonl").stat().st_ino, os.fsync
+    synced: list[tuple[int, bool]] = []
+
+    def recorded(descriptor: int) -> None:
+        synced.append((os.fstat(descriptor).st_ino, threading.current_thread() is threading.main_thread()))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", recorded)
+    await file.rewrite()
+    assert first in {inode for inode, _ in synced}
+    assert not any(on_the_loop for _, on_the_loop in synced)
+    assert file._before == []
+    file.close()
+
+
+async def test_a_disk_that_takes_no_snapshot_is_not_filled_with_journals(tmp_path: Path) -> None:
+    file = opened(tmp_path, created=True)
+    file.ledger.issued(a_leaf(1))
+    in_the_way = tmp_path / f".{SNAPSHOT}.{os.getpid()}.tmp"
+    in_the_way.mkdir()
+    for _ in range(5):
+        assert file.grown
+        with pytest.raises(OSError):
+            await file.rewrite()
+    assert len(list(tmp_path.glob("issued-*.jsonl"))) == 2
+    in_the_way.rmdir()
+    await file.rewrite()
+    assert not file.grown
+    file.close()
+    again = opened(tmp_path)
+    assert set(again.ledger.leaves()) == {a_leaf(1)}
+    again.close()
+
+
+def test_a_restriction_costs_nothing_until_a_leaf_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = Ledger()
+    asked: list[int] = []
+    for number in range(3):
+        ledger.issued(a_leaf(number, f"f{number}", f"default/{number}"))
+
+    def counted(leaf: Leaf, bundle: tuple[str, ...]) -> Leaf:
+        asked.append(leaf.serial)
+        return restricted(leaf, bundle)
+
+    monkeypatch.setattr("ca.ledger.restricted", counted)
+    ledger.restricted(("r", "s"))
+    ledger.restricted(("s",))
+    assert asked == []
+    found = ledger.find(1)
+    assert found is not None
+    assert (found.held, found.settled) == (frozenset(), False)
+    assert asked == [1, 1]
+    ledger.acknowledged("f2", frozenset({"s"}), ("s",))
+    ledger.issued(a_leaf(4, "g"))
+    assert {leaf.serial: leaf.settled for leaf in ledger.leaves()} == {0: False, 1: False, 2: True, 4: True}
+    assert ledger.serials() == (0, 1, 2, 4)
 
 
 def test_an_unfinished_line_was_never_acted_on(tmp_path: Path) -> None:
@@ -132,11 +243,11 @@ def test_an_unfinished_line_was_never_acted_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("lost", ["all", "snapshot", "line", "never there"])
-def test_without_it_unknown_leaves_are_reckoned_with(tmp_path: Path, lost: str) -> None:
+async def test_without_it_unknown_leaves_are_reckoned_with(tmp_path: Path, lost: str) -> None:
     if lost != "never there":
         file = opened(tmp_path, created=True)
         file.ledger.issued(a_leaf(1))
-        file.write(*file.turn())
+        await file.rewrite()
         file.ledger.issued(a_leaf(2, "g"))
         file.close()
     if lost in {"all", "snapshot"}:

@@ -6,7 +6,7 @@ from tests.support.mesh import Instance, Load, Mesh
 from tests.support.processes import eventually
 
 TYPES = ("Cluster", "ClusterLoadAssignment", "Listener", "ScopedRouteConfiguration", "RouteConfiguration")
-"""All but Secret: a certificate may be issued anew."""
+"""All but Secret: a certificate may be issued anew, and most sidecars have theirs of their agents."""
 
 
 async def test_killed_and_restarted_under_load(
@@ -37,7 +37,7 @@ async def test_killed_and_restarted_under_load(
         async def reconnected() -> bool:
             proxies = (await mesh.status()).proxies
             return len(proxies) == 4 and all(
-                len(proxy.types) > len(TYPES) and all(kind.in_sync for kind in proxy.types)
+                len(proxy.types) >= len(TYPES) and all(kind.in_sync for kind in proxy.types)
                 for proxy in proxies
                 if proxy.proxy != "default/store-1"  # it calls nobody, and asks for no endpoints
             )

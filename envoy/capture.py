@@ -105,7 +105,7 @@ def inbound(view: InboundView, seams: ListenerSeams) -> Iterator[Listener]:
         chain.filter_chain_match.destination_port.value = number
         if paths:
             chain.filter_chain_match.transport_protocol = "raw_buffer"
-            manager = connection.to_application(names.CHECKS, chain.name, NOTHING, ())
+            manager = connection.to_application(names.CHECKS, chain.name, NOTHING, (), proved=False)
             connection.http_chain(chain, manager)
         else:
             _pass_on(chain, names.CHECKS, names.CHECKS, NOTHING)

@@ -27,6 +27,8 @@ from pb.envoy.extensions.http.early_header_mutation.header_mutation.v3.header_mu
 HCM = "envoy.filters.network.http_connection_manager"
 TCP_PROXY = "envoy.filters.network.tcp_proxy"
 EARLY_HEADERS = "envoy.http.early_header_mutation.header_mutation"
+ORIGINAL_PATH = "x-envoy-original-path"
+"""In which Envoy keeps the path of a request that a route rewrites. Logs, and the tag `http.url` of spans, say it in place of the path."""
 ROUTER = "envoy.filters.http.router"
 NO_ROUTE = (
     "no route: no service of that name (in lower case) that this workload uses; see `uses` of its document\n"
@@ -204,8 +206,18 @@ def _marked(manager: HttpConnectionManager, sni: str) -> None:
     mutation = mutations.mutations.add().append
     mutation.header.key, mutation.header.value = names.LISTENER, sni
     mutation.append_action = HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
-    added = manager.early_header_mutation_extensions.add(name=EARLY_HEADERS)
-    pack(added.typed_config, mutations)
+    _early(manager, mutations)
+
+
+def _without_original_path(manager: HttpConnectionManager) -> None:
+    """Whoever sends the header chooses the path that the access log says, also of what a policy refuses by its path."""
+    mutations = HeaderMutation()
+    mutations.mutations.add().remove = ORIGINAL_PATH
+    _early(manager, mutations)
+
+
+def _early(manager: HttpConnectionManager, mutations: HeaderMutation) -> None:
+    pack(manager.early_header_mutation_extensions.add(name=EARLY_HEADERS).typed_config, mutations)
 
 
 def _outbound(stat_prefix: str, parts: Parts) -> HttpConnectionManager:
@@ -259,6 +271,7 @@ def _manager(stat_prefix: str, parts: Parts) -> HttpConnectionManager:
         manager.stream_idle_timeout.SetInParent()
     # What a route or a policy matches is what the application will see.
     manager.normalize_path.value = True
+    _without_original_path(manager)
     manager.upgrade_configs.add().upgrade_type = "websocket"
     return manager
 

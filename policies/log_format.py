@@ -40,11 +40,12 @@ HTTP: Final[Mapping[str, str]] = {
     "cluster": "%UPSTREAM_CLUSTER_RAW%",
     "host": "%UPSTREAM_HOST%",
     "tries": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
-    "client": "%DOWNSTREAM_REMOTE_ADDRESS%",
+    "client": "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%",
     "request_id": "%REQ(X-REQUEST-ID)%",
     "trace_id": "%TRACE_ID%",
 }
-"""Of a request. What is empty depends on the side."""
+"""Of a request. What is empty depends on the side. `client` is the direct peer: anybody can write an `x-forwarded-for`. The original path is
+one that this very proxy rewrote (see `envoy.connection`); the request id is what the caller says, so that one call has one."""
 
 TCP: Final[Mapping[str, str]] = {
     "time": "%START_TIME%",
@@ -60,7 +61,7 @@ TCP: Final[Mapping[str, str]] = {
     "cluster": "%UPSTREAM_CLUSTER_RAW%",
     "host": "%UPSTREAM_HOST%",
     "tries": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
-    "client": "%DOWNSTREAM_REMOTE_ADDRESS%",
+    "client": "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%",
 }
 """Of a TCP connection, at its end."""
 

@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import aiohttp
 from aiohttp import web
 
 from tests.support.otlp_receiver import OtlpReceiver
 from tests.support.processes import eventually
 from tests.support.traffic.draining import drained
+from tests.support.traffic.tracing import hurry
 from tests.support.traffic.world import Traffic
 
 
@@ -42,18 +42,6 @@ async def zipkin() -> AsyncIterator[tuple[str, list[dict[str, Any]]]]:
         yield site.name.removeprefix("http://"), spans
     finally:
         await runner.cleanup()
-
-
-async def hurry(traffic: Traffic, *workloads: str) -> None:
-    """Tracers that are made from now on send spans every 0.2 s instead of every 5 s."""
-    async with aiohttp.ClientSession() as session:
-        for name in workloads:
-            admin = traffic.envoy(name).admin
-            changed = {f"tracing.{each}.flush_interval_ms": "200" for each in ("opentelemetry", "zipkin")}
-            async with session.post(
-                f"http://{admin.host}:{admin.port}/runtime_modify", params=changed
-            ) as answer:
-                assert answer.status == 200, await answer.text()
 
 
 async def test_the_trace_of_a_request_through_three_services_arrives_whole(traffic: Traffic) -> None:

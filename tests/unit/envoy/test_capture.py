@@ -10,6 +10,9 @@ from mesh.virtual import virtual_view
 from mesh.workload import WorkloadPort
 from pb.envoy.config.listener.v3.listener_pb2 import Listener
 from pb.envoy.data.dns.v3.dns_table_pb2 import DnsTable
+from pb.envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
+    HttpConnectionManager,
+)
 from tests.support.builders import a_key, a_port, a_service, a_state, a_workload
 
 
@@ -71,6 +74,16 @@ def test_checks_of_a_path_are_plaintext_and_whole_ports_are_whatever_they_speak(
     ]
     assert quiet == [(9002, 9003), (9003, 9004)]
     assert not made.additional_addresses
+
+
+def test_who_checks_in_plaintext_is_nobody_and_what_he_says_to_envoy_is_not_believed() -> None:
+    made = an_intercepted(Interception(checks=(PlainCheck(9001, "/healthz"),)))
+    (chain,) = (each for each in made.filter_chains if each.name == "checks/9001")
+    manager = HttpConnectionManager()
+    assert chain.filters[0].typed_config.Unpack(manager)
+    assert manager.use_remote_address.value
+    assert manager.HasField("internal_address_config")
+    assert manager.forward_client_cert_details == HttpConnectionManager.SANITIZE
 
 
 def test_outbound_is_taken_on_loopback_and_passed_on_unless_it_is_refused() -> None:

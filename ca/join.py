@@ -29,6 +29,7 @@ from ca.errors import (
 )
 from ca.peer import Proved, proved, workload_key
 from ca.proof import Claim, Proof
+from ca.proof_limit import ProofLimit
 from ca.rate_limit import AttemptLimit, peer_host
 from ca.times import Chance, Clock, renewal_time
 from ca.tokens import key_id_of
@@ -89,6 +90,7 @@ class JoinService(JoinServiceServicer):
         clock: Clock,
         chance: Chance,
         limit: AttemptLimit,
+        proof_limit: ProofLimit,
         expected_identity: ExpectedIdentity,
         on_event: Callable[[JoinEvent], None],
         lifetime: timedelta = LEAF_LIFETIME,
@@ -98,6 +100,7 @@ class JoinService(JoinServiceServicer):
         self._clock = clock
         self._chance = chance
         self._limit = limit
+        self._proof_limit = proof_limit
         self._expected_identity = expected_identity
         self._on_event = on_event
         self._lifetime = lifetime
@@ -157,8 +160,10 @@ class JoinService(JoinServiceServicer):
             )
         )
         # What can be refused is refused before a use of the proof is counted.
-        identity = self._identity(await _proof(kind, proof.verify(shown, workload, key_id)))
-        self._compare(workload, identity)
+        claim = await _proof(kind, proof.verify(shown, workload, key_id))
+        self._compare(workload, self._identity(claim))
+        if reason := self._proof_limit.refusal(claim):
+            raise _Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, reason)
         claim = await _proof(kind, proof.redeem(shown, workload, key_id))
         return await self._issue(self._identity(claim), workload, csr), claim.by
 

@@ -25,6 +25,8 @@ class Claim:
     workload: Key
     service_account: str
     by: str
+    names_workload: bool = True
+    """Whether the proof itself bounds which or how many workloads it is for. If not, `ca.proof_limit` does."""
 
 
 class Proof(Protocol):

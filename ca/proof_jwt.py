@@ -196,7 +196,7 @@ def _claim(claims: Mapping[str, Any], issuer: Issuer, workload: Key) -> Claim:
             raise ProvedAnother(
                 f"the {by} does not name the workload {workload.name!r} in its claim {'/'.join(subjects.workload)}"
             )
-        return Claim(workload, service_account, by)
+        return Claim(workload, service_account, by, names_workload=bool(subjects.workload))
     raise ProvedAnother(f"the {by} is for nobody of this mesh: see setting join_issuers, subjects")
 
 

@@ -26,6 +26,7 @@ from ca.issuer import SecretIssuer
 from ca.join import JoinService
 from ca.ledger_file import LedgerFile
 from ca.peer import Proved
+from ca.proof_limit import ProofLimit
 from ca.rate_limit import AttemptLimit, Rate
 from ca.recorded import RecordedAuthority
 from ca.server_tls import JOIN_SERVER_OPTIONS, ServerCertificate, ServerNames
@@ -219,6 +220,13 @@ class ControlPlane:
                 time.monotonic,
                 per_peer=Rate(settings.join_attempts, per_second=1),
                 in_all=Rate(10 * settings.join_attempts, per_second=50),
+            ),
+            proof_limit=ProofLimit(
+                time.monotonic,
+                declared=lambda workload: workload in pipeline.state.workloads,
+                per_workload=Rate(settings.join_attempts, per_second=1),
+                per_proof=Rate(10 * settings.join_attempts, per_second=50),
+                life=life,
             ),
             expected_identity=doors.expected_identity,
             on_event=JoinsTold(metrics, audit, time.monotonic),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+
+import structlog
 
 from ca.jwks import FileSource, KeySet, UrlSource
 from ca.proof import Proof
@@ -17,6 +19,8 @@ from mesh.names import Key
 from mesh.state import MeshState
 from meshwright.settings import IssuerSettings, Settings, SubjectSettings
 
+log = structlog.get_logger(__name__)
+
 
 def proofs(
     settings: Settings, data_dir: Path, clock: Clock, state: Callable[[], MeshState]
@@ -24,6 +28,7 @@ def proofs(
     """By the name of their field in JoinRequest. Join tokens always; the others where they are set up."""
     found: dict[str, Proof] = {"join_token": TokenProof(TokenStore(data_dir), clock)}
     if settings.join_issuers:
+        _warn_of_any_workload(settings.join_issuers)
         found["jwt"] = JwtProof([_issuer(each) for each in settings.join_issuers], clock)
     consul = settings.consul
     if consul is not None and consul.join_namespaces:
@@ -35,6 +40,19 @@ def proofs(
             ca_file=consul.ca_file,
         )
     return found
+
+
+def _warn_of_any_workload(issuers: Iterable[IssuerSettings]) -> None:
+    for issuer in issuers:
+        for subjects in issuer.subjects:
+            if subjects.workload_claim is None:
+                log.warning(
+                    "a token of these subjects is good for any workload of its service account: set workload_claim to the claim that "
+                    "names the workload, if the issuer has one",
+                    setting="join_issuers",
+                    issuer=issuer.issuer,
+                    subject=subjects.subject,
+                )
 
 
 def _issuer(settings: IssuerSettings) -> Issuer:

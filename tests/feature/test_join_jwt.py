@@ -77,6 +77,15 @@ async def test_a_projected_token_gives_its_service_account(tmp_path: Path) -> No
         assert event.by == f"JWT of {door.issuer.url} for system:serviceaccount:default:api"
 
 
+@pytest.mark.parametrize("claim", [(), POD])
+async def test_it_is_told_whether_the_token_names_its_workload(claim: tuple[str, ...]) -> None:
+    async with oidc() as issuer:
+        keys = KeySet(issuer.url, UrlSource(issuer.url), lambda: 0.0)
+        trusted = Issuer(issuer.url, (issuer.audience,), (Subjects(KUBERNETES, workload=claim),), keys)
+        proved_ = await JwtProof([trusted], system_clock).verify(issuer.token(), API_1, "")
+        assert proved_.names_workload is bool(claim)
+
+
 async def test_a_fixed_subject_is_one_service_account(tmp_path: Path) -> None:
     role = Subjects("arn:aws:iam::1:role/api", namespace="default", service_account="api")
     async with a_door(tmp_path, role) as door:

@@ -23,6 +23,7 @@ from ca.csr import SigningRequest, make_csr
 from ca.join import JoinEvent, JoinService
 from ca.keys import key_pem, new_key
 from ca.proof import Proof
+from ca.proof_limit import ProofLimit
 from ca.proof_token import TokenProof
 from ca.rate_limit import AttemptLimit
 from ca.server_tls import JOIN_SERVER_OPTIONS, ServerCertificate, ServerNames
@@ -181,6 +182,7 @@ async def a_join_server(
         clock=clock,
         chance=no_chance,
         limit=limit or AttemptLimit(time.monotonic),
+        proof_limit=ProofLimit(time.monotonic, declared=discovered.__contains__),
         expected_identity=discovered.get,
         on_event=events.append,
         lifetime=lifetime,

@@ -206,6 +206,17 @@ async def test_a_damaged_token_file_is_the_servers_trouble(tmp_path: Path) -> No
         assert [event for event in server.events if str(path) in event.reason]
 
 
+async def test_a_proof_that_holds_has_a_rate(tmp_path: Path) -> None:
+    """One use, shown again with the same key, gives the answer again, and not thousands of certificates."""
+    async with a_join_server(tmp_path) as server, server.stub() as stub:
+        request = a_request(a_token(server))
+        for _ in range(20):
+            await stub.Join(request, timeout=10)
+        codes = [(await refused(server, request))[0] for _ in range(2)]
+        assert codes == [grpc.StatusCode.RESOURCE_EXHAUSTED] * 2
+        await stub.Join(a_request(a_token(server)), timeout=10)  # another proof, of the same workload
+
+
 async def test_strangers_cannot_keep_members_from_renewing(tmp_path: Path) -> None:
     limit = AttemptLimit(lambda: 0.0, per_peer=Rate(3, 0), in_all=Rate(2, 0))
     async with a_join_server(tmp_path, limit=limit) as server:

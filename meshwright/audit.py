@@ -41,15 +41,25 @@ def line(clock: Clock, event: str, fields: dict[str, Value]) -> bytes:
 
 
 def append(path: Path, lines: Iterable[bytes]) -> None:
-    """All of `lines` as one write, on the disk when it returns. Several processes may append at once. OSError."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, files.PRIVATE)
+    """All of `lines` as one write, on the disk when it returns. Several processes may append at once. OSError.
+
+    Where a full disk, or a power cut, has left a part of a line, that part stays alone: what was appended behind it would be unreadable
+    with it. It is not cut off, for another process may have appended since.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, files.PRIVATE)
     try:
-        content = memoryview(b"".join(lines))
+        content = memoryview(b"".join((b"\n" if _broken(descriptor) else b"", *lines)))
         while content:
             content = content[os.write(descriptor, content) :]
         os.fdatasync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _broken(descriptor: int) -> bool:
+    """Whether the file ends in the middle of a line."""
+    size = os.fstat(descriptor).st_size
+    return size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
 
 
 def tell(data_dir: Path, event: str, **fields: Value) -> None:
@@ -128,7 +138,7 @@ class AuditLog:
 
     def _done(self, batch: list[bytes], *, written: bool) -> None:
         if not written:
-            # In front of what came meanwhile. A line of which a part was written appears again, whole.
+            # In front of what came meanwhile. A line of which a part was written appears again, whole, below that part.
             self._waiting.extendleft(reversed(batch))
             self._woken.set()
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ca.times import system_clock
-from meshwright.audit import FILE, WAITING, AuditedAuthority, AuditLog
+from meshwright.audit import FILE, WAITING, AuditedAuthority, AuditLog, line
 from meshwright.cli import app
 from tests.support.ca_builders import API, a_leaf_request, an_authority
 
@@ -50,8 +52,8 @@ def test_what_comes_from_outside_is_one_line(tmp_path: Path) -> None:
     log = AuditLog(tmp_path, system_clock)
     log.record("refused", node='evil"}\n{"event": "joined"\x1b[2J\u2028', reason="x" * 100_000)
     log.flush()
-    (line,) = lines(tmp_path)
-    assert line["node"].startswith('evil"}\n')
+    (told,) = lines(tmp_path)
+    assert told["node"].startswith('evil"}\n')
     assert len((tmp_path / FILE).read_bytes()) < 2000
     assert (tmp_path / FILE).read_bytes().isascii()
     assert b"\x1b" not in (tmp_path / FILE).read_bytes()
@@ -76,7 +78,46 @@ async def test_a_disk_that_takes_nothing_loses_nothing(tmp_path: Path) -> None:
     log.record("second")
     blocked.rmdir()
     log.flush()
-    assert [line["event"] for line in lines(tmp_path)] == ["first", "second"]
+    assert [each["event"] for each in lines(tmp_path)] == ["first", "second"]
+
+
+FILLS_UP = """
+import resource, signal, sys
+from pathlib import Path
+from ca.times import system_clock
+from meshwright.audit import AuditLog, tell
+
+folder, before = Path(sys.argv[1]), int(sys.argv[2])
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+whole = resource.getrlimit(resource.RLIMIT_FSIZE)
+log = AuditLog(folder, system_clock)
+for number in range(3):
+    log.record("joined", workload=f"first-{number}")
+resource.setrlimit(resource.RLIMIT_FSIZE, (before, whole[1]))
+log.flush()
+resource.setrlimit(resource.RLIMIT_FSIZE, whole)
+tell(folder, "token created")
+log.flush()
+"""
+"""A file may not grow over so many bytes, which is a disk that is full there; then there is room again."""
+
+
+def test_a_disk_that_is_full_in_the_middle_of_a_line_spoils_no_other(tmp_path: Path) -> None:
+    one = line(system_clock, "joined", {"workload": "first-0"})
+    subprocess.run(
+        [sys.executable, "-c", FILLS_UP, tmp_path, str(len(one) + 20)], check=True, capture_output=True
+    )
+    told = (tmp_path / FILE).read_bytes()
+    assert told.endswith(b"\n")
+    first, part, *others = told.splitlines()
+    assert json.loads(first)["workload"] == "first-0"
+    assert len(part) == 20
+    assert one.startswith(part[:5])
+    read = [json.loads(each) for each in others]
+    assert [each.get("workload", each["event"]) for each in read] == [
+        "token created",
+        *("first-0", "first-1", "first-2"),
+    ]
 
 
 async def test_every_certificate_is_told(tmp_path: Path) -> None:

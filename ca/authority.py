@@ -64,11 +64,12 @@ class TrustBundle:
 
 @dataclass(frozen=True, slots=True)
 class AuthorityStatus:
-    """When the signing certificates begin and end, for metrics and warnings."""
+    """When the signing certificates begin and end, for metrics and warnings; `remedy`: what an operator does for another root."""
 
     root_not_before: datetime
     root_not_after: datetime
     intermediate_not_after: datetime
+    remedy: str
 
 
 class Authority(Protocol):

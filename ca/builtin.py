@@ -43,6 +43,7 @@ INTERMEDIATE = "intermediate.pem"
 BUNDLE = "roots.pem"
 NEXT = "next-"
 """Begins the names of the files of the generation that a rotation moves to."""
+REMEDY = "`meshwright ca rotate`"
 TRACES = (BUNDLE, "tokens", "last-good")
 """In a data directory only after an authority was made there: they tell a lost one from one that never was."""
 
@@ -136,7 +137,7 @@ class BuiltinAuthority:
         root = pair.root.certificate
         signer = (pair.intermediate or pair.root).certificate
         return AuthorityStatus(
-            root.not_valid_before_utc, root.not_valid_after_utc, signer.not_valid_after_utc
+            root.not_valid_before_utc, root.not_valid_after_utc, signer.not_valid_after_utc, REMEDY
         )
 
     # Rotation: `ca.rotation.RotatingAuthority`

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import asyncio
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final, NoReturn, Protocol
@@ -17,6 +18,10 @@ from ca.rotation import Generation, RootId, Rotation, stable
 from ca.times import Clock
 
 BUNDLE: Final = "roots.pem"
+REMEDY: Final = (
+    "the roots of this authority are changed where it is kept: bring the new root into its bundle first, and take the old "
+    "one out last; `meshwright ca status` shows what is trusted"
+)
 
 
 class Followed(Authority, Protocol):
@@ -47,9 +52,9 @@ class OutsideAuthority:
         self._authority = authority
         self._bundle_path = data_dir / BUNDLE
         self._clock = clock
-        self._roots: dict[RootId, x509.Certificate] = {}
-        self._rotation = self._taken()
-        self._write()
+        taken = _read(authority.roots())
+        _write(self._bundle_path, taken.bundle.pem)
+        self._adopt(taken)
 
     @property
     def bundle_path(self) -> Path:
@@ -64,20 +69,27 @@ class OutsideAuthority:
         return replace(issued, generation=self._rotation.signing)
 
     def roots(self) -> TrustBundle:
-        return self._authority.roots()
+        """Those on the disk: what the authority has besides is told to nobody before it is there."""
+        return self._taken.bundle
 
     def status(self) -> AuthorityStatus:
         """Of the root that ends first."""
-        first = min(self._roots.values(), key=lambda root: root.not_valid_after_utc)
+        first = min(self._taken.roots.values(), key=lambda root: root.not_valid_after_utc)
         ends = self._authority.not_after or first.not_valid_after_utc
-        return AuthorityStatus(first.not_valid_before_utc, first.not_valid_after_utc, ends)
+        return AuthorityStatus(first.not_valid_before_utc, first.not_valid_after_utc, ends, REMEDY)
 
     async def follow(self) -> bool:
-        """Whether the trust bundle is another now: everybody is to be told. OSError if it cannot be written."""
-        if not await self._authority.look():
+        """Whether the trust bundle is another now: everybody is to be told.
+
+        OSError if it cannot be written, AuthorityError if it has no root: the one before is in force, and the next call tries again.
+        """
+        await self._authority.look()
+        bundle = self._authority.roots()
+        if bundle == self._taken.bundle:
             return False
-        self._rotation = self._taken()
-        self._write()
+        read = _read(bundle)
+        await asyncio.to_thread(_write, self._bundle_path, bundle.pem)
+        self._adopt(read)
         return True
 
     # `ca.rotation.RotatingAuthority`
@@ -87,7 +99,7 @@ class OutsideAuthority:
         return self._rotation
 
     def root_ends(self, root: RootId) -> datetime:
-        return self._roots[root].not_valid_after_utc
+        return self._taken.roots[root].not_valid_after_utc
 
     async def prepare(self, *, root: bool) -> Generation:
         del root
@@ -101,23 +113,30 @@ class OutsideAuthority:
         """Nothing is ever left over."""
 
     def _refuse(self) -> NoReturn:
-        raise CannotRotate(
-            "the roots of this authority are changed where it is kept: bring the new root into its bundle first, and take the old "
-            "one out last; `meshwright ca status` shows what is trusted"
-        )
+        raise CannotRotate(REMEDY)
 
-    def _taken(self) -> Rotation:
-        pems = self._authority.roots().roots
-        self._roots = {_id(each): each for pem in pems for each in x509.load_pem_x509_certificates(pem)}
-        if not self._roots:
-            raise AuthorityError("the trust bundle has no root")
-        ids = tuple(self._roots)
-        return replace(stable(Generation(1, ids[0]), self._clock()), bundle=ids)
+    def _adopt(self, taken: _Taken) -> None:
+        ids = tuple(taken.roots)
+        self._taken = taken
+        self._rotation = replace(stable(Generation(1, ids[0]), self._clock()), bundle=ids)
 
-    def _write(self) -> None:
-        pem = self._authority.roots().pem
-        if not self._bundle_path.exists() or self._bundle_path.read_bytes() != pem:
-            files.write_atomically(self._bundle_path, pem, files.PUBLIC)
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    bundle: TrustBundle
+    roots: dict[RootId, x509.Certificate]
+
+
+def _read(bundle: TrustBundle) -> _Taken:
+    roots = {_id(each): each for pem in bundle.roots for each in x509.load_pem_x509_certificates(pem)}
+    if not roots:
+        raise AuthorityError("the trust bundle has no root")
+    return _Taken(bundle, roots)
+
+
+def _write(path: Path, pem: bytes) -> None:
+    if not path.exists() or path.read_bytes() != pem:
+        files.write_atomically(path, pem, files.PUBLIC)
 
 
 def _id(certificate: x509.Certificate) -> RootId:

@@ -6,6 +6,7 @@ wrongly signs something else without a word. The subject's user id, which says w
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,18 +105,11 @@ class VaultAuthority:
             not_after=leaf.not_valid_after_utc,
         )
 
-    async def revoke(self, serial: int) -> None:
-        """Put the certificate on Vault's list of revoked ones. AuthorityError."""
-        digits = f"{serial:x}"
-        digits = digits.zfill(len(digits) + len(digits) % 2)
-        pairs = ":".join(digits[place : place + 2] for place in range(0, len(digits), 2))
-        await self._call("POST", "revoke", {"serial_number": pairs})
-
     async def _load_roots(self) -> tuple[bytes, ...]:
         file = self._options.roots_file
         if file is not None:
             try:
-                found = x509.load_pem_x509_certificates(file.read_bytes())
+                found = x509.load_pem_x509_certificates(await asyncio.to_thread(file.read_bytes))
             except (OSError, ValueError, x509.InvalidVersion):
                 raise AuthorityError(f"{file} does not hold the trust bundle: certificates in PEM") from None
             return tuple(map(_pem, found))
@@ -147,7 +141,7 @@ class VaultAuthority:
     async def _ask(self, method: str, path: str, body: Mapping[str, Any] | None) -> Answer:
         options = self._options
         try:
-            token = files.read_private(options.token_file).decode().strip()
+            token = (await asyncio.to_thread(files.read_private, options.token_file)).decode().strip()
         except (OSError, InsecureFile, UnicodeDecodeError) as error:
             raise AuthorityError(f"Vault's token cannot be read: {error}") from None
         headers = {"x-vault-token": token, "x-vault-request": "true"}

@@ -70,16 +70,19 @@ async def follow(
     """Call `changed` whenever the roots of an authority that is kept elsewhere are others, until cancelled."""
     if isinstance(authority, BuiltinAuthority):
         return
-    told = ""
+    told, to_tell = "", False
     while True:
         await asyncio.sleep(every)
         try:
             if await authority.follow():
+                to_tell = True
                 log.info(
                     "the trust bundle was changed where the authority is kept",
                     roots=len(authority.rotation.bundle),
                 )
+            if to_tell:  # of now, or of before if that failed
                 await changed()
+                to_tell = False
             problem = authority.problem
         except (CaError, OSError) as error:
             problem = str(error)

@@ -438,7 +438,7 @@ class Rotator:
         if left < min(part * (status.root_not_after - status.root_not_before), most):
             yield (
                 f"the root ends at {_iso(status.root_not_after)}, in {left.days} days: "
-                "begin to move to a new one now, by `meshwright ca rotate`"
+                f"begin to move to a new one now: {status.remedy}"
             )
 
 

@@ -61,7 +61,6 @@ async def test_a_leaf_has_the_names_of_its_workload_and_holds_before_the_bundle(
         assert issued.serial == leaf.serial_number
         assert timedelta(minutes=59) < issued.not_after - system_clock() <= timedelta(hours=1)
         leaf.verify_directly_issued_by(x509.load_pem_x509_certificate(authority.roots().pem))
-        await authority.revoke(issued.serial)
 
 
 async def test_the_control_planes_own_certificate_has_its_dns_names(here: Here) -> None:

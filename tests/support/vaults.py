@@ -107,7 +107,6 @@ async def stand_in(folder: Path) -> AsyncIterator[Vault]:
     app.router.add_post("/v1/pki/root/generate/internal", engine.generate)
     app.router.add_post("/v1/pki/roles/{role}", engine.role)
     app.router.add_post("/v1/pki/sign/{role}", engine.sign)
-    app.router.add_post("/v1/pki/revoke", engine.revoke)
     app.router.add_get("/v1/pki/cert/ca_chain", engine.chain)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
@@ -130,7 +129,6 @@ class _Engine:
     key: PrivateKey = field(default_factory=new_key)
     root: x509.Certificate | None = None
     roles: dict[str, dict[str, Any]] = field(default_factory=dict)
-    issued: set[str] = field(default_factory=set)
 
     @web.middleware
     async def authorise(self, request: web.Request, handler: Any) -> web.StreamResponse:
@@ -162,12 +160,6 @@ class _Engine:
         del request
         return web.json_response({"data": {"certificate": _pem(self.root) if self.root else ""}})
 
-    async def revoke(self, request: web.Request) -> web.StreamResponse:
-        serial = (await request.json())["serial_number"]
-        if serial not in self.issued:
-            return _errors(400, f"certificate with serial {serial} not found")
-        return web.json_response({"data": {"revocation_time": 1}})
-
     async def sign(self, request: web.Request) -> web.StreamResponse:
         role = self.roles.get(request.match_info["role"])
         if role is None or self.root is None:
@@ -196,8 +188,6 @@ class _Engine:
         )
         lifetime = timedelta(seconds=int(body["ttl"].removesuffix("s")))
         leaf = self._signed(builder, lifetime, ca=False)
-        serial = f"{leaf.serial_number:040x}"
-        self.issued.add(":".join(serial[place : place + 2] for place in range(0, len(serial), 2)))
         data = {"certificate": _pem(leaf), "issuing_ca": _pem(self.root), "ca_chain": [_pem(self.root)]}
         return web.json_response({"data": data})
 

@@ -12,17 +12,21 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 from prometheus_client import CollectorRegistry
 
+from ca.from_files import FilesAuthority
 from ca.issuer import SecretIssuer
 from ca.ledger_file import SNAPSHOT, LedgerFile
-from ca.rotation import Holder, Leaf
+from ca.outside import OutsideAuthority
+from ca.rotation import Holder, Leaf, RotatingAuthority
 from ca.server_tls import ServerCertificate, ServerNames
 from ca.times import system_clock
 from meshwright.keeper import SecretKeeper
 from meshwright.metrics import Metrics
 from meshwright.rotation import AT_ONCE, Rotator
-from tests.support.ca_builders import an_authority
+from tests.support.ca_builders import TRUST_DOMAIN, an_authority
+from tests.support.corporate import Corporate
 from xds.cache import ResourceCache
 
 DEADLINE = 20
@@ -44,8 +48,8 @@ class Here:
 
 
 @contextlib.asynccontextmanager
-async def rotating(directory: Path) -> AsyncIterator[Here]:
-    authority = an_authority(directory)
+async def rotating(directory: Path, other: RotatingAuthority | None = None) -> AsyncIterator[Here]:
+    authority = other or an_authority(directory)
     ledger = LedgerFile.open(directory / "ca", created=True, unrecorded_until=system_clock())
     metrics = Metrics(CollectorRegistry())
     certificate = ServerCertificate(authority, ServerNames.parse(()), system_clock, random.random)
@@ -68,6 +72,26 @@ async def rotating(directory: Path) -> AsyncIterator[Here]:
             yield Here(rotator, ledger)
         finally:
             ledger.close()
+
+
+@pytest.mark.parametrize("kept", ["here", "elsewhere"])
+async def test_a_root_that_ends_soon_is_told_with_what_its_authority_has_for_it(
+    tmp_path: Path, kept: str
+) -> None:
+    """Corporate roots last 30 days; the built-in one ten years."""
+    async with contextlib.AsyncExitStack() as stack:
+        outside = None
+        if kept == "elsewhere":
+            folder = tmp_path / "ca"
+            folder.mkdir()
+            where = Corporate().write(tmp_path)
+            made = FilesAuthority.open(where, TRUST_DOMAIN, system_clock)
+            outside = OutsideAuthority(made, tmp_path, system_clock)
+        here = await stack.enter_async_context(rotating(tmp_path, outside))
+        days = 29 if outside else 3600
+        (warning,) = here.rotator._warnings(system_clock() + timedelta(days=days))
+        assert ("`meshwright ca rotate`" in warning) is (outside is None)
+        assert ("changed where it is kept" in warning) is (outside is not None)
 
 
 async def test_others_have_their_turn_while_many_leaves_are_looked_at(tmp_path: Path) -> None:

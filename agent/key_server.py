@@ -101,8 +101,9 @@ class KeyServer:
 
     async def in_use(self) -> None:
         """Return once every Envoy has taken what is served now; when none has asked for `AWAY` seconds, there is none."""
-        while not self._taken():
+        while left := self._not_taken():
             self._moved.clear()
+            self._log.debug("envoy has not taken its keys yet", names=left)
             with contextlib.suppress(TimeoutError):  # time itself may have moved it
                 await asyncio.wait_for(self._moved.wait(), LOOK)
 
@@ -159,13 +160,15 @@ class KeyServer:
         self._left = self._monotonic()
         self._moved.set()
 
-    def _taken(self) -> bool:
+    def _not_taken(self) -> list[str]:
+        """The secrets that somebody has not acknowledged as they are now, or, until everybody counts as gone, nobody asks for."""
         gone = self._monotonic() - self._left >= AWAY
+        found: list[str] = []
         for name, version in self._versions.items():
             asking = [each.session for each in self._xds.streams() if each.session.subscribes(SECRET, name)]
             if any(each.acknowledged(SECRET, name) != version for each in asking) or not (asking or gone):
-                return False
-        return True
+                found.append(name)
+        return found
 
 
 class _Notes(NullObserver):

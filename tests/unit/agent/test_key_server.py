@@ -56,6 +56,18 @@ class Served:
     log: Recorded
     now: list[float] = field(default_factory=lambda: [0.0])
 
+    async def waits_for(self, *names: str) -> None:
+        """Return when `in_use` has looked, and these are all that it waits for."""
+
+        def looked() -> bool:
+            return any(
+                event == "envoy has not taken its keys yet" and fields["names"] == list(names)
+                for _, event, fields in self.log.entries
+            )
+
+        while not looked():
+            await self.log.changed()
+
     def call(self, channel: grpc.aio.Channel, method: str) -> Any:
         return channel.stream_stream(method)()
 
@@ -238,7 +250,7 @@ async def test_in_use_is_what_every_envoy_has_acknowledged(tmp_path: Path) -> No
             await call.write(asks(name))
             given[name] = await answer(call)
         await acknowledge(calls["identity"], given["identity"])
-        await asyncio.sleep(0)
+        await served.waits_for("roots")
         assert not using.done()
         await acknowledge(calls["roots"], given["roots"])
         await using
@@ -255,7 +267,7 @@ async def test_who_has_gone_is_waited_for_as_long_as_it_may_come_back(tmp_path: 
     async with serving(tmp_path) as served:
         served.server.give(served.held)
         using = asyncio.create_task(served.server.in_use())
-        await asyncio.sleep(0.05)
+        await served.waits_for("identity", "roots")
         assert not using.done()
         served.now[0] += AWAY
         await using

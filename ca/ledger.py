@@ -28,7 +28,7 @@ class Issued:
 
 @dataclass(frozen=True, slots=True)
 class Confirmed:
-    """The holder of the leaf uses it: the others of its family are of no use to it any more."""
+    """The holder of the leaf uses it: those of its family that came before are of no use to it any more. One that came after may be on its way."""
 
     confirmed: int
 
@@ -70,7 +70,7 @@ class Ledger:
         self._next_end = _NEVER
         self.changes = 0
         """Grows with each change: whoever looked in parts learns whether it has seen one state."""
-        self._families: dict[str, set[int]] = {}
+        self._families: dict[str, dict[int, None]] = {}  # in the order in which they were issued
         self._workloads: dict[tuple[str, Holder], set[int]] = {}
         self._journal: Callable[[Entry], None] = lambda _: None
         for entry in entries:
@@ -98,7 +98,7 @@ class Ledger:
     def confirmed(self, serial: int) -> None:
         """Its holder has shown that it uses the leaf `serial`; nothing if that is not in the ledger."""
         leaf = self._leaves.get(serial)
-        if leaf is not None and len(self._families[leaf.family]) > 1:
+        if leaf is not None and next(iter(self._families[leaf.family])) != serial:
             self._do(Confirmed(serial))
 
     def acknowledged(self, family: str, roots: frozenset[RootId], bundle: tuple[RootId, ...]) -> None:
@@ -139,7 +139,9 @@ class Ledger:
             case Confirmed(serial):
                 leaf_in_use = self._leaves.get(serial)
                 if leaf_in_use is not None:
-                    for other in self._families[leaf_in_use.family] - {serial}:
+                    for other in tuple(self._families[leaf_in_use.family]):
+                        if other == serial:
+                            break
                         self._remove(self._leaves[other])
             case Acknowledged(family, roots, bundle):
                 for serial in self._families.get(family, ()):
@@ -164,7 +166,7 @@ class Ledger:
     def _add(self, leaf: Leaf) -> None:
         self._put(leaf)
         self._next_end = min(self._next_end, leaf.not_after)
-        self._families.setdefault(leaf.family, set()).add(leaf.serial)
+        self._families.setdefault(leaf.family, {})[leaf.serial] = None
         members = self._workloads.setdefault((leaf.workload, leaf.holder), set())
         members.add(leaf.serial)
         if len(members) > MOST:
@@ -176,7 +178,7 @@ class Ledger:
     def _remove(self, leaf: Leaf) -> None:
         del self._leaves[leaf.serial], self._applied[leaf.serial]
         family, members = self._families[leaf.family], self._workloads[leaf.workload, leaf.holder]
-        family.discard(leaf.serial)
+        del family[leaf.serial]
         members.discard(leaf.serial)
         if not family:
             del self._families[leaf.family]

@@ -38,6 +38,14 @@ def test_who_uses_a_leaf_needs_none_of_its_family_any_more() -> None:
     assert serials(ledger) == {3, 4}
 
 
+def test_a_leaf_that_was_issued_after_the_one_in_use_may_be_on_its_way() -> None:
+    ledger = Ledger()
+    for leaf in (a_leaf(1), a_leaf(2), a_leaf(3)):
+        ledger.issued(leaf)
+    ledger.confirmed(2)
+    assert serials(ledger) == {2, 3}
+
+
 def test_leaves_end() -> None:
     ledger = Ledger()
     ledger.issued(a_leaf(1))

@@ -152,8 +152,9 @@ async def test_a_leaf_is_in_use_when_a_stream_is_made_with_it(tmp_path: Path) ->
     async with served(tmp_path) as mesh:
         client = await mesh.credentials()
         first = mesh.leaf()
-        lost = Leaf(7, Holder.AGENT, "default/api-1", first.family, 1, first.not_after)
-        mesh.ledger.issued(lost)
+        mesh.ledger.forget("default/api-1")
+        mesh.ledger.issued(Leaf(7, Holder.AGENT, "default/api-1", first.family, 1, first.not_after))
+        mesh.ledger.issued(first)
         async with mesh.watch(client) as call:
             await call.write(using(*mesh.server.authority.rotation.bundle))
             await answered(call)

@@ -13,7 +13,7 @@ from mesh.names import Key
 from mesh.policy import Policy
 from mesh.routes import Route
 from mesh.routing import concerned, parents
-from mesh.targeting import CallerRef, Level, TargetRef
+from mesh.targeting import Level, TargetRef
 
 if TYPE_CHECKING:
     from mesh.state import MeshState
@@ -23,8 +23,8 @@ def moved(state: MeshState, name: DocumentName, value: Value | None) -> tuple[Me
     """`state` with `value` (None: nothing) under `name`. A value that differs in its origin alone is put in place, and is no change."""
     old = state.declared.get(name)
     if old == value:
-        known = old is None or value is None or old.origin == value.origin
-        return (state if known else _placed(state, name, old, value)), Changes()
+        same = old is None or value is None or old.origin == value.origin
+        return (state if same else _placed(state, name, old, value)), Changes()
     new = _placed(state, name, old, value)
     services: set[Key] = set()
     endpoints: set[Key] = set()
@@ -43,12 +43,12 @@ def moved(state: MeshState, name: DocumentName, value: Value | None) -> tuple[Me
             workloads |= there
             if each.by_transport:
                 endpoints |= _served(new, there)
-    endpoints.intersection_update(new.services)
-    services.intersection_update(new.services)
+    # An intersection with a map would walk all services for each document.
+    known = frozenset(each for each in services if each in new.services)
     return new, Changes(
-        services=frozenset(services),
+        services=known,
         # A subset has endpoints of its own; of an unchanged service they are the same bytes and go nowhere.
-        endpoints=frozenset(services | endpoints),
+        endpoints=known.union(each for each in endpoints if each in new.services),
         workloads=frozenset(workloads),
         callers=callers,
     )
@@ -86,32 +86,30 @@ def callees(old: MeshState, new: MeshState, changes: Changes) -> frozenset[Key]:
 
     Who calls is told from their own policies (`PolicyIndex.facets`); who is called knows callers by their SPIFFE ids.
     """
-    if not changes.services and not changes.workloads:
+    naming, found = new.policies.naming, set[Key]()
+    if not naming:
         return frozenset()
-    found: set[Key] = set()
-    for name in new.policies.by_caller | new.policies.by_mention:
-        policy = new.policies.policies[name]
-        if any(_renamed(old, new, changes, each) for each in (*policy.callers, *policy.mentions)):
-            found |= _reach(new, policy.targets)[1]
+    names: set[DocumentName] = set()
+    for key in changes.services:
+        of_service = naming.get(TargetRef.service(key))
+        if of_service is not None and _identities(old, key) != _identities(new, key):
+            names.update(of_service)
+    for key in changes.workloads:
+        of_workload = naming.get(TargetRef.workload(key))
+        if of_workload is not None and _account(old, key) != _account(new, key):
+            names.update(of_workload)
+    for name in names:
+        found |= _reach(new, new.policies.policies[name].targets)[1]
     return frozenset(found)
-
-
-def _renamed(old: MeshState, new: MeshState, changes: Changes, caller: CallerRef) -> bool:
-    """Whether `caller` means other identities than before. A service account, and a namespace, are what they are called."""
-    if caller.service_account is not None:
-        return False
-    if caller.service is not None:
-        key = Key(caller.namespace, caller.service)
-        return key in changes.services and _identities(old, key) != _identities(new, key)
-    if caller.workload is not None:
-        key = Key(caller.namespace, caller.workload)
-        was, now = old.workloads.get(key), new.workloads.get(key)
-        return key in changes.workloads and (was and was.service_account) != (now and now.service_account)
-    return False
 
 
 def _identities(state: MeshState, service: Key) -> tuple[Identity, ...]:
     return state.identities(service) if service in state.services else ()
+
+
+def _account(state: MeshState, workload: Key) -> str | None:
+    found = state.workloads.get(workload)
+    return None if found is None else found.service_account
 
 
 def _reach(state: MeshState, targets: Iterable[TargetRef]) -> tuple[set[Key], set[Key]]:

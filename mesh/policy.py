@@ -5,15 +5,17 @@ What a policy says is a frozen mapping of fields; what its kind makes of them is
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TypeVar
 
 from immutables import Map
 
 from mesh.merge import Attachment, Fields, Merged, combine, nearest
 from mesh.names import Key
-from mesh.targeting import Caller, CallerRef, RouteName, TargetRef, concerns
+from mesh.targeting import Caller, CallerRef, RouteName, TargetRef, references
 from mesh.transport import MESH_TLS
 
 PolicyName = tuple[str, Key]
@@ -79,16 +81,25 @@ class Place:
             yield TargetRef.route(self.route)
 
 
+Names = Map[PolicyName, None]
+"""A persistent set, in any order."""
+NO_NAMES: Names = Map()
+
+
 @dataclass(frozen=True, slots=True)
 class PolicyIndex:
-    """All policies, by name and by what they target. Persistent: a change of one costs what that one has."""
+    """All policies, by name, by what they target, and by whom they name. Persistent: a change of one costs what that one has.
+
+    `by_caller`: those that are for some callers only, by these. `naming`: those that name a service or a workload as callers, or
+    mention it, by that; service accounts and namespaces are what they are called, whoever has them.
+    """
 
     policies: Map[PolicyName, Policy] = Map()
     attached: Map[tuple[str, TargetRef], tuple[Attachment, ...]] = Map()
-    by_caller: frozenset[PolicyName] = frozenset()
-    by_locality: frozenset[PolicyName] = frozenset()
-    by_transport: frozenset[PolicyName] = frozenset()
-    by_mention: frozenset[PolicyName] = frozenset()
+    by_caller: Map[CallerRef, Names] = Map()
+    naming: Map[TargetRef, Names] = Map()
+    by_locality: Names = Map()
+    by_transport: Names = Map()
 
     def put(self, policy: Policy) -> PolicyIndex:
         """With `policy`, in place of what had its name."""
@@ -96,17 +107,17 @@ class PolicyIndex:
         attached = without.attached.mutate()
         for each in policy.attachments():
             key = policy.kind, each.target
-            attached[key] = tuple(sorted((*attached.get(key, ()), each), key=_by_key))
-        by_caller = without.by_caller | {policy.name} if policy.callers else without.by_caller
-        by_locality = without.by_locality | {policy.name} if policy.by_locality else without.by_locality
-        by_transport = without.by_transport | {policy.name} if policy.by_transport else without.by_transport
+            others = attached.get(key, ())
+            place = bisect_right(others, each.key, key=_by_key)
+            attached[key] = (*others[:place], each, *others[place:])
+        name = policy.name
         return PolicyIndex(
-            without.policies.set(policy.name, policy),
+            without.policies.set(name, policy),
             attached.finish(),
-            by_caller,
-            by_locality,
-            by_transport,
-            without.by_mention | {policy.name} if policy.mentions else without.by_mention,
+            _with(without.by_caller, policy.callers, name),
+            _with(without.naming, _named(policy), name),
+            without.by_locality.set(name, None) if policy.by_locality else without.by_locality,
+            without.by_transport.set(name, None) if policy.by_transport else without.by_transport,
         )
 
     def without(self, name: PolicyName) -> PolicyIndex:
@@ -115,7 +126,9 @@ class PolicyIndex:
             return self
         attached = self.attached.mutate()
         for target in set(old.targets):
-            left = tuple(each for each in attached[old.kind, target] if each.key != old.key)
+            others = attached[old.kind, target]
+            first, end = (at(others, old.key, key=_by_key) for at in (bisect_left, bisect_right))
+            left = (*others[:first], *others[end:])
             if left:
                 attached[old.kind, target] = left
             else:
@@ -123,15 +136,17 @@ class PolicyIndex:
         return PolicyIndex(
             self.policies.delete(name),
             attached.finish(),
-            self.by_caller - {name},
-            self.by_locality - {name},
-            self.by_transport - {name},
-            self.by_mention - {name},
+            _less(self.by_caller, old.callers, name),
+            _less(self.naming, _named(old), name),
+            self.by_locality.delete(name) if old.by_locality else self.by_locality,
+            self.by_transport.delete(name) if old.by_transport else self.by_transport,
         )
 
     def facets(self, caller: Caller) -> frozenset[PolicyName]:
         """The policies for some callers only that concern `caller`: whoever has the same shares what is rendered."""
-        return frozenset(name for name in self.by_caller if concerns(self.policies[name].callers, caller))
+        if not self.by_caller:
+            return frozenset()
+        return frozenset(name for ref in references(caller) for name in self.by_caller.get(ref, ()))
 
     def merged(
         self,
@@ -156,3 +171,30 @@ class PolicyIndex:
 
 def _by_key(each: Attachment) -> Key:
     return each.key
+
+
+def _named(policy: Policy) -> Iterator[TargetRef]:
+    """The services and workloads whose identities `policy` is rendered with."""
+    for each in (*policy.callers, *policy.mentions):
+        if each.service_account is not None:
+            continue
+        if each.service is not None:
+            yield TargetRef.service(Key(each.namespace, each.service))
+        elif each.workload is not None:
+            yield TargetRef.workload(Key(each.namespace, each.workload))
+
+
+Of = TypeVar("Of", CallerRef, TargetRef)
+
+
+def _with(index: Map[Of, Names], places: Iterable[Of], name: PolicyName) -> Map[Of, Names]:
+    for each in places:
+        index = index.set(each, index.get(each, NO_NAMES).set(name, None))
+    return index
+
+
+def _less(index: Map[Of, Names], places: Iterable[Of], name: PolicyName) -> Map[Of, Names]:
+    for each in set(places):
+        left = index[each].delete(name)
+        index = index.set(each, left) if left else index.delete(each)
+    return index

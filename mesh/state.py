@@ -6,6 +6,7 @@ changes: the maps are persistent, so the new state shares what did not change wi
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -38,6 +39,8 @@ from mesh.workload import Endpoint, Health, Workload, endpoint
 V = TypeVar("V", Service, Workload)
 Name = TypeVar("Name", Key, DocumentName)
 Held = TypeVar("Held")
+Accounts = Map[Key, Map[str, int]]
+NO_ACCOUNTS: Map[str, int] = Map()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ class MeshState:
     """All services and workloads. Iterate in any order; look up by key.
 
     `order` ranks the sources, first wins; a source that it does not name ranks behind, by name. `members` holds, for
-    each service, the keys of the workloads that serve it, sorted; `addresses`, for each virtual address, the services that claim it. `declared` is all else that documents say, of which `routing`,
+    each service, the keys of the workloads that serve it, sorted; `accounts`, of how many of them each service account is; `addresses`, for each virtual address, the services that claim it. `declared` is all else that documents say, of which `routing`,
     `edges` and `policies` are indices. `passing`: see `mesh.transport`; what is not there any more may be among it.
     """
 
@@ -77,6 +80,7 @@ class MeshState:
     services: Map[Key, Service] = Map()
     workloads: Map[Key, Workload] = Map()
     members: Map[Key, tuple[Key, ...]] = Map()
+    accounts: Accounts = Map()
     addresses: Claims = Map()
     declared: Map[DocumentName, Value] = Map()
     routing: Routing = Routing()
@@ -161,10 +165,9 @@ class MeshState:
 
     def identities(self, service: Key) -> tuple[Identity, ...]:
         """Whom a caller accepts as `service`; never empty."""
-        accounts = frozenset(
-            self.workloads[member].service_account for member in self.members.get(service, ())
+        return self.services[service].identities(
+            self.trust_domain, frozenset(self.accounts.get(service, NO_ACCOUNTS))
         )
-        return self.services[service].identities(self.trust_domain, accounts)
 
     def conflicts(self) -> Iterator[str]:
         """A line for each service or workload that a source declares and another, ranked before it, has already, and for each
@@ -249,6 +252,7 @@ def _settle(
         services=new_services,
         workloads=new_workloads,
         members=_grouped(state.members, state.workloads, new_workloads, changed_workloads),
+        accounts=_counted(state.accounts, state.workloads, new_workloads, changed_workloads),
         edges=edges,
         addresses=addresses,
     )
@@ -313,6 +317,25 @@ def _grouped(
         else:
             del draft[service]
     return draft.finish()
+
+
+def _counted(
+    accounts: Accounts, old: Map[Key, Workload], new: Map[Key, Workload], changed: Iterable[Key]
+) -> Accounts:
+    """`accounts` of the workloads of `old`, as they are of those of `new`, which differ by `changed`."""
+    by: Counter[tuple[Key, str]] = Counter()
+    for key in changed:
+        for each, one in ((old.get(key), -1), (new.get(key), 1)):
+            if each is not None:
+                for service in _served(each):
+                    by[service, each.service_account] += one
+    for (service, account), more in by.items():
+        if more:
+            of = accounts.get(service, NO_ACCOUNTS)
+            left = of.get(account, 0) + more
+            of = of.set(account, left) if left else of.delete(account)
+            accounts = accounts.set(service, of) if of else accounts.delete(service)
+    return accounts
 
 
 def _served(workload: Workload | None) -> set[Key]:

@@ -6,6 +6,7 @@ whether it applies to a given destination and caller; `mesh.merge` says which of
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -136,3 +137,14 @@ def concerns(callers: tuple[CallerRef, ...], caller: Caller | None) -> bool:
     if not callers:
         return True
     return caller is not None and any(each.covers(caller) for each in callers)
+
+
+def references(caller: Caller) -> Iterator[CallerRef]:
+    """Every way to name `caller`: whoever names it does so by one of these (see `CallerRef.covers`)."""
+    for service in (None, *caller.services):
+        if service is not None and service.namespace != caller.workload.namespace:
+            continue
+        for workload in (None, caller.workload.name):
+            for account in (None, caller.service_account):
+                name = None if service is None else service.name
+                yield CallerRef(caller.workload.namespace, name, workload, account)

@@ -129,7 +129,9 @@ def at_gateway(state: MeshState, workload: Key, port: int, *, http: bool) -> Pla
 
 
 def _planned(state: MeshState, place: Place, where: Where) -> Plan:
-    policies = unions.resolved(access.KIND, state, unions.attached(access.KIND, state, place))
+    policies = unions.resolved(
+        access.KIND, state, unions.attached(access.KIND, state, place), unions.Mentions()
+    )
     return plan(stated(fields, of_policy) for fields, of_policy in unions.read(access.KIND, policies, where))
 
 

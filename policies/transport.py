@@ -86,7 +86,7 @@ def refused(old: MeshState, new: MeshState, lately: Lately) -> Iterator[tuple[Do
     """
     written = sorted(
         name
-        for name in old.policies.by_transport | new.policies.by_transport
+        for name in {*old.policies.by_transport, *new.policies.by_transport}
         if old.policies.policies.get(name) != new.policies.policies.get(name)
     )
     for service, number in sorted(lately) if written else ():
@@ -123,8 +123,10 @@ def _speaker(
 
 
 def _same_policies(old: MeshState, new: MeshState) -> bool:
-    names = old.policies.by_transport | new.policies.by_transport
-    return all(old.policies.policies.get(each) == new.policies.policies.get(each) for each in names)
+    names = {*old.policies.by_transport, *new.policies.by_transport}
+    return old.policies is new.policies or all(
+        old.policies.policies.get(each) == new.policies.policies.get(each) for each in names
+    )
 
 
 def not_told_apart(port: InboundPort, chains: Mapping[str, Parts]) -> Iterator[tuple[str, str]]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from envoy.seams import NOTHING, Parts
 from mesh.merge import Attachment, Fields, thawed
 from mesh.names import Key
-from mesh.policy import Place
+from mesh.policy import Place, PolicyName
 from mesh.state import MeshState
 from policies.kind import PolicyKind, Where
 
@@ -36,17 +36,33 @@ def attached(kind: PolicyKind, state: MeshState, place: Place) -> tuple[Attachme
     return tuple(found[key] for key in sorted(found))
 
 
-def resolved(kind: PolicyKind, state: MeshState, found: Iterable[Attachment]) -> Resolved:
-    def known(policy: Key) -> Known:
-        mentions = state.policies.policies[kind.name, policy].mentions
-        services = (Key(each.namespace, each.service) for each in mentions if each.service is not None)
-        return tuple(
-            (service, tuple(sorted(each.uri for each in state.identities(service))))
-            for service in services
-            if service in state.services
-        )
+@dataclass(slots=True)
+class Mentions:
+    """Whom policies mention, asked once for each policy as long as services, their identities and policies are the same."""
 
-    return tuple((str(each.key), each.fields, known(each.key)) for each in found)
+    _of: dict[PolicyName, Known] = field(default_factory=dict)
+    _as: tuple[object, object, object] | None = None
+
+    def of(self, state: MeshState, policy: PolicyName) -> Known:
+        """As `state` knows them. States share what has not changed: so two with other endpoints only are the same here."""
+        here = (state.services, state.accounts, state.policies)
+        if self._as is None or any(one is not other for one, other in zip(self._as, here, strict=True)):
+            self._as = here
+            self._of.clear()
+        known = self._of.get(policy)
+        if known is None:
+            mentions = state.policies.policies[policy].mentions
+            services = (Key(each.namespace, each.service) for each in mentions if each.service is not None)
+            known = self._of[policy] = tuple(
+                (service, tuple(sorted(each.uri for each in state.identities(service))))
+                for service in services
+                if service in state.services
+            )
+        return known
+
+
+def resolved(kind: PolicyKind, state: MeshState, found: Iterable[Attachment], mentions: Mentions) -> Resolved:
+    return tuple((str(each.key), each.fields, mentions.of(state, (kind.name, each.key))) for each in found)
 
 
 def read(kind: PolicyKind, policies: Resolved, where: Where) -> list[tuple[Any, Where]]:

@@ -66,6 +66,7 @@ class Weaver:
     _made: dict[Hashable, Parts | str] = field(default_factory=dict)
     _spreads: dict[Hashable, Spread | None] = field(default_factory=dict)
     _united: dict[Hashable, unions.Made] = field(default_factory=dict)
+    _mentions: unions.Mentions = field(default_factory=unions.Mentions)
 
     @property
     def filters(self) -> tuple[HttpFilter, ...]:
@@ -306,7 +307,7 @@ class Weaver:
         if not found:
             return NOTHING
         where = asked.where if asked.where.workload is None else replace(asked.where, workload=SOME_WORKLOAD)
-        policies = unions.resolved(kind, asked.state, found)
+        policies = unions.resolved(kind, asked.state, found, self._mentions)
         key = (kind.name, policies, where)
         made = self._united.get(key)
         if made is None:

@@ -7,9 +7,12 @@ from dataclasses import replace
 import pytest
 
 from envoy.seams import Parts
-from mesh.events import SourceSnapshot
+from mesh.events import SourceSnapshot, SourceUpdate
+from mesh.identity import Identity
+from mesh.names import Key
 from mesh.state import MeshState
 from mesh.views import inbound_view
+from mesh.workload import Health
 from policies.kind import PolicyKind, Where
 from policies.registry import POLICIES
 from policies.weave import Weaver
@@ -54,3 +57,35 @@ def test_replicas_share_what_does_not_name_them(kind: str, spec: str, own: bool)
     assert weaver.problems == {}
     assert len(set(seams)) == (REPLICAS if own else 1)
     assert len(made) <= 2 * (REPLICAS if own else 1)
+
+
+@pytest.mark.parametrize("replicas", [1, REPLICAS])
+def test_whom_policies_mention_is_asked_once_however_many_enforce_them(
+    replicas: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "---\n".join(
+        f"apiVersion: meshwright.dev/v1alpha1\nkind: AccessPolicy\nmetadata: {{name: p{number}}}\n"
+        "spec: {targetRefs: [{kind: Mesh}], action: allow, rules: [{from: [{service: web}, {service: api}]}]}\n"
+        for number in range(5)
+    )
+    services, proxies = (a_service(), a_service("web")), tuple(a_proxy(f"api-{n}") for n in range(replicas))
+    state, _ = MeshState(TRUST_DOMAIN).apply(SourceSnapshot("test", services, proxies, declared(text)))
+    asked: list[Key] = []
+    identities = MeshState.identities
+
+    def counted(of: MeshState, service: Key) -> tuple[Identity, ...]:
+        asked.append(service)
+        return identities(of, service)
+
+    monkeypatch.setattr(MeshState, "identities", counted)
+    weaver = Weaver()
+    first = [weaver.listeners(state, each, inbound_view(state, each)) for each in proxies]
+    assert len(asked) == 5 * 2
+    busy = replace(proxies[0], health=Health.CRITICAL)
+    state, _ = state.apply(SourceUpdate("test", workloads=(busy,)))
+    del asked[:]
+    assert weaver.listeners(state, busy, inbound_view(state, busy)) == first[0]
+    assert not asked, "whom services are has not changed"
+    other = replace(proxies[0], service_account="other")
+    state, _ = state.apply(SourceUpdate("test", workloads=(other,)))
+    assert weaver.listeners(state, other, inbound_view(state, other)) != first[0]

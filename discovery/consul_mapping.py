@@ -15,6 +15,7 @@ What the meta of an instance says (all optional):
 | `uses` | services it calls, comma separated: `store, payments/api` | all of them, or those of `local-ports` |
 | `local-ports` | loopback ports that lead to a service: `store=9101, payments/api:grpc=9102` | none |
 | `outbound-port` | where its sidecar takes outbound HTTP | 15001 |
+| `clusters` | `onDemand`: its sidecar is given a cluster when a request needs it first; `all`: it is given all | as the setting `clusters` says |
 | `interception` | `true`: `meshwright intercept` runs on its host, so the registered port may be the application's own | `false` |
 | `inbound-port`, `dns-port` | where interception sends what comes in, and queries for names | 15006, 15053 |
 | `health-checks` | with interception, what comes without mesh TLS: ports with paths, or all of a port: `9001/healthz, 9002` | none |
@@ -51,12 +52,14 @@ RESERVED = frozenset(
     {
         *("namespace", "workload", "service-account", "protocol", "service-port", "port-name", "meshed"),
         *("app-port", "uses", "local-ports", "outbound-port", "region", "zone", "sub-zone"),
+        "clusters",
         *("interception", "inbound-port", "dns-port", "health-checks"),
     }
 )
 _HEALTH = {"passing": Health.PASSING, "warning": Health.WARNING, "critical": Health.CRITICAL}
 _WORSE = {Health.PASSING: 0, Health.WARNING: 1, Health.CRITICAL: 2}
 _FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False, "": False}
+_ON_DEMAND = {"onDemand": True, "all": False, "": None}
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9.-]+")
 _WORKLOAD_NAME = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?")
 
@@ -199,8 +202,15 @@ class _Instance:
             weight=self._weight(health),
             outbound_port=self._number("outbound-port", OUTBOUND_PORT),
             interception=self._interception(meshed=meshed),
+            on_demand=self._on_demand(),
             origin=(f"{self._source}: service {self._service}, instance {instance.id}, node {node.name}",),
         )
+
+    def _on_demand(self) -> bool | None:
+        given = self._meta.get("clusters", "")
+        if given not in _ON_DEMAND:
+            raise _Unfit(f"meta clusters {given!r} is unknown: use all or onDemand")
+        return _ON_DEMAND[given]
 
     def _name(self) -> str:
         given = self._meta.get("workload")

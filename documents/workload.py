@@ -27,6 +27,8 @@ from mesh.names import Key
 from mesh.service import labels
 from mesh.workload import OUTBOUND_PORT, Health, Locality, Use, Workload, WorkloadPort
 
+ON_DEMAND: Final = "onDemand"
+
 
 def _reachable(text: str) -> str:
     address = ipaddress.ip_address(text)
@@ -93,6 +95,11 @@ class WorkloadSpec(Part):
         None,
         description="The Gateway of its own namespace that its proxy plays; it needs no services and ports then.",
     )
+    clusters: Literal["all", "onDemand"] | None = Field(
+        None,
+        description="What its proxy is given of the services that it may call: all clusters, or the cluster of each when a request needs "
+        "it first; by default as the setting `clusters` says.",
+    )
 
 
 class WorkloadDocument(Envelope):
@@ -125,6 +132,7 @@ class WorkloadDocument(Envelope):
             ("ports", spec.ports),
             ("uses", spec.uses),
             ("interception", spec.interception),
+            ("clusters", spec.clusters),
         ):
             if given:
                 yield Problem(
@@ -176,6 +184,7 @@ class WorkloadDocument(Envelope):
             outbound_port=spec.outbound_port,
             interception=spec.interception.value() if spec.interception else None,
             gateway=None if spec.gateway is None else Key(key.namespace, spec.gateway),
+            on_demand=None if spec.clusters is None else spec.clusters == ON_DEMAND,
             origin=origin,
         )
 

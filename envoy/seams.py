@@ -44,6 +44,7 @@ class FilterOrder(IntEnum):
     EXTENSION_LAST = 90
     NAMES = 90
     ADDRESSES = 95
+    DISCOVERY = 99
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -410,4 +410,5 @@ def _own_view(workload: Workload | None) -> object:
         workload.locality,
         workload.interception,
         workload.gateway,
+        workload.on_demand,
     )

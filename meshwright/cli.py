@@ -74,6 +74,10 @@ def serve(
         str | None,
         typer.Option(help="Redis for shared rate limits. Others may see a password in it: prefer the file."),
     ] = None,
+    clusters: Annotated[
+        str | None,
+        typer.Option(help="What proxies are given where their workloads say nothing: all or onDemand."),
+    ] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
     log_format: Annotated[str | None, typer.Option(help="json or console.")] = None,
 ) -> None:
@@ -96,6 +100,7 @@ def serve(
         server_names=tuple(server_name) if server_name else None,
         certificate_lifetime=duration(certificate_lifetime) if certificate_lifetime else None,
         ratelimit_redis=ratelimit_redis,
+        clusters=clusters,
         log_level=log_level,
         log_format=log_format,
     )

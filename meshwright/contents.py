@@ -19,6 +19,7 @@ from mesh.state import MeshState
 from mesh.transport import BY_OTHERS, BY_SIDECARS
 from mesh.views import EndpointsView, endpoints_views, scope_view, service_view
 from mesh.virtual import virtual_view
+from meshwright.at_once import AtOnce
 from meshwright.captured import Names, leads_to
 from meshwright.certificates import CertificateStore
 from meshwright.problems import Problems, of_workload
@@ -37,7 +38,7 @@ from meshwright.scopes import (
     clusters_of,
 )
 from meshwright.seeing import Seeing
-from meshwright.sizes import ScopeSize, scope_sizes
+from meshwright.sizes import Asides, ScopeSize, scope_sizes
 from policies.transport import called
 from policies.weave import Weaver
 from xds.cache import ScopeChange
@@ -76,17 +77,23 @@ class Contents:
     """By scope and service, the resources that are sent. Of secrets nothing is held: keys stay where they are kept."""
 
     def __init__(
-        self, renderer: Renderer, weaver: Weaver, certificates: CertificateStore, problems: Problems
+        self,
+        renderer: Renderer,
+        weaver: Weaver,
+        certificates: CertificateStore,
+        problems: Problems,
+        at_once: AtOnce,
     ) -> None:
         self._renderer = renderer
         self._weaver = weaver
         self._certificates = certificates
         self._problems = problems
+        self._at_once = at_once
         self._of: dict[Scope, dict[Key, Made]] = {}
         self._names: dict[Captured, Names] = {}
         self._seeing = Seeing()
         # As long as a scope holds the resource, equal renderings share it.
-        self._encoded: WeakValueDictionary[Rendered, Resource] = WeakValueDictionary()
+        self._encoded: WeakValueDictionary[tuple[Rendered, bool], Resource] = WeakValueDictionary()
 
     def __len__(self) -> int:
         return len(self._of)
@@ -97,6 +104,10 @@ class Contents:
     def sizes(self, state: MeshState) -> dict[Scope, ScopeSize]:
         """For each scope of callers, what it shows of `state`."""
         return scope_sizes(self._of, len(state.services))
+
+    def asides(self, scope: Scope) -> Asides:
+        """Of the clusters that `scope` gives on request, what each costs."""
+        return Asides.of(self._of.get(scope, {}))
 
     def open(self, state: MeshState, scope: Scope, workload: Key, client: str) -> Iterator[ScopeChange]:
         """Fill `scope`, for `client`, a stream of `workload`, which is told of what is wrong with listeners of its own."""
@@ -234,7 +245,8 @@ class Contents:
                 *(self._renderer.scopes(names) if names is not None else ()),
             )
 
-        made = self._checked(scope, f"service {key}", render)
+        aside = self._at_once.on_request(state, key) if isinstance(scope, Outbound) else frozenset[str]()
+        made = self._checked(scope, f"service {key}", render, on_request=aside)
         endpoints = self._endpoints(state, scope, key) if made is not None else None
         return None if made is None or endpoints is None else made | endpoints
 
@@ -286,11 +298,12 @@ class Contents:
         render: Callable[[], Iterable[Rendered]],
         leads_to: tuple[str, ...] = (),
         refused_to: str | None = None,
+        on_request: frozenset[str] = frozenset(),
     ) -> Made | None:
         """What `render` makes for `scope`, as resources; None, with the reason in `problems`, if Envoy would refuse one of them.
 
         `leads_to`: clusters rendered elsewhere that it leads to. `refused_to`: the client that then stays where it is; None: all that have
-        `scope` keep what they have.
+        `scope` keep what they have. `on_request`: clusters that can wait until they are asked for.
         """
         holder = refused_to or scope
         try:
@@ -318,17 +331,25 @@ class Contents:
         )
         for each in rendered:
             needs = clusters if each.type_url in {ROUTE, SCOPED_ROUTE, LISTENER} else ()
-            made[each.type_url, each.name] = self._resource(each, each.origin, needs)
+            aside = each.type_url == CLUSTER and each.name in on_request
+            made[each.type_url, each.name] = self._resource(each, each.origin, needs, on_request=aside)
         return made
 
     def _resource(
-        self, rendered: Rendered, origin: tuple[str, ...], needs: tuple[Name, ...] = ()
+        self,
+        rendered: Rendered,
+        origin: tuple[str, ...],
+        needs: tuple[Name, ...] = (),
+        *,
+        on_request: bool = False,
     ) -> Resource:
         """Encoded once; the provenance of an equal rendering may have moved meanwhile."""
-        found = self._encoded.get(rendered)
+        found = self._encoded.get((rendered, on_request))
         if found is None:
-            found = encode(rendered.type_url, rendered.name, rendered.body, origin, needs)
-            self._encoded[rendered] = found
+            found = encode(
+                rendered.type_url, rendered.name, rendered.body, origin, needs, on_request=on_request
+            )
+            self._encoded[rendered, on_request] = found
         return found if found.origin == origin else replace(found, origin=origin)
 
 

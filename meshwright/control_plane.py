@@ -163,7 +163,9 @@ class ControlPlane:
         order = tuple(source.name for source in sources)
         state = MeshState(settings.trust_domain, order=order, merging=_merging(settings))
         certificates = Certificates(settings.documents, data_dir, system_clock)
-        publisher = Publisher(state, renderer, certificates=certificates)
+        publisher = Publisher(
+            state, renderer, certificates=certificates, on_demand=settings.clusters == "onDemand"
+        )
         pipeline = Pipeline(
             state, publisher, cache, pace=Pace(settings.quiet, settings.quiet_max), clock=time.monotonic
         )

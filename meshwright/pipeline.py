@@ -16,7 +16,7 @@ from mesh.names import Key
 from mesh.state import MeshState
 from mesh.transport import Passage
 from meshwright.publisher import Publisher, Update
-from meshwright.scopes import Scope
+from meshwright.scopes import Scope, Seen
 from xds.cache import ResourceCache, ScopeChange
 
 PIECE = 10
@@ -47,7 +47,7 @@ class Pipeline:
         self._cache = cache
         self.pace = pace
         self._clock = clock
-        self.rescope: Callable[[str, tuple[Scope, ...]], None] = lambda *_: None
+        self.rescope: Callable[[str, tuple[Seen, ...]], None] = lambda *_: None
         self._pending = Changes()
         self._first_at = 0.0
         self._last_at = 0.0
@@ -77,7 +77,7 @@ class Pipeline:
         self._idle.clear()
         self._woken.set()
 
-    def attach(self, workload: Key, *, proved: bool, proxyless: bool) -> tuple[Scope, ...]:
+    def attach(self, workload: Key, *, proved: bool, proxyless: bool) -> tuple[Seen, ...]:
         """The scopes for a new stream of `workload`, published before this returns."""
         scopes, update = self._publisher.attach(workload, proved=proved, proxyless=proxyless)
         self._publish(update, None)

@@ -7,9 +7,10 @@ calls it, and passes the time where it matters.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
+from envoy import on_demand
 from envoy.render import Renderer
 from mesh import backend_tls, facets
 from mesh.events import Changes
@@ -19,6 +20,7 @@ from mesh.names import Key
 from mesh.state import MeshState
 from mesh.views import OutboundScope, inbound_view, outbound_listeners_view, outbound_scope
 from mesh.workload import Workload
+from meshwright.at_once import AtOnce
 from meshwright.certificates import CertificateStore, NoCertificates
 from meshwright.contents import Contents
 from meshwright.problems import Problems, of_workload
@@ -34,10 +36,13 @@ from meshwright.scopes import (
     Scope,
     Scopes,
     Secrets,
+    Seen,
     Undiscovered,
     calling,
+    clusters_of,
+    seen,
 )
-from meshwright.sizes import ScopeSize
+from meshwright.sizes import Asides, ScopeSize
 from meshwright.watchers import Watchers
 from policies.calling import called_for_routes
 from policies.weave import Weaver
@@ -46,7 +51,9 @@ from xds.cache import ScopeChange
 
 @dataclass(slots=True)
 class Attached:
-    """A workload with open streams. `scopes` is what they are given now; `watched`, the services that decide it."""
+    """A workload with open streams. `scopes` is what they are given now; `watched`, the services that decide it. `at_once`: with clusters
+    on demand, those that come unasked all the same; None: all come.
+    """
 
     workload: Key
     proved: bool
@@ -54,6 +61,19 @@ class Attached:
     scopes: tuple[Scope, ...] = ()
     watched: frozenset[Key] = frozenset()
     streams: int = 1
+    at_once: frozenset[str] | None = None
+
+    @property
+    def seen(self) -> tuple[Seen, ...]:
+        return seen(self.scopes, self.at_once)
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a workload is to be given: see `Attached`. No scopes: it cannot be told."""
+
+    scopes: tuple[Scope, ...] = ()
+    at_once: frozenset[str] | None = None
 
 
 @dataclass(slots=True)
@@ -61,7 +81,7 @@ class Update:
     """What the xDS server has to do: publish `changes` at once, then move clients to other scopes."""
 
     changes: list[ScopeChange] = field(default_factory=list)
-    rescoped: dict[str, tuple[Scope, ...]] = field(default_factory=dict)
+    rescoped: dict[str, tuple[Seen, ...]] = field(default_factory=dict)
 
 
 class Publisher:
@@ -77,14 +97,19 @@ class Publisher:
         renderer: Renderer,
         weaver: Weaver | None = None,
         certificates: CertificateStore | None = None,
+        *,
+        on_demand: bool = False,
     ) -> None:
+        """`on_demand`: whether clusters come on demand where a workload says nothing."""
         self.state = state
         self.scopes = Scopes()
         self.watchers = Watchers()
         self._certificates = certificates or NoCertificates()
         self._problems = Problems()
         self._weaver = weaver or Weaver()
-        self._contents = Contents(renderer, self._weaver, self._certificates, self._problems)
+        self._on_demand = on_demand
+        self._at_once = AtOnce(state)
+        self._contents = Contents(renderer, self._weaver, self._certificates, self._problems, self._at_once)
         self._attached: dict[str, Attached] = {}
 
     @property
@@ -97,21 +122,29 @@ class Publisher:
         """At how many places a policy has no effect because of what is wrong with it there."""
         return len(self._weaver.problems) + len(self._problems.left_out)
 
-    def sizes(self) -> dict[str, ScopeSize]:
-        """What each client sees of the mesh, by its id."""
+    def sizes(self, named: Callable[[str], Iterable[str]] = lambda _: ()) -> dict[str, ScopeSize]:
+        """What each client sees of the mesh, by its id. `named`: the clusters that a client asked for by name."""
         sizes = self._contents.sizes(self.state)
-        return {
-            client: sizes[scope]
-            for client, attached in self._attached.items()
-            for scope in attached.scopes
-            if scope in sizes
-        }
+        asides: dict[Scope, Asides] = {}
+        found: dict[str, ScopeSize] = {}
+        for client, attached in self._attached.items():
+            for scope in attached.scopes:
+                if scope not in sizes:
+                    continue
+                found[client] = sizes[scope]
+                if attached.at_once is not None:
+                    aside = asides.get(scope) or asides.setdefault(scope, self._contents.asides(scope))
+                    found[client] = aside.less(sizes[scope], {*attached.at_once, *named(client)})
+        return found
 
     # What the pipeline says
 
     def refresh(self, state: MeshState, changes: Changes) -> Update:
         """The first step: take `state`, and bring what the scopes in use hold of the changed services up to date."""
         self.state = state
+        moved = self._at_once.refresh(state, changes.services)
+        if moved:
+            changes |= Changes(services=moved.intersection(state.services))
         return Update(list(self._contents.refresh(state, changes)))
 
     def concerned(self, changes: Changes) -> set[str]:
@@ -142,7 +175,7 @@ class Publisher:
                     self._rescope(client, update)
         return update
 
-    def attach(self, workload: Key, *, proved: bool, proxyless: bool) -> tuple[tuple[Scope, ...], Update]:
+    def attach(self, workload: Key, *, proved: bool, proxyless: bool) -> tuple[tuple[Seen, ...], Update]:
         """A stream of `workload` has come: the scopes to give it, and what to publish first."""
         client, update = client_id(workload, proved=proved, proxyless=proxyless), Update()
         attached = self._attached.get(client)
@@ -153,7 +186,7 @@ class Publisher:
             update.rescoped.pop(client, None)
         else:
             attached.streams += 1
-        return attached.scopes, update
+        return attached.seen, update
 
     def detach(self, client: str, now: float) -> None:
         """A stream has gone. Its scopes stay for a while: a proxy that lost its connection comes back at once."""
@@ -190,10 +223,11 @@ class Publisher:
             if attached.scopes and not isinstance(attached.scopes[0], Undiscovered):
                 # It was deregistered with its proxy still running: what it has serves while it drains.
                 return
-        wanted = self._wanted(client, attached, workload)
+        given = self._wanted(client, attached, workload)
+        wanted, at_once = given.scopes, given.at_once if given.scopes else attached.at_once
         scopes = wanted or attached.scopes or self.scopes.one((Undiscovered(attached.workload),))
         self._watch(client, attached, workload, scopes)
-        if scopes == attached.scopes:
+        if (scopes, at_once) == (attached.scopes, attached.at_once):
             if wanted and all(scope in self._contents for scope in scopes if isinstance(scope, Local | Edge)):
                 self._problems.mended(client, of_workload(attached.workload))
             return
@@ -214,49 +248,59 @@ class Publisher:
         self.scopes.use(scopes)
         # Who moved on needs what it had no more: it goes with the next sweep.
         self.scopes.release(attached.scopes, now=0.0)
-        attached.scopes = scopes
-        update.rescoped[client] = scopes
+        attached.scopes, attached.at_once = scopes, at_once
+        update.rescoped[client] = attached.seen
 
     def _open(self, client: str, scope: Scope) -> Iterator[ScopeChange]:
         return self._contents.open(self.state, scope, self._attached[client].workload, client)
 
-    def _wanted(self, client: str, attached: Attached, workload: Workload | None) -> tuple[Scope, ...]:
-        """The scopes that the state of the mesh gives; none where they cannot be told, and `problems` says why."""
+    def _wanted(self, client: str, attached: Attached, workload: Workload | None) -> Given:
+        """What the state of the mesh gives; no scopes where that cannot be told, and `problems` says why."""
         try:
-            return self.scopes.one(self._scopes_of(attached, workload))
+            given = self._given(attached, workload)
+            return replace(given, scopes=self.scopes.one(given.scopes))
         except Exception as error:  # noqa: BLE001 (one workload whose view cannot be made must not end the mesh's control plane)
             why = f"what it is given cannot be told: {type(error).__name__}: {error}"
             self._problems.refuse(client, of_workload(attached.workload), why)
-            return ()
+            return Given()
 
-    def _scopes_of(self, attached: Attached, workload: Workload | None) -> tuple[Scope, ...]:
+    def _given(self, attached: Attached, workload: Workload | None) -> Given:
         if workload is None:
-            return (Undiscovered(attached.workload),)
+            return Given((Undiscovered(attached.workload),))
         if attached.proxyless:
             # gRPC clients are not told of policies.
             scope = outbound_scope(self.state, workload)
-            return (Proxyless(OutboundScope(scope.namespace, scope.services)),)
+            return Given((Proxyless(OutboundScope(scope.namespace, scope.services)),))
         # Nobody is woken by a change of a peer unless some policy goes by places.
         own = workload.services[0] if workload.services and self.state.policies.by_locality else None
         trusted = backend_tls.bundles(self.state)
         every = (Peers(own), *((Authorities(trusted),) if trusted else ()))
         if workload.gateway is not None:
-            return (*self._edge(attached, workload, workload.gateway), *every)
-        return (*self._sidecar(attached, workload), *every)
+            return Given((*self._edge(attached, workload, workload.gateway), *every))
+        sidecar = self._sidecar(attached, workload)
+        return replace(sidecar, scopes=(*sidecar.scopes, *every))
 
-    def _sidecar(self, attached: Attached, workload: Workload) -> tuple[Scope, ...]:
+    def _sidecar(self, attached: Attached, workload: Workload) -> Given:
         inbound = inbound_view(self.state, workload)
         seams = self._weaver.listeners(self.state, workload, inbound)
-        local = Local(outbound_listeners_view(self.state, workload), inbound, seams)
         scope = outbound_scope(self.state, workload)
-        reached = calling(scope, seams.called() | called_for_routes(self.state, scope))
+        called = seams.called() | called_for_routes(self.state, scope)
+        reached = calling(scope, called)
+        at_once = None
+        if self._on_demand if workload.on_demand is None else workload.on_demand:
+            seams = on_demand.discovering(seams)
+            # Connections that drain are handled by what they found when they came, which asks for no cluster: so what a stream was given
+            # whole stays until it comes anew.
+            whole = attached.at_once is None and any(isinstance(each, Outbound) for each in attached.scopes)
+            at_once = None if whole else frozenset(clusters_of(called))
+        local = Local(outbound_listeners_view(self.state, workload), inbound, seams)
         outbound = facets.that_matter(self.state, reached, self._weaver.by_callers)
         scopes: tuple[Scope, ...] = (Outbound(outbound), local)
         if workload.interception is not None:
             of = workload.interception
             calls = replace(seams, inbound=())
             scopes += (Captured(outbound.namespace, outbound.services, of.dns_port, of.ipv6, calls),)
-        return (*scopes, Secrets(workload.key)) if attached.proved else scopes
+        return Given((*scopes, Secrets(workload.key)) if attached.proved else scopes, at_once)
 
     def _edge(self, attached: Attached, workload: Workload, gateway: Key) -> tuple[Scope, ...]:
         """The scopes of a workload that plays `gateway`. Who has proved nothing has no keys, and so no listener that needs one."""

@@ -54,7 +54,7 @@ from policies.notes import all_notes
 from xds.resource import Resource
 from xds.server import XdsServer
 from xds.status import ClientStatus
-from xds.types import LISTENER, SECRET, short_name
+from xds.types import CLUSTER, LISTENER, SECRET, short_name
 
 REDACTED = "redacted"
 
@@ -91,7 +91,7 @@ class Reports:
     def status(self) -> Status:
         now, state = time.monotonic(), self.pipeline.state
         sources, clients = self.discovery.status(), proxies(self.xds.clients())
-        sizes = self.publisher.sizes()
+        sizes = self.publisher.sizes(self._named)
         several = {name for name, count in Counter(each.id for each in clients).items() if count > 1}
         return Status(
             version=version(),
@@ -202,6 +202,15 @@ class Reports:
             self.metrics.source_errors.labels(each.name).set(len(each.errors))
         for kind, when in self._expiries():
             self.metrics.expiry.labels(kind).set(when.timestamp())
+
+    def _named(self, client: str) -> Iterable[str]:
+        """The clusters that the streams of a client asked for by name."""
+        return {
+            name
+            for stream in self.xds.streams_of(client)
+            if (state := stream.session.states.get(CLUSTER)) is not None
+            for name in state.subscription.names
+        }
 
     def _proxy(
         self, client: ClientStatus, now: float, several: set[str], sizes: dict[str, ScopeSize]

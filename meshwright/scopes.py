@@ -16,6 +16,7 @@ from mesh.gateway_views import GatewayView
 from mesh.names import Key
 from mesh.secrets import Bundle
 from mesh.views import InboundView, OutboundListenersView, OutboundScope
+from xds.on_request import OnRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +160,18 @@ Scope = (
     | Secrets
     | Undiscovered
 )
+
+
+Seen = Scope | OnRequest
+"""A scope, as a stream is given it: whole, or with its clusters on demand."""
+
+
+def seen(scopes: Iterable[Scope], at_once: frozenset[str] | None) -> tuple[Seen, ...]:
+    """`scopes` as a stream is given them whose clusters come on demand, but for those of the names `at_once`; None: it is given all."""
+    return tuple(
+        each if at_once is None or not isinstance(each, Outbound) else OnRequest(each, at_once)
+        for each in scopes
+    )
 
 
 def calling(scope: OutboundScope, called: Iterable[Called]) -> OutboundScope:

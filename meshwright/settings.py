@@ -330,6 +330,13 @@ class Settings(BaseSettings):
             "In the memory of this process when unset: each replica would count by itself."
         ),
     ] = None
+    clusters: Annotated[
+        Literal["all", "onDemand"],
+        Field(
+            description="What proxies are given of the services that they may call, where their workloads say nothing: all clusters, "
+            "or the cluster of each when a request needs it first."
+        ),
+    ] = "all"
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Field(description="What is logged.")
     ] = "info"

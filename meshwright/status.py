@@ -36,7 +36,10 @@ class TypeStatus(Shape):
 
 
 class Sees(Shape):
-    """How much of the mesh a proxy is given. Sizes are bytes of configuration; memory is Envoy's for clusters, in bytes, about."""
+    """How much of the mesh a proxy is given. Sizes are bytes of configuration; memory is Envoy's for clusters, in bytes, about.
+
+    With clusters on demand, it has `clusters` of the `of_clusters` that it may need.
+    """
 
     services: int
     of_services: int
@@ -44,6 +47,8 @@ class Sees(Shape):
     of_size: int
     memory: int
     of_memory: int
+    clusters: int = 0
+    of_clusters: int = 0
 
 
 class ProxyStatus(Shape):

@@ -170,13 +170,16 @@ def _state(proxy: ProxyStatus) -> str:
 
 
 def _sees(sees: Sees | None) -> str:
-    """`3 of 500 services: 7 kB, 0.2 MB of memory, instead of 1.2 MB, 28 MB`; `everything` for all."""
+    """`3 of 500 services: 7 kB, 0.2 MB of memory, instead of 1.2 MB, 28 MB`; `everything` for all. With clusters on demand, after the
+    services: `2 of 3 clusters`.
+    """
     if sees is None:
         return ""
-    if sees.services >= sees.of_services:
+    if sees.services >= sees.of_services and not sees.of_clusters:
         return f"everything: {_bytes(sees.size)}"
+    demanded = f", {sees.clusters} of {sees.of_clusters} clusters" if sees.of_clusters else ""
     return (
-        f"{sees.services} of {sees.of_services} services: {_bytes(sees.size)}, {_bytes(sees.memory)} of memory, "
+        f"{sees.services} of {sees.of_services} services{demanded}: {_bytes(sees.size)}, {_bytes(sees.memory)} of memory, "
         f"instead of {_bytes(sees.of_size)}, {_bytes(sees.of_memory)}"
     )
 

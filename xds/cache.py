@@ -18,6 +18,7 @@ from weakref import WeakValueDictionary
 from immutables import Map
 
 from xds import wire
+from xds.on_request import OnRequest, Touched, at_once_of, scope_of
 from xds.resource import Name, Resource
 
 V = TypeVar("V")
@@ -56,6 +57,10 @@ class Subscription:
         return self.wildcard or name in self.names
 
 
+Group = tuple[Subscription, frozenset[str] | None]
+"""Those who subscribe alike, and look at a scope alike: see `OnRequest.at_once`; None: they are given all there is."""
+
+
 class Subscriber(Protocol):
     """A session, as the cache sees it."""
 
@@ -83,8 +88,11 @@ class Chunk:
 
 @dataclass(slots=True)
 class _Scope:
+    """`always`: of the maps, what is not `on_request`; a type that has nothing of that kind is not in it."""
+
     maps: dict[str, Resources] = field(default_factory=dict)
-    groups: dict[str, dict[Subscription, set[Subscriber]]] = field(default_factory=dict)
+    always: dict[str, Resources] = field(default_factory=dict)
+    groups: dict[str, dict[Group, set[Subscriber]]] = field(default_factory=dict)
     ready: bool = False
     waiting: set[Callable[[], None]] = field(default_factory=set)
 
@@ -96,7 +104,7 @@ class ResourceCache:
         """`remembered`: how many joined first responses and type versions are kept for the next client that needs the same."""
         self.is_open = False
         self._scopes: dict[Hashable, _Scope] = {}
-        self._maps: dict[tuple[tuple[Hashable, ...], str], Maps] = {}
+        self._maps: dict[tuple[tuple[Hashable, ...], str, Subscription | None], Maps] = {}
         self._generation = 0
         self._subscriptions: WeakValueDictionary[tuple[bool, frozenset[str]], Subscription] = (
             WeakValueDictionary()
@@ -105,6 +113,7 @@ class ResourceCache:
         self._plans: _Recent[tuple[Chunk, ...]] = _Recent(remembered)
         self._version: _Recent[str] = _Recent(remembered)
         self._versions: _Recent[dict[str, str]] = _Recent(remembered)
+        self._asked: _Recent[Resources] = _Recent(remembered)
 
     # For those who have resources
 
@@ -122,26 +131,26 @@ class ResourceCache:
         self._generation += 1
         generation = Generation(self._generation, changed_at if changed_at is not None else 0.0)
         counted = generation if changed_at is not None else None
-        touched: list[tuple[_Scope, str, list[str]]] = []
+        touched: list[tuple[_Scope, str, Touched]] = []
         woken: list[_Scope] = []
         for change in changes:
             if change.drop:
                 dropped = self._scopes.get(change.scope)
                 if dropped is not None:
-                    touched.extend((dropped, kind, list(held)) for kind, held in dropped.maps.items())
-                    dropped.maps, dropped.ready = {}, False
+                    touched.extend(
+                        (dropped, kind, Touched(list(held))) for kind, held in dropped.maps.items()
+                    )
+                    dropped.maps, dropped.always, dropped.ready = {}, {}, False
                     self._discard(change.scope)
                 continue
             scope = self._scopes.setdefault(change.scope, _Scope())
-            touched.extend((scope, kind, names) for kind, names in _applied(scope, change).items())
+            touched.extend((scope, kind, each) for kind, each in _applied(scope, change).items())
             if not scope.ready:
                 scope.ready = True
                 woken.append(scope)
-        for scope, kind, names in touched:
-            for subscription, subscribers in scope.groups.get(kind, {}).items():
-                wanted = (
-                    names if subscription.wildcard else [name for name in names if name in subscription.names]
-                )
+        for scope, kind, what in touched:
+            for (subscription, at_once), subscribers in scope.groups.get(kind, {}).items():
+                wanted = what.concerning(subscription.names, wildcard=subscription.wildcard, at_once=at_once)
                 if wanted:
                     for subscriber in subscribers:
                         subscriber.mark(kind, wanted, counted)
@@ -152,7 +161,7 @@ class ResourceCache:
 
     def contents(self, scope: Hashable) -> Iterator[Resource]:
         """Everything in a scope, for dumps."""
-        found = self._scopes.get(scope)
+        found = self._scopes.get(scope_of(scope))
         for resources in found.maps.values() if found else ():
             yield from resources.values()
 
@@ -162,7 +171,7 @@ class ResourceCache:
         """Whether streams with these scopes may be answered: the cache is open and every scope was published."""
         if not self.is_open:
             return False
-        for each in scopes:
+        for each in map(scope_of, scopes):
             found = self._scopes.get(each)
             if found is None or not found.ready:
                 return False
@@ -170,26 +179,40 @@ class ResourceCache:
 
     def when_ready(self, scopes: Iterable[Hashable], call: Callable[[], None]) -> None:
         """Call `call`, perhaps more than once, when one of the scopes that is not ready becomes so."""
-        for each in scopes:
+        for each in map(scope_of, scopes):
             self._scopes.setdefault(each, _Scope()).waiting.add(call)
 
     def forget(self, scopes: Iterable[Hashable], call: Callable[[], None]) -> None:
-        for each in scopes:
+        for each in map(scope_of, scopes):
             found = self._scopes.get(each)
             if found is not None:
                 found.waiting.discard(call)
                 self._discard(each)
 
-    def maps(self, scopes: tuple[Hashable, ...], type_url: str) -> Maps:
-        """Asked for many times for each change, by all that are given the same: so it is made once until something changes."""
-        made = self._maps.get((scopes, type_url))
+    def maps(self, scopes: tuple[Hashable, ...], type_url: str, to: Subscription | None = None) -> Maps:
+        """What there is for `to`; None: all that can be asked for. It is asked many times for each change, by all that are given the same:
+        so it is made once until something changes.
+        """
+        by = (scopes, type_url, to if any(isinstance(each, OnRequest) for each in scopes) else None)
+        made = self._maps.get(by)
         if made is None:
-            made = tuple(
-                found.maps.get(type_url, NOTHING) if (found := self._scopes.get(each)) else NOTHING
-                for each in scopes
-            )
-            self._maps[scopes, type_url] = made
+            made = tuple(each for scope in scopes for each in self._seen(scope, type_url, to))
+            self._maps[by] = made
         return made
+
+    def _seen(self, scope: Hashable, type_url: str, to: Subscription | None) -> Iterator[Resources]:
+        found, at_once = self._scopes.get(scope_of(scope)), at_once_of(scope)
+        if found is None:
+            yield NOTHING
+            return
+        every = found.maps.get(type_url, NOTHING)
+        always = found.always.get(type_url)
+        if to is None or at_once is None or always is None:
+            yield every
+            return
+        yield always
+        # As much work as the client has names, and none where nothing of this type changed.
+        yield self._asked.get(((every,), at_once, to, False), lambda: _named(every, to.names | at_once))
 
     def subscription(self, *, wildcard: bool, names: Iterable[str]) -> Subscription:
         """The one object that stands for this subscription, so that equal clients share its memory."""
@@ -217,23 +240,24 @@ class ResourceCache:
         self, subscriber: Subscriber, scopes: Iterable[Hashable], type_url: str, to: Subscription
     ) -> None:
         for each in scopes:
-            groups = self._scopes.setdefault(each, _Scope()).groups.setdefault(type_url, {})
-            groups.setdefault(to, set()).add(subscriber)
+            groups = self._scopes.setdefault(scope_of(each), _Scope()).groups.setdefault(type_url, {})
+            groups.setdefault((to, at_once_of(each)), set()).add(subscriber)
 
     def unsubscribe(
         self, subscriber: Subscriber, scopes: Iterable[Hashable], type_url: str, was: Subscription
     ) -> None:
         for each in scopes:
-            found = self._scopes.get(each)
-            subscribers = found.groups.get(type_url, {}).get(was) if found else None
+            scope, group = scope_of(each), (was, at_once_of(each))
+            found = self._scopes.get(scope)
+            subscribers = found.groups.get(type_url, {}).get(group) if found else None
             if found is None or subscribers is None:
                 continue
             subscribers.discard(subscriber)
             if not subscribers:
-                del found.groups[type_url][was]
+                del found.groups[type_url][group]
                 if not found.groups[type_url]:
                     del found.groups[type_url]
-            self._discard(each)
+            self._discard(scope)
 
     def plan(self, maps: Maps, type_url: str, to: Subscription, *, delta: bool) -> tuple[Chunk, ...]:
         """All that `to` wants, in pieces of bounded size, joined once for all clients that want the same."""
@@ -312,8 +336,8 @@ def removed_entries(names: Iterable[str]) -> bytes:
     return b"".join(map(wire.removed_entry, names))
 
 
-def _applied(scope: _Scope, change: ScopeChange) -> dict[str, list[str]]:
-    """Change the maps of `scope`; the names whose version changed, by type."""
+def _applied(scope: _Scope, change: ScopeChange) -> dict[str, Touched]:
+    """Change the maps of `scope`; what differs now, by type."""
     by_type: dict[str, dict[str, Resource | None]] = {}
     for resource in change.put:
         by_type.setdefault(resource.type_url, {})[resource.name] = resource
@@ -324,22 +348,44 @@ def _applied(scope: _Scope, change: ScopeChange) -> dict[str, list[str]]:
             new = by_type.setdefault(type_url, {})
             for name in resources:
                 new.setdefault(name, None)
-    changed: dict[str, list[str]] = {}
+    changed: dict[str, Touched] = {}
     for type_url, entries in by_type.items():
         draft = scope.maps.get(type_url, NOTHING).mutate()
-        names = changed.setdefault(type_url, [])
+        touched = changed.setdefault(type_url, Touched())
         for name, new_one in entries.items():
             old = draft.get(name)
             if new_one is None:
                 if old is not None:
                     del draft[name]
-                    names.append(name)
+                    touched.note(name, old, None)
                 continue
             draft[name] = new_one
-            if old is None or old.version != new_one.version:
-                names.append(name)
-        scope.maps[type_url] = draft.finish()
+            if old is None or (old.version, old.on_request) != (new_one.version, new_one.on_request):
+                touched.note(name, old, new_one)
+        before, scope.maps[type_url] = scope.maps.get(type_url, NOTHING), draft.finish()
+        _set_aside(scope, type_url, before, entries)
     return changed
+
+
+def _set_aside(scope: _Scope, type_url: str, before: Resources, entries: dict[str, Resource | None]) -> None:
+    """Bring `always` up to date with what `entries` made of a map that was `before`."""
+    always = scope.always.get(type_url)
+    if always is None:
+        if not any(each is not None and each.on_request for each in entries.values()):
+            return  # as in nearly every type of every scope
+        always = before
+    draft = always.mutate()
+    for name, each in entries.items():
+        if each is not None and not each.on_request:
+            draft[name] = each
+        elif name in draft:
+            del draft[name]
+    scope.always[type_url] = draft.finish()
+
+
+def _named(every: Resources, names: Iterable[str]) -> Resources:
+    found = ((name, every.get(name)) for name in names)
+    return Map({name: each for name, each in found if each is not None and each.on_request})
 
 
 def _call_all(calls: set[Callable[[], None]]) -> None:
@@ -355,7 +401,7 @@ class _Recent(Generic[V]):
         # The maps are kept beside the result, so that an id is not taken by another map meanwhile.
         self._results: OrderedDict[Hashable, tuple[Maps, V]] = OrderedDict()
 
-    def get(self, key: tuple[Maps, str, Subscription, bool], make: Callable[[], V]) -> V:
+    def get(self, key: tuple[Maps, Hashable, Subscription, bool], make: Callable[[], V]) -> V:
         maps, *rest = key
         by = (tuple(map(id, maps)), *rest)
         found = self._results.get(by)

@@ -111,7 +111,8 @@ def describe(stream: Stream, server: XdsServer, config: ClientConfig, *, bodies:
     config.node.id = stream.node_id
     config.client_scope = stream.client
     for type_url, state in stream.session.states.items():
-        for name, resource in wanted(server.cache.maps(stream.session.scopes, type_url), state.subscription):
+        maps = server.cache.maps(stream.session.scopes, type_url, state.subscription)
+        for name, resource in wanted(maps, state.subscription):
             entry = config.generic_xds_configs.add(
                 type_url=type_url, name=name, version_info=resource.version, is_static_resource=False
             )

@@ -23,7 +23,8 @@ class Resource:
     `sotw` and `delta` are its entry in the two kinds of response. Beside the content, and never in the hash: `origin`, the documents
     and sources that made it; and `needs`, the resources that it refers to and that a client must have accepted before.
     `mark`: 64 bits that stand for name and version; those of several resources are combined by exclusive or.
-    `endpoints`: of a cluster, the name of its ClusterLoadAssignment.
+    `endpoints`: of a cluster, the name of its ClusterLoadAssignment. `on_request`: clients that want that are given it only when they name
+    it (see `on_request.py`).
     """
 
     type_url: str
@@ -35,6 +36,7 @@ class Resource:
     origin: tuple[str, ...] = ()
     needs: tuple[Name, ...] = ()
     endpoints: str = ""
+    on_request: bool = False
 
     @property
     def body(self) -> bytes:
@@ -46,7 +48,13 @@ class Resource:
 
 
 def encode(
-    type_url: str, name: str, body: bytes, origin: tuple[str, ...] = (), needs: tuple[Name, ...] = ()
+    type_url: str,
+    name: str,
+    body: bytes,
+    origin: tuple[str, ...] = (),
+    needs: tuple[Name, ...] = (),
+    *,
+    on_request: bool = False,
 ) -> Resource:
     """The resource of the serialised message `body`."""
     version = hashlib.blake2b(body, digest_size=8).hexdigest()
@@ -60,6 +68,7 @@ def encode(
         origin=origin,
         needs=needs,
         endpoints=_endpoints(name, body) if type_url == CLUSTER else "",
+        on_request=on_request,
     )
 
 

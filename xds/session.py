@@ -13,6 +13,7 @@ from typing import ClassVar
 
 from xds.cache import NOTHING, Generation, Maps, ResourceCache, Subscription, lookup, wanted
 from xds.errors import ProtocolViolation
+from xds.on_request import whole
 from xds.ordering import Order
 from xds.refusals import named
 from xds.refusals import parts as blame
@@ -70,7 +71,7 @@ class Session(ABC):
         `ack_timeout` seconds holds up only what refers to it, and newer content of its type is sent after it.
         """
         self.states: dict[str, TypeState] = {}
-        self.scopes = scopes
+        self.scopes = scopes if self.delta else whole(scopes)
         self._cache = cache
         self._only_type = only_type
         self._limits = limits
@@ -103,16 +104,18 @@ class Session(ABC):
 
     def rescope(self, scopes: tuple[Hashable, ...]) -> None:
         """Move to other scopes; what differs is sent, and nothing else."""
+        scopes = scopes if self.delta else whole(scopes)
         before, self.scopes = self.scopes, scopes
         for type_url, state in self.states.items():
-            old, new = self._cache.maps(before, type_url), self._cache.maps(scopes, type_url)
-            was = {name: each.version for name, each in wanted(old, state.subscription)}
-            now = {name: each.version for name, each in wanted(new, state.subscription)}
+            to = state.subscription
+            old, new = self._cache.maps(before, type_url, to), self._cache.maps(scopes, type_url, to)
+            was = {name: each.version for name, each in wanted(old, to)}
+            now = {name: each.version for name, each in wanted(new, to)}
             differing = {name for name in was.keys() | now.keys() if was.get(name) != now.get(name)}
             if differing:
                 state.mark(differing)
-            self._cache.unsubscribe(self, before, type_url, state.subscription)
-            self._cache.subscribe(self, scopes, type_url, state.subscription)
+            self._cache.unsubscribe(self, before, type_url, to)
+            self._cache.subscribe(self, scopes, type_url, to)
         self._on_marked()
 
     def close(self) -> None:
@@ -205,8 +208,10 @@ class Session(ABC):
     def missing(self, type_url: str) -> set[str]:
         """The names that the client asks for and its scopes do not have."""
         state = self.states.get(type_url)
+        if state is None:
+            return set()
         maps = self._maps(type_url)
-        return {name for name in state.subscription.names if lookup(maps, name) is None} if state else set()
+        return {name for name in state.subscription.names if lookup(maps, name) is None}
 
     def subscribes(self, type_url: str, name: str) -> bool:
         state = self.states.get(type_url)
@@ -230,7 +235,8 @@ class Session(ABC):
         """Whether the protocol can tell that a resource of this type has gone."""
 
     def _maps(self, type_url: str) -> Maps:
-        return self._cache.maps(self.scopes, type_url)
+        """What there is of a type that the client asked for."""
+        return self._cache.maps(self.scopes, type_url, self.states[type_url].subscription)
 
     def _sent(self, state: TypeState, flight: InFlight, doubted: Iterable[Resource] = ()) -> None:
         """`doubted` are sent as they were before, to a client that may have something newer."""
@@ -420,7 +426,7 @@ class Session(ABC):
     def _settle(self) -> None:
         for type_url, state in self.states.items():
             if state.overlay or state.sent or state.splits:
-                state.settle(self._cache.maps(self.scopes, type_url))
+                state.settle(self._maps(type_url))
         if self._generations and self.settled:
             done, self._generations = self._generations, []
             for generation in done:

@@ -54,6 +54,7 @@ def a_workload(
     interception: Interception | None = None,
     origin: tuple[str, ...] = (),
     labelled: Mapping[str, str] | None = None,
+    on_demand: bool | None = None,
 ) -> Workload:
     """Serves port `http` of the service it is named after (`api-1`: `api`), if it ends in a dash and a number."""
     key = a_key(name)
@@ -78,6 +79,7 @@ def a_workload(
         network=network,
         outbound_port=outbound_port,
         interception=interception,
+        on_demand=on_demand,
         origin=origin,
     )
 
@@ -90,10 +92,18 @@ def a_proxy(
     services: Iterable[str] | None = None,
     address: str = "127.0.0.1",
     app: int = 9001,
+    on_demand: bool | None = None,
 ) -> Workload:
     """A workload with a sidecar."""
     return a_workload(
-        name, services=services, address=address, app=app, sidecar=sidecar, meshed=True, uses=uses
+        name,
+        services=services,
+        address=address,
+        app=app,
+        sidecar=sidecar,
+        meshed=True,
+        uses=uses,
+        on_demand=on_demand,
     )
 
 

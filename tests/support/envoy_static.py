@@ -11,7 +11,7 @@ from pathlib import Path
 from aiohttp import web
 from google.protobuf.json_format import MessageToJson
 
-from envoy import names
+from envoy import names, on_demand
 from envoy.launcher import EnvoyProcess, LaunchOptions
 from envoy.packing import listen_on
 from envoy.render import Rendered, Renderer
@@ -51,6 +51,8 @@ def rendered(state: MeshState, workload: str, renderer: Renderer | None = None) 
         return tuple(_edge(state, caller, caller.gateway, renderer, weaver))
     inbound = inbound_view(state, caller)
     seams = weaver.listeners(state, caller, inbound)
+    if caller.on_demand:
+        seams = on_demand.discovering(seams)
     made = (
         *_outbound(state, outbound_scope(state, caller), renderer, weaver),
         *renderer.outbound_listeners(outbound_listeners_view(state, caller), seams),

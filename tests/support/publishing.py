@@ -8,7 +8,7 @@ from mesh.events import Changes
 from mesh.names import Key
 from mesh.state import MeshState
 from meshwright.publisher import Publisher, Update
-from meshwright.scopes import Scope
+from meshwright.scopes import Seen
 from xds.resource import Name
 
 
@@ -24,7 +24,7 @@ class Holding:
 
     def __init__(self) -> None:
         self._contents: dict[Hashable, dict[Name, bytes]] = {}
-        self._scopes: dict[Key, tuple[Scope, ...]] = {}
+        self._scopes: dict[Key, tuple[Seen, ...]] = {}
 
     def attach(self, publisher: Publisher, workload: Key) -> None:
         self._scopes[workload], update = publisher.attach(workload, proved=True, proxyless=False)

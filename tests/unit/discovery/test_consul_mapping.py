@@ -250,6 +250,15 @@ def test_an_instance_whose_traffic_is_intercepted_registers_its_own_port() -> No
     assert only(an_entry(meta=meta | {"app-port": "9000"})).ports == (WorkloadPort("main", 9000, 8080),)
 
 
+def test_clusters_on_demand() -> None:
+    said = {"onDemand": True, "all": False, None: None}
+    for text, wanted in said.items():
+        meta = {} if text is None else {"clusters": text}
+        assert only(an_entry(meta=meta)).on_demand is wanted
+    (warning,) = mapped(an_entry(meta={"clusters": "lazy"})).warnings
+    assert "meta clusters 'lazy' is unknown: use all or onDemand" in warning
+
+
 def test_interception_that_cannot_be() -> None:
     (warning,) = mapped(an_entry(meta={"interception": "true"})).warnings
     assert warning.endswith("meta interception has no effect without meta meshed=true")

@@ -14,7 +14,7 @@ from mesh.names import Key
 from mesh.state import MeshState
 from meshwright.pipeline import PIECE, Pace, Pipeline
 from meshwright.publisher import Publisher, Update
-from meshwright.scopes import Outbound, Scope
+from meshwright.scopes import Outbound, Seen
 from tests.support.builders import a_service, a_snapshot, a_state, a_workload
 from xds.cache import ResourceCache
 from xds.types import ENDPOINT
@@ -23,7 +23,7 @@ NEVER = 3600.0
 
 
 class Running:
-    scopes: tuple[Scope, ...] = ()
+    scopes: tuple[Seen, ...] = ()
 
     def __init__(self, pace: Pace) -> None:
         self.cache = ResourceCache()

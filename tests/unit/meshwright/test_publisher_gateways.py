@@ -12,7 +12,7 @@ from mesh.names import Key
 from mesh.secrets import Bundle
 from mesh.state import MeshState
 from meshwright.publisher import Publisher, Update
-from meshwright.scopes import Edge, EdgeSecrets, Outbound, Scope, Secrets
+from meshwright.scopes import Edge, EdgeSecrets, Outbound, Secrets, Seen
 from policies.registry import KINDS
 from tests.support.builders import a_service, service_document
 from tests.support.publishing import told
@@ -66,7 +66,7 @@ class World:
         assert not parsed.errors, parsed.errors
         return self.tell(SourceUpdate("test", declared=tuple(parsed.declared())))
 
-    def attach(self, *, proved: bool = True) -> tuple[Scope, ...]:
+    def attach(self, *, proved: bool = True) -> tuple[Seen, ...]:
         return self.publisher.attach(EDGE_1, proved=proved, proxyless=False)[0]
 
 

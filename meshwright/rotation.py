@@ -31,6 +31,7 @@ from ca.rotation import (
     advance,
     awaits_operator,
     begin,
+    lack_of,
     lagging,
     proceed,
 )
@@ -238,13 +239,14 @@ class Rotator:
             if number % AT_ONCE == 0:
                 await asyncio.sleep(0)
             leaf = self._ledger.find(serial)
-            if leaf is None or not lagging(rotation, (leaf,), now):
+            if leaf is None or lack_of(rotation, leaf) is None:
                 continue
             if leaf.holder is Holder.ENVOY and leaf.workload not in seen:
                 seen.add(leaf.workload)
                 self._observe(leaf, rotation)
                 leaf = self._ledger.find(serial)
-            lags += self._waited_for(rotation, () if leaf is None else (leaf,), now)
+            if leaf is not None:
+                lags += self._waited_for(rotation, (leaf,), now)
         if not lags and self._ledger.changes != changes:
             # That nobody lags has to be true of one moment.
             return self._waited_for(rotation, self._ledger.leaves(), now)

@@ -64,6 +64,7 @@ from meshwright.pipeline import Pace, Pipeline
 from meshwright.plaintext import PlaintextWatch
 from meshwright.proofs import proofs
 from meshwright.publisher import Publisher, client_id, client_ids
+from meshwright.rate_limit_gate import RateLimitGate
 from meshwright.rate_limits import rate_limits
 from meshwright.reports import Reports
 from meshwright.rotation import Rotator
@@ -235,7 +236,9 @@ class ControlPlane:
             lifetime=life,
         )
         redis = settings.ratelimit_redis.get_secret_value() if settings.ratelimit_redis else None
-        limits = await self._stack.enter_async_context(rate_limits(redis, metrics, time.monotonic))
+        limits = await self._stack.enter_async_context(
+            rate_limits(redis, metrics, time.monotonic, RateLimitGate(lambda: pipeline.state))
+        )
         watch = PlaintextWatch(
             PlaintextCalls(time.monotonic), lambda: pipeline.state, reports.connected, metrics, time.monotonic
         )

@@ -15,7 +15,7 @@ from ratelimit.counters import MemoryCounters
 from ratelimit.errors import InvalidLimit, InvalidRedis
 from ratelimit.limits import Limit, Rules, Unit
 from ratelimit.redis_counters import RedisCounters, RedisOptions
-from ratelimit.service import Failure, RateLimits
+from ratelimit.service import Failure, Gate, RateLimits
 
 PATIENCE = 0.25
 """Seconds that Redis gets. How long a request waits is its policy's `timeout`, and its own proxy sees to that."""
@@ -71,16 +71,16 @@ class LimitObserver:
 
 @contextlib.asynccontextmanager
 async def rate_limits(
-    redis_url: str | None, metrics: Metrics, clock: Callable[[], float]
+    redis_url: str | None, metrics: Metrics, clock: Callable[[], float], gate: Gate
 ) -> AsyncIterator[RateLimits]:
     """The service, with its counters in Redis or, without one, in this process. SettingsError if the address makes no sense."""
     observer, rules = LimitObserver(metrics, clock), CarriedLimits()
     if redis_url is None:
-        yield RateLimits(MemoryCounters(clock), observer, rules=rules, failure=Failure.PROXY)
+        yield RateLimits(MemoryCounters(clock), observer, rules=rules, failure=Failure.PROXY, gate=gate)
         return
     try:
         counters = RedisCounters(RedisOptions(redis_url, timeout=PATIENCE), clock)
     except InvalidRedis as error:
         raise SettingsError(f"setting ratelimit_redis (--ratelimit-redis): {error}") from error
     async with counters:
-        yield RateLimits(counters, observer, rules=rules, failure=Failure.PROXY)
+        yield RateLimits(counters, observer, rules=rules, failure=Failure.PROXY, gate=gate)

@@ -5,7 +5,7 @@ https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/rate
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Protocol, TypeAlias
 
@@ -20,9 +20,23 @@ from pb.envoy.service.ratelimit.v3.rls_pb2_grpc import (
 from ratelimit import wire
 from ratelimit.counters import Counters
 from ratelimit.errors import CountersAway, InvalidRequest
-from ratelimit.limits import Rules, ask, decide
+from ratelimit.limits import Descriptor, Rules, ask, decide
 
 Context: TypeAlias = "grpc.aio.ServicerContext[RateLimitRequest, Awaitable[RateLimitResponse]]"
+
+
+Gate: TypeAlias = Callable[
+    [Mapping[str, Iterable[bytes]], str, Sequence[Descriptor]], tuple[str, tuple[Descriptor, ...]]
+]
+"""Of what a peer asks (gRPC's auth context, the domain, the descriptors), what is held against limits: a domain and as many descriptors. One
+without entries has no limit.
+"""
+
+
+def _anybody(
+    _: Mapping[str, Iterable[bytes]], domain: str, descriptors: Sequence[Descriptor]
+) -> tuple[str, tuple[Descriptor, ...]]:
+    return domain, tuple(descriptors)
 
 
 class Failure(Enum):
@@ -64,10 +78,13 @@ class RateLimits(RateLimitServiceServicer):
         *,
         rules: Rules | None = None,
         failure: Failure = Failure.ALLOW,
+        gate: Gate = _anybody,
     ) -> None:
+        """`gate` says what each peer may have counted: by default all that it asks."""
         self._counters = counters
         self._observer = observer
         self._failure = failure
+        self._gate = gate
         self.rules = rules or Rules()
         """May be replaced at any time; each request is held against one set of rules as a whole."""
 
@@ -76,7 +93,9 @@ class RateLimits(RateLimitServiceServicer):
 
     async def ShouldRateLimit(self, request: RateLimitRequest, context: Context) -> RateLimitResponse:  # noqa: N802
         try:
-            question = ask(self.rules, request.domain, wire.descriptors(request))
+            asked = wire.descriptors(request)
+            domain, descriptors = self._gate(context.auth_context() or {}, request.domain, asked)
+            question = ask(self.rules, domain, descriptors)
         except InvalidRequest as invalid:
             self._observer.invalid(request.domain, str(invalid))
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(invalid))

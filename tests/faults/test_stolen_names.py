@@ -8,9 +8,19 @@ import grpc
 import grpc.aio
 import pytest
 
+from ca.control_plane import server_name
+from ca.csr import make_csr
+from ca.keys import key_pem, new_key
+from ca.times import system_clock
+from ca.tokens import TokenStore
 from pb.envoy.service.accesslog.v3.als_pb2 import StreamAccessLogsMessage
 from pb.envoy.service.accesslog.v3.als_pb2_grpc import AccessLogServiceStub
-from tests.support.mesh import Instance, Mesh
+from pb.envoy.service.ratelimit.v3.rls_pb2 import RateLimitRequest, RateLimitResponse
+from pb.envoy.service.ratelimit.v3.rls_pb2_grpc import RateLimitServiceStub
+from pb.meshwright.join.v1.join_pb2 import JoinRequest
+from pb.meshwright.join.v1.join_pb2_grpc import JoinServiceStub
+from policies.rate_limit_messages import LIMIT_KEY, POLICY_KEY
+from tests.support.mesh import Instance, Mesh, a_document
 from tests.support.processes import eventually
 from tests.support.xds_streams import Stream
 from xds.types import CLUSTER, SECRET
@@ -59,6 +69,53 @@ async def test_a_plaintext_stream_of_the_same_name_gets_no_keys(mesh: Mesh, delt
 
     await eventually(changed, "the change reached the true proxy")
     assert await passes()
+
+
+async def test_a_stranger_spends_no_limit_of_another_workload(mesh: Mesh) -> None:
+    """Neither with a certificate of its own nor in plaintext."""
+    for name in ("web", "store"):
+        mesh.write_service(name, Instance(name, f"{name}-1"))
+    spec = {"targetRefs": [{"kind": "Service", "name": "store"}], "global": {"requests": 2, "unit": "hour"}}
+    mesh.write("limit.yaml", a_document("RateLimit", "limit", spec))
+    await mesh.serve()
+    owner, stranger = [await joined(mesh, name) for name in ("store", "web")]
+    plain = grpc.aio.insecure_channel(f"127.0.0.1:{mesh.plaintext_port}")
+    async with owner, stranger, plain:
+        for channel in (stranger, plain):
+            for _ in range(3):
+                await asked(channel, 100_000)
+        assert [await asked(stranger) for _ in range(3)] == [RateLimitResponse.OK] * 3
+        assert [await asked(owner, 100) for _ in range(3)] == [
+            RateLimitResponse.OK,
+            RateLimitResponse.OK,
+            RateLimitResponse.OVER_LIMIT,
+        ]
+
+
+async def joined(mesh: Mesh, name: str) -> grpc.aio.Channel:
+    """A connection with a certificate of `<name>-1`."""
+    key, roots = new_key(), (mesh.data / "roots.pem").read_bytes()
+    over = (
+        ("grpc.ssl_target_name_override", server_name("mesh.local")),
+        ("grpc.use_local_subchannel_pool", 1),
+    )
+    token = TokenStore(mesh.data).create("default", name, now=system_clock())
+    request = JoinRequest(namespace="default", workload=f"{name}-1", csr=make_csr(key).der, join_token=token)
+    async with grpc.aio.secure_channel(
+        f"127.0.0.1:{mesh.join_port}", grpc.ssl_channel_credentials(roots), options=over
+    ) as channel:
+        given = await JoinServiceStub(channel).Join(request, timeout=10)
+    credentials = grpc.ssl_channel_credentials(roots, key_pem(key), given.chain_pem)
+    return grpc.aio.secure_channel(f"127.0.0.1:{mesh.xds_port}", credentials, options=over)
+
+
+async def asked(channel: grpc.aio.Channel, hits: int = 1) -> int:
+    """What is answered to a question as the sidecars of the limited service put it."""
+    question = RateLimitRequest(domain="mesh.local", hits_addend=hits)
+    entries = question.descriptors.add().entries
+    entries.add(key=POLICY_KEY, value="default/limit")
+    entries.add(key=LIMIT_KEY, value="2/hour")
+    return (await RateLimitServiceStub(channel).ShouldRateLimit(question, timeout=10)).overall_code
 
 
 async def test_who_has_proved_nothing_tells_of_no_calls(mesh: Mesh) -> None:

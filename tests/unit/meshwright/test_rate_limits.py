@@ -3,8 +3,10 @@ from __future__ import annotations
 import pytest
 from prometheus_client import CollectorRegistry
 
+from mesh.state import MeshState
 from meshwright.errors import SettingsError
 from meshwright.metrics import Metrics
+from meshwright.rate_limit_gate import RateLimitGate
 from meshwright.rate_limits import CarriedLimits, LimitObserver, rate_limits
 from ratelimit.limits import Limit, Unit
 from ratelimit.service import Failure
@@ -50,7 +52,8 @@ def test_what_is_not_counted_is_metered_and_told_now_and_then(capsys: pytest.Cap
 
 
 async def test_an_address_without_sense_is_a_wrong_setting_and_not_repeated() -> None:
+    gate = RateLimitGate(lambda: MeshState("mesh.local"))
     with pytest.raises(SettingsError, match=r"--ratelimit-redis.*redis://") as caught:
-        async with rate_limits("http://:secret@host", Metrics(CollectorRegistry()), lambda: 0.0):
+        async with rate_limits("http://:secret@host", Metrics(CollectorRegistry()), lambda: 0.0, gate):
             pytest.fail("it was taken")
     assert "secret" not in str(caught.value)

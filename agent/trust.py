@@ -65,9 +65,7 @@ class TrustWatch:
         while True:
             held, renewed = self._keeper.held
             try:
-                await first(self._in_use(), renewed.wait())
-                if not renewed.is_set():
-                    await self._follow(held, renewed)
+                await self._follow(held, renewed)
             except (AgentError, OSError) as error:
                 delay = REFUSED_PAUSE if isinstance(error, JoinRefused) else self._backoff.next()
                 if self._followed:  # one line for each time that it is away
@@ -76,15 +74,15 @@ class TrustWatch:
                 await first(self._sleep(delay), renewed.wait())
 
     async def _follow(self, held: StoredIdentity, renewed: asyncio.Event) -> None:
-        """Until another certificate has taken the place of `held`, which the control plane learns from the next stream's handshake."""
+        """Until another certificate has taken the place of `held`, with which the next stream is opened."""
         membership = self._membership
         server = ControlPlane(membership.renew_address, membership.trust_domain, held.roots_pem)
         async with channel(server, held) as opened:
             call = TrustServiceStub(opened).Watch()
             taken: asyncio.Queue[int] = asyncio.Queue()
+            taken.put_nowait(0)  # what it has; a control plane of before answers nobody who has said nothing
             try:
-                await call.write(self._using(0))
-                await first(self._read(call, taken), self._tell(call, taken), renewed.wait())
+                await first(self._read(call, taken), self._tell(call, taken, renewed), renewed.wait())
             except grpc.aio.AioRpcError as error:
                 hint = f"is {server.address} its xDS address (--control-plane, 15010 by default)?"
                 raise explained(server, error, hint) from None
@@ -98,11 +96,13 @@ class TrustWatch:
             taken.put_nowait(answer.number)
         raise Unavailable("the control plane ended the stream of trust bundles")
 
-    async def _tell(self, call: Watching, taken: asyncio.Queue[int]) -> NoReturn:
-        """Say of the last bundle that was taken that it is in use, once it is."""
+    async def _tell(self, call: Watching, taken: asyncio.Queue[int], renewed: asyncio.Event) -> None:
+        """Say of the last bundle that was taken, and so of the certificate of this stream, that they are in use, once they are."""
         while True:
             number = await taken.get()
             await self._in_use()
+            if renewed.is_set():
+                return
             if taken.empty():
                 await call.write(self._using(number))
 

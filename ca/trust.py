@@ -119,13 +119,12 @@ class TrustService(TrustServiceServicer):
                     grpc.StatusCode.RESOURCE_EXHAUSTED,
                     f"more than {MOST_STREAMS} streams of {watcher.holder.node_id}",
                 )
-            self._adopt(watcher.holder)
+            self._enter(watcher.holder)
             reader = asyncio.create_task(
                 self._read(watcher, requests), name=f"trust {watcher.holder.node_id}"
             )
             while not reader.done() and not self._closing:
-                response = None if watcher.used is None else self._response(watcher)
-                if response is not None:
+                if (response := self._response(watcher)) is not None:
                     yield response
                 await self._woken(watcher, reader)
                 if ended := watcher.ended or self._stale(watcher.holder):
@@ -163,6 +162,7 @@ class TrustService(TrustServiceServicer):
     def _take(self, watcher: _Watcher, request: WatchRequest) -> str:
         if len(request.roots_sha256) > MOST_ROOTS or any(len(each) != 32 for each in request.roots_sha256):
             return f"roots_sha256 is not up to {MOST_ROOTS} SHA-256 sums"
+        self._ledger.confirmed(watcher.holder.serial)
         if request.number != watcher.number:
             return ""  # said before it took what was sent last: it will say more
         watcher.used = frozenset(each.hex() for each in request.roots_sha256)
@@ -192,10 +192,9 @@ class TrustService(TrustServiceServicer):
             made.renew_after_ms = int(hasten * 1000)
         return made
 
-    def _adopt(self, holder: Proved) -> None:
-        """The leaf is in use. One that the ledger does not know, of before there was one, is entered."""
+    def _enter(self, holder: Proved) -> None:
+        """A leaf that the ledger does not know, of before there was one."""
         if self._ledger.find(holder.serial) is not None:
-            self._ledger.confirmed(holder.serial)
             return
         self._ledger.issued(
             Leaf(

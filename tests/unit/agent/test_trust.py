@@ -11,7 +11,7 @@ from agent.identity_store import IdentityStore
 from agent.renew import CertificateKeeper, Membership, TokenSource
 from agent.trust import InUse, TrustWatch, at_once
 from ca.ledger import Ledger
-from ca.rotation import advance, begin
+from ca.rotation import abort, advance, begin
 from ca.times import system_clock
 from ca.trust import TrustService
 from pb.meshwright.trust.v1.trust_pb2_grpc import add_TrustServiceServicer_to_server
@@ -133,9 +133,10 @@ async def test_nothing_is_said_to_be_in_use_before_whom_it_serves_uses_it(tmp_pa
         an_agent(server, tmp_path / "agent", in_use=lambda: _waited(taken)) as (_, log),
     ):
         await asyncio.sleep(0.2)
-        assert not trust.watched()  # the stream itself says that the leaf is in use
+        assert trust.watched() == {str(API_1)}  # it is here, and says nothing
+        assert not any(leaf.held for leaf in ledger.leaves())
         taken.set()
-        while not ledger.leaves():  # noqa: ASYNC110 - a ledger sets no event
+        while not all(leaf.held for leaf in ledger.leaves()):  # noqa: ASYNC110 - a ledger sets no event
             await asyncio.sleep(0.01)
         taken.clear()
         await one_stage(server, trust, first=True)
@@ -146,6 +147,25 @@ async def test_nothing_is_said_to_be_in_use_before_whom_it_serves_uses_it(tmp_pa
         taken.set()
         while not all(both <= leaf.held for leaf in ledger.leaves()):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
+
+
+async def test_the_bundle_that_mends_one_that_is_refused_is_taken(tmp_path: Path) -> None:
+    """Whom the agent serves uses nothing of what it has, also when the stream is opened: as after a restart of the control plane."""
+    never = asyncio.Event()
+    async with (
+        asyncio.timeout(DEADLINE),
+        served(tmp_path / "ca") as (server, trust),
+        an_agent(server, tmp_path / "agent", in_use=lambda: _waited(never)) as (keeper, log),
+    ):
+        before, _ = keeper.held
+        await one_stage(server, trust, first=True)
+        await log.until("info: trust bundle taken")
+        authority = server.authority
+        await authority.install(abort(authority.rotation, system_clock()).rotation)
+        trust.wake()
+        await log.until("info: trust bundle taken", 2)
+        held, _ = keeper.held
+        assert held.roots_pem == before.roots_pem
 
 
 async def _waited(taken: asyncio.Event) -> None:

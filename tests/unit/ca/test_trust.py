@@ -148,7 +148,7 @@ async def test_an_agent_is_told_to_renew_once(tmp_path: Path) -> None:
         assert not (await answered(call)).HasField("renew_after_ms")
 
 
-async def test_a_leaf_is_in_use_when_a_stream_is_made_with_it(tmp_path: Path) -> None:
+async def test_a_leaf_is_in_use_when_it_is_said_on_a_stream_that_was_made_with_it(tmp_path: Path) -> None:
     async with served(tmp_path) as mesh:
         client = await mesh.credentials()
         first = mesh.leaf()
@@ -156,8 +156,11 @@ async def test_a_leaf_is_in_use_when_a_stream_is_made_with_it(tmp_path: Path) ->
         mesh.ledger.issued(Leaf(7, Holder.AGENT, "default/api-1", first.family, 1, first.not_after))
         mesh.ledger.issued(first)
         async with mesh.watch(client) as call:
-            await call.write(using(*mesh.server.authority.rotation.bundle))
             await answered(call)
+            assert len(mesh.ledger) == 2
+            await call.write(using(*mesh.server.authority.rotation.bundle, number=1))
+            async with asyncio.timeout(DEADLINE):
+                await mesh.reports.wait()
             assert mesh.leaf() == first
 
 
@@ -198,6 +201,7 @@ async def test_who_is_no_workload_of_the_mesh_is_refused(tmp_path: Path, who: st
 )
 async def test_what_is_no_report_is_refused(tmp_path: Path, request_: WatchRequest) -> None:
     async with served(tmp_path) as mesh, mesh.watch(await mesh.credentials()) as call:
+        await answered(call)
         await call.write(request_)
         assert await refused(call) is grpc.StatusCode.INVALID_ARGUMENT
         assert mesh.leaf().settled  # as it was issued

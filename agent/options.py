@@ -34,6 +34,7 @@ class ProxyOptions:
     endpoints of the workload's own service, for zone-aware routing: every member is told them. `admin_port` 0 takes a free one, told in
     `<directory>/bootstrap.admin-address`. `short_directory` is for a socket whose path would be too long in `directory`. Without `starts_envoy`
     somebody else starts Envoy by `<directory>/bootstrap.json`, and again when it ends. `drain_time` is in seconds. Without `envoy_log` Envoy writes to our own output.
+    `envoy_environment` are variables that Envoy sees besides those that it needs (`envoy.environment`).
     """
 
     workload: Key
@@ -56,6 +57,7 @@ class ProxyOptions:
     envoy_log: Path | None = None
     envoy_log_level: str = "warning"
     concurrency: int | None = None
+    envoy_environment: tuple[str, ...] = ()
 
     def membership(self) -> Membership | None:
         """None for a proxy that is not a member; BadOption if something is missing or cannot be."""

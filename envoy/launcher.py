@@ -18,6 +18,7 @@ from typing import Any, Self
 from envoy import tether
 from envoy.admin import AdminClient
 from envoy.bootstrap import DRAIN_TIME
+from envoy.environment import of_envoy
 from envoy.errors import AdminFailed, EnvoyNotFound, EnvoyNotReady, InvalidConfiguration
 from envoy.install import VERSION, find_envoy, install, installed, require_envoy
 
@@ -47,7 +48,7 @@ class LaunchOptions:
     """How to start an Envoy. `log` None leaves its output to this process's own.
 
     `drain_time` is in seconds; `concurrency`, the number of worker threads, is by default that of the CPUs. Hot restart is
-    off, so that any number of Envoys run on one host.
+    off, so that any number of Envoys run on one host. `environment` are names of variables that Envoy sees besides what it needs.
     """
 
     binary: Path
@@ -57,6 +58,7 @@ class LaunchOptions:
     drain_time: int = DRAIN_TIME
     concurrency: int | None = None
     arguments: tuple[str, ...] = ()
+    environment: tuple[str, ...] = ()
 
     @property
     def admin_address_file(self) -> Path:
@@ -98,6 +100,7 @@ class EnvoyProcess:
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
+                    env=of_envoy(os.environ, options.environment),
                     # A group of its own: Ctrl-C in a terminal is for its owner, who drains it first.
                     process_group=0,
                 )
@@ -248,6 +251,7 @@ async def validate(binary: Path, bootstrap: Path, *, unknown_fields: bool = Fals
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
+        env=of_envoy(os.environ),
     )
     try:
         output, _ = await process.communicate()

@@ -200,6 +200,13 @@ def proxy(
     concurrency: Annotated[
         int | None, typer.Option(help="Envoy's worker threads; one a core if unset.", min=1)
     ] = None,
+    envoy_env: Annotated[
+        list[str] | None,
+        typer.Option(
+            envvar="MESHWRIGHT_ENVOY_ENV",
+            help="A variable that Envoy sees besides what it needs, for access logs and tags of spans. Repeat it; documents can have Envoy tell it.",
+        ),
+    ] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
     log_format: Annotated[str, typer.Option(help="json or console.")] = "json",
 ) -> None:
@@ -237,6 +244,7 @@ def proxy(
         envoy_log=envoy_log,
         envoy_log_level=envoy_log_level,
         concurrency=concurrency,
+        envoy_environment=tuple(envoy_env or ()),
     )
     raise typer.Exit(asyncio.run(run(options)))
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from typing import Final
 
 from ca import files
 from ca.errors import InsecureFile
+from envoy.environment import without_own
 from meshwright.errors import SettingsError
 from meshwright.settings import Settings
 
@@ -41,7 +43,12 @@ def passphrase(settings: Settings) -> bytes | None:
 def _said(command: tuple[str, ...]) -> bytes:
     try:
         ran = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE, check=False
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=PATIENCE,
+            check=False,
+            env=without_own(os.environ),
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise SettingsError(

@@ -69,7 +69,9 @@ class TagFields(Part):
     literal: str | None = Field(None, min_length=1, description="This text.")
     header: HeaderName | None = Field(None, description="What this header of the request says.")
     environment: str | None = Field(
-        None, min_length=1, description="This variable of the environment of Envoy."
+        None,
+        min_length=1,
+        description="This variable of the environment of Envoy, which sees few unless `meshwright proxy --envoy-env` names more.",
     )
     default: str | None = Field(
         None, description="Where there is no such header or variable. By default the tag is left out then."

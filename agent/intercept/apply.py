@@ -5,6 +5,7 @@ Everything concerns the network namespace of this process.
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ from agent.intercept.changes import change, found
 from agent.intercept.errors import CommandFailed, NotPrivileged, ProgramMissing, TableMissing
 from agent.intercept.options import InterceptOptions
 from agent.intercept.rules import Family, Table, rules
+from envoy.environment import without_own
 
 PROC = Path("/proc")
 WAIT = 10
@@ -165,7 +167,14 @@ def _need(program: str, package: str) -> None:
 
 def _run(command: Command) -> str:
     program = command.arguments[0]
-    ran = subprocess.run(command.arguments, input=command.stdin, capture_output=True, text=True, check=False)
+    ran = subprocess.run(
+        command.arguments,
+        input=command.stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=without_own(os.environ),
+    )
     if ran.returncode == 0:
         return ran.stdout
     said = " ".join(ran.stderr.split()) or f"exit code {ran.returncode}"

@@ -10,6 +10,7 @@ import re
 import signal
 import socket
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
@@ -24,6 +25,7 @@ from tests.support.envoy_ads import ads
 from tests.support.envoy_certificates import TestAuthority
 from tests.support.envoy_static import application, envoy, rendered
 from tests.support.ports import free_ports
+from tests.support.processes import eventually
 
 API = f"spiffe://{TRUST_DOMAIN}/ns/default/sa/api"
 
@@ -85,6 +87,31 @@ async def test_an_envoy_that_ends_at_once_says_why(tmp_path: Path) -> None:
     with pytest.raises(EnvoyNotReady, match=r"(?s)ended with code 1.*nonsense"):
         await process.wait_ready(30)
     await process.stop()
+
+
+async def test_envoy_sees_what_it_needs_of_the_environment_and_what_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MESHWRIGHT_TOKEN", "a secret")
+    monkeypatch.setenv("DATABASE_PASSWORD", "another")
+    monkeypatch.setenv("STAGE", "production")
+    monkeypatch.setenv("SSL_CERT_FILE", "/etc/roots.pem")
+    given = BootstrapInput("default/api-1", "api", "127.0.0.1", free_ports(1)[0])
+    started = replace(options(tmp_path, render(given)), environment=("STAGE", "NOT_THERE"))
+    process = await EnvoyProcess.start(started)
+    try:
+
+        async def runs() -> str:
+            return process.admin_address
+
+        await eventually(runs, "what was started has become Envoy")
+        seen = Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
+    finally:
+        await process.stop()
+    assert {b"STAGE=production", b"SSL_CERT_FILE=/etc/roots.pem", b"PATH=" + os.environb[b"PATH"]} <= set(
+        seen
+    )
+    assert not [each for each in seen if b"secret" in each or b"another" in each]
 
 
 async def test_a_program_that_is_none_is_named(tmp_path: Path) -> None:

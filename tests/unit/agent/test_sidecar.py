@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from agent.errors import BadOption
 from agent.identity_store import IdentityStore, parse_identity
 from agent.options import ProxyOptions, host_and_port
-from agent.sidecar import bootstrap_input, write_bootstrap
+from agent.sidecar import bootstrap_input, check, write_bootstrap
 from mesh.workload import Locality
 from tests.support.ca_builders import API_1, TRUST_DOMAIN, Credentials, an_authority
 
@@ -45,6 +46,11 @@ def test_written_again_it_is_the_same(tmp_path: Path) -> None:
     path = write_bootstrap(options(tmp_path))
     before = path.read_bytes()
     assert write_bootstrap(options(tmp_path)).read_bytes() == before
+
+
+def test_envoy_is_told_no_secret_of_ours_however_it_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadOption, match="--envoy-env MESHWRIGHT_TOKEN"):
+        check(replace(options(tmp_path), envoy_environment=("STAGE", "MESHWRIGHT_TOKEN")))
 
 
 def test_a_member_needs_the_bundle(tmp_path: Path) -> None:

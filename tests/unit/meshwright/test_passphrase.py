@@ -36,6 +36,17 @@ def test_from_each_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert LONG not in repr(found)
 
 
+def test_the_command_sees_nothing_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = settings(tmp_path, ca_passphrase_command=["env"])
+    monkeypatch.setenv("MESHWRIGHT_CA_PASSPHRASE", LONG)
+    monkeypatch.setenv("MESHWRIGHT_TOKEN", LONG)
+    monkeypatch.setenv("KEY_SERVICE_TOKEN", "what it needs")
+    said = passphrase(given)
+    assert said is not None
+    assert b"KEY_SERVICE_TOKEN=what it needs" in said.splitlines()
+    assert b"MESHWRIGHT_" not in said
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [

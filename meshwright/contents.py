@@ -39,7 +39,6 @@ from meshwright.scopes import (
 )
 from meshwright.seeing import Seeing
 from meshwright.sizes import Asides, ScopeSize, scope_sizes
-from policies.transport import called
 from policies.weave import Weaver
 from xds.cache import ScopeChange
 from xds.resource import Name, Resource, encode
@@ -255,10 +254,10 @@ class Contents:
 
         def render() -> Iterable[Rendered]:
             if isinstance(scope, Proxyless):
-                views = endpoints_views(state, key, called=called(state, key, BY_OTHERS))
+                views = endpoints_views(state, key, called=self._weaver.called(state, key, BY_OTHERS))
                 return [self._renderer.proxyless_endpoints(view) for view in views]
             spread = self._weaver.spread(state, scope.view, key)
-            how = called(state, key, BY_SIDECARS)
+            how = self._weaver.called(state, key, BY_SIDECARS)
             views = endpoints_views(state, key, spread, scope.view.locality, how)
             return [self._renderer.endpoints(view) for view in views]
 

@@ -272,7 +272,7 @@ class ControlPlane:
         self.addresses["admin"] = f"{host}:{await admin.start(host, port)}"
 
         answers = AnswersToWrites(pipeline, watch.lately)
-        passages = Passages(pipeline, xds.clients, time.monotonic)
+        passages = Passages(pipeline, xds, time.monotonic)
 
         def receive(event: Event) -> None:
             metrics.events.labels(event.source).inc()
@@ -280,7 +280,7 @@ class ControlPlane:
             changes = pipeline.receive(event)
             if event.source == FILES:
                 _record(audit, written(before, event))
-            passages.changed(before, pipeline.state)
+            passages.changed(before, pipeline.state, changes)
             answers.changed(before, pipeline.state, changes)
             for workload in changes.workloads:
                 _end_stale(doors, xds.streams_of(client_id(workload)), audit)

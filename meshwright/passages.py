@@ -7,16 +7,19 @@ once none of them speaks it. What is published is acknowledged by each proxy in 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import structlog
 
+from mesh.events import Changes
 from mesh.names import Key
 from mesh.state import MeshState
 from mesh.transport import Passage, TlsMode
 from meshwright.pipeline import Pipeline
-from policies.transport import passages
-from xds.status import ClientStatus
+from meshwright.publisher import client_ids
+from policies.transport import Transport, changed, passages
 from xds.types import ENDPOINT, LISTENER
 
 EVERY = 0.05
@@ -26,32 +29,108 @@ PATIENCE = 20.0
 """Seconds that callers have, as for any update: then the port is strict, whoever has not heard. A sidecar that does not take plaintext is
 waited for as long as it is connected, for until then its callers are well served."""
 
+PIECE = 100
+"""Workloads, about, whose ports are reckoned before other work of the loop gets its turn: some 2 ms."""
+
 log = structlog.get_logger(__name__)
+
+
+class Stream(Protocol):
+    @property
+    def client(self) -> str: ...
+    def in_sync(self, type_url: str) -> bool: ...
+
+
+class Streams(Protocol):
+    """The streams that are open: all, and those of one client."""
+
+    def streams(self) -> Iterable[Stream]: ...
+    def streams_of(self, client: str) -> Iterable[Stream]: ...
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Places that set out together. `began`: when it was published; `heard`: the types, and clients, that were acknowledged since."""
+
+    began: float | None = None
+    heard: set[tuple[str, str]] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    to: TlsMode
+    batch: _Batch
 
 
 class Passages:
     def __init__(
         self,
         pipeline: Pipeline,
-        clients: Callable[[], Iterable[ClientStatus]],
+        streams: Streams,
         clock: Callable[[], float],
         patience: float = PATIENCE,
     ) -> None:
         self._pipeline = pipeline
-        self._clients = clients
+        self._streams = streams
         self._clock = clock
         self._patience = patience
-        self._under_way: dict[Passage, TlsMode] = {}
+        self._under_way: dict[Key, dict[Passage, _Way]] = {}
         self._changed = asyncio.Event()
+        # What is to be reckoned yet: services, and the state from before the first change of them.
+        self._todo: dict[Key, None] = {}
+        self._old: Transport | None = None
+        self._new: Transport | None = None
+        self._base = pipeline.state
+        self._fresh = _Batch()
+        pipeline.before_publishing = self.reckoned
 
-    def changed(self, old: MeshState, new: MeshState) -> None:
-        """Told of each event's states before and after, before anything of it is published."""
-        found = passages(old, new)
-        if found is None or not (found or self._under_way):
+    def changed(self, old: MeshState, new: MeshState, changes: Changes) -> None:
+        """Told of each event's states before and after, before anything of it is published: nothing is until all is `reckoned`."""
+        if not changed(old, new):
             return
-        self._under_way = found
-        self._pipeline.passing_through(frozenset(self._under_way))
-        self._changed.set()
+        if self._old is None:
+            self._old, self._fresh = Transport(old), _Batch()
+        self._todo.update(dict.fromkeys(sorted(changes.services | changes.endpoints)))
+        self._reckon_some()
+
+    async def reckoned(self) -> None:
+        """Return when what has changed is reckoned; a piece at a time."""
+        while self._old is not None:
+            await asyncio.sleep(0)
+            self._reckon_some()
+
+    def _reckon_some(self) -> None:
+        """A piece of what is to do; after the last one, the state says what is under way."""
+        if self._old is None:
+            return
+        # What is on its way by now matters to none that starts.
+        if self._new is None or self._base is not self._pipeline.state:
+            self._base = self._pipeline.state
+            self._new = Transport(replace(self._base, passing=frozenset()))
+        looked = 0
+        while self._todo and looked < PIECE:
+            service = next(iter(self._todo))
+            del self._todo[service]
+            looked += 1 + len(self._base.members.get(service, ()))
+            before = self._under_way.pop(service, {})
+            found = {
+                place: before[place]
+                if place in before and before[place].to is mode
+                else _Way(mode, self._fresh)
+                for place, mode in passages(self._old, self._new, service).items()
+            }
+            if found:
+                self._under_way[service] = found
+        if not self._todo:
+            self._old = self._new = None
+            self._tell()
+            if self._under_way:
+                self._changed.set()
+
+    def _tell(self) -> None:
+        passing = frozenset(place for of_service in self._under_way.values() for place in of_service)
+        if passing != self._pipeline.state.passing:
+            self._pipeline.passing_through(passing)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -59,39 +138,64 @@ class Passages:
             await self._changed.wait()
             self._changed.clear()
             await self._pipeline.settled()
-            began, heard = self._clock(), set[str]()
             while self._under_way and not self._changed.is_set():
                 looked = self._clock()
-                late = looked - began >= self._patience
-                callees, callers = self._waited_for(heard)
-                cost = self._clock() - looked
-                over = {
-                    place
-                    for place, mode in self._under_way.items()
-                    if (place.workload not in callees if mode is TlsMode.OFF else late or not callers)
-                }
-                if over:
-                    if late and callers:
-                        log.warning(
-                            "strict before all callers have heard of it", lagging=sorted(callers)[:20]
-                        )
-                    for place in over:
-                        del self._under_way[place]
-                    self._pipeline.passing_through(frozenset(self._under_way))
+                if self._old is None:
+                    self._look(looked)
                 if self._under_way:
-                    await asyncio.sleep(max(EVERY, 10 * cost))
+                    await asyncio.sleep(max(EVERY, 10 * (self._clock() - looked)))
 
-    def _waited_for(self, heard: set[str]) -> tuple[set[Key], set[str]]:
-        """The workloads whose sidecars have not acknowledged their listeners, and the clients that have not their endpoints, since
-        `heard`, to which the others are added.
-        """
-        callees, callers = set[Key](), set[str]()
-        for client in self._clients():
-            for kind in (LISTENER, ENDPOINT):
-                if all(each.in_sync for each in client.types if each.type_url == kind):
-                    heard.add(f"{kind} {client.id}")
-            if f"{LISTENER} {client.id}" not in heard:
-                callees.add(Key.parse(client.node_id))
-            if f"{ENDPOINT} {client.id}" not in heard:
-                callers.add(client.id)
-        return callees, callers
+    def _look(self, now: float) -> None:
+        """Take from what is under way that of which those have heard who must."""
+        batches: dict[int, tuple[_Batch, list[tuple[Passage, TlsMode]]]] = {}
+        for of_service in self._under_way.values():
+            for place, way in of_service.items():
+                batches.setdefault(id(way.batch), (way.batch, []))[1].append((place, way.to))
+        over = [place for batch, ways in batches.values() for place in self._over(batch, ways, now)]
+        for place in over:
+            of_service = self._under_way[place.service]
+            del of_service[place]
+            if not of_service:
+                del self._under_way[place.service]
+        if over:
+            self._tell()
+
+    def _over(self, batch: _Batch, ways: Iterable[tuple[Passage, TlsMode]], now: float) -> Iterator[Passage]:
+        if batch.began is None:
+            batch.began = now
+        late = now - batch.began >= self._patience
+        callees: dict[Key, bool] = {}
+        callers: set[str] | None = None
+        for place, mode in ways:
+            if mode is TlsMode.OFF:
+                if place.workload not in callees:
+                    callees[place.workload] = self._waits(batch, place.workload)
+                if not callees[place.workload]:
+                    yield place
+                continue
+            if callers is None:
+                callers = self._behind(batch, ENDPOINT, self._streams.streams())
+                if late and callers:
+                    log.warning("strict before all callers have heard of it", lagging=sorted(callers)[:20])
+            if late or not callers:
+                yield place
+
+    def _waits(self, batch: _Batch, workload: Key) -> bool:
+        """Whether the sidecar of `workload` has not acknowledged its listeners yet; one that is not connected is not waited for."""
+        return any(
+            self._behind(batch, LISTENER, self._streams.streams_of(client)) for client in client_ids(workload)
+        )
+
+    @staticmethod
+    def _behind(batch: _Batch, kind: str, streams: Iterable[Stream]) -> set[str]:
+        """The clients of `streams` that have not acknowledged all of `kind` at some time since `batch` began."""
+        behind = set[str]()
+        for stream in streams:
+            heard = (kind, stream.client)
+            if heard in batch.heard:
+                continue
+            if stream.in_sync(kind):
+                batch.heard.add(heard)
+            else:
+                behind.add(stream.client)
+        return {client for client in behind if (kind, client) not in batch.heard}

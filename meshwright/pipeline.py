@@ -8,7 +8,7 @@ into pieces.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from mesh.events import Changes, Event
@@ -48,6 +48,8 @@ class Pipeline:
         self.pace = pace
         self._clock = clock
         self.rescope: Callable[[str, tuple[Seen, ...]], None] = lambda *_: None
+        # May have to reckon what belongs to a state before any of it is published.
+        self.before_publishing: Callable[[], Awaitable[None]] = _nothing
         self._pending = Changes()
         self._first_at = 0.0
         self._last_at = 0.0
@@ -125,6 +127,7 @@ class Pipeline:
 
     async def _flush(self) -> None:
         """Publish what is pending, a piece at a time: first services, then clients. A removal that comes meanwhile goes before the rest."""
+        await self.before_publishing()
         changes, changed_at = self._take()
         todo = sorted(changes.services | changes.endpoints)
         clients = sorted(self._publisher.concerned(changes))
@@ -138,6 +141,7 @@ class Pipeline:
             if not todo and not clients:
                 return
             await asyncio.sleep(0)
+            await self.before_publishing()
             if self._pending.urgent:
                 urgent, _ = self._take()
                 first = urgent.services | urgent.endpoints
@@ -164,3 +168,7 @@ class Pipeline:
             self._cache.publish(update.changes, changed_at=changed_at)
         for client, scopes in update.rescoped.items():
             self.rescope(client, scopes)
+
+
+async def _nothing() -> None:
+    pass

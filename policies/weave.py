@@ -29,13 +29,13 @@ from mesh.rules import RuleView
 from mesh.service import Protocol
 from mesh.state import MeshState
 from mesh.targeting import CallerRef, TargetRef
-from mesh.transport import Passage
-from mesh.views import InboundView, OutboundScope, ServiceView
+from mesh.transport import Passage, TlsMode
+from mesh.views import Called, InboundView, OutboundScope, ServiceView
 from mesh.workload import Workload
 from policies import unions
 from policies.kind import SOME_WORKLOAD, PolicyKind, Side, Where
 from policies.registry import POLICIES
-from policies.transport import not_told_apart
+from policies.transport import Transport, not_told_apart
 
 REMEMBERED = 20_000
 """Effects that are remembered, about: mostly one for each service and policy that differs by service."""
@@ -67,6 +67,7 @@ class Weaver:
     _spreads: dict[Hashable, Spread | None] = field(default_factory=dict)
     _united: dict[Hashable, unions.Made] = field(default_factory=dict)
     _mentions: unions.Mentions = field(default_factory=unions.Mentions)
+    _transport: Transport | None = None
 
     @property
     def filters(self) -> tuple[HttpFilter, ...]:
@@ -153,6 +154,12 @@ class Weaver:
                 self._spreads[key] = _spread(kind, fields)
             found = found or self._spreads[key]
         return found
+
+    def called(self, state: MeshState, service: Key, modes: frozenset[TlsMode]) -> Called | None:
+        """As `policies.transport.called`, once for all scopes of one state."""
+        if self._transport is None or self._transport.state is not state:
+            self._transport = Transport(state)
+        return self._transport.called(service, modes)
 
     def listeners(self, state: MeshState, workload: Workload, inbound: InboundView) -> ListenerSeams:
         """For what the sidecar of `workload` listens on."""

@@ -183,6 +183,11 @@ class Stream:
             types=tuple(self._type_status(state, now) for state in self.session.states.values()),
         )
 
+    def in_sync(self, type_url: str) -> bool:
+        """Whether all that was sent of a type is acknowledged, and nothing of it held back."""
+        state = self.session.states.get(type_url)
+        return state is None or (state.idle and not state.quarantine)
+
     def _type_status(self, state: TypeState, now: float) -> TypeStatus:
         flight, late = state.in_flight, self._server.settings.ack_timeout
         return TypeStatus(

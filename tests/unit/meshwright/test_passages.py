@@ -7,24 +7,39 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+import pytest
+
 from envoy.render import Renderer
-from mesh.events import SourceSnapshot
+from mesh.events import Changes, SourceSnapshot, SourceUpdate
+from mesh.names import Key
 from mesh.state import MeshState
 from mesh.transport import TlsMode
 from mesh.views import inbound_view
-from meshwright.passages import Passages
+from meshwright.passages import PIECE, Passages
 from meshwright.pipeline import Pace, Pipeline
-from meshwright.publisher import Publisher
-from policies.transport import modes
+from meshwright.publisher import Publisher, Update
+from policies.transport import Transport, modes
 from policies.weave import Weaver
 from tests.support.builders import TRUST_DOMAIN, a_key, a_proxy, a_service
 from tests.support.policy_documents import declared
 from tests.support.processes import eventually
 from xds.cache import ResourceCache
-from xds.status import ClientStatus, TypeStatus
 from xds.types import ENDPOINT, LISTENER
 
 API = a_key("api")
+SERVICES = 5 * PIECE
+ALL_OFF = """
+apiVersion: meshwright.dev/v1alpha1
+kind: MeshTLS
+metadata: {name: all}
+spec: {targetRefs: [{kind: Mesh}], mode: off}
+"""
+OF_WEB = """
+apiVersion: meshwright.dev/v1alpha1
+kind: MeshTLS
+metadata: {{name: web}}
+spec: {{targetRefs: [{{kind: Service, name: web}}], ports: [{{port: {}, mode: permissive}}]}}
+"""
 
 
 def mesh_tls(mode: str | None) -> SourceSnapshot:
@@ -36,6 +51,15 @@ def mesh_tls(mode: str | None) -> SourceSnapshot:
     return SourceSnapshot(
         "test", (a_service("api"), a_service("web")), workloads, declared(text) if mode else ()
     )
+
+
+@dataclass(frozen=True, slots=True)
+class AStream:
+    client: str
+    behind: set[tuple[str, str]]
+
+    def in_sync(self, type_url: str) -> bool:
+        return (self.client, type_url) not in self.behind
 
 
 @dataclass(slots=True)
@@ -51,8 +75,8 @@ class World:
 
     def write(self, mode: str | None) -> None:
         before = self.pipeline.state
-        self.pipeline.receive(mesh_tls(mode))
-        self.passages.changed(before, self.pipeline.state)
+        changes = self.pipeline.receive(mesh_tls(mode))
+        self.passages.changed(before, self.pipeline.state, changes)
 
     @property
     def mode(self) -> TlsMode:
@@ -73,17 +97,13 @@ class World:
 
         await eventually(often, "it looks who has acknowledged")
 
-    def status(self) -> Iterable[ClientStatus]:
+    def streams(self) -> Iterable[AStream]:
         self.asked += 1
-        for client in self.clients:
-            types = tuple(
-                a_type(kind, in_sync=(client, kind) not in self.behind) for kind in (LISTENER, ENDPOINT)
-            )
-            yield ClientStatus(client, client, "", "", "delta", 0.0, waiting=False, types=types)
+        return [AStream(client, self.behind) for client in self.clients]
 
-
-def a_type(kind: str, *, in_sync: bool) -> TypeStatus:
-    return TypeStatus(kind, None, 1, 1, "", "", in_sync, (), (), late=False, refusal=None)
+    def streams_of(self, client: str) -> Iterable[AStream]:
+        self.asked += 1
+        return [AStream(client, self.behind)] if client in self.clients else []
 
 
 @asynccontextmanager
@@ -94,7 +114,7 @@ async def a_world(mode: str | None) -> AsyncIterator[World]:
         state, Publisher(state, Renderer()), ResourceCache(), pace=Pace(0.0, 0.0), clock=lambda: now[0]
     )
     world = World(pipeline, now)
-    world.passages = Passages(pipeline, world.status, lambda: now[0])
+    world.passages = Passages(pipeline, world, lambda: now[0])
     tasks = [asyncio.create_task(pipeline.run()), asyncio.create_task(world.passages.run())]
     try:
         yield world
@@ -177,3 +197,69 @@ async def test_what_is_next_to_permissive_changes_at_once() -> None:
             world.write(mode.value)
             assert world.mode is mode
         assert world.asked == 0
+
+
+async def test_a_write_later_does_not_give_who_lags_more_time() -> None:
+    async with a_world("off") as world:
+        world.behind = {("default/web-1", ENDPOINT)}
+        world.write("strict")
+        await world.looked()
+        for number in range(3):
+            world.now[0] += 7
+            before = world.pipeline.state
+            update = SourceUpdate("test", declared=declared(OF_WEB.format(80 + number)))
+            changes = world.pipeline.receive(update)
+            world.passages.changed(before, world.pipeline.state, changes)
+        await world.becomes(TlsMode.STRICT)
+
+
+async def test_those_services_alone_are_asked_that_a_policy_concerns(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with a_world("strict") as world:
+        asked = _asked(monkeypatch)
+        world.write("off")
+        assert asked == [API, API]
+
+
+async def test_what_concerns_all_is_reckoned_in_pieces_and_published_when_it_is_done(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Others have their turn in between, and none is told of what is off before its sidecar takes plaintext."""
+    names = [f"s{number}" for number in range(SERVICES)]
+    snapshot = SourceSnapshot(
+        "many", tuple(map(a_service, names)), tuple(a_proxy(f"{each}-1", services=[each]) for each in names)
+    )
+    async with a_world(None) as world:
+        world.pipeline.receive(snapshot)
+        await world.pipeline.settled()
+        world.clients = [f"default/{each}-1" for each in names]
+        world.behind = {(each, LISTENER) for each in world.clients}
+        asked = _asked(monkeypatch)
+        before = world.pipeline.state
+        changes = world.pipeline.receive(SourceUpdate("all", declared=declared(ALL_OFF)))
+        world.passages.changed(before, world.pipeline.state, changes)
+        assert 0 < len(asked) <= 2 * PIECE
+        assert not world.pipeline.state.passing
+        published: list[MeshState] = []
+        refresh = Publisher.refresh
+
+        def seen(publisher: Publisher, state: MeshState, some: Changes) -> Update:
+            published.append(state)
+            return refresh(publisher, state, some)
+
+        monkeypatch.setattr(Publisher, "refresh", seen)
+        await world.pipeline.settled()
+        assert len(asked) == 2 * (SERVICES + 2)
+        assert {len(each.passing) for each in published} == {SERVICES + 2}
+
+
+def _asked(monkeypatch: pytest.MonkeyPatch) -> list[Key]:
+    """The services that were asked for their modes, from now on."""
+    asked: list[Key] = []
+    told = Transport.modes
+
+    def counted(transport: Transport, service: Key) -> dict[tuple[Key, int], TlsMode]:
+        asked.append(service)
+        return told(transport, service)
+
+    monkeypatch.setattr(Transport, "modes", counted)
+    return asked

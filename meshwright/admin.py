@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import stat
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ class Answers:
     config_dump: Callable[[Key], Awaitable[str | None]]
     release: Callable[[Key | None], int]
     refresh_metrics: Callable[[], None]
-    plaintext: Callable[[], PlaintextReport]
+    plaintext: Callable[[], Callable[[], PlaintextReport]]
 
 
 class Admin:
@@ -128,7 +129,8 @@ class Admin:
         return web.json_response(text=self._answers.listing().model_dump_json())
 
     async def _plaintext(self, _: web.Request) -> web.Response:
-        return web.json_response(text=self._answers.plaintext().model_dump_json())
+        reckon = self._answers.plaintext()
+        return web.json_response(text=await asyncio.to_thread(lambda: reckon().model_dump_json()))
 
     async def _config_dump(self, request: web.Request) -> web.Response:
         workload = Key(request.match_info["namespace"], request.match_info["workload"])

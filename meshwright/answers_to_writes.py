@@ -11,7 +11,8 @@ from envoy.render import Renderer
 from mesh.events import Changes
 from mesh.state import MeshState
 from meshwright.pipeline import Pipeline
-from policies.effects import effect
+from policies import transport
+from policies.effects import Effect, effect
 from policies.transport import Lately
 from policies.weave import Weaver
 
@@ -26,8 +27,8 @@ class AnswersToWrites:
     However many come before one is reckoned, they are one: from the state before the first to that after the last.
     """
 
-    def __init__(self, pipeline: Pipeline, lately: Callable[[], Lately] = dict) -> None:
-        """`lately`: who spoke plaintext to whom within the last hour."""
+    def __init__(self, pipeline: Pipeline, lately: Callable[[], Callable[[], Lately]] = lambda: dict) -> None:
+        """`lately`: who spoke plaintext to whom within the last hour, to be reckoned in a thread; asked for where policies of TLS change."""
         self._lately = lately
         self._pipeline = pipeline
         self._todo: tuple[MeshState, MeshState, Changes] | None = None
@@ -54,7 +55,8 @@ class AnswersToWrites:
             if todo is None:
                 continue
             try:
-                told = await asyncio.to_thread(effect, *todo, self._weaver, self._renderer, self._lately())
+                lately = self._lately() if transport.changed(todo[0], todo[1]) else dict
+                told = await asyncio.to_thread(self._effect, *todo, lately)
             except Exception:
                 log.exception("the effect of what was written cannot be told")
                 continue
@@ -72,3 +74,8 @@ class AnswersToWrites:
                 log.warning("no effect", document=f"{kind} {key}", note=note)
             for (kind, key), warning in told.warnings[:SHOWN]:
                 log.warning("callers are refused", document=f"{kind} {key}", warning=warning)
+
+    def _effect(
+        self, old: MeshState, new: MeshState, changes: Changes, lately: Callable[[], Lately]
+    ) -> Effect:
+        return effect(old, new, changes, self._weaver, self._renderer, lately())

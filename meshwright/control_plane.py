@@ -240,7 +240,11 @@ class ControlPlane:
             rate_limits(redis, metrics, time.monotonic, RateLimitGate(lambda: pipeline.state))
         )
         watch = PlaintextWatch(
-            PlaintextCalls(time.monotonic), lambda: pipeline.state, reports.connected, metrics, time.monotonic
+            PlaintextCalls(time.monotonic),
+            lambda: pipeline.state,
+            lambda: frozenset(each.client for each in xds.streams()),
+            metrics,
+            time.monotonic,
         )
         access_logs = AccessLogs(
             doors.who, lambda proof: doors.stale(proof, system_clock()), watch.listeners(), metrics

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -14,9 +15,10 @@ from mesh.transport import TlsMode
 from mesh.views import inbound_view
 from meshwright.access_logs import Entries, OnEntries
 from meshwright.metrics import Metrics
+from meshwright.publisher import client_ids
 from meshwright.status import PlaintextCall, PlaintextReport, UnstrictPort
 from pb.envoy.data.accesslog.v3.accesslog_pb2 import AccessLogType, HTTPAccessLogEntry
-from policies.transport import modes
+from policies.transport import Lately, Transport
 
 LATELY = 3600.0
 """Seconds within which a call without mesh TLS speaks against strict."""
@@ -28,11 +30,14 @@ NAMED = 5
 
 @dataclass(frozen=True, slots=True)
 class PlaintextWatch:
-    """Takes what sidecars log, and tells of it. `connected`: the workloads whose proxies are there, and so would tell."""
+    """Takes what sidecars log, and tells of it. `connected`: the clients that have a stream open, and so would tell.
+
+    What is told is copied on the event loop; what is made of it, which grows with the mesh, is reckoned beside it.
+    """
 
     seen: PlaintextCalls
     state: Callable[[], MeshState]
-    connected: Callable[[], frozenset[Key]]
+    connected: Callable[[], frozenset[str]]
     metrics: Metrics
     clock: Callable[[], float]
 
@@ -81,28 +86,38 @@ class PlaintextWatch:
             if port.served
         }
 
-    def lately(self) -> dict[tuple[Key, int], tuple[str, ...]]:
-        """By service and port, who called it within the last hour, in words."""
-        who = callers(self.state())
-        found: dict[tuple[Key, int], list[str]] = {}
-        for each in self.seen.calls(LATELY):
-            named = who.get(each.address, ())
-            words = f"{each.address} ({', '.join(named)})" if named else each.address
-            found.setdefault((each.place.service, each.place.port), []).append(words)
-        return {place: tuple(dict.fromkeys(words)) for place, words in found.items()}
+    def lately(self) -> Callable[[], Lately]:
+        """By service and port, who called it within the last hour, in words: to be reckoned in any thread."""
+        return functools.partial(_lately, self.state(), list(self.seen.calls(LATELY)))
 
     def refresh_metrics(self) -> None:
         self.metrics.plaintext_callers.set(sum(1 for _ in self.seen.calls(LATELY)))
 
-    def report(self) -> PlaintextReport:
-        state, now, connected = self.state(), self.clock(), self.connected()
-        who, calls = callers(state), list(self.seen.calls())
-        return PlaintextReport(
-            watched_for=now - self.seen.since,
-            crowded_out=self.seen.crowded_out,
-            ports=tuple(_ports(state, calls, connected, now)),
-            calls=tuple(_shown(each, who, now) for each in calls),
-        )
+    def report(self) -> Callable[[], PlaintextReport]:
+        """To be reckoned in any thread."""
+        state, now, calls, connected = self.state(), self.clock(), list(self.seen.calls()), self.connected()
+        watched_for, crowded_out = now - self.seen.since, self.seen.crowded_out
+
+        def reckon() -> PlaintextReport:
+            who = callers(state)
+            return PlaintextReport(
+                watched_for=watched_for,
+                crowded_out=crowded_out,
+                ports=tuple(_ports(state, calls, connected, now)),
+                calls=tuple(_shown(each, who, now) for each in calls),
+            )
+
+        return reckon
+
+
+def _lately(state: MeshState, calls: Iterable[Call]) -> dict[tuple[Key, int], tuple[str, ...]]:
+    who = callers(state)
+    found: dict[tuple[Key, int], list[str]] = {}
+    for each in calls:
+        named = who.get(each.address, ())
+        words = f"{each.address} ({', '.join(named)})" if named else each.address
+        found.setdefault((each.place.service, each.place.port), []).append(words)
+    return {place: tuple(dict.fromkeys(words)) for place, words in found.items()}
 
 
 def callers(state: MeshState) -> dict[str, tuple[str, ...]]:
@@ -117,15 +132,16 @@ def callers(state: MeshState) -> dict[str, tuple[str, ...]]:
 
 
 def _ports(
-    state: MeshState, calls: Iterable[Call], connected: frozenset[Key], now: float
+    state: MeshState, calls: Iterable[Call], connected: frozenset[str], now: float
 ) -> Iterable[UnstrictPort]:
     """All that is not strict."""
     last: dict[Place, float] = {}
     for each in calls:
         last[each.place] = max(each.last, last.get(each.place, each.last))
+    transport = Transport(state)
     for service in sorted(state.services):
         members = [key for key in state.members.get(service, ()) if state.workloads[key].meshed]
-        found = modes(state, service)
+        found = transport.modes(service)
         for port in sorted({number for _, number in found}):
             place = Place(service, port)
             of_port = sorted({found[member, port].value for member in members if (member, port) in found})
@@ -136,7 +152,7 @@ def _ports(
                 port=port,
                 modes=tuple(of_port),
                 sidecars=len(members),
-                connected=sum(each in connected for each in members),
+                connected=sum(not connected.isdisjoint(client_ids(each)) for each in members),
                 last=now - last[place] if place in last else None,
             )
 

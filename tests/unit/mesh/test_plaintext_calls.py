@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from mesh.plaintext_calls import CALLERS, FORGOTTEN_AFTER, Call, Place, PlaintextCalls, Spoken
+from mesh.plaintext_calls import CALLERS, FORGOTTEN_AFTER, IN_ALL, Call, Place, PlaintextCalls, Spoken
 from tests.support.builders import a_key
 
 API = Place(a_key("api"), 80)
@@ -52,6 +52,20 @@ def test_of_more_callers_than_there_is_room_for_the_longest_silent_leave(
     assert len(found) == CALLERS
     assert "first" not in {each.address for each in found}
     assert seen.crowded_out == 1
+
+
+def test_however_many_ports_there_are_so_many_callers_are_remembered_in_all(
+    seen: PlaintextCalls, now: list[float]
+) -> None:
+    for number in range(IN_ALL + 10):
+        now[0] += 0.01
+        seen.record(Place(a_key(f"s{number}"), 80), "10.0.0.7", Spoken.TCP)
+        seen.record(Place(a_key("s0"), 80), "10.0.0.7", Spoken.TCP)
+    found = {each.place.service.name for each in seen.calls()}
+    assert len(found) == IN_ALL
+    assert "s0" in found
+    assert "s1" not in found
+    assert seen.crowded_out == 10
 
 
 def test_history_is_forgotten(seen: PlaintextCalls, now: list[float]) -> None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 from structlog.testing import capture_logs
 
 from envoy.render import Renderer
-from mesh.events import SourceSnapshot
+from mesh.events import Event, SourceSnapshot, SourceUpdate
 from mesh.state import MeshState
 from meshwright import answers_to_writes
 from meshwright.answers_to_writes import AnswersToWrites
 from meshwright.pipeline import Pace, Pipeline
 from meshwright.publisher import Publisher
+from policies.transport import Lately
 from tests.support.builders import TRUST_DOMAIN, a_service
 from tests.support.policy_documents import declared
 from xds.cache import ResourceCache
@@ -89,3 +91,37 @@ async def test_an_effect_that_cannot_be_told_ends_nothing(monkeypatch: pytest.Mo
         "the effect of what was written cannot be told",
         "documents applied",
     ]
+
+
+async def test_who_spoke_plaintext_is_asked_where_policies_of_tls_change() -> None:
+    state, asked = MeshState(TRUST_DOMAIN), list[int]()
+    pipeline = Pipeline(
+        state,
+        Publisher(state, Renderer()),
+        ResourceCache(),
+        pace=Pace(0.0, 0.0),
+        clock=asyncio.get_running_loop().time,
+    )
+
+    def lately() -> Callable[[], Lately]:
+        asked.append(len(logs))
+        return dict
+
+    answers = AnswersToWrites(pipeline, lately)
+    strict = (
+        "apiVersion: meshwright.dev/v1alpha1\nkind: MeshTLS\nmetadata: {name: t}\n"
+        "spec: {targetRefs: [{kind: Mesh}], mode: strict}\n"
+    )
+    with capture_logs() as logs:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(answers.run()), group.create_task(pipeline.run())]
+            events: tuple[Event, ...] = timeout(1), SourceUpdate("test", declared=declared(strict))
+            for number, event in enumerate(events):
+                before, changes = pipeline.state, pipeline.receive(event)
+                answers.changed(before, pipeline.state, changes)
+                async with asyncio.timeout(10):
+                    while len(logs) <= number:  # noqa: ASYNC110 (a log has no event to wait for)
+                        await asyncio.sleep(0.01)
+            for task in tasks:
+                task.cancel()
+    assert asked == [1], "after the first answer"

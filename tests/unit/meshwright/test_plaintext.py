@@ -44,7 +44,7 @@ class House:
         values = declared(policies) if policies else ()
         snapshot = SourceSnapshot("file", (a_service("api"),), workloads, values)
         self.state, _ = MeshState(TRUST_DOMAIN).apply(snapshot)
-        self.connected = frozenset({API})
+        self.connected = frozenset({str(API)})
         self.metrics = Metrics(CollectorRegistry())
         self.watch = PlaintextWatch(
             PlaintextCalls(lambda: self.now),
@@ -73,7 +73,7 @@ class House:
         self.watch.listeners()[log](API, [entry])
 
     def counts(self) -> dict[str, int]:
-        return {each.spoken: each.count for each in self.watch.report().calls}
+        return {each.spoken: each.count for each in self.watch.report()().calls}
 
 
 def test_who_calls_whom_by_address_and_by_the_workloads_that_have_it() -> None:
@@ -81,7 +81,7 @@ def test_who_calls_whom_by_address_and_by_the_workloads_that_have_it() -> None:
     house.http()
     house.now += 30
     house.http()
-    report = house.watch.report()
+    report = house.watch.report()()
     (call,) = report.calls
     assert (call.service, call.port, call.spoken, call.count) == ("default/api", 80, "http", 2)
     assert (call.caller, call.workloads) == ("10.0.0.7", ("default/batch-1", "default/cron-1"))
@@ -91,11 +91,11 @@ def test_who_calls_whom_by_address_and_by_the_workloads_that_have_it() -> None:
             service="default/api", port=80, modes=("permissive",), sidecars=1, connected=1, last=0.0
         ),
     )
-    assert house.watch.lately() == {(a_key("api"), 80): ("10.0.0.7 (default/batch-1, default/cron-1)",)}
+    assert house.watch.lately()() == {(a_key("api"), 80): ("10.0.0.7 (default/batch-1, default/cron-1)",)}
     house.watch.refresh_metrics()
     assert house.metrics.registry.get_sample_value("meshwright_plaintext_callers") == 1
     house.now += 3601
-    assert house.watch.lately() == {}
+    assert house.watch.lately()() == {}
 
 
 def test_a_connection_counts_once_however_often_it_is_told_of() -> None:
@@ -114,7 +114,7 @@ def test_a_connection_counts_once_however_often_it_is_told_of() -> None:
 def test_what_makes_no_sense_is_not_recorded(port: int, caller: str, workload: Key) -> None:
     house = House()
     house.http(port, caller, workload)
-    assert not house.watch.report().calls
+    assert not house.watch.report()().calls
     labels = {"outcome": "meaningless"}
     assert house.metrics.registry.get_sample_value("meshwright_access_log_entries_total", labels) == 1
 
@@ -123,7 +123,7 @@ def test_a_proxy_speaks_of_its_own_ports_alone() -> None:
     house = House()
     house.http(15101, "10.0.0.7", a_key("batch-1"))
     house.http(15101, "10.0.0.7", a_key("nobody-1"))
-    assert not house.watch.report().calls
+    assert not house.watch.report()().calls
 
 
 @pytest.mark.parametrize(
@@ -156,10 +156,10 @@ def test_what_is_shown() -> None:
     house = House()
     house.http()
     house.now += 120
-    text = shown(house.watch.report())
+    text = shown(house.watch.report()())
     assert "watched for 2m, since this control plane started: what came before is not known" in text
     assert "default/api:80" in text
     assert "2m ago" in text
     assert "no: it would refuse the callers below" in text
     assert "default/batch-1, default/cron-1" in text
-    assert "every port is strict" in shown(House("").watch.report())
+    assert "every port is strict" in shown(House("").watch.report()())

@@ -22,11 +22,12 @@ class Flood:
     def told(self, who: str) -> int | None:
         """None if this is not to be told; else how many of `who` were not, since the last one that was."""
         now = self._monotonic()
-        bucket, left_out = self._buckets.pop(who, None) or (Bucket(self._rate, now), 0)
+        bucket, left_out = self._buckets.get(who) or (Bucket(self._rate, now), 0)
         tells = bucket.left(now) >= 1
         if tells:
             bucket.take()
-        self._buckets[who] = bucket, 0 if tells else left_out + 1  # the most recent stands last
+        self._buckets[who] = bucket, 0 if tells else left_out + 1
+        self._buckets.move_to_end(who)  # the most recent stands last
         if len(self._buckets) > REMEMBERED:
             self._buckets.popitem(last=False)
         return left_out if tells else None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 from jwt import PyJWK, PyJWTError
@@ -14,7 +15,7 @@ MOST_KEYS: Final = 64 * 1024
 """Characters of a set: it is a part of the listeners of every proxy concerned."""
 PRIVATE: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "k"})
 """Members of a key that are secret (RFC 7518, section 6)."""
-KINDS: Final[Mapping[object, Set[object]]] = {
+KINDS: Final[Mapping[object, AbstractSet[object]]] = {
     "RSA": {None},
     "EC": {"P-256", "P-384", "P-521"},
     "OKP": {"Ed25519"},

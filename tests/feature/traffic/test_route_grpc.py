@@ -68,7 +68,9 @@ async def test_services_methods_and_metadata(traffic: Traffic) -> None:
 
 
 async def test_shares_of_subsets(traffic: Traffic) -> None:
-    async with traffic.apply(BOTH + calls(f"name: split\nbackendRefs: [{to('grpc-v1', 9)}, {to('grpc-v2', 1)}]")):
+    async with traffic.apply(
+        BOTH + calls(f"name: split\nbackendRefs: [{to('grpc-v1', 9)}, {to('grpc-v2', 1)}]")
+    ):
         found = Counter([(await traffic.grpc("grpc.mesh")).workload for _ in range(200)])
     assert within(0.1, 200, found["grpc-2"]), found
     assert found["grpc-1"] + found["grpc-2"] == 200

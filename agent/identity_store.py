@@ -4,6 +4,7 @@
     <directory>/identity/<number>/key.pem      0600
     <directory>/identity/<number>/chain.pem    leaf first
     <directory>/identity/<number>/roots.pem
+    <directory>/identity/<number>/federated.json    by foreign trust domain, PEM; only where there is any
     <directory>/identity/current -> <number>
 
 Envoy reads the files through `current` and watches `<directory>/identity`: its file-based SDS reads all of them again when
@@ -14,8 +15,9 @@ rename, so that neither Envoy nor a crash ever sees a key beside the certificate
 
 from __future__ import annotations
 
+import json
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -25,13 +27,15 @@ from cryptography.hazmat.primitives import serialization
 
 from agent.errors import DamagedIdentity
 from ca import files
-from ca.errors import InsecureFile, UnusablePeer
+from ca.errors import InsecureFile, UnusableBundle, UnusablePeer
+from ca.federation import Federated, in_order, parse_file
 from ca.keys import KeyType, PrivateKey, key_pem, kind_of, new_key, private
 from ca.peer import proved
 from ca.profile import CLOCK_SKEW
 from mesh.identity import Identity
 from mesh.names import Key
 
+FEDERATED = "federated.json"
 KEEP = 2
 """The current generation and the one before, which Envoy may be reading."""
 
@@ -48,7 +52,9 @@ class IdentityFiles:
 
 @dataclass(frozen=True, slots=True)
 class StoredIdentity:
-    """What the agent has proved to be. `key_pem` is secret and shown by no repr."""
+    """What the agent has proved to be. `key_pem` is secret and shown by no repr. `federated`: what peers of foreign trust domains are
+    verified by, of which Envoy learns from the agent alone.
+    """
 
     identity: Identity
     workload: Key
@@ -57,6 +63,7 @@ class StoredIdentity:
     chain_pem: bytes = field(repr=False)
     roots_pem: bytes = field(repr=False)
     key_pem: bytes = field(repr=False)
+    federated: Federated = field(default=(), repr=False)
 
 
 class IdentityStore:
@@ -82,9 +89,10 @@ class IdentityStore:
         if not self._current.is_symlink():
             return None
         try:
-            return parse_identity(
+            stored = parse_identity(
                 files.read_private(paths.key), paths.chain.read_bytes(), paths.roots.read_bytes()
             )
+            return replace(stored, federated=self._federated(stored.identity.trust_domain))
         except (OSError, InsecureFile, DamagedIdentity) as error:
             raise DamagedIdentity(
                 f"the identity in {self._generations} cannot be used ({error}): remove that directory and join by a new token"
@@ -99,6 +107,9 @@ class IdentityStore:
         files.write_atomically(generation / "key.pem", identity.key_pem)
         files.write_atomically(generation / "chain.pem", identity.chain_pem)
         files.write_atomically(generation / "roots.pem", identity.roots_pem)
+        if identity.federated:
+            listed = {each.trust_domain: each.pem.decode() for each in identity.federated}
+            files.write_atomically(generation / FEDERATED, json.dumps(listed).encode())
         files.sync_directory(self._generations)
         link = self._generations / ".next"
         link.unlink(missing_ok=True)
@@ -129,11 +140,28 @@ class IdentityStore:
         files.write_atomically(self._pending, key_pem(made))
         return made
 
+    def _federated(self, own: str) -> Federated:
+        """OSError, DamagedIdentity."""
+        try:
+            listed = json.loads((self._current / FEDERATED).read_bytes())
+        except FileNotFoundError:
+            return ()
+        except (ValueError, RecursionError):
+            listed = None
+        if not isinstance(listed, dict) or not all(isinstance(each, str) for each in listed.values()):
+            raise DamagedIdentity(f"{FEDERATED} cannot be read")
+        try:
+            return in_order((parse_file(pem.encode(), name) for name, pem in listed.items()), own)
+        except (UnusableBundle, ValueError) as error:
+            raise DamagedIdentity(f"{FEDERATED}: {error}") from error
+
     def _numbers(self) -> list[int]:
         return sorted(int(path.name) for path in self._generations.iterdir() if path.name.isdecimal())
 
 
-def parse_identity(pem: bytes, chain_pem: bytes, roots_pem: bytes) -> StoredIdentity:
+def parse_identity(
+    pem: bytes, chain_pem: bytes, roots_pem: bytes, federated: Federated = ()
+) -> StoredIdentity:
     """The identity that a key (PKCS #8 PEM), a chain and a bundle make; DamagedIdentity if they do not make one."""
     try:
         key = serialization.load_pem_private_key(pem, None)
@@ -156,4 +184,5 @@ def parse_identity(pem: bytes, chain_pem: bytes, roots_pem: bytes) -> StoredIden
         chain_pem=chain_pem,
         roots_pem=roots_pem,
         key_pem=pem,
+        federated=federated,
     )

@@ -26,8 +26,9 @@ from structlog.typing import FilteringBoundLogger
 from agent.errors import BadOption
 from agent.identity_store import StoredIdentity
 from ca import files
+from ca.authority import TrustBundle
 from ca.rate_limit import Monotonic
-from ca.secrets import IDENTITY, ROOTS, identity_secret, roots_of
+from ca.secrets import IDENTITY, ROOTS, identity_secret, roots_secret
 from mesh.names import Key
 from pb.envoy.config.core.v3.base_pb2 import Node
 from xds.cache import ResourceCache, ScopeChange
@@ -94,7 +95,7 @@ class KeyServer:
         origin = ("the agent's identity",)
         made = (
             encode(SECRET, IDENTITY, identity_secret(held.chain_pem, held.key_pem), origin),
-            encode(SECRET, ROOTS, roots_of(held.roots_pem), origin),
+            encode(SECRET, ROOTS, roots_secret(_bundle(held), held.federated), origin),
         )
         self._versions = {each.name: each.version for each in made}
         self._cache.publish([ScopeChange(SCOPE, put=made)])
@@ -200,6 +201,10 @@ class _Notes(NullObserver):
     def rejected(self, client: str, type_url: str, refusal: Refusal) -> None:
         del client, type_url
         self._log.error("envoy refused its keys", names=refusal.names, message=refusal.message[:300])
+
+
+def _bundle(held: StoredIdentity) -> TrustBundle:
+    return TrustBundle(held.identity.trust_domain, (held.roots_pem,))
 
 
 def _own(directory: Path) -> None:

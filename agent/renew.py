@@ -19,6 +19,7 @@ from agent.join import ControlPlane, ProofKind, join, renew
 from agent.stopping import first
 from ca.csr import make_csr
 from ca.errors import InsecureFile
+from ca.federation import Federated
 from ca.files import read_private
 from ca.keys import KeyType, PrivateKey, key_pem, new_key
 from ca.times import Chance, Clock, renewal_time
@@ -169,21 +170,26 @@ class CertificateKeeper:
             else:
                 backoff = _renewal_backoff(held, self._chance)
 
-    async def take_bundle(self, roots_pem: bytes) -> None:
-        """Trust `roots_pem` from now on: on disk, hence by Envoy's connection to the control plane, and in our own.
+    async def take_bundle(self, roots_pem: bytes, federated: Federated = ()) -> None:
+        """Trust `roots_pem` from now on: on disk, hence by Envoy's connection to the control plane, and in our own. `federated` is for the
+        workload's own peers alone.
 
         DamagedIdentity if that is no bundle; OSError leaves the one before.
         """
         async with self._saving:
             held, _ = self.held
-            if held.roots_pem == roots_pem:
+            if (held.roots_pem, held.federated) == (roots_pem, federated):
                 return
-            taken = parse_identity(held.key_pem, held.chain_pem, roots_pem)
+            taken = parse_identity(held.key_pem, held.chain_pem, roots_pem, federated)
             await asyncio.to_thread(self._store.save, taken)
-            self._held = replace(held, roots_pem=roots_pem)
+            self._held = replace(held, roots_pem=roots_pem, federated=federated)
             self._bundles += 1
             self._on_held(self._held)
-        self._log.info("trust bundle taken", roots=len(x509.load_pem_x509_certificates(roots_pem)))
+        self._log.info(
+            "trust bundle taken",
+            roots=len(x509.load_pem_x509_certificates(roots_pem)),
+            federated=[each.trust_domain for each in federated],
+        )
 
     def hasten(self, seconds: float) -> None:
         """Renew after so many seconds, if not before."""
@@ -249,7 +255,8 @@ class CertificateKeeper:
         async with self._saving:
             # A bundle that came while the answer was on its way is newer, or as new.
             newer = self._held.roots_pem if self._held and self._bundles != bundles else answer.roots_pem
-            granted = parse_identity(key_pem(key), answer.chain_pem, newer)
+            federated = self._held.federated if self._held else ()
+            granted = parse_identity(key_pem(key), answer.chain_pem, newer, federated)
             self._check(granted, "the control plane's answer", "see the control plane's log")
             await asyncio.to_thread(self._store.save, granted)
             self._held = granted

@@ -17,11 +17,13 @@ from cryptography.hazmat.primitives import serialization
 from structlog.typing import FilteringBoundLogger
 
 from agent.backoff import Backoff
-from agent.errors import AgentError, JoinRefused, Unavailable
+from agent.errors import AgentError, DamagedIdentity, JoinRefused, Unavailable
 from agent.identity_store import StoredIdentity
 from agent.join import ControlPlane, channel, explained
 from agent.renew import CertificateKeeper, Membership, Sleep
 from agent.stopping import first
+from ca.errors import UnusableBundle
+from ca.federation import Federated, in_order, parse_file
 from ca.times import Chance
 from pb.meshwright.trust.v1.trust_pb2 import WatchRequest, WatchResponse
 from pb.meshwright.trust.v1.trust_pb2_grpc import TrustServiceStub
@@ -111,9 +113,18 @@ class TrustWatch:
             self._log.info("the trust bundle is followed again")
         self._followed = True
         self._backoff.reset()
-        await self._keeper.take_bundle(answer.roots_pem)
+        await self._keeper.take_bundle(answer.roots_pem, self._federated(answer))
         if answer.HasField("renew_after_ms"):
             self._keeper.hasten(answer.renew_after_ms / 1000)
+
+    def _federated(self, answer: WatchResponse) -> Federated:
+        own = self._membership.trust_domain
+        try:
+            return in_order((parse_file(each.roots_pem, each.trust_domain) for each in answer.federated), own)
+        except (UnusableBundle, ValueError) as error:
+            raise DamagedIdentity(
+                f"what the control plane says of foreign trust domains cannot be used: {error}"
+            ) from error
 
     def _using(self, number: int) -> WatchRequest:
         held, _ = self._keeper.held

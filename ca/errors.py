@@ -10,6 +10,7 @@ CaError
 │   └── AuthorityNotYetValid  the root begins in the future: a clock is or was wrong
 ├── CannotRotate              a rotation that cannot be begun, turned back or gone on with now
 ├── CsrRefused                a certificate signing request that is not acceptable
+├── UnusableBundle            a trust bundle of a foreign trust domain that is not taken as it is
 ├── UnusablePeer              a verified certificate that does not say which workload it is
 ├── NotProved                 what was shown proves nothing: unknown, ended, used up, wrongly signed …
 ├── ProvedAnother             what was shown is good, but not for this workload
@@ -63,6 +64,10 @@ class CannotRotate(CaError):
 
 
 class CsrRefused(CaError):
+    pass
+
+
+class UnusableBundle(CaError):
     pass
 
 

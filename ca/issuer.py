@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
 from ca.authority import LEAF_LIFETIME, Authority, LeafRequest
 from ca.csr import make_csr
+from ca.federation import Federated
 from ca.keys import KeyType, key_pem, new_key
 from ca.secrets import identity_secret, roots_secret
 from ca.times import Chance, Clock, renewal_time
@@ -46,8 +47,11 @@ class SecretIssuer:
         chance: Chance,
         lifetime: timedelta = LEAF_LIFETIME,
         key_type: KeyType = KeyType.ECDSA_P256,
+        federated: Callable[[], Federated] = tuple,
     ) -> None:
+        """`federated`: the bundles of other trust domains, as they are now."""
         self._authority = authority
+        self._federated = federated
         self._clock = clock
         self._chance = chance
         self._lifetime = lifetime
@@ -71,7 +75,7 @@ class SecretIssuer:
 
     def roots(self) -> bytes:
         """The serialised SDS secret `roots`, the same for every proxy."""
-        return roots_secret(self._authority.roots())
+        return roots_secret(self._authority.roots(), self._federated())
 
     def now(self) -> datetime:
         """By the clock that `renew_at` and `not_after` are told by."""

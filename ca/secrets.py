@@ -5,6 +5,10 @@ The names are the same for every proxy; which key a proxy gets is decided by the
 The trust bundle is a plain list of roots. A certificate of a foreign authority fails against them, also when it claims
 our trust domain; one of another trust domain is no child of them. Which of our own identities a peer may have
 is the business of the contexts that use the secret (`match_typed_subject_alt_names`, rendered by `envoy/`).
+
+Where other trust domains are federated, it is Envoy's SPIFFE validator with a bundle for each of them, so that a root
+vouches for the identities of its own trust domain and no other:
+https://www.envoyproxy.io/docs/envoy/v1.40.0/api-v3/extensions/transport_sockets/tls/v3/tls_spiffe_validator_config.proto
 """
 
 from __future__ import annotations
@@ -12,10 +16,15 @@ from __future__ import annotations
 from typing import Final
 
 from ca.authority import TrustBundle
+from ca.federation import Federated, in_order
 from pb.envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
+from pb.envoy.extensions.transport_sockets.tls.v3.tls_spiffe_validator_config_pb2 import (
+    SPIFFECertValidatorConfig,
+)
 
 IDENTITY: Final = "identity"
 ROOTS: Final = "roots"
+SPIFFE_VALIDATOR: Final = "envoy.tls.cert_validator.spiffe"
 TYPE_URL: Final = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 
 
@@ -27,13 +36,18 @@ def identity_secret(chain_pem: bytes, private_key_pem: bytes) -> bytes:
     return secret.SerializeToString(deterministic=True)
 
 
-def roots_secret(bundle: TrustBundle) -> bytes:
-    """The serialised Secret `roots`."""
-    return roots_of(bundle.pem)
-
-
-def roots_of(bundle_pem: bytes) -> bytes:
-    """The serialised Secret `roots`, of a trust bundle as agents hold it."""
+def roots_secret(bundle: TrustBundle, federated: Federated = ()) -> bytes:
+    """The serialised Secret `roots`. A federated trust domain without any root vouches for nobody, and is left out."""
     secret = Secret(name=ROOTS)
-    secret.validation_context.trusted_ca.inline_bytes = bundle_pem
+    others = [each for each in federated if each.roots]
+    if others:
+        validator = secret.validation_context.custom_validator_config
+        validator.name = SPIFFE_VALIDATOR
+        config = SPIFFECertValidatorConfig()
+        for each in (bundle, *in_order(others, bundle.trust_domain)):
+            domain = config.trust_domains.add(name=each.trust_domain)
+            domain.trust_bundle.inline_bytes = each.pem
+        validator.typed_config.Pack(config, deterministic=True)
+    else:
+        secret.validation_context.trusted_ca.inline_bytes = bundle.pem
     return secret.SerializeToString(deterministic=True)

@@ -15,6 +15,7 @@ import grpc.aio
 
 from ca import control_plane
 from ca.errors import UnusablePeer
+from ca.federation import Federated
 from ca.ledger import UNKNOWN_GENERATION, Ledger
 from ca.peer import Proved, proved
 from ca.rotation import Holder, Leaf, RootId, RotatingAuthority
@@ -42,13 +43,14 @@ Stale: TypeAlias = Callable[[Proved], "str | None"]
 
 @dataclass(slots=True, eq=False)
 class _Watcher:
-    """One stream. `given`: the roots that were last sent to it; `used`: those it says it uses; None: nothing yet."""
+    """One stream. `given`: the roots that were last sent to it, `federated` the bundles of others with them; `used`: those it says it uses; None: nothing yet."""
 
     holder: Proved
     woken: asyncio.Event = field(default_factory=asyncio.Event)
     number: int = 0
     given: frozenset[RootId] | None = None
     used: frozenset[RootId] | None = None
+    federated: Federated = ()
     hastened: int | None = None
     ended: str = ""
     """Why this control plane ends it, if it does."""
@@ -66,19 +68,21 @@ class TrustService(TrustServiceServicer):
         hasten: RenewIn,
         stale: Stale,
         on_report: Callable[[], None] = lambda: None,
+        federated: Callable[[], Federated] = tuple,
     ) -> None:
-        """`on_report` is called when an agent has said something new. It must not block."""
+        """`federated`: the bundles of foreign trust domains, as they are now. `on_report` is called when an agent has said something new. It must not block."""
         self._authority = authority
         self._ledger = ledger
         self._clock = clock
         self._hasten = hasten
         self._stale = stale
         self._on_report = on_report
+        self._federated = federated
         self._watchers: dict[str, set[_Watcher]] = {}
         self._closing = False
 
     def wake(self) -> None:
-        """The authority's bundle, or what signs, may have changed: tell everybody."""
+        """The authority's bundle, one of a foreign trust domain, or what signs may have changed: tell everybody."""
         for watchers in self._watchers.values():
             for each in watchers:
                 each.woken.set()
@@ -181,12 +185,15 @@ class TrustService(TrustServiceServicer):
         hasten = None
         if leaf is not None and watcher.hastened != rotation.signing:
             hasten = self._hasten(leaf)
+        federated = self._federated()
         # The first answer also tells the agent that it is followed.
-        if watcher.given == current and hasten is None:
+        if (watcher.given, watcher.federated) == (current, federated) and hasten is None:
             return None
-        watcher.given = current
+        watcher.given, watcher.federated = current, federated
         watcher.number += 1
         made = WatchResponse(number=watcher.number, roots_pem=self._authority.roots().pem)
+        for each in federated:
+            made.federated.add(trust_domain=each.trust_domain, roots_pem=each.pem)
         if hasten is not None:
             watcher.hastened = rotation.signing
             made.renew_after_ms = int(hasten * 1000)

@@ -11,10 +11,11 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field
 
-from documents.envelope import Envelope, Part, Port, PortName, Problem, repeated, wrong
+from documents.envelope import Envelope, Name, Part, Port, PortName, Problem, repeated, wrong
 from documents.service import Address, port_problems, port_values
-from mesh.external import WILDCARD, External, Origination, Resolution
-from mesh.names import MESH_SUFFIX
+from mesh.external import WILDCARD, External, ForeignService, Origination, Resolution
+from mesh.identity import TRUST_DOMAIN, Identity
+from mesh.names import MESH_SUFFIX, Key
 from mesh.service import Protocol, Service, labels
 
 _LABEL = r"[a-z0-9_]([-a-z0-9_]{0,61}[a-z0-9_])?"
@@ -66,6 +67,7 @@ class TlsMode(StrEnum):
     NONE = "none"
     SIMPLE = "simple"
     MUTUAL = "mutual"
+    MESH = "mesh"
 
 
 class ExternalPortSpec(Part):
@@ -77,11 +79,29 @@ class ExternalPortSpec(Part):
     )
 
 
+class ForeignServiceSpec(Part):
+    trust_domain: str = Field(
+        pattern=f"^{TRUST_DOMAIN.pattern}$",
+        description="Its trust domain; the control plane's setting federation has its bundle.",
+    )
+    namespace: Name = Field(description="Of the service, there.")
+    service: Name = Field(description="Its name, there. The port is that of `ports`; targetPort is the sidecar's.")
+    service_accounts: list[Name] = Field(
+        [], description="Whose identity may answer; by default the service account of the service's own name."
+    )
+
+    def value(self) -> ForeignService:
+        accounts = sorted(self.service_accounts or [self.service])
+        identities = tuple(Identity(self.trust_domain, self.namespace, each).uri for each in accounts)
+        return ForeignService(Key(self.namespace, self.service), self.trust_domain, identities)
+
+
 class TlsSpec(Part):
     mode: TlsMode = Field(
         TlsMode.SIMPLE,
         strict=False,
-        description="simple: the sidecar speaks TLS for the application. mutual: and shows a certificate. none: neither.",
+        description="simple: the sidecar speaks TLS for the application. mutual: and shows a certificate. none: neither. "
+        "mesh: it is the sidecar of a service of another mesh, whose trust domain is federated.",
     )
     sni: DnsName | None = Field(None, description="By default the host that is called.")
     subject_alt_names: list[Host] = Field(
@@ -93,8 +113,14 @@ class TlsSpec(Part):
     certificate_file: File | None = Field(None, description="For mutual: PEM, on the host of the sidecar.")
     private_key_file: File | None = Field(None, description="For mutual: PEM, on the host of the sidecar.")
 
+    mesh: ForeignServiceSpec | None = Field(None, description="For mesh: which service it is there.")
+
     def problems(self) -> Iterator[Problem]:
         at = ("spec", "tls")
+        if self.mode is TlsMode.MESH:
+            yield from self._mesh_problems()
+        elif self.mesh is not None:
+            yield Problem((*at, "mesh"), "mesh has no effect", "Set mode: mesh, or remove it")
         for name, file in (
             ("certificateFile", self.certificate_file),
             ("privateKeyFile", self.private_key_file),
@@ -106,9 +132,23 @@ class TlsSpec(Part):
             if self.mode is not TlsMode.MUTUAL and file is not None:
                 yield Problem((*at, name), f"{name} has no effect", "Set mode: mutual, or remove it")
 
+    def _mesh_problems(self) -> Iterator[Problem]:
+        at = ("spec", "tls")
+        if self.mesh is None:
+            yield Problem((*at, "mesh"), "mesh is missing", "mode: mesh calls a service of another mesh: say which")
+        for name, given in (
+            ("sni", self.sni),
+            ("subjectAltNames", self.subject_alt_names),
+            ("caFile", self.ca_file),
+        ):
+            if given:
+                yield Problem((*at, name), f"{name} has no effect", "Between meshes, mesh says who must answer: remove it")
+
     def value(self) -> Origination | None:
         if self.mode is TlsMode.NONE:
             return None
+        if self.mode is TlsMode.MESH:
+            return None if self.mesh is None else Origination(mesh=self.mesh.value())
         return Origination(
             self.sni,
             tuple(self.subject_alt_names),
@@ -166,6 +206,8 @@ class ExternalServiceDocument(Envelope):
         yield from repeated(("spec", "endpoints"), "", spec.endpoints, "endpoint")
         if spec.tls is not None:
             yield from spec.tls.problems()
+        if spec.tls is not None and spec.tls.mode is TlsMode.MESH:
+            yield from self._mesh_problems(spec)
         wild = [host for host in spec.hosts if host.startswith(WILDCARD)]
         if wild:
             yield from self._wildcard_problems(wild)
@@ -181,6 +223,20 @@ class ExternalServiceDocument(Envelope):
             )
         if spec.resolution is Resolution.STATIC and not wild:
             yield from self._static_problems()
+
+    def _mesh_problems(self, spec: ExternalServiceSpec) -> Iterator[Problem]:
+        for place, host in enumerate(spec.hosts):
+            if host.startswith(WILDCARD):
+                yield Problem(
+                    ("spec", "hosts", place), "a wildcard is no one service", "Name the service of the other mesh"
+                )
+        for place, port in enumerate(spec.ports):
+            if port.protocol is Protocol.TLS:
+                yield Problem(
+                    ("spec", "ports", place, "protocol"),
+                    "an application's own TLS is passed on untouched, and is no mesh TLS",
+                    "Use tcp",
+                )
 
     def _static_problems(self) -> Iterator[Problem]:
         if not self.spec.endpoints:

@@ -94,7 +94,7 @@ def inbound(view: InboundView, seams: ListenerSeams) -> Iterator[Listener]:
     for each in view.ports:
         for served in each.served:
             chain = made.filter_chains.add()
-            listeners.mesh_chain(chain, view.trust_domain, served, seams)
+            listeners.mesh_chain(chain, view, served, seams)
             chain.filter_chain_match.destination_port.value = each.sidecar_port
         plaintext.add_chains(made, each, seams, each.sidecar_port)
     for number, paths in _checks(view.interception).items():

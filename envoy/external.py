@@ -12,6 +12,7 @@ from envoy import tls
 from envoy.packing import listen_on, pack
 from envoy.seams import serialised
 from mesh.external import External, Origination, Resolution
+from mesh.names import sni
 from mesh.service import Protocol, ServicePort
 from mesh.views import ServiceView
 from pb.envoy.config.cluster.v3.cluster_pb2 import Cluster
@@ -33,7 +34,13 @@ def place(cluster: Cluster, view: ServiceView, port: ServicePort, alpn: Sequence
         by_name(cluster, verified=_by_request(said))
     else:
         _addresses(cluster, external, external.target(port.port))
-    if said is not None and port.protocol is not Protocol.TLS:
+    if said is None or port.protocol is Protocol.TLS:
+        return
+    if said.mesh is not None:
+        there = said.mesh
+        server_name = sni(there.service, port.port, there.trust_domain)
+        tls.upstream(cluster.transport_socket, sni=server_name, identities=there.identities, alpn=alpn)
+    else:
         tls.outside(cluster.transport_socket, said, sni=said.sni or external.host, alpn=alpn)
 
 

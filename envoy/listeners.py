@@ -125,29 +125,30 @@ def _inbound(view: InboundView, port: InboundPort, seams: ListenerSeams) -> List
     if not all(served.port.protocol.is_http for served in port.served):
         plaintext.wait_for_the_silent(made)
     for served in port.served:
-        mesh_chain(made.filter_chains.add(), view.trust_domain, served, seams)
+        mesh_chain(made.filter_chains.add(), view, served, seams)
     plaintext.add_chains(made, port, seams)
     return made
 
 
-def mesh_chain(chain: FilterChain, trust_domain: str, served: Served, seams: ListenerSeams) -> None:
+def mesh_chain(chain: FilterChain, view: InboundView, served: Served, seams: ListenerSeams) -> None:
     """Make `chain` take mesh TLS for one port of a service."""
     chain.name = names.inbound_chain(served.service, served.port)
     parts = seams.chain(chain.name)
     chain.filter_chain_match.transport_protocol = "tls"
-    chain.filter_chain_match.server_names.append(sni(served.service, served.port.port, trust_domain))
+    chain.filter_chain_match.server_names.append(sni(served.service, served.port.port, view.trust_domain))
     # A caller that opens a connection and never finishes its handshake holds nothing for ever.
     chain.transport_socket_connect_timeout.seconds = 15
     cluster = names.inbound_cluster(served.app_port, served.port.protocol, captured=served.captured)
+    callers = (view.trust_domain, *view.federated)
     if served.port.protocol.is_http:
         tls.downstream(
-            chain.transport_socket, trust_domain=trust_domain, alpn=("h2", "http/1.1"), parameters=parts.tls
+            chain.transport_socket, trust_domains=callers, alpn=("h2", "http/1.1"), parameters=parts.tls
         )
         route = names.inbound_route(served.service, served.port)
         manager = connection.to_application(cluster, route, parts, seams.filters)
         connection.http_chain(chain, manager, parts)
     else:
-        tls.downstream(chain.transport_socket, trust_domain=trust_domain, parameters=parts.tls)
+        tls.downstream(chain.transport_socket, trust_domains=callers, parameters=parts.tls)
         connection.tcp_chain(chain, connection.tcp_to(cluster, (cluster, 1), parts=parts), parts)
 
 

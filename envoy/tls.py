@@ -58,23 +58,28 @@ def upstream(
 
 
 def downstream(
-    socket: TransportSocket, *, trust_domain: str, alpn: Sequence[str] = (), parameters: bytes = b""
+    socket: TransportSocket,
+    *,
+    trust_domains: Sequence[str],
+    alpn: Sequence[str] = (),
+    parameters: bytes = b"",
 ) -> None:
-    """Mesh TLS from callers, who must prove to be somebody of `trust_domain`. Who of them may do what is policy. `parameters`: TlsParameters
-    of which what is said counts.
+    """Mesh TLS from callers, who must prove to be somebody of `trust_domains`: that each root vouches for its own trust domain alone is
+    the secret's part (`ca.secrets`). Who of them may do what is policy. `parameters`: TlsParameters of which what is said counts.
+    EmptyIdentities if there is no trust domain.
     """
+    if not trust_domains:
+        raise EmptyIdentities("no trust domain may call, and an empty list would accept anyone")
     context = DownstreamTlsContext()
     context.require_client_certificate.value = True
     _no_resumption(context)
     common = context.common_tls_context
     _mesh(common, alpn)
     common.tls_params.MergeFromString(parameters)
-    matcher = (
-        common.combined_validation_context.default_validation_context.match_typed_subject_alt_names.add()
-    )
-    matcher.san_type = SubjectAltNameMatcher.URI
-    # The slash ends the trust domain: `spiffe://mesh.local` alone would admit `spiffe://mesh.local.evil`.
-    matcher.matcher.prefix = f"spiffe://{trust_domain}/"
+    accepted = common.combined_validation_context.default_validation_context.match_typed_subject_alt_names
+    for each in trust_domains:
+        # The slash ends the trust domain: `spiffe://mesh.local` alone would admit `spiffe://mesh.local.evil`.
+        accepted.add(san_type=SubjectAltNameMatcher.URI).matcher.prefix = f"spiffe://{each}/"
     socket.name = TLS
     pack(socket.typed_config, context)
 

@@ -36,6 +36,15 @@ class Resolution(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class ForeignService:
+    """A service of a mesh whose trust domain is federated, and the SPIFFE ids that may answer for it: never none."""
+
+    service: Key
+    trust_domain: str
+    identities: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Origination:
     """TLS that the caller's sidecar speaks on behalf of an application which does not. Files are paths on the sidecar's host.
 
@@ -43,6 +52,8 @@ class Origination:
     of `ca_file`, PEM (None: the system's), or of the Secret documents of `authorities`, where those are not None; of none, nobody is
     trusted. `certificate_file` and `key_file` are both there, or neither: what is shown to the server; else the Secret document
     `certificate` says that, of the gateway that calls.
+
+    `mesh`: it is a sidecar of another mesh, and mesh TLS is spoken to it; nothing else counts then.
     """
 
     sni: str | None = None
@@ -53,6 +64,7 @@ class Origination:
     key_file: str | None = None
     authorities: Bundle | None = None
     certificate: Key | None = None
+    mesh: ForeignService | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,8 @@ class MeshState:
 
     `order` ranks the sources, first wins; a source that it does not name ranks behind, by name. `members` holds, for
     each service, the keys of the workloads that serve it, sorted; `accounts`, of how many of them each service account is; `addresses`, for each virtual address, the services that claim it. `declared` is all else that documents say, of which `routing`,
-    `edges` and `policies` are indices. `passing`: see `mesh.transport`; what is not there any more may be among it.
+    `edges` and `policies` are indices. `passing`: see `mesh.transport`; what is not there any more may be among it. `federated`: the
+    foreign trust domains whose callers sidecars let in, sorted.
     """
 
     trust_domain: str
@@ -89,6 +90,14 @@ class MeshState:
     backend_tls: backend_tls.Policies = Map()
     edges: Edges = Edges()
     passing: frozenset[Passage] = frozenset()
+    federated: tuple[str, ...] = ()
+
+    def federated_with(self, trust_domains: Iterable[str]) -> tuple[MeshState, Changes]:
+        """The state in which sidecars let in callers of these foreign trust domains, and of no others."""
+        federated = tuple(sorted(trust_domains))
+        if federated == self.federated:
+            return self, Changes()
+        return replace(self, federated=federated), Changes(workloads=frozenset(self.workloads))
 
     def passing_through(self, passing: frozenset[Passage]) -> tuple[MeshState, Changes]:
         """The state in which these places, and no others, are on their way from one mode of TLS to another."""

@@ -149,12 +149,15 @@ class InboundPort:
 
 @dataclass(frozen=True, slots=True)
 class InboundView:
-    """What a sidecar takes for its workload. `bind`: the workload's own address if that is loopback, else all."""
+    """What a sidecar takes for its workload. `bind`: the workload's own address if that is loopback, else all. `federated`: the foreign
+    trust domains whose callers are let in as well.
+    """
 
     bind: str
     trust_domain: str
     ports: tuple[InboundPort, ...]
     interception: Interception | None = None
+    federated: tuple[str, ...] = ()
     origin: tuple[str, ...] = field(default=(), compare=False)
 
 
@@ -333,6 +336,7 @@ def inbound_view(state: MeshState, workload: Workload) -> InboundView:
         state.trust_domain,
         ports if workload.meshed else (),
         workload.interception if workload.meshed else None,
+        state.federated if workload.meshed else (),
         origin=workload.origin,
     )
 

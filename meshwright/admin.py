@@ -1,6 +1,6 @@
 """HTTP for those who watch and operate: two doors.
 
-- TCP (`admin_address`): `/metrics`, `/healthz` and `/readyz`, nothing that tells a secret or changes anything;
+- TCP (`admin_address`): `/metrics`, `/healthz`, `/readyz` and `/spiffe-bundle`, nothing that tells a secret or changes anything;
 - a Unix socket in the data directory, 0600: status, config dumps and commands, for whoever owns the directory.
 """
 
@@ -25,7 +25,7 @@ SOCKET = "admin.sock"
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What the doors can tell and do. `config_dump` is None for a proxy that is not connected."""
+    """What the doors can tell and do. `config_dump` is None for a proxy that is not connected; `bundle` is a SPIFFE bundle."""
 
     ready: Callable[[], str | None]
     status: Callable[[], Status]
@@ -34,6 +34,7 @@ class Answers:
     release: Callable[[Key | None], int]
     refresh_metrics: Callable[[], None]
     plaintext: Callable[[], Callable[[], PlaintextReport]]
+    bundle: Callable[[], bytes]
 
 
 class Admin:
@@ -55,6 +56,7 @@ class Admin:
                 web.get("/metrics", self._show_metrics),
                 web.get("/healthz", self._healthz),
                 web.get("/readyz", self._readyz),
+                web.get("/spiffe-bundle", self._bundle),
             ]
         )
         runner = await self._run(public)
@@ -115,6 +117,10 @@ class Admin:
     async def _healthz(self, _: web.Request) -> web.Response:
         """That the event loop answers: a part that broke beyond repair ends the program."""
         return web.Response(text="ok\n")
+
+    async def _bundle(self, _: web.Request) -> web.Response:
+        """Our trust bundle, for other trust domains to follow. It is public; who fetches it from afar needs TLS in front of it."""
+        return web.Response(body=self._answers.bundle(), content_type="application/json")
 
     async def _readyz(self, _: web.Request) -> web.Response:
         waiting_for = self._answers.ready()

@@ -14,6 +14,7 @@ import random
 import signal
 import time
 from collections.abc import Coroutine, Iterable, Iterator
+from datetime import timedelta
 from typing import Any, Self
 
 import grpc.aio
@@ -22,6 +23,7 @@ from prometheus_client import CollectorRegistry
 
 from ca.authority import LEAF_LIFETIME
 from ca.errors import CaError
+from ca.federation import spiffe_document
 from ca.issuer import SecretIssuer
 from ca.join import JoinService
 from ca.ledger_file import LedgerFile
@@ -55,6 +57,7 @@ from meshwright.certificates import Certificates
 from meshwright.data_dir import held
 from meshwright.doors import Doors
 from meshwright.errors import SettingsError
+from meshwright.federation import Federation
 from meshwright.joins_told import JoinsTold
 from meshwright.keeper import SecretKeeper
 from meshwright.metrics import Metrics, watch_loop_lag
@@ -157,12 +160,26 @@ class ControlPlane:
         certificate = ServerCertificate(audited, names, system_clock, random.random)
         await certificate.renew()
 
+        federation = Federation(
+            settings.federation,
+            settings.trust_domain,
+            data_dir,
+            monotonic=time.monotonic,
+            record=lambda event, fields: audit.record(event, **fields),
+        )
+        await federation.open()
+
         metrics = Metrics(CollectorRegistry())
         cache = ResourceCache()
         renderer = Renderer()
         sources = tuple(self._sources())
         order = tuple(source.name for source in sources)
-        state = MeshState(settings.trust_domain, order=order, merging=_merging(settings))
+        state = MeshState(
+            settings.trust_domain,
+            order=order,
+            merging=_merging(settings),
+            federated=federation.trust_domains,
+        )
         certificates = Certificates(settings.documents, data_dir, system_clock)
         publisher = Publisher(
             state, renderer, certificates=certificates, on_demand=settings.clusters == "onDemand"
@@ -170,9 +187,15 @@ class ControlPlane:
         pipeline = Pipeline(
             state, publisher, cache, pace=Pace(settings.quiet, settings.quiet_max), clock=time.monotonic
         )
-        keeper = SecretKeeper(
-            SecretIssuer(audited, system_clock, random.random, life, settings.certificate_key), cache, metrics
+        issuer = SecretIssuer(
+            audited,
+            system_clock,
+            random.random,
+            life,
+            settings.certificate_key,
+            federated=lambda: federation.bundles,
         )
+        keeper = SecretKeeper(issuer, cache, metrics)
         doors = Doors(settings.trust_domain, pipeline, keeper)
         observer = StreamObserver(metrics, pipeline.detach, audit)
         xds_settings = XdsSettings(
@@ -193,6 +216,8 @@ class ControlPlane:
             registry=metrics.registry,
             stale=lambda proof: doors.stale(proof, system_clock()),
             record=lambda event, fields: audit.record(event, **fields),
+            federated=lambda: federation.bundles,
+            followed=2 * timedelta(seconds=settings.federation_refresh if federation.on else 0),
         )
         discovery = Discovery(
             sources,
@@ -213,6 +238,7 @@ class ControlPlane:
             renderer,
             metrics,
             certificates,
+            federation,
         )
         joins = JoinService(
             audited,
@@ -266,6 +292,7 @@ class ControlPlane:
                 release=discovery.release,
                 refresh_metrics=refresh_metrics,
                 plaintext=watch.report,
+                bundle=lambda: spiffe_document(authority.roots(), settings.federation_refresh),
             ),
             metrics,
             data_dir,
@@ -308,6 +335,11 @@ class ControlPlane:
             if isinstance(scope, Secrets):
                 keeper.forget(scope.workload)
 
+        def federated() -> None:
+            # Either order lets in nobody who was not meant to be: the listener names trust domains, the secret their roots.
+            rotator.federation_changed()
+            pipeline.federated_with(federation.trust_domains)
+
         group = await self._stack.enter_async_context(_Tasks())
         for name, work in (
             ("pipeline", pipeline.run()),
@@ -320,6 +352,7 @@ class ControlPlane:
             ("own certificate", _renew(certificate)),
             ("stale proofs", _watch_proofs(doors, xds, rotator.trust, audit)),
             ("authority", follow(authority, rotator.roots_changed)),
+            ("federation", federation.run(federated)),
             ("audit log", audit.run()),
             ("answers to writes", answers.run()),
             ("passages", passages.run()),

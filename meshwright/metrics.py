@@ -66,6 +66,12 @@ class Metrics:
             ["source"],
             registry=registry,
         )
+        self.federated_age = Gauge(
+            "meshwright_federated_bundle_age_seconds",
+            "Since the trust bundle of a foreign trust domain was last confirmed where it is kept.",
+            ["trust_domain"],
+            registry=registry,
+        )
         self.services = Gauge("meshwright_services", "Services in the mesh.", registry=registry)
         self.workloads = Gauge("meshwright_workloads", "Workloads in the mesh.", registry=registry)
         self.scopes = Gauge(

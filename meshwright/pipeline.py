@@ -68,6 +68,11 @@ class Pipeline:
         self.state, changes = self.state.passing_through(passing)
         self._take_in(changes)
 
+    def federated_with(self, trust_domains: tuple[str, ...]) -> None:
+        """Of which foreign trust domains callers are let in; published as what `receive` takes."""
+        self.state, changes = self.state.federated_with(trust_domains)
+        self._take_in(changes)
+
     def _take_in(self, changes: Changes) -> None:
         if not changes:
             return

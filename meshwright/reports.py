@@ -26,6 +26,7 @@ from envoy.render import Renderer
 from mesh.names import Key
 from mesh.workload import Health
 from meshwright.certificates import Certificates
+from meshwright.federation import Federation
 from meshwright.gateway_status import (
     backend_tls_statuses,
     gateway_statuses,
@@ -74,6 +75,7 @@ class Reports:
     renderer: Renderer
     metrics: Metrics
     certificates: Certificates
+    federation: Federation
 
     def not_ready(self) -> str | None:
         """What is waited for; None when proxies are answered."""
@@ -96,6 +98,7 @@ class Reports:
         return Status(
             version=version(),
             trust_domain=self.trust_domain,
+            federated=self.federation.status(),
             ready=self.xds.cache.is_open,
             services=len(state.services),
             workloads=len(state.workloads),
@@ -200,6 +203,9 @@ class Reports:
             self.metrics.source_up.labels(each.name).set(each.state is Supervised.LIVE)
             self.metrics.source_held.labels(each.name).set(sum(hold.endpoints for hold in each.holds))
             self.metrics.source_errors.labels(each.name).set(len(each.errors))
+        self.metrics.federated_age.clear()
+        for name, age in self.federation.ages().items():
+            self.metrics.federated_age.labels(name).set(age)
         for kind, when in self._expiries():
             self.metrics.expiry.labels(kind).set(when.timestamp())
 

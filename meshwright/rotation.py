@@ -15,6 +15,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Gauge
 
 from ca.errors import CaError, CannotRotate
+from ca.federation import Federated
 from ca.ledger_file import LedgerFile
 from ca.peer import Proved
 from ca.rotation import (
@@ -89,8 +90,10 @@ class Rotator:
         registry: CollectorRegistry,
         stale: Callable[[Proved], str | None],
         record: Callable[[str, dict[str, str]], None] = lambda *_: None,
+        federated: Callable[[], Federated] = tuple,
+        followed: timedelta = timedelta(0),
     ) -> None:
-        """`record` is told of each command and stage, for the audit log."""
+        """`federated`: see `TrustService`. `followed`: how long it takes other meshes to hear of a new root of ours. `record` is told of each command and stage, for the audit log."""
         self._authority = authority
         self._file = ledger
         self._ledger = ledger.ledger
@@ -102,6 +105,7 @@ class Rotator:
         self._monotonic = monotonic
         self._chance = chance
         self._record = record
+        self._followed = followed
         self._woken = asyncio.Event()
         self._stepping = asyncio.Lock()
         self._todo: list[Action] = []
@@ -114,7 +118,13 @@ class Rotator:
         # What the proxies are given was made from the state on the disk, so that nothing is to be done for it again.
         self._roots_version = keeper.publish_roots()
         self.trust = TrustService(
-            authority, self._ledger, clock=clock, hasten=self._hasten, stale=stale, on_report=self._woken.set
+            authority,
+            self._ledger,
+            clock=clock,
+            hasten=self._hasten,
+            stale=stale,
+            on_report=self._woken.set,
+            federated=federated,
         )
         self._stages = Gauge(
             "meshwright_ca_rotation_stage",
@@ -189,6 +199,12 @@ class Rotator:
             self._todo.append(Action.PUBLISH)
             await self._finish()
 
+    def federation_changed(self) -> None:
+        """The bundles of foreign trust domains are others now: tell everybody."""
+        self._roots_version = self._keeper.publish_roots()
+        self.trust.wake()
+        self._woken.set()
+
     # The task
 
     async def run(self) -> None:
@@ -223,7 +239,7 @@ class Rotator:
                 self._measure(lags)
                 waited_for = [lag.leaf for lag in lags]
                 step = advance(self._authority.rotation, waited_for, self._clock())
-                if not self._quiet(lags) or step is None:
+                if not self._quiet(lags) or step is None or self._unheard():
                     self._tell(lags, now)
                     if self._monotonic() - self._hastened > HASTEN_AGAIN:
                         self._hasten_envoys()  # one that was being issued when signing began
@@ -260,6 +276,15 @@ class Rotator:
             return False
         self._clear = self._clear or now
         return now - self._lagged >= QUIET or now - self._clear >= QUIET_MOST
+
+    def _unheard(self) -> bool:
+        """Whether other meshes, of which nothing is told, may not have heard of a new root of ours yet."""
+        rotation = self._authority.rotation
+        return (
+            rotation.stage is Stage.TRUSTING
+            and not rotation.aborting
+            and self._clock() - rotation.since < self._followed
+        )
 
     def _waited_for(self, rotation: Rotation, leaves: Iterable[Leaf], now: datetime) -> list[Lag]:
         return [

@@ -244,7 +244,10 @@ class Settings(BaseSettings):
         Field(description="xDS without TLS, on loopback only. Off unless set; its clients get no keys."),
     ] = None
     admin_address: Annotated[
-        Address, Field(description="HTTP for /metrics, /healthz and /readyz. It answers nothing else.")
+        Address,
+        Field(
+            description="HTTP for /metrics, /healthz, /readyz and /spiffe-bundle. It answers nothing else."
+        ),
     ] = "127.0.0.1:15012"
     server_names: Annotated[
         Names,
@@ -252,6 +255,20 @@ class Settings(BaseSettings):
             description="DNS names and IP addresses of this server, for its certificate; localhost is always in."
         ),
     ] = ()
+    federation: Annotated[
+        Path | None,
+        Field(
+            description="A file that lists the foreign trust domains whose callers are let in, read again when it changes: docs/security.md."
+        ),
+    ] = None
+    federation_refresh: Annotated[
+        int,
+        Field(
+            description="Seconds after which others are to ask for this mesh's trust bundle again. With `federation`, a new root waits twice as "
+            "long before it signs.",
+            ge=1,
+        ),
+    ] = 300
     certificate_lifetime: Annotated[
         timedelta,
         Field(

@@ -190,6 +190,7 @@ class Status(Shape):
     gateways: tuple[GatewayStatus, ...] = ()
     listener_sets: tuple[ListenerSetStatus, ...] = ()
     backend_tls: tuple[BackendTlsStatus, ...] = ()
+    federated: dict[str, str] = {}
 
 
 class PlaintextCall(Shape):

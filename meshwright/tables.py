@@ -55,6 +55,9 @@ def show_status(status: Status, release: str, console: Console | None = None) ->
     else:
         console.print("no proxy is connected")
     _conditions(status, console)
+    if status.federated:
+        console.print()
+        table(console, ("federated", "trust bundle"), list(status.federated.items()))
     ends = ", ".join(f"{kind} {when}" for kind, when in status.certificates.items())
     line(console, f"\nfirst certificates to end: {ends}")
 

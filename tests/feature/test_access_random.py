@@ -101,7 +101,7 @@ def listener(port: int, handler: HttpConnectionManager, *, secure: bool) -> Rend
     packing.listen_on(made.address, "127.0.0.1", port)
     chain = made.filter_chains.add()
     if secure:
-        tls.downstream(chain.transport_socket, trust_domain="mesh.test")
+        tls.downstream(chain.transport_socket, trust_domains=["mesh.test"])
         # Whom a sidecar lets in at all is not the question here.
         context = DownstreamTlsContext.FromString(chain.transport_socket.typed_config.value)
         validation = context.common_tls_context.combined_validation_context.default_validation_context

@@ -7,7 +7,7 @@ import contextlib
 import http.client
 import json
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,15 +40,15 @@ def _from(path: Path) -> dict[str, Any]:
     return {"path_config_source": {"path": str(path)}, "resource_api_version": "V3"}
 
 
-def _bootstrap(port: int, trust_domain: str, identity: Path, roots: Path) -> dict[str, Any]:
-    prefix = {"san_type": "URI", "matcher": {"prefix": f"spiffe://{trust_domain}/"}}
+def _bootstrap(port: int, trust_domains: Sequence[str], identity: Path, roots: Path) -> dict[str, Any]:
+    prefixes = [{"san_type": "URI", "matcher": {"prefix": f"spiffe://{each}/"}} for each in trust_domains]
     tls = {
         "@type": f"{TLS}.DownstreamTlsContext",
         "require_client_certificate": True,
         "common_tls_context": {
             "tls_certificate_sds_secret_configs": [{"name": "identity", "sds_config": _from(identity)}],
             "combined_validation_context": {
-                "default_validation_context": {"match_typed_subject_alt_names": [prefix]},
+                "default_validation_context": {"match_typed_subject_alt_names": prefixes},
                 "validation_context_sds_secret_config": {"name": "roots", "sds_config": _from(roots)},
             },
         },
@@ -125,15 +125,21 @@ async def until(check: Callable[[], Awaitable[bool]], what: str, seconds: float 
 
 @asynccontextmanager
 async def a_tls_envoy(
-    directory: Path, trust_domain: str, identity: Path, roots: Path
+    directory: Path,
+    trust_domain: str,
+    identity: Path,
+    roots: Path,
+    *,
+    federated: Sequence[str] = (),
+    version: str | None = None,
 ) -> AsyncIterator[TlsEnvoy]:
-    """An Envoy whose SDS files are `identity` and `roots`. It listens already."""
+    """An Envoy whose SDS files are `identity` and `roots`, for callers of the trust domains. It listens already."""
     port = free_port()
     bootstrap = directory / "envoy.json"
-    bootstrap.write_text(json.dumps(_bootstrap(port, trust_domain, identity, roots)))
+    bootstrap.write_text(json.dumps(_bootstrap(port, (trust_domain, *federated), identity, roots)))
     with (directory / "envoy.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            await asyncio.to_thread(binaries.envoy),
+            await asyncio.to_thread(binaries.envoy, version),
             *("-c", str(bootstrap), "--use-dynamic-base-id", "--concurrency", "1", "-l", "info"),
             stdout=log,
             stderr=log,

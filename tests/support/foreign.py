@@ -12,10 +12,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from ca import profile
 from ca.authority import Authority, LeafRequest
 from ca.csr import make_csr
 from ca.keys import PrivateKey, key_pem, new_key
+from ca.signer import Signers
 from mesh.identity import Identity
+from mesh.names import Key
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,3 +68,17 @@ def _files(folder: Path, name: str, chain: bytes, key: PrivateKey) -> Foreign:
     private.touch(mode=0o600)
     private.write_bytes(key_pem(key))
     return Foreign(certificate, private)
+
+
+def signed_by(
+    folder: Path, data: Path, uri: str, *, name: str = "stolen", workload: Key | None = None
+) -> Foreign:
+    """A certificate for `uri`, signed with the intermediate of the authority in `data`, whatever that authority would have said."""
+    signer = Signers().read(data / "ca" / "intermediate.pem")
+    key = new_key()
+    request = LeafRequest(Identity.parse(uri), make_csr(key), workload)
+    times = profile.validity(dt.datetime.now(dt.UTC), dt.timedelta(hours=1), signer.certificate)
+    made = profile.leaf(request, signer.certificate, times, x509.random_serial_number())
+    certificate = signer.sign(made)
+    pems = [each.public_bytes(serialization.Encoding.PEM) for each in (certificate, signer.certificate)]
+    return _files(folder, name, b"".join(pems), key)

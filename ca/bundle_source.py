@@ -59,7 +59,7 @@ class BundleEndpoint:
         if self.spiffe_id is None:
             answer = await ask(self.url, ca_file=self.ca_file)
         else:
-            answer = await ask(self.url, tls=_spiffe_client(self.url, held), peer_uri=self.spiffe_id)
+            answer = await ask(self.url, tls=_only(self.spiffe_id, held, self.url))
         if answer.status != 200:
             raise NoAnswer(f"{self.url} answered {answer.status}")
         try:
@@ -68,13 +68,23 @@ class BundleEndpoint:
             raise UnusableBundle(f"{self.url}: {error}") from None
 
 
-def _spiffe_client(url: str, held: TrustBundle | None) -> ssl.SSLContext:
+def _only(spiffe_id: str, held: TrustBundle | None, url: str) -> ssl.SSLContext:
+    """Lets a handshake succeed with `spiffe_id` alone. Its name is no host's, of which `ssl` itself knows nothing."""
     if held is None or not held.roots:
         raise NoAnswer(f"{url} can't be verified: there is no bundle to begin with")
+
+    class Proved(ssl.SSLObject):
+        def do_handshake(self) -> None:
+            super().do_handshake()
+            shown = (self.getpeercert() or {}).get("subjectAltName", ())
+            uris = [name[1] for name in shown if isinstance(name, tuple) and name[0] == "URI"]
+            if uris != [spiffe_id]:
+                raise ssl.SSLCertVerificationError(f"the server has not proved to be {spiffe_id}")
+
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    # The name is a SPIFFE id, of which `ssl` knows nothing: `ask` compares it.
     context.check_hostname = False
     context.verify_mode = ssl.CERT_REQUIRED
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_verify_locations(cadata=held.pem.decode())
+    context.sslobject_class = Proved
     return context

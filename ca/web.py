@@ -43,13 +43,11 @@ async def ask(
     headers: Mapping[str, str] | None = None,
     ca_file: Path | None = None,
     tls: ssl.SSLContext | None = None,
-    peer_uri: str | None = None,
     method: str = "GET",
     body: Mapping[str, Any] | None = None,
 ) -> Answer:
-    """What `url` answers. `ca_file` vouches for the server in place of the system's authorities, or `tls` says how it is
-    verified. `peer_uri`: the one URI that its certificate must have; nothing secret may be sent then, for it is compared once it has
-    answered. `body` goes as JSON. NoAnswer.
+    """What `url` answers. `ca_file` vouches for the server in place of the system's authorities, or `tls` says how it is verified. `body`
+    goes as JSON. NoAnswer.
     """
     try:
         verified: ssl.SSLContext | bool = True if tls is None else tls
@@ -63,8 +61,6 @@ async def ask(
             ) as session,
             session.request(method, url, headers=headers, json=body, allow_redirects=False) as answer,
         ):
-            if peer_uri is not None and _uris(answer) != [peer_uri]:
-                raise NoAnswer(f"the server at {url} has not proved to be {peer_uri}")
             read = bytearray()
             async for chunk in answer.content.iter_any():
                 read += chunk
@@ -74,12 +70,3 @@ async def ask(
     except (aiohttp.ClientError, OSError, ValueError) as error:
         # TimeoutError, which is an OSError, has no words of its own.
         raise NoAnswer(f"{url} does not answer: {type(error).__name__}: {error}".rstrip(": ")) from None
-
-
-def _uris(answer: aiohttp.ClientResponse) -> list[str]:
-    """Of the certificate that the server has proved to hold; none without TLS."""
-    transport = answer.connection.transport if answer.connection is not None else None
-    used = transport.get_extra_info("ssl_object") if transport is not None else None
-    shown = used.getpeercert() if isinstance(used, ssl.SSLObject) else None
-    names = (shown or {}).get("subjectAltName", ())
-    return [str(name[1]) for name in names if isinstance(name, tuple) and name[0] == "URI"]

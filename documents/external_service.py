@@ -85,7 +85,9 @@ class ForeignServiceSpec(Part):
         description="Its trust domain; the control plane's setting federation has its bundle.",
     )
     namespace: Name = Field(description="Of the service, there.")
-    service: Name = Field(description="Its name, there. The port is that of `ports`; targetPort is the sidecar's.")
+    service: Name = Field(
+        description="Its name, there. The port is that of `ports`; targetPort is the sidecar's."
+    )
     service_accounts: list[Name] = Field(
         [], description="Whose identity may answer; by default the service account of the service's own name."
     )
@@ -135,14 +137,20 @@ class TlsSpec(Part):
     def _mesh_problems(self) -> Iterator[Problem]:
         at = ("spec", "tls")
         if self.mesh is None:
-            yield Problem((*at, "mesh"), "mesh is missing", "mode: mesh calls a service of another mesh: say which")
+            yield Problem(
+                (*at, "mesh"), "mesh is missing", "mode: mesh calls a service of another mesh: say which"
+            )
         for name, given in (
             ("sni", self.sni),
             ("subjectAltNames", self.subject_alt_names),
             ("caFile", self.ca_file),
         ):
             if given:
-                yield Problem((*at, name), f"{name} has no effect", "Between meshes, mesh says who must answer: remove it")
+                yield Problem(
+                    (*at, name),
+                    f"{name} has no effect",
+                    "Between meshes, mesh says who must answer: remove it",
+                )
 
     def value(self) -> Origination | None:
         if self.mode is TlsMode.NONE:
@@ -228,7 +236,9 @@ class ExternalServiceDocument(Envelope):
         for place, host in enumerate(spec.hosts):
             if host.startswith(WILDCARD):
                 yield Problem(
-                    ("spec", "hosts", place), "a wildcard is no one service", "Name the service of the other mesh"
+                    ("spec", "hosts", place),
+                    "a wildcard is no one service",
+                    "Name the service of the other mesh",
                 )
         for place, port in enumerate(spec.ports):
             if port.protocol is Protocol.TLS:

@@ -94,6 +94,7 @@ def _with_endpoints(cluster: Cluster, endpoints: Mapping[str, ClusterLoadAssignm
             cluster.load_assignment.CopyFrom(endpoints[cluster.name])
     for match in cluster.transport_socket_matches:
         _inline_secrets(match.transport_socket)
+    _inline_secrets(cluster.transport_socket)
     return cluster
 
 

@@ -106,11 +106,12 @@ class FederationSpec(BaseModel):
 
 @dataclass(slots=True)
 class _Domain:
-    """`due`: when its endpoint is asked next; `heard`: when its bundle was last confirmed. By the monotonic clock."""
+    """`due`: when its endpoint is asked next, every `interval` seconds; `heard`: when its bundle was last confirmed. By the monotonic clock."""
 
     spec: TrustDomainSpec
     bundle: TrustBundle | None = None
     due: float = 0.0
+    interval: float = REFRESH
     heard: float | None = None
     problem: str = ""
 
@@ -240,19 +241,19 @@ class Federation:
 
     async def _ask(self, domain: _Domain, endpoint: EndpointSpec) -> None:
         name = domain.spec.name
-        interval = RETRY
         try:
             said = await endpoint.source().load(name, domain.bundle)
         except (NoAnswer, UnusableBundle) as error:
             self._failed(domain, str(error))
+            again = min(domain.interval, RETRY)
         else:
             hint = float(said.refresh_hint) if said.refresh_hint is not None else REFRESH
-            interval = min(max(hint, SOONEST), LATEST)
+            again = domain.interval = min(max(hint, SOONEST), LATEST)
             moved, domain.bundle = domain.bundle != said.bundle, said.bundle
             domain.problem, domain.heard = "", self._monotonic()
             if moved and self._domains.get(name) is domain:
                 await self._keep(said.bundle)
-        domain.due = self._monotonic() + interval
+        domain.due = self._monotonic() + again
 
     def _failed(self, domain: _Domain, problem: str) -> None:
         if problem != domain.problem:

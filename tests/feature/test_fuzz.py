@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.binaries import ROOT
 
-TARGETS = ("csr", "peer", "join-token", "jwt", "key-set", "node", "documents", "mesh")
+TARGETS = ("csr", "peer", "join-token", "jwt", "key-set", "foreign-bundle", "node", "documents", "mesh")
 PATIENCE = 110
 
 

@@ -16,14 +16,16 @@ from typing import Any, Final, TypeVar
 import jwt
 from google.protobuf.message import DecodeError
 
-from ca.authority import LeafRequest
+from ca.authority import LeafRequest, TrustBundle
 from ca.builtin import BuiltinAuthority
 from ca.csr import check_csr, make_csr
-from ca.errors import CaError, CsrRefused, NotProved, ProvedAnother, UnusablePeer
+from ca.errors import CaError, CsrRefused, NotProved, ProvedAnother, UnusableBundle, UnusablePeer
+from ca.federation import parse_file, spiffe_document
 from ca.jwks import _parsed
 from ca.keys import new_key
 from ca.peer import parse_node_id, proved
 from ca.proof_jwt import Issuer, JwtProof, Subjects
+from ca.secrets import roots_secret
 from ca.tokens import TokenStore
 from ca.web import NoAnswer
 from documents.parsing import parse
@@ -113,6 +115,14 @@ def key_set(data: bytes) -> None:
         _parsed(data)
 
 
+def foreign_bundle(data: bytes) -> None:
+    """What the bundle endpoint of another trust domain answers, or a file: whatever is taken of it, proxies can be given."""
+    with contextlib.suppress(UnusableBundle):
+        taken = parse_file(data, "b.example")
+        assert parse_file(spiffe_document(taken), "b.example") == taken
+        roots_secret(TrustBundle("a.example", taken.roots), (taken,))
+
+
 def node(data: bytes) -> None:
     """A whole first request, with its node: the protocol of xDS, and the name that it gives itself."""
     for kind, session in ((DeltaDiscoveryRequest, DeltaSession), (DiscoveryRequest, SotwSession)):
@@ -170,6 +180,7 @@ def targets() -> dict[str, Target]:
         "join-token": JoinToken(),
         "jwt": Jwt(),
         "key-set": key_set,
+        "foreign-bundle": foreign_bundle,
         "node": node,
         "documents": documents,
         "mesh": Mesh(),
@@ -189,6 +200,10 @@ def seeds(name: str, target: Target) -> Iterator[bytes]:
             yield _finished(authority.issue(LeafRequest(identity, make_csr(new_key()), API))).chain_pem
     elif name == "key-set":
         yield json.dumps({"keys": [public_jwk(new_key(), "one")]}).encode()
+    elif name == "foreign-bundle":
+        with tempfile.TemporaryDirectory() as folder:
+            bundle = BuiltinAuthority.open(Path(folder), "b.example", lambda: NOW).roots()
+            yield from (spiffe_document(bundle), bundle.pem)
     elif name == "node":
         request = DeltaDiscoveryRequest(type_url=CLUSTER, resource_names_subscribe=["*", "a"])
         request.node.id = "default/api-1"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import stat
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -114,3 +115,24 @@ async def test_no_repr_shows_a_key(tmp_path: Path) -> None:
     identity = await an_identity(an_authority(tmp_path))
     assert "PRIVATE" not in repr(identity)
     assert identity.key_pem.split(b"\n")[1].decode() not in repr(identity)
+
+
+async def test_foreign_trust_domains_are_kept_with_it(tmp_path: Path) -> None:
+    store = IdentityStore(tmp_path / "agent")
+    other = an_authority(tmp_path / "other", trust_domain="b.example").roots()
+    identity = replace(await an_identity(an_authority(tmp_path)), federated=(other,))
+    store.save(identity)
+    assert IdentityStore(tmp_path / "agent").load() == identity
+    store.save(replace(identity, federated=()))
+    assert IdentityStore(tmp_path / "agent").load() == replace(identity, federated=())
+
+
+@pytest.mark.parametrize(
+    "content", [b"[]", b"x", b'{"b.example": 1}', b'{"b.example": "x"}', b'{"example.org": ""}']
+)
+async def test_a_damaged_list_of_foreign_trust_domains(tmp_path: Path, content: bytes) -> None:
+    store = IdentityStore(tmp_path / "agent")
+    store.save(await an_identity(an_authority(tmp_path)))
+    (store.paths().roots.parent / "federated.json").write_bytes(content)
+    with pytest.raises(DamagedIdentity, match="remove that directory"):
+        store.load()

@@ -16,6 +16,7 @@ import grpc.aio
 import pytest
 
 from ca import control_plane
+from ca.authority import TrustBundle
 from ca.ledger import Ledger
 from ca.peer import Proved
 from ca.recorded import RecordedAuthority
@@ -48,6 +49,7 @@ class Served:
     haste: dict[str, float]
     stale: dict[str, str]
     reports: asyncio.Event
+    federated: list[TrustBundle]
 
     async def credentials(self, lifetime: timedelta = timedelta(hours=1)) -> Credentials:
         """Of the workload api-1, in the ledger."""
@@ -81,6 +83,7 @@ class Served:
 async def served(directory: Path, clock: HandClock | None = None) -> AsyncIterator[Served]:
     authority, ledger, reports = an_authority(directory), Ledger(), asyncio.Event()
     haste: dict[str, float] = {}
+    federated: list[TrustBundle] = []
     stale: dict[str, str] = {}
     now = clock or system_clock
 
@@ -94,11 +97,12 @@ async def served(directory: Path, clock: HandClock | None = None) -> AsyncIterat
         hasten=lambda leaf: haste.get(leaf.workload),
         stale=reason,
         on_report=reports.set,
+        federated=lambda: tuple(federated),
     )
     async with a_join_server(
         directory, authority=authority, also=lambda server: add_TrustServiceServicer_to_server(trust, server)
     ) as server:
-        yield Served(server, trust, ledger, RecordedAuthority(authority, ledger), haste, stale, reports)
+        yield Served(server, trust, ledger, RecordedAuthority(authority, ledger), haste, stale, reports, federated)
 
 
 def using(*roots: str, number: int = 0) -> WatchRequest:
@@ -136,6 +140,27 @@ async def test_a_changed_bundle_comes_at_once_and_its_use_is_entered(tmp_path: P
             await mesh.reports.wait()
         assert (mesh.leaf().held, mesh.leaf().settled) == (frozenset(bundle), True)
         assert mesh.trust.watched() == {"default/api-1"}
+
+
+async def test_foreign_trust_domains_come_with_it_and_go(tmp_path: Path) -> None:
+    other = an_authority(tmp_path / "other", trust_domain="b.example").roots()
+    async with served(tmp_path) as mesh, mesh.watch(await mesh.credentials()) as call:
+        bundle = mesh.server.authority.rotation.bundle
+        await call.write(using(*bundle))
+        assert not (await answered(call)).federated
+        mesh.federated.append(other)
+        mesh.trust.wake()
+        told = await answered(call)
+        assert [(each.trust_domain, each.roots_pem) for each in told.federated] == [("b.example", other.pem)]
+        assert told.roots_pem == mesh.server.authority.roots().pem, "ours are ours alone"
+        mesh.reports.clear()
+        await call.write(using(*bundle, number=told.number))
+        async with asyncio.timeout(DEADLINE):
+            await mesh.reports.wait()
+        assert mesh.leaf().settled
+        mesh.federated.clear()
+        mesh.trust.wake()
+        assert not (await answered(call)).federated
 
 
 async def test_an_agent_is_told_to_renew_once(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pb.envoy.extensions.filters.network.http_connection_manager.v3.http_connect
 )
 from pb.envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 from pb.envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsContext
-from tests.support.builders import a_key, a_port, a_proxy, a_service, a_state, a_workload
+from tests.support.builders import TRUST_DOMAIN, a_key, a_port, a_proxy, a_service, a_state, a_workload
 
 
 def outbound(workload: Workload, *values: Service) -> dict[str, Listener]:
@@ -112,3 +112,20 @@ def test_grpc_clients_find_a_listener_by_every_authority() -> None:
     inner = HttpConnectionManager.FromString(made["api:80"].api_listener.api_listener.value)
     assert inner.rds.route_config_name == "default/api:80"
     assert [each.name for each in inner.http_filters] == [connection.ROUTER]
+
+
+def test_callers_are_of_our_trust_domain_or_of_one_that_is_federated() -> None:
+    api = a_workload("api-1", meshed=True, ports=[WorkloadPort("http", 9001, 15101)])
+
+    def accepted(*trust_domains: str) -> list[str]:
+        state, _ = a_state(api, a_service("api")).federated_with(trust_domains)
+        (listener,) = listeners.inbound(inbound_view(state, api), NO_LISTENER_POLICIES)
+        context = DownstreamTlsContext.FromString(
+            listener.filter_chains[0].transport_socket.typed_config.value
+        )
+        validation = context.common_tls_context.combined_validation_context.default_validation_context
+        return [each.matcher.prefix for each in validation.match_typed_subject_alt_names]
+
+    own = f"spiffe://{TRUST_DOMAIN}/"
+    assert accepted() == [own]
+    assert accepted("b.example", "a.example") == [own, "spiffe://a.example/", "spiffe://b.example/"]

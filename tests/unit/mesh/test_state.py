@@ -372,3 +372,13 @@ def test_what_a_service_outside_is_called_concerns_those_whose_routes_lead_to_it
     for host in ("b.example.com", "*.example.com"):
         state, said = state.apply(update(outside(host)))
         assert said.services == {a_key("out"), WEB}, host
+
+
+def test_whom_other_trust_domains_let_in_concerns_every_workload() -> None:
+    state = a_state(a_service("api"), a_workload("api-1"), a_workload("web-1"))
+    assert state.federated_with(()) == (state, Changes())
+    federated, changes = state.federated_with(["c.example", "b.example"])
+    assert federated.federated == ("b.example", "c.example")
+    assert changes == Changes(workloads=frozenset({a_key("api-1"), a_key("web-1")}))
+    assert federated.federated_with(["b.example", "c.example"]) == (federated, Changes())
+    assert federated.federated_with([])[0] == state

@@ -102,7 +102,9 @@ async def served(directory: Path, clock: HandClock | None = None) -> AsyncIterat
     async with a_join_server(
         directory, authority=authority, also=lambda server: add_TrustServiceServicer_to_server(trust, server)
     ) as server:
-        yield Served(server, trust, ledger, RecordedAuthority(authority, ledger), haste, stale, reports, federated)
+        yield Served(
+            server, trust, ledger, RecordedAuthority(authority, ledger), haste, stale, reports, federated
+        )
 
 
 def using(*roots: str, number: int = 0) -> WatchRequest:

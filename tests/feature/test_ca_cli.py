@@ -160,7 +160,11 @@ async def test_who_has_gone_is_named_and_may_be_forgotten(serving: Mesh) -> None
     (lag,) = (await told(serving, "status"))["lagging"]
     assert (lag["workload"], lag["holder"], lag["connected"]) == ("default/gone-1", "agent", False)
     assert lag["until"] > lag["since"]
-    assert await serving.metric("meshwright_ca_rotation_lagging") == 1
+
+    async def counted() -> bool:  # at the next look
+        return await serving.metric("meshwright_ca_rotation_lagging") == 1
+
+    await eventually(counted, "it is counted")
     assert (await ca(serving, "forget", "default/gone-1"))[0] == 0
     await eventually(lambda: stable(serving), "stable")
 

@@ -61,13 +61,13 @@ async def past_its_own_sidecar(traffic: Traffic, path: str, headers: dict[str, s
             return answer.status
 
 
-async def the_lines(path: Path, *ids: str) -> dict[tuple[str, str], dict[str, Any]]:
-    """By request id and side."""
+async def the_lines(path: Path, *wanted: tuple[str, str]) -> dict[tuple[str, str], dict[str, Any]]:
+    """By request id and side, once all that are `wanted` are there: each sidecar writes its own, when it likes."""
 
     async def there() -> dict[tuple[str, str], dict[str, Any]]:
         found = [json.loads(each) for each in path.read_text().splitlines()] if path.exists() else []
         by = {(each.get("request_id", ""), each["side"]): each for each in found}
-        assert set(ids) <= {each for each, _ in by}, by
+        assert set(wanted) <= set(by), by
         return by
 
     return await eventually(there, "the lines", patience=15)
@@ -83,7 +83,7 @@ async def test_a_line_has_the_path_that_was_refused_and_the_direct_peer(
         assert await past_its_own_sidecar(traffic, "/secret", {**LIES, "x-request-id": "direct"}) == 403
         answer = await traffic.get("http://api.mesh/secret", headers={**LIES, "x-request-id": "by-proxy"})
         assert answer.status == 403
-        by = await the_lines(path, "direct", "by-proxy")
+        by = await the_lines(path, ("direct", "callee"), ("by-proxy", "caller"), ("by-proxy", "callee"))
 
         # Neither of these is traced: their ids are no UUIDs.
         assert await past_its_own_sidecar(traffic, "/secret", LIES) == 403
@@ -113,6 +113,6 @@ async def test_a_path_that_the_mesh_itself_rewrites_is_still_there(traffic: Traf
         await drained(traffic)
         answer = await traffic.get("http://api.mesh/old", headers={**LIES, "x-request-id": "rewritten"})
         assert (answer.status, answer.json["path"]) == (200, "/new")
-        by = await the_lines(path, "rewritten")
+        by = await the_lines(path, ("rewritten", "caller"), ("rewritten", "callee"))
     assert by["rewritten", "caller"]["path"] == "/old", "what was asked"
     assert by["rewritten", "callee"]["path"] == "/new", "what its policies went by"

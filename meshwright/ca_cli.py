@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from meshwright.cli_options import DEFAULT_DATA_DIR, DataDir
+from meshwright.cli_options import DEFAULT_DATA_DIR, DataDir, Output, OutputOption
 
 if TYPE_CHECKING:
     from meshwright.ca_status import CaStatus
@@ -19,17 +19,9 @@ app = typer.Typer(
 )
 
 
-class Output(StrEnum):
-    TABLE = "table"
-    JSON = "json"
-
-
 class What(StrEnum):
     ROOT = "root"
     INTERMEDIATE = "intermediate"
-
-
-OutputOption = Annotated[Output, typer.Option("--output", "-o", help="How to print it.")]
 
 
 @app.command("status")

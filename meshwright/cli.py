@@ -8,14 +8,13 @@ import os
 import resource
 import sys
 import tempfile
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
 
 from meshwright import backup_cli, ca_cli, intercept_cli, plaintext_cli, tokens_cli
-from meshwright.cli_options import DEFAULT_DATA_DIR, DataDir, duration
+from meshwright.cli_options import DEFAULT_DATA_DIR, DataDir, Output, OutputOption, duration
 from meshwright.errors import MeshwrightError
 
 app = typer.Typer(
@@ -247,14 +246,6 @@ def proxy(
         envoy_environment=tuple(envoy_env or ()),
     )
     raise typer.Exit(asyncio.run(run(options)))
-
-
-class Output(StrEnum):
-    TABLE = "table"
-    JSON = "json"
-
-
-OutputOption = Annotated[Output, typer.Option("--output", "-o", help="How to print it.")]
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -22,3 +23,11 @@ def duration(text: str) -> timedelta:
     if unit not in units or not number.isdigit():
         raise typer.BadParameter(f"{text!r} is not a duration: use for example 90s, 30m, 24h or 7d")
     return timedelta(**{units[unit]: int(number)})
+
+
+class Output(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+
+
+OutputOption = Annotated[Output, typer.Option("--output", "-o", help="How to print it.")]

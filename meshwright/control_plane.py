@@ -13,9 +13,9 @@ import os
 import random
 import signal
 import time
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any, Self
+from typing import Self
 
 import grpc.aio
 import structlog
@@ -27,7 +27,6 @@ from ca.federation import spiffe_document
 from ca.issuer import SecretIssuer
 from ca.join import JoinService
 from ca.ledger_file import LedgerFile
-from ca.peer import Proved
 from ca.proof_limit import ProofLimit
 from ca.rate_limit import AttemptLimit, Rate
 from ca.recorded import RecordedAuthority
@@ -66,13 +65,15 @@ from meshwright.passages import Passages
 from meshwright.pipeline import Pace, Pipeline
 from meshwright.plaintext import PlaintextWatch
 from meshwright.proofs import proofs
-from meshwright.publisher import Publisher, client_id, client_ids
+from meshwright.publisher import Publisher, client_id
 from meshwright.rate_limit_gate import RateLimitGate
 from meshwright.rate_limits import rate_limits
 from meshwright.reports import Reports
 from meshwright.rotation import Rotator
 from meshwright.scopes import Scope, Secrets
 from meshwright.settings import Settings, unknown_variables
+from meshwright.stale import end_stale, proved_streams, watch_proofs
+from meshwright.tasks import Tasks
 from meshwright.writes import written
 from pb.meshwright.join.v1.join_pb2_grpc import add_JoinServiceServicer_to_server
 from pb.meshwright.trust.v1.trust_pb2_grpc import add_TrustServiceServicer_to_server
@@ -81,7 +82,6 @@ from ratelimit.service import RateLimits
 from store.directory import Directory
 from xds.cache import ResourceCache
 from xds.server import XdsServer, XdsSettings, server_options
-from xds.stream import Stream
 
 DRAIN = 1.0
 """Seconds that open calls get at the end. Proxies keep what they have, and connect again to whoever answers."""
@@ -208,7 +208,7 @@ class ControlPlane:
             ledger,
             keeper,
             certificate,
-            streams_of=lambda workload: _proved_streams(xds, workload),
+            streams_of=lambda workload: proved_streams(xds, workload),
             served=lambda stream: cache.ready(stream.session.scopes),
             clock=system_clock,
             monotonic=time.monotonic,
@@ -314,7 +314,7 @@ class ControlPlane:
             passages.changed(before, pipeline.state, changes)
             answers.changed(before, pipeline.state, changes)
             for workload in changes.workloads:
-                _end_stale(doors, xds.streams_of(client_id(workload)), audit)
+                end_stale(doors, xds.streams_of(client_id(workload)), audit)
                 rotator.trust.end_stale(str(workload))
             if pipeline.state.declared is not before.declared:  # Secrets are declared
                 certificates.wake()
@@ -340,7 +340,7 @@ class ControlPlane:
             rotator.federation_changed()
             pipeline.federated_with(federation.trust_domains)
 
-        group = await self._stack.enter_async_context(_Tasks())
+        group = await self._stack.enter_async_context(Tasks())
         for name, work in (
             ("pipeline", pipeline.run()),
             ("discovery", discovery.run(receive)),
@@ -350,7 +350,7 @@ class ControlPlane:
             ("rotation", rotator.run()),
             ("sweep", pipeline.sweep(forget)),
             ("own certificate", _renew(certificate)),
-            ("stale proofs", _watch_proofs(doors, xds, rotator.trust, audit)),
+            ("stale proofs", watch_proofs(doors, xds, rotator.trust, audit)),
             ("authority", follow(authority, rotator.roots_changed)),
             ("federation", federation.run(federated)),
             ("audit log", audit.run()),
@@ -440,34 +440,6 @@ class ControlPlane:
             yield ConsulSource(options, name=consul.name, random=random.random)
 
 
-class _Tasks:
-    """The long-lived tasks. One that breaks ends the program: a supervisor restarts what may break (see `discovery.supervisor`)."""
-
-    def __init__(self) -> None:
-        self._tasks: list[asyncio.Task[None]] = []
-        self._owner = asyncio.current_task()
-
-    def start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work, name=name)
-        task.add_done_callback(self._ended)
-        self._tasks.append(task)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and task.exception() is not None and self._owner is not None:
-            self._owner.cancel()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        for task in self._tasks:
-            task.cancel()
-        ended = await asyncio.gather(*self._tasks, return_exceptions=True)
-        for each in ended:
-            if isinstance(each, Exception):
-                raise each
-
-
 async def _renew(certificate: ServerCertificate) -> None:
     """Renew the control plane's own certificate in time, until cancelled."""
     while True:
@@ -480,31 +452,6 @@ async def _renew(certificate: ServerCertificate) -> None:
         except CaError as error:
             log.warning("own certificate not renewed", expires=str(certificate.not_after), reason=str(error))
             await asyncio.sleep(RETRY)
-
-
-async def _watch_proofs(
-    doors: Doors, xds: XdsServer, trust: TrustService, audit: AuditLog, every: float = 5.0
-) -> None:
-    """End the streams whose proof no longer holds, until cancelled."""
-    while True:
-        await asyncio.sleep(every)
-        _end_stale(doors, xds.streams(), audit)
-        trust.end_stale()
-
-
-def _end_stale(doors: Doors, streams: Iterable[Stream], audit: AuditLog) -> None:
-    for stream in streams:
-        reason = doors.stale(stream.proof, system_clock())
-        if reason is not None:
-            log.info("proof no longer holds", proxy=stream.client, peer=stream.peer.address, reason=reason)
-            audit.record("stream ended", proxy=stream.client, peer=stream.peer.address, reason=reason)
-            stream.end(reason)
-
-
-def _proved_streams(xds: XdsServer, workload: Key) -> list[Stream]:
-    """The streams that have proved to be `workload`'s: those that are given its keys."""
-    streams = (stream for client in client_ids(workload) for stream in xds.streams_of(client))
-    return [stream for stream in streams if isinstance(stream.proof, Proved)]
 
 
 def _record(audit: AuditLog, documents: tuple[list[str], list[str]] | None) -> None:

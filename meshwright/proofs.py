@@ -17,7 +17,8 @@ from ca.times import Clock
 from ca.tokens import TokenStore
 from mesh.names import Key
 from mesh.state import MeshState
-from meshwright.settings import IssuerSettings, Settings, SubjectSettings
+from meshwright.settings import Settings
+from meshwright.settings_groups import IssuerSettings, SubjectSettings
 
 log = structlog.get_logger(__name__)
 

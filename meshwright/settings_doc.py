@@ -10,7 +10,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from meshwright.settings import ENV_PREFIX, ConsulSettings, Settings
+from meshwright.settings import ENV_PREFIX, Settings
+from meshwright.settings_groups import ConsulSettings
 
 HEAD = """\
 # Settings of `meshwright serve`

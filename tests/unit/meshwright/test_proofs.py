@@ -7,7 +7,8 @@ import pytest
 from ca.times import system_clock
 from mesh.state import MeshState
 from meshwright.proofs import proofs
-from meshwright.settings import IssuerSettings, Settings, SubjectSettings
+from meshwright.settings import Settings
+from meshwright.settings_groups import IssuerSettings, SubjectSettings
 
 
 def test_subjects_that_are_good_for_any_workload_are_warned_of(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from meshwright.cli_options import DEFAULT_DATA_DIR, DataDir
+from meshwright.commands.options import DEFAULT_DATA_DIR, DataDir
 
 
 def backup(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from meshwright.cli_options import DEFAULT_DATA_DIR, DataDir, duration
+from meshwright.commands.options import DEFAULT_DATA_DIR, DataDir, duration
 
 app = typer.Typer(help="Join tokens: what a proxy shows to join the mesh.", no_args_is_help=True)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from meshwright.cli_options import DEFAULT_DATA_DIR, DataDir, Output, OutputOption
+from meshwright.commands.options import DEFAULT_DATA_DIR, DataDir, Output, OutputOption
 
 if TYPE_CHECKING:
     from meshwright.ca_status import CaStatus

@@ -6,7 +6,7 @@ import asyncio
 
 import typer
 
-from meshwright.cli_options import DEFAULT_DATA_DIR, DataDir, Output, OutputOption
+from meshwright.commands.options import DEFAULT_DATA_DIR, DataDir, Output, OutputOption
 
 
 def plaintext(

@@ -15,10 +15,10 @@ from pathlib import Path
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from api.shapes.status import Listing, PlaintextReport, Status
 from mesh.names import Key
 from meshwright.errors import SettingsError
 from meshwright.metrics import Metrics
-from meshwright.status import Listing, PlaintextReport, Status
 
 SOCKET = "admin.sock"
 

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from api.shapes.ca import CaStatus
 from ca.errors import CaError
-from meshwright.ca_status import CaStatus
 from meshwright.rotation import Rotator
 
 

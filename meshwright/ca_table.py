@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from meshwright.ca_status import CaStatus
+from api.shapes.ca import CaStatus
 from meshwright.tables import a_console, line, table
 
 

@@ -9,11 +9,11 @@ from urllib.parse import quote
 import aiohttp
 from pydantic import BaseModel, ValidationError
 
+from api.shapes.ca import CaStatus
+from api.shapes.status import Listing, PlaintextReport, Status
 from mesh.names import Key
 from meshwright.admin import SOCKET
-from meshwright.ca_status import CaStatus
 from meshwright.errors import UnreachableError
-from meshwright.status import Listing, PlaintextReport, Status
 
 PATIENCE = 5.0
 """Seconds until an answer has to be there."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from api.shapes.status import BackendTlsStatus, ConditionStatus, GatewayStatus, ListenerSetStatus, RouteStatus
 from mesh.backend_tls_conditions import backend_tls_conditions, backend_tls_policies
 from mesh.conditions import (
     NOTHING_REFUSED,
@@ -18,7 +19,6 @@ from mesh.listener_set_conditions import standings
 from mesh.names import Key
 from mesh.state import MeshState
 from meshwright.certificates import Certificates
-from meshwright.status import BackendTlsStatus, ConditionStatus, GatewayStatus, ListenerSetStatus, RouteStatus
 
 
 def route_statuses(state: MeshState) -> Iterator[RouteStatus]:

@@ -7,6 +7,7 @@ import ipaddress
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from api.shapes.status import PlaintextCall, PlaintextReport, UnstrictPort
 from envoy import names
 from mesh.names import Key
 from mesh.plaintext_calls import Call, Place, PlaintextCalls, Spoken
@@ -16,7 +17,6 @@ from mesh.views import inbound_view
 from meshwright.access_logs import Entries, OnEntries
 from meshwright.metrics import Metrics
 from meshwright.publisher import client_ids
-from meshwright.status import PlaintextCall, PlaintextReport, UnstrictPort
 from pb.envoy.data.accesslog.v3.accesslog_pb2 import AccessLogType, HTTPAccessLogEntry
 from policies.transport import Lately, Transport
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from meshwright.status import PlaintextReport, UnstrictPort
+from api.shapes.status import PlaintextReport, UnstrictPort
 from meshwright.tables import a_console, age, line, table
 
 ENOUGH = 3600.0

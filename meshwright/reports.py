@@ -18,6 +18,18 @@ from typing import Any
 from google.protobuf import json_format, symbol_database
 from google.protobuf.message import Message
 
+from api.shapes.status import (
+    HoldStatus,
+    Listing,
+    ProxyStatus,
+    Refusal,
+    Sees,
+    ServiceListing,
+    SourceState,
+    Status,
+    TypeStatus,
+    WorkloadListing,
+)
 from ca.rotation import RotatingAuthority
 from ca.server_tls import ServerCertificate
 from discovery.supervisor import Discovery
@@ -39,18 +51,6 @@ from meshwright.pipeline import Pipeline
 from meshwright.proxies import proxies
 from meshwright.publisher import Publisher, client_ids
 from meshwright.sizes import ScopeSize
-from meshwright.status import (
-    HoldStatus,
-    Listing,
-    ProxyStatus,
-    Refusal,
-    Sees,
-    ServiceListing,
-    SourceState,
-    Status,
-    TypeStatus,
-    WorkloadListing,
-)
 from policies.notes import all_notes
 from xds.resource import Resource
 from xds.server import XdsServer

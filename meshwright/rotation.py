@@ -14,6 +14,7 @@ from typing import Final
 import structlog
 from prometheus_client import CollectorRegistry, Gauge
 
+from api.shapes.ca import CaStatus, Lagging, RootStatus
 from ca.errors import CaError, CannotRotate
 from ca.federation import Federated
 from ca.ledger_file import LedgerFile
@@ -40,7 +41,6 @@ from ca.server_tls import ServerCertificate
 from ca.times import Chance, Clock
 from ca.trust import TrustService
 from mesh.names import Key
-from meshwright.ca_status import CaStatus, Lagging, RootStatus
 from meshwright.keeper import SecretKeeper
 from xds.stream import Stream
 from xds.types import SECRET

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from api.shapes.status import ConditionStatus, ProxyStatus, Sees, ServiceListing, Status, WorkloadListing
 from ca.tokens import TokenRecord
-from meshwright.status import ConditionStatus, ProxyStatus, Sees, ServiceListing, Status, WorkloadListing
 
 WIDE = 240
 """Columns where nobody looks: a pipe or a file has no width."""

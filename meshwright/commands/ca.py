@@ -12,7 +12,7 @@ import typer
 from meshwright.commands.options import DEFAULT_DATA_DIR, DataDir, Output, OutputOption
 
 if TYPE_CHECKING:
-    from meshwright.ca_status import CaStatus
+    from api.shapes.ca import CaStatus
 
 app = typer.Typer(
     help="The authority: who signs, who is trusted, and moving the mesh to a new root.", no_args_is_help=True

@@ -17,11 +17,11 @@ from typing import Any
 
 import yaml
 
+from api.shapes.status import Status
 from ca.times import system_clock
 from ca.tokens import TokenStore
 from meshwright.client import get_status
 from meshwright.errors import UnreachableError
-from meshwright.status import Status
 from tests.support import binaries
 from tests.support.intercepting import APP, ENVOY
 from tests.support.namespaces import Host

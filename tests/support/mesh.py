@@ -15,10 +15,10 @@ from typing import Any, Self
 import aiohttp
 import yaml
 
+from api.shapes.status import Status
 from mesh.names import Key
 from meshwright.client import get_config_dump, get_status
 from meshwright.errors import UnreachableError
-from meshwright.status import Status
 from tests.support import binaries
 from tests.support.ports import free_port
 from tests.support.processes import Process, eventually, meshwright, start

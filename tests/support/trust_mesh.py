@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+from api.shapes.ca import CaStatus
 from ca.times import system_clock
 from ca.tokens import TokenStore
-from meshwright.ca_status import CaStatus
 from meshwright.client import command_ca, get_ca, rotate_ca
 from meshwright.errors import UnreachableError
 from tests.support import binaries

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from meshwright.status import ConditionStatus
+from api.shapes.status import ConditionStatus
 from tests.support.traffic.edge import Outside, PublicAuthority, documents, gateway
 from tests.support.traffic.world import Traffic, World
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from meshwright.status import GatewayStatus, ListenerSetStatus
+from api.shapes.status import GatewayStatus, ListenerSetStatus
 from tests.support.traffic.edge import Outside, PublicAuthority, documents, gateway
 from tests.support.traffic.world import Traffic, World
 

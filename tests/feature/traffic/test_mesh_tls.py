@@ -9,8 +9,8 @@ from pathlib import Path
 
 import aiohttp
 
+from api.shapes.status import PlaintextCall
 from meshwright.client import get_plaintext
-from meshwright.status import PlaintextCall
 from tests.support.outside_ca import OutsideAuthority
 from tests.support.ports import LOOPBACK
 from tests.support.processes import eventually

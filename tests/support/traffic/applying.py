@@ -12,8 +12,8 @@ import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
+from api.shapes.status import Status
 from meshwright.client import release_holds
-from meshwright.status import Status
 from tests.support.mesh import Mesh
 from tests.support.processes import eventually
 from tests.support.traffic.sidecars import Sidecar

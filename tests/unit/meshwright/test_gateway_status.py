@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+from api.shapes.status import Status
 from meshwright.certificates import Certificates
 from meshwright.gateway_status import gateway_statuses, listener_set_statuses, route_statuses
-from meshwright.status import Status
 from meshwright.tables import troubled
 from tests.support.builders import service_document
 from tests.unit.mesh import test_listener_sets as sets

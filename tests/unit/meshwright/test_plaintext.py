@@ -8,6 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from rich.console import Console
 
+from api.shapes.status import PlaintextReport, UnstrictPort
 from envoy import names
 from mesh.events import SourceSnapshot
 from mesh.names import Key
@@ -16,7 +17,6 @@ from mesh.state import MeshState
 from meshwright.metrics import Metrics
 from meshwright.plaintext import PlaintextWatch
 from meshwright.plaintext_table import show, verdict
-from meshwright.status import PlaintextReport, UnstrictPort
 from meshwright.tables import WIDE
 from pb.envoy.data.accesslog.v3.accesslog_pb2 import AccessLogType, HTTPAccessLogEntry, TCPAccessLogEntry
 from tests.support.builders import TRUST_DOMAIN, a_key, a_proxy, a_service, a_workload

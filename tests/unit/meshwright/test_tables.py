@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console
 
-from meshwright.status import HoldStatus, ProxyStatus, Refusal, SourceState, Status, TypeStatus
+from api.shapes.status import HoldStatus, ProxyStatus, Refusal, SourceState, Status, TypeStatus
 from meshwright.tables import WIDE, show_status, troubled
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from meshwright.status import Shape
+from api.shapes.shape import Shape
 
 
 class Lagging(Shape):

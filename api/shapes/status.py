@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
-
-class Shape(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from api.shapes.shape import Shape
 
 
 class Refusal(Shape):
@@ -150,7 +148,7 @@ class GatewayStatus(Shape):
     workloads: tuple[str, ...]
     conditions: tuple[ConditionStatus, ...]
     origin: tuple[str, ...]
-    attached_routes: dict[str, int] = {}
+    attached_routes: dict[str, int] = Field(default={})
     attached_listener_sets: int = 0
     addresses: tuple[str, ...] = ()
 
@@ -162,7 +160,7 @@ class ListenerSetStatus(Shape):
     gateway: str
     conditions: tuple[ConditionStatus, ...]
     origin: tuple[str, ...]
-    attached_routes: dict[str, int] = {}
+    attached_routes: dict[str, int] = Field(default={})
 
 
 class BackendTlsStatus(Shape):
@@ -190,7 +188,7 @@ class Status(Shape):
     gateways: tuple[GatewayStatus, ...] = ()
     listener_sets: tuple[ListenerSetStatus, ...] = ()
     backend_tls: tuple[BackendTlsStatus, ...] = ()
-    federated: dict[str, str] = {}
+    federated: dict[str, str] = Field(default={})
 
 
 class PlaintextCall(Shape):

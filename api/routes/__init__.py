@@ -1,0 +1,1 @@
+"""One module a subject, each with its `ROUTES`; `api.table` lists them."""

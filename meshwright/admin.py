@@ -7,10 +7,8 @@
 from __future__ import annotations
 
 import asyncio
-import stat
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -19,8 +17,6 @@ from api.shapes.status import Listing, PlaintextReport, Status
 from mesh.names import Key
 from meshwright.errors import SettingsError
 from meshwright.metrics import Metrics
-
-SOCKET = "admin.sock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +34,9 @@ class Answers:
 
 
 class Admin:
-    def __init__(
-        self, answers: Answers, metrics: Metrics, data_dir: Path, private: Iterable[web.RouteDef] = ()
-    ) -> None:
-        """`private` are further routes of the socket."""
+    def __init__(self, answers: Answers, metrics: Metrics) -> None:
         self._answers = answers
-        self._private = tuple(private)
         self._metrics = metrics
-        self._socket = data_dir / SOCKET
         self._runners: list[web.AppRunner] = []
 
     async def start(self, host: str, port: int) -> int:
@@ -67,46 +58,28 @@ class Admin:
                 f"cannot listen on admin_address {host}:{port}: {error.strerror}: is another program on that port?"
             ) from error
         taken: int = runner.addresses[0][1]
-        private = web.Application()
-        private.add_routes(
-            [
-                web.get("/status", self._status),
-                web.get("/listing", self._listing),
-                web.get("/plaintext", self._plaintext),
-                web.get("/config-dump/{namespace}/{workload}", self._config_dump),
-                web.post("/holds/release", self._release),
-                web.post("/holds/release/{namespace}/{service}", self._release),
-            ]
-        )
-        private.add_routes(self._private)
-        self._remove_socket()
-        runner = await self._run(private)
-        # The directory is 0700, so nobody can get at the socket between its making and the chmod.
-        try:
-            await web.UnixSite(runner, str(self._socket)).start()
-            self._socket.chmod(stat.S_IRUSR | stat.S_IWUSR)
-        except OSError as error:
-            raise SettingsError(
-                f"cannot make the admin socket {self._socket}: {error.strerror or error}: remove what is there, or choose a "
-                "data directory with a shorter path (a socket's has some 100 characters)"
-            ) from error
         return taken
+
+    def private_routes(self) -> list[web.RouteDef]:
+        """For the socket of whoever owns the data directory."""
+        return [
+            web.get("/status", self._status),
+            web.get("/listing", self._listing),
+            web.get("/plaintext", self._plaintext),
+            web.get("/config-dump/{namespace}/{workload}", self._config_dump),
+            web.post("/holds/release", self._release),
+            web.post("/holds/release/{namespace}/{service}", self._release),
+        ]
 
     async def stop(self) -> None:
         for runner in self._runners:
             await runner.cleanup()
-        self._remove_socket()
 
     async def _run(self, app: web.Application) -> web.AppRunner:
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         self._runners.append(runner)
         return runner
-
-    def _remove_socket(self) -> None:
-        """One that a killed control plane left behind would be in the way."""
-        if self._socket.is_socket():
-            self._socket.unlink()
 
     async def _show_metrics(self, _: web.Request) -> web.Response:
         self._answers.refresh_metrics()

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from api.shapes.ca import CaStatus
 from api.shapes.status import Listing, PlaintextReport, Status
 from mesh.names import Key
-from meshwright.admin import SOCKET
+from meshwright.data_dir import SOCKET
 from meshwright.errors import UnreachableError
 
 PATIENCE = 5.0

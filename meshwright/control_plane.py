@@ -49,6 +49,7 @@ from meshwright import logs
 from meshwright.access_logs import AccessLogs
 from meshwright.admin import Admin, Answers
 from meshwright.answers_to_writes import AnswersToWrites
+from meshwright.api_backend import backend, open_api
 from meshwright.audit import AuditedAuthority, AuditLog
 from meshwright.authority import follow, open_authority
 from meshwright.ca_door import ca_routes
@@ -295,12 +296,13 @@ class ControlPlane:
                 bundle=lambda: spiffe_document(authority.roots(), settings.federation_refresh),
             ),
             metrics,
-            data_dir,
-            ca_routes(rotator),
         )
         self._stack.push_async_callback(admin.stop)
         host, port = _host_and_port(settings.admin_address)
         self.addresses["admin"] = f"{host}:{await admin.start(host, port)}"
+        besides = [*admin.private_routes(), *ca_routes(rotator)]
+        api = await open_api(data_dir, backend(reports, audit), besides)
+        self._stack.push_async_callback(api.stop)
 
         answers = AnswersToWrites(pipeline, watch.lately)
         passages = Passages(pipeline, xds, time.monotonic)

@@ -11,6 +11,8 @@ from pathlib import Path
 from meshwright.errors import SettingsError
 
 LOCK = "lock"
+SOCKET = "admin.sock"
+"""The API, for whoever owns the directory."""
 AUTHORITY = "ca"
 """The folder that every control plane makes first."""
 

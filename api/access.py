@@ -1,0 +1,54 @@
+"""The one table of who may what: a line for each route. A route without one is not served, and a test says so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from api.errors import Forbidden
+from api.roles import Caller, Role
+
+
+class Where(Enum):
+    """In which namespace a role is needed."""
+
+    EVERYWHERE = "everywhere"
+    """In all: what the route tells or does belongs to no namespace."""
+    PATH = "path"
+    """In that of the path, its `{namespace}`."""
+    EACH = "each"
+    """Somewhere at least; the route itself shows, or lets do, only what belongs to namespaces where its caller has the role."""
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    role: Role
+    where: Where = Where.EVERYWHERE
+
+
+PUBLIC: Final = None
+"""For routes that tell nobody anything that is not in our documentation."""
+
+NEEDS: Final[Mapping[str, Need | None]] = {
+    "GET /api/v1/status": Need(Role.VIEWER),
+}
+"""By method and path of the route."""
+
+
+def check(need: Need | None, caller: Caller, namespace: str | None) -> None:
+    """Forbidden, with what is lacking, if `caller` may not. `namespace` is that of the path, if it has one."""
+    if need is None:
+        return
+    if need.where is Where.EACH:
+        allowed, place = caller.may_somewhere(need.role), "in any namespace"
+    elif need.where is Where.PATH:
+        allowed, place = caller.may(need.role, namespace), f"in namespace {namespace}"
+    else:
+        allowed, place = caller.may(need.role), "in all namespaces"
+    if not allowed:
+        raise Forbidden(
+            f"{caller.name} is not {need.role} {place}: use a token with that role, or ask an admin for one "
+            "(`meshwright api-token create`)"
+        )

@@ -1,0 +1,100 @@
+"""The application: routes bound to what they are served from, and errors as problems."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+import structlog
+from aiohttp import web
+from pydantic import BaseModel
+
+from api.access import NEEDS, check
+from api.authentication import Authentication
+from api.backend import Backend
+from api.errors import ApiError
+from api.parameters import path_parameters
+from api.reading import query_of
+from api.routing import JSON, Call, Reply, Result, Route
+from api.shapes.problem import MEDIA_TYPE, Problem
+
+log = structlog.get_logger(__name__)
+
+
+def application(
+    routes: Iterable[Route],
+    backend: Backend,
+    authentication: Authentication,
+    besides: Iterable[web.RouteDef] = (),
+) -> web.Application:
+    """Serves `routes`, and `besides` as they are. A route that `api.access` does not name raises KeyError."""
+    app = web.Application(middlewares=[_problems])
+    for route in routes:
+        app.router.add_route(
+            route.method, route.full_path, _bound(route, backend, authentication), name=route.operation
+        )
+    app.add_routes(besides)
+    return app
+
+
+def _bound(
+    route: Route, backend: Backend, authentication: Authentication
+) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    need = NEEDS[route.name]
+
+    async def serve(request: web.Request) -> web.StreamResponse:
+        caller = await authentication.caller(request, public=need is None)
+        path = path_parameters(request.match_info)
+        check(need, caller, path.get("namespace"))
+        call: Call[Any, Any] = Call(request, backend, caller, path, query_of(request, route.query), None)
+        return _answered(await route.handler(call))
+
+    return serve
+
+
+def _answered(result: Result) -> web.StreamResponse:
+    if isinstance(result, web.StreamResponse):
+        return result
+    if isinstance(result, BaseModel):
+        result = Reply(result)
+    body = None if result.shape is None else result.shape.model_dump_json(by_alias=True).encode()
+    return web.Response(
+        body=body, status=result.status, headers=result.headers, content_type=JSON if body else None
+    )
+
+
+@web.middleware
+async def _problems(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """What went wrong, as a problem. What nobody foresaw is logged, and told without its words: they may hold a secret."""
+    try:
+        return await handler(request)
+    except ApiError as error:
+        return _told(error.problem(), error.headers)
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
+        return _told(_of_http(request, error), headers)
+    except Exception:
+        log.exception("a request could not be answered", method=request.method, path=request.path)
+        return _told(
+            ApiError("the control plane failed to answer: its log says why, and it goes on").problem(), {}
+        )
+
+
+def _of_http(request: web.Request, error: web.HTTPException) -> Problem:
+    """What aiohttp itself refuses."""
+    details = {
+        404: f"there is no route {request.method} {request.path[:200]}: /openapi.json lists them",
+        405: f"{request.method} is not a method of {request.path[:200]}: the header Allow lists those that are",
+    }
+    detail = details.get(error.status, error.reason)
+    return Problem(type="about:blank", title=error.reason, status=error.status, detail=detail)
+
+
+def _told(problem: Problem, headers: dict[str, str]) -> web.Response:
+    body = json.dumps(problem.model_dump(mode="json", by_alias=True, exclude_defaults=True)).encode()
+    return web.Response(body=body, status=problem.status, headers=headers, content_type=MEDIA_TYPE)

@@ -1,0 +1,32 @@
+"""What the API is given by the program that it serves: the only way from here to there.
+
+A subject that needs more adds a field here (a callable, or a Protocol of its own in a module beside its routes), and
+`meshwright/api_backend.py` fills it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from api.shapes.status import Status
+
+Told = str | int | float | None | list[str]
+"""What a field of the audit log may be."""
+
+
+class Record(Protocol):
+    """Writes a line of the audit log. Neither blocks nor raises."""
+
+    def __call__(self, event: str, fields: Mapping[str, Told]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """`record` is for what was done; `record_refusal` for what was not, of which a flood by one `peer` is told in part."""
+
+    version: str
+    record: Record
+    record_refusal: Callable[[str, str, Mapping[str, Told]], None]
+    status: Callable[[], Status]

@@ -1,0 +1,106 @@
+"""What a route is. The table of them is `api.table`; who may call them, `api.access`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Generic, TypeVar
+
+from aiohttp import web
+from pydantic import BaseModel
+
+from api.backend import Backend, Told
+from api.roles import Caller
+from api.shapes.shape import Shape
+
+BASE: Final = "/api/v1"
+JSON: Final = "application/json"
+YAML: Final = "application/yaml"
+
+
+class NoQuery(Shape):
+    """The query of a route that has none: each parameter is an error."""
+
+
+Query = TypeVar("Query", bound=BaseModel)
+Body = TypeVar("Body")
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[Query, Body]):
+    """One request, whose sender is known and permitted, and whose parts are read and checked.
+
+    `path` has the parameters of the path, as their types. `told` goes into the audit log with the request.
+    """
+
+    request: web.Request
+    backend: Backend
+    caller: Caller
+    path: Mapping[str, Any]
+    query: Query
+    body: Body
+    told: dict[str, Told] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer that is more than a shape with the status 200."""
+
+    shape: BaseModel | None
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+Result = BaseModel | Reply | web.StreamResponse
+Handler = Callable[[Call[Any, Any]], Awaitable[Result]]
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A body: its schema is that of `model`, which reads it. `media` are the types that it may come in."""
+
+    model: type[BaseModel]
+    media: tuple[str, ...] = (JSON, YAML)
+    limit: int = 1 << 20
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One way in which a route answers. `model` None: no body, or one that `media` alone describes."""
+
+    model: type[BaseModel] | None
+    description: str
+    media: str = JSON
+    headers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One operation. `path` is below BASE, unless it begins with `//`, and names its parameters in braces: `api.parameters` knows their types.
+
+    `problems`: how it refuses besides what any route may (400, 401, 403, 429). `writes`: it is in the audit log whenever it is called.
+    """
+
+    method: str
+    path: str
+    operation: str
+    summary: str
+    handler: Handler
+    answers: Mapping[int, Answer]
+    tag: str
+    query: type[BaseModel] = NoQuery
+    content: Content | None = None
+    headers: tuple[str, ...] = ()
+    problems: tuple[int, ...] = ()
+    writes: bool = False
+    description: str = ""
+
+    @property
+    def full_path(self) -> str:
+        return self.path[1:] if self.path.startswith("//") else BASE + self.path
+
+    @property
+    def name(self) -> str:
+        """As the table of who may what has it."""
+        return f"{self.method} {self.full_path}"

@@ -1,0 +1,10 @@
+"""All routes, in the order in which the documentation shows them. A new module of routes gets its line here, and its routes theirs in `api.access`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from api.routes import status
+from api.routing import Route
+
+ROUTES: Final[tuple[Route, ...]] = (*status.ROUTES,)

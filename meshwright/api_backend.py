@@ -1,0 +1,59 @@
+"""Wires the REST API (`api/`) to the program: what it is given, and where it listens."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import structlog
+from aiohttp import web
+
+from api.app import application
+from api.authentication import Authentication
+from api.backend import Backend, Told
+from api.server import ApiServer
+from api.table import ROUTES
+from ca.rate_limit import Rate
+from meshwright.audit import AuditLog
+from meshwright.data_dir import SOCKET
+from meshwright.errors import SettingsError
+from meshwright.floods import Flood
+from meshwright.reports import Reports, version
+
+REFUSED = Rate(burst=100, per_second=1)
+"""Refusals of one peer that are told."""
+
+log = structlog.get_logger(__name__)
+
+
+def backend(reports: Reports, audit: AuditLog) -> Backend:
+    refusals = Flood(time.monotonic, REFUSED)
+
+    def refused(peer: str, event: str, fields: Mapping[str, Told]) -> None:
+        besides = refusals.told(peer)
+        if besides is not None:
+            audit.record(event, **fields, besides=besides)
+
+    return Backend(
+        version=version(),
+        record=lambda event, fields: audit.record(event, **fields),
+        record_refusal=refused,
+        status=reports.status,
+    )
+
+
+async def open_api(data_dir: Path, given: Backend, besides: Iterable[web.RouteDef]) -> ApiServer:
+    """The API, listening. SettingsError if it cannot. `besides`: routes of the socket that are not the API's (yet)."""
+    server = ApiServer(application(ROUTES, given, Authentication(), besides))
+    await server.start()
+    path = data_dir / SOCKET
+    try:
+        await server.listen_unix(path)
+    except OSError as error:
+        await server.stop()
+        raise SettingsError(
+            f"cannot make the admin socket {path}: {error.strerror or error}: remove what is there, or choose a "
+            "data directory with a shorter path (a socket's has some 100 characters)"
+        ) from error
+    return server

@@ -209,6 +209,10 @@ class Publisher:
             self._contents.drop(scope)
         return gone
 
+    def attached(self) -> Iterable[Attached]:
+        """Who has open streams, and what each is given now. Not to be changed, nor kept over a turn of the loop."""
+        return self._attached.values()
+
     def scopes_in_use(self) -> int:
         return len(self._contents)
 

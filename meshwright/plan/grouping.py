@@ -1,0 +1,114 @@
+"""The differences of many clients, put together: what is the same change of many resources, for many proxies, is said once. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from meshwright.plan.difference import FieldChange, between
+from meshwright.plan.held import Difference
+from xds.resource import Resource
+from xds.types import ALL_TYPES, LISTENER
+
+COMPARED = 1_000
+"""Pairs of resources that are compared field by field; of further ones it is said that they change."""
+
+
+class Sort(StrEnum):
+    ADDED = "added"
+    CHANGED = "changed"
+    REMOVED = "removed"
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceChange:
+    """The same change of the resources `names`, of one type, for each of `proxies` (ids of clients). `fields` of those that change, and how
+    many `more` there are; not `compared`: which fields is not known. `origin`: the documents that make it, or made it.
+    `drains`: connections end, for a listener that changes as a whole, or goes.
+    """
+
+    type_url: str
+    sort: Sort
+    names: tuple[str, ...]
+    proxies: tuple[str, ...]
+    fields: tuple[FieldChange, ...] = ()
+    more: int = 0
+    compared: bool = True
+    origin: tuple[str, ...] = ()
+    drains: bool = False
+
+
+Said = tuple[tuple[FieldChange, ...], int, bool]
+NOTHING_SAID: Said = ((), 0, True)
+
+
+def together(found: Iterable[tuple[tuple[str, ...], tuple[Difference, ...]]]) -> tuple[ResourceChange, ...]:
+    """What `by_client` found, in the order in which Envoy is told of types, then by name."""
+    said: dict[tuple[str, str, str, str], Said] = {}
+    cells: dict[tuple[str, Sort, Said], dict[str, set[str]]] = {}
+    origins: dict[tuple[str, str], set[str]] = {}
+    for clients, differences in found:
+        for old, new in differences:
+            one = new or old
+            if one is None:
+                continue
+            sort = Sort.ADDED if old is None else Sort.REMOVED if new is None else Sort.CHANGED
+            what = _compare(old, new, said)
+            cell = cells.setdefault((one.type_url, sort, what), {})
+            cell.setdefault(one.name, set()).update(clients)
+            origins.setdefault((one.type_url, one.name), set()).update(one.origin)
+    made = []
+    for (type_url, sort, (fields, more, compared)), names in cells.items():
+        alike: dict[frozenset[str], list[str]] = {}
+        for name, clients_of in names.items():
+            alike.setdefault(frozenset(clients_of), []).append(name)
+        for proxies, of in alike.items():
+            origin = {each for name in of for each in origins[type_url, name]}
+            made.append(
+                ResourceChange(
+                    type_url,
+                    sort,
+                    tuple(sorted(of)),
+                    tuple(sorted(proxies)),
+                    fields,
+                    more,
+                    compared,
+                    tuple(sorted(origin)),
+                    drains=type_url == LISTENER and _drains(sort, fields),
+                )
+            )
+    return tuple(sorted(made, key=_order))
+
+
+def _compare(old: Resource | None, new: Resource | None, said: dict[tuple[str, str, str, str], Said]) -> Said:
+    if old is None or new is None:
+        return NOTHING_SAID
+    pair = new.type_url, new.name, old.version, new.version
+    if pair not in said:
+        if len(said) >= COMPARED:
+            return (), 0, False
+        said[pair] = *between(new.type_url, old.body, new.body), True
+    return said[pair]
+
+
+IN_PLACE = ("filter_chains", "default_filter_chain", "filter_chain_matcher")
+"""Fields of a listener that Envoy changes in place: connections of other filter chains go on.
+https://www.envoyproxy.io/docs/envoy/v1.40.0/configuration/listeners/lds#config-listeners-lds
+"""
+
+
+def _drains(sort: Sort, fields: Iterable[FieldChange]) -> bool:
+    if sort is not Sort.CHANGED:
+        return sort is Sort.REMOVED
+    return any(not each.path.startswith(IN_PLACE) for each in fields)
+
+
+def _order(change: ResourceChange) -> tuple[int, str, str, tuple[str, ...]]:
+    known = change.type_url in ALL_TYPES
+    return (
+        ALL_TYPES.index(change.type_url) if known else len(ALL_TYPES),
+        change.names[0],
+        change.sort,
+        change.proxies,
+    )

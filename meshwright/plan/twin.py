@@ -1,0 +1,122 @@
+"""A publisher beside the one that serves: what clients would be given of another state, made by the very same code.
+
+It has a renderer, a weaver and contents of its own, so that it works in a thread and nothing of it is ever sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from envoy.render import Renderer
+from mesh.events import Changes
+from mesh.state import MeshState
+from meshwright.certificates import CertificateStore
+from meshwright.plan.fleet import Fleet, Member
+from meshwright.plan.held import Difference, Held
+from meshwright.publisher import Attached, Publisher, Update, client_id
+from meshwright.scopes import Scope
+
+
+class Twin(Publisher):
+    """Takes the clients of another publisher as they stand there."""
+
+    def adopt(self, fleet: Fleet) -> Update:
+        """Attach all of `fleet`: what is published first."""
+        update = Update()
+        for each in fleet:
+            if each.scopes:
+                self._adopt(each, update)
+            else:
+                _, opened = self.attach(each.workload, proved=each.proved, proxyless=each.proxyless)
+                update.changes.extend(opened.changes)
+        return update
+
+    def given(self) -> dict[str, tuple[Scope, ...]]:
+        """By client, its scopes."""
+        return {client: attached.scopes for client, attached in self._attached.items()}
+
+    def at_once(self) -> dict[str, frozenset[str] | None]:
+        """By client, the clusters that come unasked; None: all."""
+        return {client: attached.at_once for client, attached in self._attached.items()}
+
+    def _adopt(self, member: Member, update: Update) -> None:
+        client = id_of(member)
+        scopes = self.scopes.one(member.scopes)
+        attached = Attached(member.workload, member.proved, member.proxyless, at_once=member.at_once)
+        self._attached[client] = attached
+        for scope in scopes:
+            if scope not in self._contents:
+                update.changes.extend(self._open(client, scope))
+        self._watch(client, attached, self.state.workloads.get(member.workload), scopes)
+        self.scopes.use(scopes)
+        attached.scopes = scopes
+
+
+def id_of(member: Member) -> str:
+    return client_id(member.workload, proved=member.proved, proxyless=member.proxyless)
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What clients have of two states. `problems`: what is left out or kept back in the second, and was not in the first."""
+
+    held: Held
+    before: Mapping[str, tuple[Scope, ...]]
+    after: Mapping[str, tuple[Scope, ...]]
+    at_once: Mapping[str, frozenset[str] | None]
+    problems: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What decides, besides the state of the mesh, what is rendered."""
+
+    certificates: CertificateStore
+    on_demand: bool = False
+
+
+def given(
+    old: MeshState,
+    new: MeshState,
+    changes: Changes,
+    fleet: Fleet,
+    setting: Setting,
+    renderer: Renderer | None = None,
+) -> Given:
+    """What the clients of `fleet` are given in `old`, and what in `new`, which differs by `changes`. Work for a thread: it renders all
+    that they see.
+    """
+    twin = Twin(old, renderer or Renderer(), certificates=setting.certificates, on_demand=setting.on_demand)
+    held = Held()
+    held.take(twin.adopt(fleet).changes)
+    before, known = twin.given(), twin.problems
+    held.mark()
+    held.take(twin.refresh(new, changes).changes)
+    held.take(twin.rescope(new, sorted(twin.concerned(changes))).changes)
+    problems = {subject: why for subject, why in twin.problems.items() if known.get(subject) != why}
+    return Given(held, before, twin.given(), twin.at_once(), problems)
+
+
+Wanted = Callable[[str, Difference], bool]
+"""Whether a client is sent something that differs for it."""
+
+
+def by_client(
+    found: Given, wanted: Wanted = lambda *_: True
+) -> Iterable[tuple[tuple[str, ...], tuple[Difference, ...]]]:
+    """What differs, for the clients of whom the same differs; clients for whom nothing does are left out."""
+    alike: dict[tuple[tuple[Scope, ...], tuple[Scope, ...]], list[str]] = {}
+    for client, scopes in found.before.items():
+        alike.setdefault((scopes, found.after.get(client, scopes)), []).append(client)
+    for (before, after), clients in alike.items():
+        differences = tuple(found.held.differences(before, after))
+        if not differences:
+            continue
+        together: dict[tuple[bool, ...], list[str]] = {}
+        for client in clients:
+            together.setdefault(tuple(wanted(client, each) for each in differences), []).append(client)
+        for mask, some in together.items():
+            left = tuple(each for each, sent in zip(differences, mask, strict=True) if sent)
+            if left:
+                yield tuple(some), left

@@ -135,11 +135,14 @@ def mesh_chain(chain: FilterChain, view: InboundView, served: Served, seams: Lis
     chain.name = names.inbound_chain(served.service, served.port)
     parts = seams.chain(chain.name)
     chain.filter_chain_match.transport_protocol = "tls"
-    chain.filter_chain_match.server_names.append(sni(served.service, served.port.port, view.trust_domain))
+    # Callers ask for the name of the trust domain that they have heard of.
+    chain.filter_chain_match.server_names.extend(
+        sni(served.service, served.port.port, each) for each in (view.trust_domain, *view.aliases)
+    )
     # A caller that opens a connection and never finishes its handshake holds nothing for ever.
     chain.transport_socket_connect_timeout.seconds = 15
     cluster = names.inbound_cluster(served.app_port, served.port.protocol, captured=served.captured)
-    callers = (view.trust_domain, *view.federated)
+    callers = (view.trust_domain, *view.aliases, *view.federated)
     if served.port.protocol.is_http:
         tls.downstream(
             chain.transport_socket, trust_domains=callers, alpn=("h2", "http/1.1"), parameters=parts.tls

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from mesh.errors import InvalidName
@@ -45,3 +45,26 @@ class Identity:
             case ["spiffe:", "", trust_domain, "ns", namespace, "sa", service_account]:
                 return cls(trust_domain, namespace, service_account)
         raise InvalidName(f"{uri!r} is not spiffe://<trust domain>/ns/<namespace>/sa/<service account>")
+
+
+@dataclass(frozen=True, slots=True)
+class TrustDomains:
+    """The trust domain of the mesh, in which it names its workloads, and its `aliases`: an identity of one of those, signed by the mesh's
+    own authority, is the same workload. It has some while it moves from one trust domain to another.
+    """
+
+    own: str
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """The mesh's own first."""
+        return (self.own, *self.aliases)
+
+    def same_as(self, trust_domain: str) -> tuple[str, ...]:
+        """All that mean what `trust_domain` means."""
+        return self.all if trust_domain in self.all else (trust_domain,)
+
+    def own_name(self, identity: Identity) -> Identity:
+        """`identity` by its name in the mesh's own trust domain; as it is, if it is none of the mesh."""
+        return replace(identity, trust_domain=self.own) if identity.trust_domain in self.aliases else identity

@@ -27,7 +27,7 @@ from mesh.events import (
     SourceUpdate,
     Value,
 )
-from mesh.identity import Identity
+from mesh.identity import Identity, TrustDomains
 from mesh.names import Key
 from mesh.policy import PolicyIndex
 from mesh.routes import Subset
@@ -71,7 +71,7 @@ class MeshState:
     `order` ranks the sources, first wins; a source that it does not name ranks behind, by name. `members` holds, for
     each service, the keys of the workloads that serve it, sorted; `accounts`, of how many of them each service account is; `addresses`, for each virtual address, the services that claim it. `declared` is all else that documents say, of which `routing`,
     `edges` and `policies` are indices. `passing`: see `mesh.transport`; what is not there any more may be among it. `federated`: the
-    foreign trust domains whose callers sidecars let in, sorted.
+    foreign trust domains whose callers sidecars let in, sorted. `aliases`: see `TrustDomains`.
     """
 
     trust_domain: str
@@ -91,6 +91,11 @@ class MeshState:
     edges: Edges = Edges()
     passing: frozenset[Passage] = frozenset()
     federated: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def trust_domains(self) -> TrustDomains:
+        return TrustDomains(self.trust_domain, self.aliases)
 
     def federated_with(self, trust_domains: Iterable[str]) -> tuple[MeshState, Changes]:
         """The state in which sidecars let in callers of these foreign trust domains, and of no others."""
@@ -173,9 +178,12 @@ class MeshState:
         return tuple(each for each in found if each is not None and each.health is not Health.CRITICAL)
 
     def identities(self, service: Key) -> tuple[Identity, ...]:
-        """Whom a caller accepts as `service`; never empty."""
-        return self.services[service].identities(
-            self.trust_domain, frozenset(self.accounts.get(service, NO_ACCOUNTS))
+        """Whom a caller accepts as `service`, by each of the names that it may have; never empty."""
+        accounts = frozenset(self.accounts.get(service, NO_ACCOUNTS))
+        return tuple(
+            identity
+            for trust_domain in self.trust_domains.all
+            for identity in self.services[service].identities(trust_domain, accounts)
         )
 
     def conflicts(self) -> Iterator[str]:

@@ -150,7 +150,7 @@ class InboundPort:
 @dataclass(frozen=True, slots=True)
 class InboundView:
     """What a sidecar takes for its workload. `bind`: the workload's own address if that is loopback, else all. `federated`: the foreign
-    trust domains whose callers are let in as well.
+    trust domains whose callers are let in as well. `aliases`: see `mesh.identity.TrustDomains`.
     """
 
     bind: str
@@ -158,6 +158,7 @@ class InboundView:
     ports: tuple[InboundPort, ...]
     interception: Interception | None = None
     federated: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
     origin: tuple[str, ...] = field(default=(), compare=False)
 
 
@@ -337,6 +338,7 @@ def inbound_view(state: MeshState, workload: Workload) -> InboundView:
         ports if workload.meshed else (),
         workload.interception if workload.meshed else None,
         state.federated if workload.meshed else (),
+        state.aliases if workload.meshed else (),
         origin=workload.origin,
     )
 

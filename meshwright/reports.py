@@ -155,7 +155,9 @@ class Reports:
                 ServiceListing(
                     service=str(key),
                     ports=tuple(f"{port.name}:{port.port}/{port.protocol.value}" for port in service.ports),
-                    accounts=tuple(identity.service_account for identity in state.identities(key)),
+                    accounts=tuple(
+                        dict.fromkeys(identity.service_account for identity in state.identities(key))
+                    ),
                     endpoints=len(members),
                     passing=sum(each.health is not Health.CRITICAL for each in members),
                     source=state.owner(key) or "",

@@ -5,6 +5,7 @@ https://www.envoyproxy.io/docs/envoy/v1.40.0/api-v3/config/accesslog/v3/accesslo
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Annotated, Final, Literal
@@ -285,7 +286,7 @@ def _chosen(only: OnlyFields, where: Where, *, http: bool) -> AccessLogFilter | 
     any_of = list(_reasons(only, http=http))
     both = [_any(any_of)] if any_of else []
     if only.callers is not None and where.side is Side.CALLEE:
-        both.append(_called_by(only.callers, where.trust_domain))
+        both.append(_called_by(only.callers, where.trust_domains.all))
     if not both:
         return None
     if len(both) == 1:
@@ -349,7 +350,7 @@ def _any(filters: list[AccessLogFilter]) -> AccessLogFilter:
     return made
 
 
-def _called_by(callers: Iterable[LogCallerSpec], trust_domain: str) -> AccessLogFilter:
+def _called_by(callers: Iterable[LogCallerSpec], trust_domains: Iterable[str]) -> AccessLogFilter:
     """By the certificate of the connection: a header could be anybody's."""
     made = AccessLogFilter()
     made.extension_filter.name = "envoy.access_loggers.extension_filters.cel"
@@ -358,7 +359,7 @@ def _called_by(callers: Iterable[LogCallerSpec], trust_domain: str) -> AccessLog
         f"{peer} == '{Identity(trust_domain, each.namespace, each.service_account).uri}'"
         if each.service_account is not None
         else f"{peer}.startsWith('spiffe://{trust_domain}/ns/{each.namespace}/')"
-        for each in callers
+        for each, trust_domain in itertools.product(callers, trust_domains)
     )
     pack(made.extension_filter.typed_config, ExpressionFilter(expression=" || ".join(tests)))
     return made

@@ -52,6 +52,7 @@ NAMED: Final = 3
 """Policies that are named there; of more, how many others there are."""
 
 
+SPIFFE: Final = "spiffe://"
 SCOPE: Final = ("scope",)
 """The claim whose value is a list with spaces between."""
 
@@ -163,17 +164,27 @@ def of_rule(rule: RuleFields, fields: AccessFields, where: Where) -> Condition:
 
 
 def _caller(entry: CallerFields, reading: Reading, own: str, where: Where) -> Condition:
+    ours = where.trust_domains
+
     def account(given: str) -> Iterator[Text]:
         namespace, name = patterns.named(given, own)
-        yield _exactly(f"spiffe://{where.trust_domain}/ns/{namespace}/sa/{name}")
+        return (_exactly(f"spiffe://{each}/ns/{namespace}/sa/{name}") for each in ours.all)
 
     def service(given: str) -> Iterator[Text]:
         return _identities(Key(*patterns.named(given, own)), where)
 
     denied: list[Text] = [
-        *(patterns.text(each) for each in entry.not_identities or ()),
-        *(_beginning(f"spiffe://{each}/") for each in entry.not_trust_domains or ()),
-        *(_beginning(f"spiffe://{where.trust_domain}/ns/{each}/") for each in entry.not_namespaces or ()),
+        *(text for each in entry.not_identities or () for text in _named_so(each, where)),
+        *(
+            _beginning(f"spiffe://{same}/")
+            for each in entry.not_trust_domains or ()
+            for same in ours.same_as(each)
+        ),
+        *(
+            _beginning(f"spiffe://{domain}/ns/{each}/")
+            for domain in ours.all
+            for each in entry.not_namespaces or ()
+        ),
         *(text for each in entry.not_services or () for text in service(each)),
         *(text for each in entry.not_service_accounts or () for text in account(each)),
     ]
@@ -193,7 +204,7 @@ def _caller(entry: CallerFields, reading: Reading, own: str, where: Where) -> Co
         if reading is Reading.SURELY:  # whoever proves no identity may be any of these
             parts.append(Identity(_beginning("spiffe://")))
     if entry.any_mesh_identity is not None:
-        anyone = Identity(_beginning(f"spiffe://{where.trust_domain}/"))
+        anyone = either(Identity(_beginning(f"spiffe://{each}/")) for each in ours.all)
         parts.append(anyone if entry.any_mesh_identity else negated(anyone))
     if entry.ip_blocks:
         parts.append(either(Address(each) for each in entry.ip_blocks))
@@ -204,17 +215,28 @@ def _caller(entry: CallerFields, reading: Reading, own: str, where: Where) -> Co
 
 def _who(entry: CallerFields, own: str, where: Where) -> tuple[Text, ...] | None:
     """The ids that `entry` names, none if nobody has one; None if it names no id."""
-    domain = entry.trust_domain or where.trust_domain
+    domains = where.trust_domains.same_as(entry.trust_domain or where.trust_domain)
     namespace = entry.namespace or own
     if entry.identity is not None:
-        return (patterns.text(entry.identity),)
+        return tuple(_named_so(entry.identity, where))
     if entry.service is not None:
         return tuple(_identities(Key(namespace, entry.service), where))
     if entry.service_account is not None:
-        return (_exactly(f"spiffe://{domain}/ns/{namespace}/sa/{entry.service_account}"),)
+        return tuple(
+            _exactly(f"spiffe://{each}/ns/{namespace}/sa/{entry.service_account}") for each in domains
+        )
     if entry.namespace is not None:
-        return (_beginning(f"spiffe://{domain}/ns/{namespace}/"),)
-    return (_beginning(f"spiffe://{domain}/"),) if entry.trust_domain is not None else None
+        return tuple(_beginning(f"spiffe://{each}/ns/{namespace}/") for each in domains)
+    return (
+        tuple(_beginning(f"spiffe://{each}/") for each in domains) if entry.trust_domain is not None else None
+    )
+
+
+def _named_so(pattern: str, where: Where) -> Iterator[Text]:
+    """A SPIFFE id, or how it begins; one of the mesh's own by each name that its workloads may have."""
+    trust_domain, slash, path = pattern.removeprefix(SPIFFE).partition("/")
+    for each in where.trust_domains.same_as(trust_domain):
+        yield patterns.text(f"{SPIFFE}{each}{slash}{path}")
 
 
 def _identities(service: Key, where: Where) -> Iterator[Text]:

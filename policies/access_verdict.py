@@ -115,6 +115,7 @@ def at(state: MeshState, service: Key, port: ServicePort, workload: Key | None =
         port=port.port,
         protocol=port.protocol,
         port_name=port.name,
+        aliases=state.aliases,
     )
     return _planned(state, Place(service.namespace, service, workload), where)
 
@@ -123,7 +124,13 @@ def at_gateway(state: MeshState, workload: Key, port: int, *, http: bool) -> Pla
     """What is decided on a port of the gateway that `workload` plays; `http`: whether it looks into connections there."""
     protocol = Protocol.HTTP if http else Protocol.TCP
     where = Where(
-        Side.CALLEE, state.trust_domain, workload=workload, port=port, protocol=protocol, gateway=True
+        Side.CALLEE,
+        state.trust_domain,
+        workload=workload,
+        port=port,
+        protocol=protocol,
+        gateway=True,
+        aliases=state.aliases,
     )
     return _planned(state, Place(workload.namespace, workload=workload), where)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from documents.envelope import API_VERSION, Envelope, Kind, Part, Problem
 from envoy.seams import Called, HttpFilter, Parts
+from mesh.identity import TrustDomains
 from mesh.localities import Spread
 from mesh.merge import Fields
 from mesh.names import Key
@@ -38,7 +39,7 @@ class Where:
     For a kind whose policies are a union, `policy` is the one, and `callers` the SPIFFE ids of those that it names (a prefix, ending in a slash,
     for a namespace); none means everyone. `known`: the SPIFFE ids of each service that the policy mentions as a caller and that is there.
 
-    `gateway`: what a gateway handles: on its port, or on all of them where there is none.
+    `gateway`: what a gateway handles: on its port, or on all of them where there is none. `aliases`: see `mesh.identity.TrustDomains`.
     """
 
     side: Side
@@ -54,6 +55,11 @@ class Where:
     port_name: str = ""
     known: tuple[tuple[Key, tuple[str, ...]], ...] = ()
     gateway: bool = False
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def trust_domains(self) -> TrustDomains:
+        return TrustDomains(self.trust_domain, self.aliases)
 
     def of(self, policy: str, callers: tuple[str, ...]) -> Where:
         return replace(self, policy=policy, callers=callers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -68,6 +69,10 @@ class Weaver:
     _united: dict[Hashable, unions.Made] = field(default_factory=dict)
     _mentions: unions.Mentions = field(default_factory=unions.Mentions)
     _transport: Transport | None = None
+
+    def beside(self) -> Weaver:
+        """One for another state of the mesh: it shares what is remembered of policies, and has problems of its own."""
+        return Weaver(self.kinds, _made=self._made, _spreads=self._spreads, _united=self._united)
 
     @property
     def filters(self) -> tuple[HttpFilter, ...]:
@@ -186,6 +191,7 @@ class Weaver:
                     served.port.port,
                     served.port.protocol,
                     port_name=served.port.name,
+                    aliases=state.aliases,
                 )
                 place = Place(served.service.namespace, served.service, workload.key)
                 parts = self._parts(Asked(state, place, where, problems), Side.CALLEE | Side.LISTENER)
@@ -225,6 +231,7 @@ class Weaver:
                 port,
                 protocol,
                 gateway=True,
+                aliases=state.aliases,
             )
             return Asked(state, place, where, problems)
 
@@ -391,8 +398,8 @@ def _spread(kind: PolicyKind, fields: Fields) -> Spread | None:
 
 def identities(state: MeshState, callers: Iterable[CallerRef]) -> Iterator[str]:
     """The SPIFFE ids of the workloads that `callers` mean; of a whole namespace, its prefix, which ends in a slash."""
-    for ref in callers:
-        prefix = f"spiffe://{state.trust_domain}/ns/{ref.namespace}/"
+    for ref, trust_domain in itertools.product(callers, state.trust_domains.all):
+        prefix = f"spiffe://{trust_domain}/ns/{ref.namespace}/"
         if ref.service_account is not None:
             yield f"{prefix}sa/{ref.service_account}"
         elif ref.service is not None:
@@ -402,7 +409,7 @@ def identities(state: MeshState, callers: Iterable[CallerRef]) -> Iterator[str]:
         elif ref.workload is not None:
             found = state.workloads.get(Key(ref.namespace, ref.workload))
             if found is not None:
-                yield found.identity(state.trust_domain).uri
+                yield found.identity(trust_domain).uri
         else:
             yield prefix
 

@@ -26,33 +26,42 @@ from meshwright.commands import (
     token,
     validate,
 )
-from meshwright.errors import MeshwrightError
+from meshwright.commands.help import Commands
+from meshwright.errors import ExitCode, MeshwrightError
 
-app = typer.Typer(
-    name="meshwright",
-    help="Meshwright, a service mesh control plane: services from Consul and files in, Envoy over xDS out.",
-    no_args_is_help=True,
-    add_completion=True,
-    pretty_exceptions_enable=False,
+SECTIONS = LOOKING, CHANGING, TRUST, RUNNING, HERE = (
+    "Look at the mesh",
+    "Change it",
+    "Identities and access",
+    "Run it",
+    "This machine",
 )
 
-# One line for each command, in the order of the help. A module may import at its top only what is light.
-app.command()(serve.serve)
-app.command()(proxy.proxy)
-app.command()(status.status)
-app.command()(listing.services)
-app.command()(listing.workloads)
-app.command("config-dump")(config_dump.config_dump)
-app.command()(validate.validate)
-app.command()(demo.demo)
-app.command()(intercept.intercept)
-app.command()(plaintext.plaintext)
-app.command()(backup.backup)
-app.command()(backup.restore)
-app.add_typer(envoy.app, name="envoy")
-app.add_typer(token.app, name="token")
-app.add_typer(hold.app, name="hold")
-app.add_typer(ca.app, name="ca")
+app = Commands(
+    "meshwright",
+    help="Meshwright, a service mesh control plane: services from Consul and files in, Envoy over xDS out.",
+    sections=SECTIONS,
+    completion=True,
+)
+
+# One line for each command, by the section of the help that it stands in. A module of commands may import at its top only
+# what is light (tests/unit/meshwright/test_cli_start.py), so that --help and completion are quick.
+app.command(rich_help_panel=LOOKING)(status.status)
+app.command(rich_help_panel=LOOKING)(listing.services)
+app.command(rich_help_panel=LOOKING)(listing.workloads)
+app.command("config-dump", rich_help_panel=LOOKING)(config_dump.config_dump)
+app.command(rich_help_panel=LOOKING)(plaintext.plaintext)
+app.command(rich_help_panel=CHANGING)(validate.validate)
+app.add_typer(hold.app, name="hold", rich_help_panel=CHANGING)
+app.add_typer(token.app, name="token", rich_help_panel=TRUST)
+app.add_typer(ca.app, name="ca", rich_help_panel=TRUST)
+app.command(rich_help_panel=RUNNING)(serve.serve)
+app.command(rich_help_panel=RUNNING)(proxy.proxy)
+app.command(rich_help_panel=RUNNING)(intercept.intercept)
+app.command(rich_help_panel=RUNNING)(demo.demo)
+app.command(rich_help_panel=RUNNING)(backup.backup)
+app.command(rich_help_panel=RUNNING)(backup.restore)
+app.add_typer(envoy.app, name="envoy", rich_help_panel=HERE)
 
 
 def _version(wanted: bool) -> None:
@@ -71,7 +80,7 @@ def _top(
 
 
 def main() -> None:
-    """Entry point: an error of ours is one message and exit code 1, anything else a traceback."""
+    """Entry point: an error of ours is one message and its exit code, anything else a traceback."""
     # gRPC's own lines are not our log; what matters of them is told by us. It reads this when it is imported.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from ca.errors import CaError
@@ -84,9 +93,12 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
         app()
-    except (MeshwrightError, CaError, DiscoveryError, EnvoyError, MeshError, StoreError) as error:
+    except MeshwrightError as error:
         typer.echo(f"meshwright: {error}", err=True)
-        sys.exit(1)
+        sys.exit(error.exit_code)
+    except (CaError, DiscoveryError, EnvoyError, MeshError, StoreError) as error:
+        typer.echo(f"meshwright: {error}", err=True)
+        sys.exit(ExitCode.FAILED)
     except OSError as error:
         if error.filename is None:
             raise
@@ -94,4 +106,4 @@ def main() -> None:
             f"meshwright: {error.filename}: {error.strerror}: make room, or see to it that this user may use it",
             err=True,
         )
-        sys.exit(1)
+        sys.exit(ExitCode.FAILED)

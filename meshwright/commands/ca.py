@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from meshwright.commands.help import Commands
 from meshwright.commands.options import DEFAULT_DATA_DIR, DataDir, Output, OutputOption
 
 if TYPE_CHECKING:
     from api.shapes.ca import CaStatus
 
-app = typer.Typer(
-    help="The authority: who signs, who is trusted, and moving the mesh to a new root.", no_args_is_help=True
-)
+app = Commands(help="The authority: who signs, who is trusted, and moving the mesh to a new root.")
 
 
 class What(StrEnum):

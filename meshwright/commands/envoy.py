@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="The Envoy binary.", no_args_is_help=True)
+from meshwright.commands.help import Commands
+
+app = Commands(help="The Envoy binary.")
 
 
 @app.command("install")

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+from meshwright.commands.help import Commands
 from meshwright.commands.options import DEFAULT_DATA_DIR, DataDir
 
-app = typer.Typer(help="Holds: mass removals that were not believed.", no_args_is_help=True)
+app = Commands(help="Holds: mass removals that were not believed.")
 
 
 @app.command("release")

@@ -26,8 +26,13 @@ def duration(text: str) -> timedelta:
 
 
 class Output(StrEnum):
+    """How to print: for people (`wide` says more), for programs, or names alone (`<kind>/<namespace>/<name>`), one a line."""
+
     TABLE = "table"
+    WIDE = "wide"
     JSON = "json"
+    YAML = "yaml"
+    NAME = "name"
 
 
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="How to print it.")]

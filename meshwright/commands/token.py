@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
+from meshwright.commands.help import Commands
 from meshwright.commands.options import DEFAULT_DATA_DIR, DataDir, duration
 
-app = typer.Typer(help="Join tokens: what a proxy shows to join the mesh.", no_args_is_help=True)
+app = Commands(help="Join tokens: what a proxy shows to join the mesh.")
 
 
 @app.command("create")

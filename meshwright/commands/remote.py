@@ -1,0 +1,111 @@
+"""What makes a coroutine a command that talks to a control plane.
+
+    @remote
+    async def history(api: Api, name: Annotated[str, typer.Argument()], output: OutputOption = Output.TABLE) -> None:
+        ...
+
+The first parameter is given, open; the options that say which control plane it is are added behind those of the command's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, get_type_hints
+
+import typer
+
+from meshwright.commands.contexts import Chosen, Wanted, choose
+
+if TYPE_CHECKING:
+    from meshwright.api_client import Api
+
+P = ParamSpec("P")
+PANEL = "Which control plane"
+
+
+def _where(
+    server: Annotated[
+        str | None,
+        typer.Option(
+            "--server", metavar="URL", rich_help_panel=PANEL, help="Over HTTPS. [env: MESHWRIGHT_SERVER]"
+        ),
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--token-file",
+            rich_help_panel=PANEL,
+            help="Holds the API token for --server. [env: MESHWRIGHT_API_TOKEN_FILE]",
+        ),
+    ] = None,
+    ca_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--ca-file",
+            rich_help_panel=PANEL,
+            help="The CA certificates that --server is verified by. [env: MESHWRIGHT_CA_FILE]",
+        ),
+    ] = None,
+    context: Annotated[
+        str | None,
+        typer.Option(
+            "--context",
+            rich_help_panel=PANEL,
+            help="One that `meshwright context set` named. [env: MESHWRIGHT_CONTEXT]",
+        ),
+    ] = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--data-dir",
+            rich_help_panel=PANEL,
+            help="On this machine: its data directory. [env: MESHWRIGHT_DATA_DIR; default: meshwright-data]",
+        ),
+    ] = None,
+) -> None:
+    """Never called: its parameters are what `remote` adds."""
+    del server, token_file, ca_file, context, data_dir
+
+
+NAMES = tuple(inspect.signature(_where).parameters)
+
+
+def remote(command: Callable[Concatenate[Api, P], Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """A plain function for typer. What the coroutine raises is for `meshwright.cli.main` to tell."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **given: P.kwargs) -> None:
+        wanted = Wanted(**{name: given.pop(name) for name in NAMES})  # type: ignore[arg-type]
+        asyncio.run(_opened(choose(wanted), lambda api: command(api, *args, **given)))
+
+    own = list(inspect.signature(command).parameters.values())[1:]
+    hints = _hints(command, [each.name for each in own])
+    parameters = [each.replace(annotation=hints[each.name], kind=each.KEYWORD_ONLY) for each in own]
+    added = get_type_hints(_where, include_extras=True)
+    parameters += [
+        each.replace(annotation=added[each.name], kind=each.KEYWORD_ONLY)
+        for each in inspect.signature(_where).parameters.values()
+    ]
+    # typer reads these; what functools.wraps left would lead it to the coroutine.
+    run.__dict__.pop("__wrapped__")
+    run.__annotations__ = {each.name: each.annotation for each in parameters}
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return run
+
+
+async def _opened(chosen: Chosen, call: Callable[[Api], Coroutine[Any, Any, None]]) -> None:
+    from meshwright.api_client import Api
+
+    async with Api(chosen.target, namespace=chosen.namespace) as api:
+        await call(api)
+
+
+def _hints(command: Callable[..., Any], names: list[str]) -> dict[str, Any]:
+    """Without the first parameter: what it names is imported for type checks only."""
+    written = {name: command.__annotations__[name] for name in names}
+    holder = type("_Holder", (), {"__annotations__": written, "__module__": command.__module__})
+    return get_type_hints(holder, include_extras=True)

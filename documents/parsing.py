@@ -39,7 +39,9 @@ class Document:
         return "Service" if isinstance(self.value, Service) else self.kind, self.key
 
     def as_declared(self) -> Declared:
-        return Declared(self.kind, self.value, self.piece.data.decode() if self.piece is not None else "")
+        if self.piece is None:
+            return Declared(self.kind, self.value)
+        return Declared(self.kind, self.value, self.piece.data.decode(), self.piece.line)
 
     @property
     def origin(self) -> str:

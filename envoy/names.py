@@ -6,8 +6,13 @@ address, so what moves to another service must be a change of one listener, neve
 
 from __future__ import annotations
 
+import re
+
 from mesh.names import Key, hostnames
 from mesh.service import Protocol, ServicePort
+
+CLUSTER = re.compile(r"([^/:]+)/([^/:]+):([0-9]+)(?:/([^/]+))?")
+"""The name of the cluster of a service's port, or of a subset of it: see `cluster`."""
 
 IDENTITY = "identity"
 """The secret with a proxy's own certificate and key. Constant, so that clusters are the same bytes for all."""
@@ -53,6 +58,15 @@ AGENT = "agent"
 PLAINTEXT_LOG, OWN_TLS_LOG = "meshwright.plaintext", "meshwright.own-tls"
 """The access logs by which the control plane learns who calls without mesh TLS: in plaintext, or in the application's own TLS."""
 
+CALLS_LOG, SERVED_LOG = "meshwright.calls", "meshwright.served"
+"""The access logs of what a proxy calls, and of what it takes for its own application, while it is watched."""
+
+WATCHED = "meshwright.watched"
+"""The key of a proxy's runtime that switches these on."""
+
+RUNTIME = "meshwright"
+"""The resource of a proxy's runtime."""
+
 FAILURE = "x-mesh-failure"
 """The header in which a sidecar tells callers that it could not reach its application, and how."""
 
@@ -72,6 +86,12 @@ NOWHERE = "nowhere"
 def cluster(service: Key, port: int, subset: str = "") -> str:
     """Also the name of its ClusterLoadAssignment. `subset` is the name of a ServiceSubset document of the service."""
     return f"{service}:{port}/{subset}" if subset else f"{service}:{port}"
+
+
+def called(cluster: str) -> tuple[Key, int, str] | None:
+    """The service, port and subset of a cluster that `cluster` named; None for one of another kind."""
+    found = CLUSTER.fullmatch(cluster)
+    return None if found is None else (Key(found[1], found[2]), int(found[3]), found[4] or "")
 
 
 def route(service: Key) -> str:

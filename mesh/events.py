@@ -25,11 +25,14 @@ DocumentName = tuple[str, Key]
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """What a document other than a service or a workload declares. `text` is the document itself, to be read again one day."""
+    """What a document other than a service or a workload declares. `text` is the document itself, to be read again one day, and `line`
+    the one of its file, from 1, that it begins on.
+    """
 
     kind: str
     value: Value
     text: str = field(default="", repr=False, compare=False)
+    line: int = field(default=1, compare=False)
 
     @property
     def name(self) -> DocumentName:

@@ -205,6 +205,14 @@ class Session(ABC):
         """The client has acknowledged everything that it asked for so far, and it asked for something."""
         return bool(self.states) and all(state.at_rest for state in self.states.values())
 
+    def heard(self, since: float) -> bool:
+        """Whether the client has acknowledged, or refused, what was published until `since`, whatever has come after it."""
+        return (
+            bool(self.states)
+            and not self._expected
+            and all(state.heard(since) for state in self.states.values())
+        )
+
     def missing(self, type_url: str) -> set[str]:
         """The names that the client asks for and its scopes do not have."""
         state = self.states.get(type_url)
@@ -243,6 +251,7 @@ class Session(ABC):
         state.version = flight.version
         if state.in_flight is not None:
             state.late.append(state.in_flight)
+        flight.last = not state.queue and not state.dirty
         state.in_flight = flight
         state.responses += 1
         if state.type_url == CLUSTER and (self._resumed or ENDPOINT in self.states):
@@ -286,6 +295,8 @@ class Session(ABC):
     def _acknowledged(self, state: TypeState, flight: InFlight) -> None:
         state.acknowledged += 1
         state.acknowledged_version = flight.version
+        if flight.last:
+            state.heard_until = flight.sent_at
         if state.splits and flight.names:
             state.splits.popleft()
         if not state.quarantine and not state.splits:

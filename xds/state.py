@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from math import inf
 
 from xds.cache import Chunk, Maps, Subscription, lookup
 from xds.resource import Resource
@@ -53,7 +54,8 @@ class Refusal:
 class InFlight:
     """A response that is neither acknowledged nor refused yet. `before`: what its names were held as, where they were.
 
-    `maps` are those that `names` came from, for a response that clients share; None: `told` has the resources.
+    `maps` are those that `names` came from, for a response that clients share; None: `told` has the resources. `last`: nothing else of
+    its type was left to be sent then.
     """
 
     nonce: str
@@ -64,6 +66,7 @@ class InFlight:
     maps: Maps | None = None
     told: tuple[Resource, ...] = ()
     before: dict[str, Known] = field(default_factory=dict)
+    last: bool = False
 
     def resources(self) -> Iterable[Resource]:
         """What was sent."""
@@ -105,11 +108,17 @@ class TypeState:
     refusal: Refusal | None = None
     responses: int = 0
     acknowledged: int = 0
+    # Everything that was published up to this time is acknowledged, or refused.
+    heard_until: float = -inf
 
     @property
     def idle(self) -> bool:
         """Nothing is on its way and nothing is left to be sent, except what is held back."""
         return self.at_rest and not self.dirty
+
+    def heard(self, since: float) -> bool:
+        """Whether what was published until `since` is acknowledged, or refused; whatever has come after it."""
+        return self.at_rest or self.heard_until >= since
 
     @property
     def at_rest(self) -> bool:

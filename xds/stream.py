@@ -188,6 +188,13 @@ class Stream:
         state = self.session.states.get(type_url)
         return state is None or (state.idle and not state.quarantine)
 
+    def heard(self, since: float, type_url: str | None = None) -> bool:
+        """Whether what was published until `since`, of one type or of all, is acknowledged or refused; whatever has come after it."""
+        if type_url is None:
+            return self.session.heard(since)
+        state = self.session.states.get(type_url)
+        return state is None or state.heard(since)
+
     def _type_status(self, state: TypeState, now: float) -> TypeStatus:
         flight, late = state.in_flight, self._server.settings.ack_timeout
         return TypeStatus(

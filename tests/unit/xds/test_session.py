@@ -264,3 +264,60 @@ def test_a_publication_without_a_time_is_not_counted() -> None:
     publish(cache, *several(CLUSTER, "a", "2"))
     talk.drain()
     assert talk.converged == []
+
+
+# Who has heard of what was published
+
+
+@BOTH
+def test_what_was_published_is_heard_when_its_response_is_acknowledged_whatever_has_come_after(
+    kind_of_talk: type[Talk],
+) -> None:
+    cache = a_cache(*several(CLUSTER, "a b"))
+    talk = kind_of_talk(cache).ask(CLUSTER)
+    talk.drain()
+    assert talk.session.heard(talk.now)
+    publish(cache, *several(CLUSTER, "a", "2"))
+    since = talk.now = talk.now + 1
+    assert not talk.session.heard(since)
+    first = talk.said()
+    publish(cache, *several(CLUSTER, "b", "2"))
+    assert not talk.session.heard(since)
+    talk.ack(first)
+    assert talk.session.heard(since)
+    assert not talk.session.heard(since + 0.1)
+    talk.drain()
+    assert talk.session.heard(since + 0.1)
+
+
+@BOTH
+def test_what_waits_for_another_type_is_not_heard(kind_of_talk: type[Talk]) -> None:
+    cache = a_cache(*several(CLUSTER, "a"), *several(LISTENER, "l"))
+    talk = kind_of_talk(cache).ask(CLUSTER).ask(LISTENER)
+    talk.drain()
+    listener = a_resource(LISTENER, "l", "2", needs=[(CLUSTER, "b")])
+    publish(cache, *several(CLUSTER, "b"), listener)
+    since = talk.now = talk.now + 1
+    clusters = talk.said()
+    assert clusters.type_url == CLUSTER
+    assert not talk.session.heard(since)
+    talk.ack(clusters)
+    assert not talk.session.heard(since)
+    talk.ack(talk.said())
+    assert talk.session.heard(since)
+
+
+@BOTH
+def test_a_refusal_is_an_answer_too(kind_of_talk: type[Talk]) -> None:
+    cache = a_cache(*several(CLUSTER, "a"))
+    talk = kind_of_talk(cache).ask(CLUSTER)
+    talk.drain()
+    publish(cache, *several(CLUSTER, "a", "2"))
+    talk.nack(talk.said())
+    talk.drain()
+    assert talk.session.heard(talk.now)
+    assert talk.session.states[CLUSTER].quarantine
+
+
+def test_who_asked_for_nothing_has_heard_nothing() -> None:
+    assert not DeltaTalk(a_cache()).session.heard(0.0)

@@ -108,6 +108,7 @@ def bootstrap(given: BootstrapInput) -> Bootstrap:
         tag.tag_name = name
         tag.fixed_value = value
     add_static_runtime(made, given.runtime)
+    _runtime_by_ads(made)
     admin = made.layered_runtime.layers.add()
     admin.name = "admin"
     admin.admin_layer.SetInParent()
@@ -122,6 +123,17 @@ def add_static_runtime(made: Bootstrap, also: tuple[tuple[str, str], ...] = ()) 
     layer.static_layer["re2.max_program_size.warn_level"] = REGEX_PROGRAM
     for name, value in also:
         layer.static_layer[name] = value
+
+
+def _runtime_by_ads(made: Bootstrap) -> None:
+    """What the control plane switches without a listener that changes: see `reported`. Nobody waits for it: Envoy asks for clusters when it
+    has this, or when this time has passed, and takes it later all the same.
+    """
+    layer = made.layered_runtime.layers.add()
+    layer.name = names.RUNTIME + "-live"
+    layer.rtds_layer.name = names.RUNTIME
+    from_ads(layer.rtds_layer.rtds_config)
+    layer.rtds_layer.rtds_config.initial_fetch_timeout.nanos = 200_000_000
 
 
 def render(given: BootstrapInput) -> str:

@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 
 from envoy import names
 from envoy.packing import from_ads, pack
+from envoy.reported import watched
 from envoy.seams import NOTHING, HttpFilter, Parts, add_filters
 from pb.envoy.config.accesslog.v3.accesslog_pb2 import ComparisonFilter
 from pb.envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption
@@ -96,6 +97,7 @@ def to_application(
     _over_limit(manager.local_reply_config)
     for failure, flags in FAILURES.items():
         _failure(manager.local_reply_config, flags, failure)
+    watched(manager, names.SERVED_LOG)
     _finish(manager, parts, filters)
     return manager
 
@@ -152,6 +154,7 @@ def at_edge(
     _at_most(manager, "request_headers_timeout", 15)
     _local_reply(manager.local_reply_config, ("NR",), NO_EDGE_ROUTE)
     _local_reply(manager.local_reply_config, ("UH", "NC"), NO_ENDPOINT)
+    watched(manager, names.CALLS_LOG)
     _finish(manager, parts, filters)
     return manager
 
@@ -165,8 +168,12 @@ def api_listener(route: str) -> HttpConnectionManager:
     return manager
 
 
-def tcp_to(stat_prefix: str, *backends: tuple[str, int], parts: Parts = NOTHING) -> TcpProxy:
-    """Bytes to and fro, to one of some clusters by weight. An idle connection stays: only its two ends know what silence means."""
+def tcp_to(
+    stat_prefix: str, *backends: tuple[str, int], parts: Parts = NOTHING, log: str = names.CALLS_LOG
+) -> TcpProxy:
+    """Bytes to and fro, to one of some clusters by weight. An idle connection stays: only its two ends know what silence means.
+    `log`: of which of the logs by which a proxy is watched its connections are.
+    """
     proxy = TcpProxy.FromString(parts.tcp)
     proxy.stat_prefix = stat_prefix
     if len(backends) == 1:
@@ -178,6 +185,7 @@ def tcp_to(stat_prefix: str, *backends: tuple[str, int], parts: Parts = NOTHING)
         proxy.max_connect_attempts.value = CONNECT_ATTEMPTS
     if not proxy.HasField("idle_timeout"):
         proxy.idle_timeout.SetInParent()  # zero is none; Envoy's default is an hour
+    watched(proxy, log)
     return proxy
 
 
@@ -223,6 +231,7 @@ def _early(manager: HttpConnectionManager, mutations: HeaderMutation) -> None:
 def _outbound(stat_prefix: str, parts: Parts) -> HttpConnectionManager:
     manager = _manager(stat_prefix, parts)
     manager.forward_client_cert_details = HttpConnectionManager.SANITIZE
+    watched(manager, names.CALLS_LOG)
     return manager
 
 

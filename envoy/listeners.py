@@ -152,7 +152,8 @@ def mesh_chain(chain: FilterChain, view: InboundView, served: Served, seams: Lis
         connection.http_chain(chain, manager, parts)
     else:
         tls.downstream(chain.transport_socket, trust_domains=callers, parameters=parts.tls)
-        connection.tcp_chain(chain, connection.tcp_to(cluster, (cluster, 1), parts=parts), parts)
+        proxy = connection.tcp_to(cluster, (cluster, 1), parts=parts, log=names.SERVED_LOG)
+        connection.tcp_chain(chain, proxy, parts)
 
 
 def start(name: str, bind: str, port: int, direction: TrafficDirection.ValueType, parts: Parts) -> Listener:

@@ -11,26 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from google.protobuf.message import Message
-
 from envoy import connection, names
-from envoy.packing import pack
+from envoy.reported import Handler, reported
 from envoy.seams import ListenerSeams, Parts
 from mesh.views import InboundPort, Served
 from pb.envoy.config.accesslog.v3.accesslog_pb2 import AccessLog, AccessLogFilter
-from pb.envoy.config.core.v3.config_source_pb2 import ApiVersion
 from pb.envoy.config.listener.v3.listener_components_pb2 import FilterChain
 from pb.envoy.config.listener.v3.listener_pb2 import Listener
 from pb.envoy.data.accesslog.v3.accesslog_pb2 import AccessLogType
-from pb.envoy.extensions.access_loggers.grpc.v3.als_pb2 import (
-    CommonGrpcAccessLogConfig,
-    HttpGrpcAccessLogConfig,
-    TcpGrpcAccessLogConfig,
-)
-from pb.envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
-    HttpConnectionManager,
-)
-from pb.envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 
 SILENCE = 5
 """Seconds that a client may say nothing before it counts as one that speaks no TLS, and waits for the server to begin. As long as a
@@ -98,21 +86,17 @@ def _http(chain: FilterChain, served: Served, seams: ListenerSeams, parts: Parts
     _only(manager.access_log, HTTP_END)
     manager.access_log_options.flush_access_log_on_new_request = True
     manager.access_log_options.access_log_flush_interval.seconds = REMINDER
-    config = HttpGrpcAccessLogConfig()
-    _reported(config.common_config, names.PLAINTEXT_LOG)
-    _log(manager, "envoy.access_loggers.http_grpc", config, HTTP_START)
+    _log(manager, names.PLAINTEXT_LOG, HTTP_START)
     connection.http_chain(chain, manager, parts)
 
 
 def _tcp(chain: FilterChain, served: Served, parts: Parts, log: str) -> None:
     cluster = names.inbound_cluster(served.app_port, served.port.protocol, captured=served.captured)
-    proxy = connection.tcp_to(names.plaintext(cluster), (cluster, 1), parts=parts)
+    proxy = connection.tcp_to(names.plaintext(cluster), (cluster, 1), parts=parts, log=names.SERVED_LOG)
     _only(proxy.access_log, TCP_END)
     proxy.access_log_options.flush_access_log_on_connected = True
     proxy.access_log_options.access_log_flush_interval.seconds = REMINDER
-    config = TcpGrpcAccessLogConfig()
-    _reported(config.common_config, log)
-    _log(proxy, "envoy.access_loggers.tcp_grpc", config, TCP_ALL)
+    _log(proxy, log, TCP_ALL)
     connection.tcp_chain(chain, proxy, parts)
 
 
@@ -130,21 +114,5 @@ def _only(logs: Sequence[AccessLog], types: Sequence[AccessLogType.ValueType]) -
             each.filter.CopyFrom(at_end)
 
 
-def _log(
-    handler: HttpConnectionManager | TcpProxy,
-    name: str,
-    config: Message,
-    types: Sequence[AccessLogType.ValueType],
-) -> None:
-    added = handler.access_log.add()
-    added.name = name
-    added.filter.log_type_filter.types.extend(types)
-    pack(added.typed_config, config)
-
-
-def _reported(config: CommonGrpcAccessLogConfig, log: str) -> None:
-    """To the control plane, on the connection that the proxy proved itself on. What it cannot take is dropped, and delays nothing."""
-    config.log_name = log
-    config.transport_api_version = ApiVersion.V3
-    config.grpc_service.envoy_grpc.cluster_name = names.CONTROL_PLANE
-    config.buffer_flush_interval.seconds = 1
+def _log(handler: Handler, log: str, types: Sequence[AccessLogType.ValueType]) -> None:
+    reported(handler, log).filter.log_type_filter.types.extend(types)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from google.protobuf.message import Message
 
-from envoy import capture, clusters, dns, fallback, gateways, listeners, packing, routes, scopes
+from envoy import capture, clusters, dns, fallback, gateways, listeners, packing, reported, routes, scopes
 from envoy.check import check
 from envoy.endpoints import load_assignment, peers, reachable_without_sidecar
 from envoy.errors import EnvoyError
@@ -151,6 +151,12 @@ class Renderer:
         """The endpoints of a proxy's own service; None: it has none, or nobody needs to know."""
         origin = view.origin if view is not None else ()
         return self._once("peers", view, origin, lambda: (_encoded(peers(view), origin),))[0]
+
+    def runtime(self, *, watching: bool) -> Rendered:
+        """What a proxy's runtime says beside its bootstrap."""
+        return self._once(
+            "runtime", watching, (), lambda: (_encoded(reported.runtime(watching=watching), ()),)
+        )[0]
 
     def _once(
         self, kind: str, value: Hashable, origin: tuple[str, ...], make: Callable[[], tuple[Rendered, ...]]

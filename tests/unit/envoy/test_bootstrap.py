@@ -5,6 +5,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from envoy import names
 from envoy.bootstrap import (
     REGEX_PROGRAM,
     BootstrapInput,
@@ -151,6 +152,13 @@ def test_expressions_that_we_make_of_exact_values_may_be_longer_than_envoy_takes
     made = bootstrap(given())
     layers = {layer.name: layer for layer in made.layered_runtime.layers}
     assert layers["meshwright"].static_layer["re2.max_program_size.error_level"] == REGEX_PROGRAM
+
+
+def test_the_control_plane_switches_a_layer_of_the_runtime_and_nobody_waits_long_for_it() -> None:
+    live = {layer.name: layer for layer in bootstrap(given()).layered_runtime.layers}["meshwright-live"]
+    assert live.rtds_layer.name == names.RUNTIME
+    assert live.rtds_layer.rtds_config.HasField("ads")
+    assert 0 < live.rtds_layer.rtds_config.initial_fetch_timeout.ToMilliseconds() <= 500
 
 
 def test_who_serves_the_keys_is_the_bootstraps_business_alone() -> None:

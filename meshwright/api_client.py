@@ -176,7 +176,10 @@ def refusal(status: int, body: Any) -> MeshwrightError:
         )
     said = str(body.get("detail") or body.get("title") or f"the control plane answers {status}")
     errors = [_field_error(each) for each in body.get("errors") or () if isinstance(each, dict)]
-    errors = [each for each in errors if each not in said]
+    errors += [
+        f"{each['document']} {each['path']}: field manager {each['manager']!r} owns it: agree with its owner, or take it by --force-conflicts"
+        for each in body.get("owners") or ()
+    ]
     return _BY_STATUS.get(status, RefusedError)("\n  ".join([said, *errors]))
 
 
@@ -184,6 +187,7 @@ def _field_error(error: Mapping[str, Any]) -> str:
     where = " ".join(str(error[each]) for each in ("document", "path") if error.get(each))
     reason = str(error.get("reason") or "")
     remedy = str(error.get("remedy") or "")
+    where += f" (line {error['line']})" if error.get("line") else ""
     said = f"{reason}: {remedy}" if reason and remedy else reason or remedy
     return f"{where}: {said}" if where else said
 

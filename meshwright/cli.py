@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import resource
 import sys
@@ -13,6 +12,7 @@ import typer
 from meshwright.commands import (
     backup,
     ca,
+    completion,
     config_dump,
     demo,
     envoy,
@@ -25,6 +25,7 @@ from meshwright.commands import (
     status,
     token,
     validate,
+    version,
 )
 from meshwright.commands.help import Commands
 from meshwright.errors import ExitCode, MeshwrightError
@@ -61,11 +62,15 @@ app.command(rich_help_panel=RUNNING)(intercept.intercept)
 app.command(rich_help_panel=RUNNING)(demo.demo)
 app.command(rich_help_panel=RUNNING)(backup.backup)
 app.command(rich_help_panel=RUNNING)(backup.restore)
+app.command(rich_help_panel=HERE)(completion.completion)
+app.command(rich_help_panel=HERE)(version.version)
 app.add_typer(envoy.app, name="envoy", rich_help_panel=HERE)
 
 
 def _version(wanted: bool) -> None:
     if wanted:
+        import importlib.metadata
+
         typer.echo(importlib.metadata.version("meshwright"))
         raise typer.Exit
 

@@ -9,11 +9,12 @@ from typing import Annotated
 
 import typer
 
+from meshwright.targets import DEFAULT_DATA_DIR as DEFAULT_DATA_DIR  # noqa: PLC0414
+
 DataDir = Annotated[
     Path,
     typer.Option("--data-dir", envvar="MESHWRIGHT_DATA_DIR", help="The control plane's data directory."),
 ]
-DEFAULT_DATA_DIR = Path("meshwright-data")
 
 
 def duration(text: str) -> timedelta:

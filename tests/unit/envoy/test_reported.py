@@ -8,6 +8,9 @@ from envoy import connection, names
 from envoy.reported import runtime
 from envoy.seams import NOTHING
 from pb.envoy.extensions.access_loggers.grpc.v3.als_pb2 import HttpGrpcAccessLogConfig, TcpGrpcAccessLogConfig
+from pb.envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
+    HttpConnectionManager,
+)
 
 
 @pytest.mark.parametrize(
@@ -19,7 +22,7 @@ from pb.envoy.extensions.access_loggers.grpc.v3.als_pb2 import HttpGrpcAccessLog
         (connection.to_application("a", "b", NOTHING, ()), names.SERVED_LOG),
     ],
 )
-def test_requests(made: connection.HttpConnectionManager, log: str) -> None:
+def test_requests(made: HttpConnectionManager, log: str) -> None:
     (report,) = made.access_log
     config = HttpGrpcAccessLogConfig.FromString(report.typed_config.value).common_config
     assert config.log_name == log

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -32,8 +32,9 @@ from policies.access_conditions import (
     PathIs,
     Text,
 )
+from policies.access_fields import AccessFields
 from policies.access_paths import normal
-from policies.access_rules import UNLESS, Named, Plan, plan, stated
+from policies.access_rules import UNLESS, Named, Plan, of_rule, plan, stated
 from policies.kind import Side, Where
 
 _BLANK: Final = re.compile(r"^[ \t]+|[ \t]+$")
@@ -107,6 +108,46 @@ def verdict(
 
 def at(state: MeshState, service: Key, port: ServicePort, workload: Key | None = None) -> Plan:
     """What is decided at one port of a service."""
+    return _planned(state, *_of_port(state, service, port, workload))
+
+
+def at_gateway(state: MeshState, workload: Key, port: int, *, http: bool) -> Plan:
+    """What is decided on a port of the gateway that `workload` plays; `http`: whether it looks into connections there."""
+    return _planned(state, *_of_gateway(state, workload, port, http=http))
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """A rule that applies to a call: the `rule`th of `policy`, from 0, whose action is `action`."""
+
+    policy: Key
+    action: str
+    rule: int
+    dry_run: bool
+
+
+def rulings(
+    state: MeshState,
+    service: Key,
+    port: ServicePort,
+    caller: Caller,
+    request: Request | None = None,
+    workload: Key | None = None,
+) -> Iterator[Ruling]:
+    """The rules that apply to a call, by policy: what `verdict` comes from."""
+    request = request if port.protocol.is_http else None
+    yield from _rulings(state, *_of_port(state, service, port, workload), caller, request)
+
+
+def rulings_at_gateway(
+    state: MeshState, workload: Key, port: int, caller: Caller, request: Request | None
+) -> Iterator[Ruling]:
+    """As `rulings`, on a port of the gateway that `workload` plays. `request` None: it does not look into the connection."""
+    found = _of_gateway(state, workload, port, http=request is not None)
+    yield from _rulings(state, *found, caller, request, edge=True)
+
+
+def _of_port(state: MeshState, service: Key, port: ServicePort, workload: Key | None) -> tuple[Place, Where]:
     where = Where(
         Side.CALLEE,
         state.trust_domain,
@@ -117,44 +158,63 @@ def at(state: MeshState, service: Key, port: ServicePort, workload: Key | None =
         port_name=port.name,
         aliases=state.aliases,
     )
-    return _planned(state, Place(service.namespace, service, workload), where)
+    return Place(service.namespace, service, workload), where
 
 
-def at_gateway(state: MeshState, workload: Key, port: int, *, http: bool) -> Plan:
-    """What is decided on a port of the gateway that `workload` plays; `http`: whether it looks into connections there."""
-    protocol = Protocol.HTTP if http else Protocol.TCP
+def _of_gateway(state: MeshState, workload: Key, port: int, *, http: bool) -> tuple[Place, Where]:
     where = Where(
         Side.CALLEE,
         state.trust_domain,
         workload=workload,
         port=port,
-        protocol=protocol,
+        protocol=Protocol.HTTP if http else Protocol.TCP,
         gateway=True,
         aliases=state.aliases,
     )
-    return _planned(state, Place(workload.namespace, workload=workload), where)
+    return Place(workload.namespace, workload=workload), where
+
+
+def _rulings(
+    state: MeshState,
+    place: Place,
+    where: Where,
+    caller: Caller,
+    request: Request | None,
+    *,
+    edge: bool = False,
+) -> Iterator[Ruling]:
+    subject = _subject(caller, request, edge=edge)
+    for fields, of_policy in _read(state, place, where):
+        for number, rule in enumerate(fields.rules or ()):
+            if _holds(of_rule(rule, fields, of_policy), subject):
+                key = Key.parse(of_policy.policy)
+                yield Ruling(key, fields.action or "allow", number, bool(fields.dry_run))
+
+
+def _read(state: MeshState, place: Place, where: Where) -> list[tuple[AccessFields, Where]]:
+    found = unions.attached(access.KIND, state, place)
+    policies = unions.resolved(access.KIND, state, found, unions.Mentions())
+    return unions.read(access.KIND, policies, where)
 
 
 def _planned(state: MeshState, place: Place, where: Where) -> Plan:
-    policies = unions.resolved(
-        access.KIND, state, unions.attached(access.KIND, state, place), unions.Mentions()
-    )
-    return plan(stated(fields, of_policy) for fields, of_policy in unions.read(access.KIND, policies, where))
+    return plan(stated(fields, of_policy) for fields, of_policy in _read(state, place, where))
 
 
 def decided(found: Plan, caller: Caller, request: Request | None, *, edge: bool = False) -> Verdict:
     """What `found` makes of one request, or of a connection. `edge`: at a gateway, which also merges slashes, and redirects to the path
     without encoded ones before it decides.
     """
-    subject = _Subject(
-        caller,
-        request,
-        normal(request.path, merged=edge) if request is not None else "",
-        _headers(request) if request is not None else {},
-    )
+    subject = _subject(caller, request, edge=edge)
     return Verdict(
         _first(found.refused, subject), _first(found.would_refuse, subject), _first(found.audited, subject)
     )
+
+
+def _subject(caller: Caller, request: Request | None, *, edge: bool) -> _Subject:
+    if request is None:
+        return _Subject(caller, None, "", {})
+    return _Subject(caller, request, normal(request.path, merged=edge), _headers(request))
 
 
 def _first(named: Named, subject: _Subject) -> str:

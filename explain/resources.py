@@ -1,0 +1,106 @@
+"""What one proxy has: the messages of its listeners, routes, clusters and endpoints, with the documents they were made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from google.protobuf.message import Message
+
+from envoy import packing
+from envoy.render import Rendered
+from pb.envoy.config.cluster.v3.cluster_pb2 import Cluster
+from pb.envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+from pb.envoy.config.listener.v3.listener_pb2 import Listener
+from pb.envoy.config.route.v3.route_pb2 import RouteConfiguration
+from pb.envoy.config.route.v3.scoped_route_pb2 import ScopedRouteConfiguration
+
+M = TypeVar("M", bound=Message, covariant=True)  # noqa: PLC0105 (as protobuf's own stubs call theirs)
+
+
+@dataclass(frozen=True, slots=True)
+class Held(Generic[M]):
+    """`origin`: the documents and sources that made it, where that is known."""
+
+    message: M
+    origin: tuple[str, ...] = ()
+
+
+class Resources(Protocol):
+    """Where an explanation reads. None: the proxy has no such thing."""
+
+    def listener(self, name: str) -> Held[Listener] | None: ...
+
+    def listeners(self) -> Iterator[Held[Listener]]:
+        """Those of the proxy itself; whoever knows more by name need not list them."""
+
+    def scope(self, key: str) -> Held[ScopedRouteConfiguration] | None:
+        """By its key: a host name."""
+
+    def routes(self, name: str) -> Held[RouteConfiguration] | None: ...
+    def cluster(self, name: str) -> Held[Cluster] | None: ...
+    def endpoints(self, cluster: str) -> Held[ClusterLoadAssignment] | None: ...
+
+
+class Table:
+    """Resources that were all given at once, by type and name."""
+
+    def __init__(self) -> None:
+        self._listeners: dict[str, Held[Listener]] = {}
+        self._scopes: dict[str, Held[ScopedRouteConfiguration]] = {}
+        self._routes: dict[str, Held[RouteConfiguration]] = {}
+        self._clusters: dict[str, Held[Cluster]] = {}
+        self._endpoints: dict[str, Held[ClusterLoadAssignment]] = {}
+
+    def add(self, message: Message, origin: tuple[str, ...] = ()) -> None:
+        match message:
+            case Listener():
+                self._listeners[message.name] = Held(message, origin)
+            case ScopedRouteConfiguration():
+                self._scopes[scope_key(message)] = Held(message, origin)
+            case RouteConfiguration():
+                self._routes[message.name] = Held(message, origin)
+            case Cluster():
+                self._clusters[message.name] = Held(message, origin)
+            case ClusterLoadAssignment():
+                self._endpoints[message.cluster_name] = Held(message, origin)
+            case _:
+                pass  # secrets and the like decide nothing here
+
+    def add_rendered(self, rendered: Rendered) -> None:
+        kind = KINDS.get(rendered.type_url)
+        if kind is not None:
+            self.add(kind.FromString(rendered.body), rendered.origin)
+
+    def listener(self, name: str) -> Held[Listener] | None:
+        return self._listeners.get(name)
+
+    def listeners(self) -> Iterator[Held[Listener]]:
+        yield from self._listeners.values()
+
+    def scope(self, key: str) -> Held[ScopedRouteConfiguration] | None:
+        return self._scopes.get(key)
+
+    def routes(self, name: str) -> Held[RouteConfiguration] | None:
+        return self._routes.get(name)
+
+    def cluster(self, name: str) -> Held[Cluster] | None:
+        return self._clusters.get(name)
+
+    def endpoints(self, cluster: str) -> Held[ClusterLoadAssignment] | None:
+        return self._endpoints.get(cluster)
+
+
+KINDS: dict[str, type[Message]] = {
+    packing.LDS: Listener,
+    packing.SRDS: ScopedRouteConfiguration,
+    packing.RDS: RouteConfiguration,
+    packing.CDS: Cluster,
+    packing.EDS: ClusterLoadAssignment,
+}
+
+
+def scope_key(scope: ScopedRouteConfiguration) -> str:
+    """Ours have one fragment."""
+    return ",".join(each.string_key for each in scope.key.fragments)

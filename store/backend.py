@@ -8,7 +8,8 @@ any size atomic: blobs without a revision that leads to them are garbage, which 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Mapping, Set
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -68,7 +69,7 @@ class Backend(Protocol):
         """The ids of those of the revisions that are known."""
         ...
 
-    def heads(self, after: Head) -> AsyncIterator[Head]:
+    def heads(self, after: Head) -> AsyncGenerator[Head, None]:
         """The head whenever it is another one than that told last, at first than `after`. Some between may be left out."""
         ...
 
@@ -90,7 +91,7 @@ class Backend(Protocol):
         """Remove such a value, if it is there."""
         ...
 
-    async def sweep(self, keep: Set[str], older: float) -> int:
+    async def sweep(self, keep: AbstractSet[str], older: float) -> int:
         """Remove each blob that is not in `keep` and that nobody has put in the last `older` seconds. How many."""
         ...
 

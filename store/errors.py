@@ -8,6 +8,7 @@ StoreError
 ├── StoreCorrupt           what it holds is damaged, or was made by a newer version
 ├── StoreTooLarge          a document or a batch is larger than the store takes
 ├── OutcomeUnknown         a write was sent, and nobody can say whether it landed
+├── StoreReplaced          its history is another one than before: it was restored, or another store is there now
 ├── NoSuchRevision         there never was such a revision, or it is kept no longer
 ├── InvalidWrite           a write that cannot be meant: two of one document, a name that is not its key
 ├── BadStream              what was to be loaded is not an export, is damaged, or does not fit what is there
@@ -56,6 +57,10 @@ class OutcomeUnknown(StoreError):
         super().__init__(message)
         self.revision = revision
         self.id = ident
+
+
+class StoreReplaced(StoreError):
+    pass
 
 
 class NoSuchRevision(StoreError):

@@ -11,23 +11,23 @@ from pydantic import BaseModel
 
 from api.backend import Backend, Told
 from api.roles import Caller
-from api.shapes.shape import Shape
+from api.shapes.shape import Query
 
 BASE: Final = "/api/v1"
 JSON: Final = "application/json"
 YAML: Final = "application/yaml"
 
 
-class NoQuery(Shape):
+class NoQuery(Query):
     """The query of a route that has none: each parameter is an error."""
 
 
-Query = TypeVar("Query", bound=BaseModel)
+Asked = TypeVar("Asked", bound=BaseModel)
 Body = TypeVar("Body")
 
 
 @dataclass(frozen=True, slots=True)
-class Call(Generic[Query, Body]):
+class Call(Generic[Asked, Body]):
     """One request, whose sender is known and permitted, and whose parts are read and checked.
 
     `path` has the parameters of the path, as their types. `told` goes into the audit log with the request.
@@ -37,7 +37,7 @@ class Call(Generic[Query, Body]):
     backend: Backend
     caller: Caller
     path: Mapping[str, Any]
-    query: Query
+    query: Asked
     body: Body
     told: dict[str, Told] = field(default_factory=dict)
 

@@ -35,12 +35,16 @@ class ApiServer:
         _remove(path)
         await web.UnixSite(self._runner, str(path)).start()
         self._socket = path
-        path.chmod(stat.S_IRUSR | stat.S_IWUSR)
+        _own(path)
 
     async def stop(self) -> None:
         await self._runner.cleanup()
         if self._socket is not None:
             _remove(self._socket)
+
+
+def _own(path: Path) -> None:
+    path.chmod(stat.S_IRUSR | stat.S_IWUSR)
 
 
 def _remove(path: Path) -> None:

@@ -14,6 +14,7 @@ from meshwright.commands import (
     ca,
     completion,
     config_dump,
+    context,
     demo,
     envoy,
     hold,
@@ -62,6 +63,7 @@ app.command(rich_help_panel=RUNNING)(intercept.intercept)
 app.command(rich_help_panel=RUNNING)(demo.demo)
 app.command(rich_help_panel=RUNNING)(backup.backup)
 app.command(rich_help_panel=RUNNING)(backup.restore)
+app.add_typer(context.app, name="context", rich_help_panel=HERE)
 app.command(rich_help_panel=HERE)(completion.completion)
 app.command(rich_help_panel=HERE)(version.version)
 app.add_typer(envoy.app, name="envoy", rich_help_panel=HERE)

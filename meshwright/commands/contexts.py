@@ -23,7 +23,7 @@ from meshwright.errors import SettingsError, UsageError
 from meshwright.targets import DEFAULT_DATA_DIR, OnThisMachine, OverHttps, Target
 
 if TYPE_CHECKING:
-    from meshwright.commands.context_file import ContextFile
+    from meshwright.commands.context_file import Context, ContextFile
 
 SERVER, DATA_DIR, CONTEXT = "MESHWRIGHT_SERVER", "MESHWRIGHT_DATA_DIR", "MESHWRIGHT_CONTEXT"
 TOKEN_FILE, CA_FILE, CONFIG = "MESHWRIGHT_API_TOKEN_FILE", "MESHWRIGHT_CA_FILE", "MESHWRIGHT_CONFIG"
@@ -126,22 +126,26 @@ def write(file: ContextFile, environment: Mapping[str, str] = os.environ) -> Pat
     return path
 
 
+def known(file: ContextFile, name: str, environment: Mapping[str, str] = os.environ) -> Context:
+    """UsageError for a context that is not there."""
+    if name in file.contexts:
+        return file.contexts[name]
+    there = ", ".join(sorted(file.contexts)) or "none"
+    raise UsageError(
+        f"there is no context {name!r} in {config_path(environment)} (there are: {there}): "
+        f"make it by `meshwright context set {name} --server URL` or `--data-dir DIR`"
+    )
+
+
 def _by_context(name: str, wanted: Wanted, environment: Mapping[str, str], by: str) -> Chosen:
-    known = read(environment).contexts
-    if name not in known:
-        there = ", ".join(sorted(known)) or "none"
-        raise UsageError(
-            f"there is no context {name!r} in {config_path(environment)} (there are: {there}): "
-            f"make it by `meshwright context set {name} --server URL` or `--data-dir DIR`"
-        )
-    context = known[name]
+    context = known(read(environment), name, environment)
     if context.data_dir is not None:
         return Chosen(
             OnThisMachine(context.data_dir.expanduser()), context.namespace, f"context {name}, {by}"
         )
     url = context.server or ""
     base = OverHttps(
-        _checked(url), context.token_file, context.ca_file, context.certificate_file, context.key_file
+        checked(url), context.token_file, context.ca_file, context.certificate_file, context.key_file
     )
     target = OverHttps(
         base.url,
@@ -160,13 +164,13 @@ def _expanded(path: Path | None) -> Path | None:
 def _over_https(url: str, wanted: Wanted, environment: Mapping[str, str]) -> OverHttps:
     token, authorities = environment.get(TOKEN_FILE), environment.get(CA_FILE)
     return OverHttps(
-        _checked(url),
+        checked(url),
         wanted.token_file or (Path(token) if token else None),
         wanted.ca_file or (Path(authorities) if authorities else None),
     )
 
 
-def _checked(url: str) -> str:
+def checked(url: str) -> str:
     """A token goes nowhere in clear, but to this machine."""
     parts = urlsplit(url if "://" in url else f"https://{url}")
     if not parts.hostname or parts.path.strip("/") or parts.query or parts.username:

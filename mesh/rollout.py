@@ -12,6 +12,7 @@ from enum import StrEnum
 from hashlib import sha256
 
 from mesh.names import Key
+from mesh.targeting import Level, TargetRef
 
 POINTS = 1 << 32
 """Proxies are spread over so many points by their names."""
@@ -91,16 +92,28 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class RolloutPolicy:
-    """A document: changes of documents of these `kinds` (empty: of all that can be rolled out) in these `namespaces` (empty: in all) go
-    out by `plan`. `targets`: only those that concern one of these services, in its own namespace (empty: whatever they concern).
+    """A document: changes of other documents go out by `plan`: of those of `kinds` (empty: of all that can be rolled out) that `targets`
+    mean: all, those of a namespace, or those that concern a service, wherever they are.
     """
 
     key: Key
     plan: Plan
+    targets: tuple[TargetRef, ...]
     kinds: frozenset[str] = frozenset()
-    namespaces: frozenset[str] = frozenset()
-    targets: frozenset[Key] = frozenset()
     origin: tuple[str, ...] = field(default=(), compare=False)
+
+    def rank(self, kind: str, key: Key, services: frozenset[Key]) -> Level | None:
+        """How nearly this means the document of that name, which concerns `services`; None: not at all."""
+        if self.kinds and kind not in self.kinds:
+            return None
+        found = [
+            each.level
+            for each in self.targets
+            if each.level is Level.MESH
+            or (each.level is Level.NAMESPACE and each.namespace == key.namespace)
+            or (each.level is Level.SERVICE and Key(each.namespace, each.name) in services)
+        ]
+        return max(found, default=None)
 
 
 def point(workload: Key) -> int:

@@ -25,6 +25,7 @@ from policies import (
     rate_limit,
     request_authentication,
     retry,
+    rollout,
     timeout,
     tracing,
 )
@@ -55,5 +56,5 @@ POLICIES: tuple[PolicyKind, ...] = (
     tracing.KIND,
 )
 
-KINDS: tuple[Kind, ...] = (*DOCUMENT_KINDS, *(each.as_document() for each in POLICIES))
+KINDS: tuple[Kind, ...] = (*DOCUMENT_KINDS, rollout.KIND, *(each.as_document() for each in POLICIES))
 """Every kind that a document may have."""

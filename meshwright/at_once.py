@@ -21,10 +21,15 @@ BY_REQUEST = frozenset({RouteKind.HTTP, RouteKind.GRPC})
 class AtOnce:
     """The services that are needed at once because of routes, kept up to date with the services that a change concerns."""
 
-    def __init__(self, state: MeshState) -> None:
+    def __init__(self, state: MeshState, like: AtOnce | None = None) -> None:
+        """With `like`, it knows what that knows, to be told what differs in `state`."""
         self._by_routes_of: dict[Key, frozenset[Key]] = {}
         self._needed: Counter[Key] = Counter()
-        self.refresh(state, state.routing.attached)
+        if like is None:
+            self.refresh(state, state.routing.attached)
+        else:
+            self._by_routes_of.update(like._by_routes_of)  # noqa: SLF001 (one of its own kind)
+            self._needed.update(like._needed)  # noqa: SLF001
 
     def refresh(self, state: MeshState, changed: Iterable[Key]) -> frozenset[Key]:
         """Look at the routes of the services `changed` again: of which services the answer is another now."""

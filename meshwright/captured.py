@@ -12,9 +12,10 @@ from mesh.virtual import VirtualView
 class Names:
     """The entries of services, encoded. All of them are one resource, so it is made again only when one has changed."""
 
-    def __init__(self) -> None:
-        self._entries: dict[Key, bytes] = {}
-        self._changed = True
+    def __init__(self, like: Names | None = None) -> None:
+        """With `like`, it begins with the entries of that, of which the table is made already."""
+        self._entries: dict[Key, bytes] = {} if like is None else dict(like._entries)  # noqa: SLF001 (one of its own kind)
+        self._changed = like is None
 
     def put(self, service: Key, entry: bytes) -> None:
         """Empty: it has none."""

@@ -7,7 +7,7 @@ would refuse a rendering, what the scope holds stays, and `problems` says why. N
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from weakref import WeakValueDictionary
 
@@ -19,11 +19,12 @@ from mesh.state import MeshState
 from mesh.transport import BY_OTHERS, BY_SIDECARS
 from mesh.views import EndpointsView, endpoints_views, scope_view, service_view
 from mesh.virtual import virtual_view
-from meshwright.at_once import AtOnce
 from meshwright.captured import Names, leads_to
 from meshwright.certificates import CertificateStore
+from meshwright.editions import Edition, Editions
 from meshwright.problems import Problems, of_workload
 from meshwright.scopes import (
+    BASE,
     Authorities,
     Captured,
     Edge,
@@ -36,10 +37,10 @@ from meshwright.scopes import (
     Secrets,
     Undiscovered,
     clusters_of,
+    edition_of,
 )
 from meshwright.seeing import Seeing
 from meshwright.sizes import Asides, ScopeSize, scope_sizes
-from policies.weave import Weaver
 from xds.cache import ScopeChange
 from xds.resource import Name, Resource, encode
 from xds.types import CLUSTER, ENDPOINT, LISTENER, ROUTE, SCOPED_ROUTE
@@ -78,16 +79,14 @@ class Contents:
     def __init__(
         self,
         renderer: Renderer,
-        weaver: Weaver,
+        editions: Editions,
         certificates: CertificateStore,
         problems: Problems,
-        at_once: AtOnce,
     ) -> None:
         self._renderer = renderer
-        self._weaver = weaver
+        self._editions = editions
         self._certificates = certificates
         self._problems = problems
-        self._at_once = at_once
         self._of: dict[Scope, dict[Key, Made]] = {}
         self._names: dict[Captured, Names] = {}
         self._seeing = Seeing()
@@ -100,6 +99,10 @@ class Contents:
     def __contains__(self, scope: Scope) -> bool:
         return scope in self._of
 
+    def editions(self) -> set[str]:
+        """Of which some scope is."""
+        return {edition_of(scope) for scope in self._of}
+
     def sizes(self, state: MeshState) -> dict[Scope, ScopeSize]:
         """For each scope of callers, what it shows of `state`."""
         return scope_sizes(self._of, len(state.services))
@@ -108,21 +111,30 @@ class Contents:
         """Of the clusters that `scope` gives on request, what each costs."""
         return Asides.of(self._of.get(scope, {}))
 
-    def open(self, state: MeshState, scope: Scope, workload: Key, client: str) -> Iterator[ScopeChange]:
+    def open(self, scope: Scope, workload: Key, client: str) -> Iterator[ScopeChange]:
         """Fill `scope`, for `client`, a stream of `workload`, which is told of what is wrong with listeners of its own."""
         self._seeing.add(scope)
         match scope:
-            case Outbound(view) | Proxyless(view):
-                self._of[scope] = {}
-                services = state.services if view.services is None else view.services
-                every = frozenset(key for key in services if key in state.services)
-                made = self._services(state, scope, every, every)
-                yield ScopeChange(scope, put=tuple(made.put), replace=True)
+            case Outbound(view=view) | Proxyless(view=view):
+                edition, twin = self._twin(scope)
+                services = edition.state.services if view.services is None else view.services
+                every = frozenset(key for key in services if key in edition.state.services)
+                if twin is not None:
+                    every = self._differing(edition, view.services)
+                made = self._services(edition, scope, every, every)
+                yield ScopeChange(
+                    scope, tuple(made.put), tuple(made.removed), replace=twin is None, like=twin
+                )
             case Captured(services=some):
-                self._of[scope] = {}
-                self._names[scope] = Names()
-                every = frozenset(state.services if some is None else some)
-                yield ScopeChange(scope, put=tuple(self._capture(state, scope, every).put), replace=True)
+                edition, twin = self._twin(scope)
+                self._names[scope] = Names(self._names[twin] if isinstance(twin, Captured) else None)
+                every = frozenset(edition.state.services if some is None else some)
+                if twin is not None:
+                    every = self._differing(edition, some)
+                made = self._capture(edition, scope, every)
+                yield ScopeChange(
+                    scope, tuple(made.put), tuple(made.removed), replace=twin is None, like=twin
+                )
             case Local(listeners, inbound, seams):
                 listening = self._checked(
                     scope,
@@ -146,23 +158,24 @@ class Contents:
                 yield from self._listening(scope, workload, listening)
             case Peers():
                 self._of[scope] = {}
-                yield from self._peers(state, scope)
+                yield from self._peers(self._editions[scope.edition].state, scope)
             case EdgeSecrets() | Authorities():
                 self._of[scope] = {}
                 yield self._kept(scope)
             case Secrets() | Undiscovered():
                 return
 
-    def refresh(self, state: MeshState, changes: Changes) -> Iterator[ScopeChange]:
-        """Bring what the scopes hold of the services of `changes` up to date."""
+    def refresh(self, changes: Changes) -> Iterator[ScopeChange]:
+        """Bring what the scopes hold of the services of `changes` up to date, each with the state of its edition."""
         for scope, touched in self._seeing.of(changes.services | changes.endpoints):
             change: ScopeChange | None = None
+            edition = self._editions[edition_of(scope)]
             if isinstance(scope, Outbound | Proxyless):
-                change = self._services(state, scope, touched, changes.services).change(scope)
+                change = self._services(edition, scope, touched, changes.services).change(scope)
             elif isinstance(scope, Captured):
-                change = self._capture(state, scope, touched & changes.services).change(scope)
+                change = self._capture(edition, scope, touched & changes.services).change(scope)
             elif isinstance(scope, Peers):
-                yield from self._peers(state, scope)
+                yield from self._peers(edition.state, scope)
             if change is not None:
                 yield change
 
@@ -180,10 +193,22 @@ class Contents:
         match scope:
             case Captured():
                 self._names.pop(scope, None)
-            case Outbound(view):
-                self._weaver.forget_scope(view)
+            case Outbound(view=view, edition=edition):
+                self._editions[edition].weaver.forget_scope(view)
             case _:
                 pass
+
+    def _twin(self, scope: Outbound | Proxyless | Captured) -> tuple[Edition, Scope | None]:
+        """The edition of `scope`; and the same scope of the base, from which it begins, if there is one: only what differs is rendered then."""
+        edition = self._editions[scope.edition]
+        twin = replace(scope, edition=BASE)
+        begins = edition is not self._editions.base and twin in self._of
+        self._of[scope] = dict(self._of[twin]) if begins else {}
+        return edition, twin if begins else None
+
+    @staticmethod
+    def _differing(edition: Edition, some: Collection[Key] | None) -> frozenset[Key]:
+        return frozenset(edition.differs if some is None else edition.differs.intersection(some))
 
     # One way for each sort of scope
 
@@ -213,58 +238,66 @@ class Contents:
             yield ScopeChange(scope, put=tuple(made.values()), replace=True)
 
     def _services(
-        self, state: MeshState, scope: Outbound | Proxyless, touched: Iterable[Key], changed: frozenset[Key]
+        self,
+        edition: Edition,
+        scope: Outbound | Proxyless,
+        touched: Iterable[Key],
+        changed: frozenset[Key],
     ) -> Difference:
         """Bring the entries of the services in `touched` up to date: of those in `changed` all, of others the endpoints."""
-        difference, contents = Difference(), self._of[scope]
+        difference, contents, state = Difference(), self._of[scope], edition.state
         for key in touched:
             after: Made | None = {}
             if key not in state.services:
                 self._problems.gone(scope, f"service {key}")
                 self._problems.gone(scope, f"endpoints of service {key}")
                 if isinstance(scope, Outbound):
-                    self._weaver.forget_service(scope.view, key)
+                    edition.weaver.forget_service(scope.view, key)
             elif key in changed or key not in contents:
-                after = self._service(state, scope, key)
+                after = self._service(edition, scope, key)
             else:
-                endpoints = self._endpoints(state, scope, key)
+                endpoints = self._endpoints(edition, scope, key)
                 after = None if endpoints is None else contents[key] | endpoints
             if after is not None:
                 difference.settle(contents, key, after)
         return difference
 
-    def _service(self, state: MeshState, scope: Outbound | Proxyless, key: Key) -> Made | None:
+    def _service(self, edition: Edition, scope: Outbound | Proxyless, key: Key) -> Made | None:
+        state = edition.state
+
         def render() -> Iterable[Rendered]:
             view = service_view(state, key, scope.view.namespace, scope.view.certificate)
             if isinstance(scope, Proxyless):
                 return self._renderer.proxyless_service(view, scope.view.namespace)
             names = scope_view(state, key, scope.view.namespace)
             return (
-                *self._renderer.service(view, self._weaver.service(state, scope.view, view)),
+                *self._renderer.service(view, edition.weaver.service(state, scope.view, view)),
                 *(self._renderer.scopes(names) if names is not None else ()),
             )
 
-        aside = self._at_once.on_request(state, key) if isinstance(scope, Outbound) else frozenset[str]()
+        aside = edition.at_once.on_request(state, key) if isinstance(scope, Outbound) else frozenset[str]()
         made = self._checked(scope, f"service {key}", render, on_request=aside)
-        endpoints = self._endpoints(state, scope, key) if made is not None else None
+        endpoints = self._endpoints(edition, scope, key) if made is not None else None
         return None if made is None or endpoints is None else made | endpoints
 
-    def _endpoints(self, state: MeshState, scope: Outbound | Proxyless, key: Key) -> Made | None:
+    def _endpoints(self, edition: Edition, scope: Outbound | Proxyless, key: Key) -> Made | None:
         """The fast lane: no constraint of an endpoint is checked here, for `documents` and `discovery` did."""
+        state, weaver = edition.state, edition.weaver
 
         def render() -> Iterable[Rendered]:
             if isinstance(scope, Proxyless):
-                views = endpoints_views(state, key, called=self._weaver.called(state, key, BY_OTHERS))
+                views = endpoints_views(state, key, called=weaver.called(state, key, BY_OTHERS))
                 return [self._renderer.proxyless_endpoints(view) for view in views]
-            spread = self._weaver.spread(state, scope.view, key)
-            how = self._weaver.called(state, key, BY_SIDECARS)
+            spread = weaver.spread(state, scope.view, key)
+            how = weaver.called(state, key, BY_SIDECARS)
             views = endpoints_views(state, key, spread, scope.view.locality, how)
             return [self._renderer.endpoints(view) for view in views]
 
         return self._checked(scope, f"endpoints of service {key}", render)
 
-    def _capture(self, state: MeshState, scope: Captured, touched: Iterable[Key]) -> Difference:
+    def _capture(self, edition: Edition, scope: Captured, touched: Iterable[Key]) -> Difference:
         """Bring the virtual addresses and names of the services in `touched` up to date."""
+        state = edition.state
         difference, contents, names = Difference(), self._of[scope], self._names[scope]
         for key in touched:
             subject = f"virtual address of service {key}"

@@ -8,7 +8,7 @@ into pieces.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 from mesh.events import Changes, Event
@@ -51,6 +51,7 @@ class Pipeline:
         # May have to reckon what belongs to a state before any of it is published.
         self.before_publishing: Callable[[], Awaitable[None]] = _nothing
         self._pending = Changes()
+        self._look_again: set[str] = set()
         self._first_at = 0.0
         self._last_at = 0.0
         self._woken = asyncio.Event()
@@ -60,18 +61,32 @@ class Pipeline:
     def receive(self, event: Event) -> Changes:
         """Take an event of a source, and say what it changes, which is published by `run`."""
         self.state, changes = self.state.apply(event)
-        self._take_in(changes)
+        self._take_in(self._publisher.editions.changed(self.state, changes, event))
         return changes
 
     def passing_through(self, passing: frozenset[Passage]) -> None:
         """Which places are on their way from one mode of TLS to another; published as what `receive` takes."""
         self.state, changes = self.state.passing_through(passing)
-        self._take_in(changes)
+        everywhere = self._publisher.editions.all_do(
+            self.state, changes, lambda state: state.passing_through(passing)
+        )
+        self._take_in(everywhere)
 
     def federated_with(self, trust_domains: tuple[str, ...]) -> None:
         """Of which foreign trust domains callers are let in; published as what `receive` takes."""
         self.state, changes = self.state.federated_with(trust_domains)
-        self._take_in(changes)
+        everywhere = self._publisher.editions.all_do(
+            self.state, changes, lambda state: state.federated_with(trust_domains)
+        )
+        self._take_in(everywhere)
+
+    def reassign(self, clients: Iterable[str] | None = None) -> None:
+        """Who belongs to which edition may have changed, of these clients or, without them, of all: published by `run`, at once."""
+        every = (each.client for each in self._publisher.clients())
+        self._look_again.update(every if clients is None else clients)
+        if self._look_again:
+            self._idle.clear()
+            self._woken.set()
 
     def _take_in(self, changes: Changes) -> None:
         if not changes:
@@ -84,9 +99,9 @@ class Pipeline:
         self._idle.clear()
         self._woken.set()
 
-    def attach(self, workload: Key, *, proved: bool, proxyless: bool) -> tuple[Seen, ...]:
-        """The scopes for a new stream of `workload`, published before this returns."""
-        scopes, update = self._publisher.attach(workload, proved=proved, proxyless=proxyless)
+    def attach(self, workload: Key, *, proved: bool, proxyless: bool, envoy: str = "") -> tuple[Seen, ...]:
+        """The scopes for a new stream of `workload`, published before this returns. `envoy`: what it is, to the minor version."""
+        scopes, update = self._publisher.attach(workload, proved=proved, proxyless=proxyless, envoy=envoy)
         self._publish(update, None)
         return scopes
 
@@ -103,7 +118,7 @@ class Pipeline:
         while True:
             await self._woken.wait()
             self._woken.clear()
-            while self._pending and not self._pending.urgent:
+            while self._pending and not self._pending.urgent and not self._look_again:
                 now = self._clock()
                 due = min(self._last_at + self.pace.quiet, self._first_at + self.pace.quiet_max)
                 if due <= now:
@@ -114,7 +129,7 @@ class Pipeline:
                 except TimeoutError:
                     break
             await self._flush()
-            if not self._pending:
+            if not self._pending and not self._look_again:
                 self._idle.set()
 
     async def settled(self) -> None:
@@ -135,7 +150,8 @@ class Pipeline:
         await self.before_publishing()
         changes, changed_at = self._take()
         todo = sorted(changes.services | changes.endpoints)
-        clients = sorted(self._publisher.concerned(changes))
+        again, self._look_again = self._look_again, set()
+        clients = sorted({*self._publisher.concerned(changes), *again})
         while True:
             if todo or not clients:  # at least once, for the publisher to know the state
                 piece, todo = frozenset(todo[:PIECE]), todo[PIECE:]

@@ -20,11 +20,12 @@ from mesh.names import Key
 from mesh.state import MeshState
 from mesh.views import OutboundScope, inbound_view, outbound_listeners_view, outbound_scope
 from mesh.workload import Workload
-from meshwright.at_once import AtOnce
 from meshwright.certificates import CertificateStore, NoCertificates
 from meshwright.contents import Contents
+from meshwright.editions import Edition, Editions, Member
 from meshwright.problems import Problems, of_workload
 from meshwright.scopes import (
+    BASE,
     Authorities,
     Captured,
     Edge,
@@ -51,8 +52,8 @@ from xds.cache import ScopeChange
 
 @dataclass(slots=True)
 class Attached:
-    """A workload with open streams. `scopes` is what they are given now; `watched`, the services that decide it. `at_once`: with clusters
-    on demand, those that come unasked all the same; None: all come.
+    """A workload with open streams. `scopes` is what they are given now, of the edition of that name; `watched`, the services that decide
+    it. `at_once`: with clusters on demand, those that come unasked all the same; None: all come. `envoy`: see `Member`.
     """
 
     workload: Key
@@ -62,6 +63,8 @@ class Attached:
     watched: frozenset[Key] = frozenset()
     streams: int = 1
     at_once: frozenset[str] | None = None
+    envoy: str = ""
+    edition: str = BASE
 
     @property
     def seen(self) -> tuple[Seen, ...]:
@@ -101,26 +104,37 @@ class Publisher:
         on_demand: bool = False,
     ) -> None:
         """`on_demand`: whether clusters come on demand where a workload says nothing."""
-        self.state = state
         self.scopes = Scopes()
         self.watchers = Watchers()
         self._certificates = certificates or NoCertificates()
         self._problems = Problems()
-        self._weaver = weaver or Weaver()
+        self.editions = Editions(state, weaver or Weaver())
         self._on_demand = on_demand
-        self._at_once = AtOnce(state)
-        self._contents = Contents(renderer, self._weaver, self._certificates, self._problems, self._at_once)
+        self._contents = Contents(renderer, self.editions, self._certificates, self._problems)
         self._attached: dict[str, Attached] = {}
+
+    @property
+    def state(self) -> MeshState:
+        """What all sources say, as it is published."""
+        return self.editions.base.state
 
     @property
     def problems(self) -> dict[str, str]:
         """What is not sent, or left out, and why: by service, workload, or the place that a policy concerns."""
-        return {**self._problems.refused, **self._weaver.problems, **self._problems.left_out}
+        return {**self._problems.refused, **self._of_policies(), **self._problems.left_out}
+
+    def _of_policies(self) -> dict[str, str]:
+        """Told as the base has it, where it does."""
+        return {
+            subject: why
+            for edition in reversed(tuple(self.editions))
+            for subject, why in edition.weaver.problems.items()
+        }
 
     @property
     def policies_left_out(self) -> int:
         """At how many places a policy has no effect because of what is wrong with it there."""
-        return len(self._weaver.problems) + len(self._problems.left_out)
+        return len(self._of_policies()) + len(self._problems.left_out)
 
     def sizes(self, named: Callable[[str], Iterable[str]] = lambda _: ()) -> dict[str, ScopeSize]:
         """What each client sees of the mesh, by its id. `named`: the clusters that a client asked for by name."""
@@ -140,12 +154,14 @@ class Publisher:
     # What the pipeline says
 
     def refresh(self, state: MeshState, changes: Changes) -> Update:
-        """The first step: take `state`, and bring what the scopes in use hold of the changed services up to date."""
-        self.state = state
-        moved = self._at_once.refresh(state, changes.services)
+        """The first step: take `state`, and bring what the scopes in use hold of the changed services up to date.
+
+        The editions take what they were told of besides; `changes` are those of all together.
+        """
+        moved = self.editions.published(state, changes)
         if moved:
-            changes |= Changes(services=moved.intersection(state.services))
-        return Update(list(self._contents.refresh(state, changes)))
+            changes |= Changes(services=moved)
+        return Update(list(self._contents.refresh(changes)))
 
     def concerned(self, changes: Changes) -> set[str]:
         """The clients that may have to be given other scopes."""
@@ -158,8 +174,8 @@ class Publisher:
         return clients
 
     def rescope(self, state: MeshState, clients: Iterable[str]) -> Update:
-        """The second step: give those of `clients` that are still here the scopes that `state` means for them."""
-        self.state = state
+        """The second step: give those of `clients` that are still here the scopes that `state`, or their edition of it, means for them."""
+        self.editions.base.state = state
         update = Update()
         for client in clients:
             if client in self._attached:
@@ -175,17 +191,22 @@ class Publisher:
                     self._rescope(client, update)
         return update
 
-    def attach(self, workload: Key, *, proved: bool, proxyless: bool) -> tuple[tuple[Seen, ...], Update]:
-        """A stream of `workload` has come: the scopes to give it, and what to publish first."""
+    def attach(
+        self, workload: Key, *, proved: bool, proxyless: bool, envoy: str = ""
+    ) -> tuple[tuple[Seen, ...], Update]:
+        """A stream of `workload` has come: the scopes to give it, and what to publish first. `envoy`: see `Member`."""
         client, update = client_id(workload, proved=proved, proxyless=proxyless), Update()
         attached = self._attached.get(client)
         if attached is None:
-            attached = Attached(workload, proved, proxyless)
+            attached = Attached(workload, proved, proxyless, envoy=envoy)
             self._attached[client] = attached
             self._rescope(client, update)
             update.rescoped.pop(client, None)
         else:
             attached.streams += 1
+            if attached.envoy != envoy:
+                attached.envoy = envoy  # it was restarted as another version: what it says last is what it is
+                self._rescope(client, update)
         return attached.seen, update
 
     def detach(self, client: str, now: float) -> None:
@@ -200,14 +221,32 @@ class Publisher:
             self.scopes.release(attached.scopes, now)
             self._problems.forget(client)
             if not any(each in self._attached for each in client_ids(attached.workload)):
-                self._weaver.forget_workload(attached.workload)
+                self._forget_workload(attached.workload)
 
     def sweep(self, now: float, after: float = 60.0) -> list[Scope]:
         """Forget the scopes that nobody has used for `after` seconds; the caller drops them from the cache."""
         gone = self.scopes.forget_idle(now, after)
         for scope in gone:
             self._contents.drop(scope)
+        if len(self.editions):
+            clients = (each.edition for each in self._attached.values())
+            self.editions.forget({*clients, *self._contents.editions()})
         return gone
+
+    def clients(self) -> list[Member]:
+        """All that are attached."""
+        return [self.member(client) for client in self._attached]
+
+    def member(self, client: str) -> Member:
+        """KeyError if it is not attached."""
+        of = self._attached[client]
+        declared = self.state.workloads.get(of.workload)
+        return Member(client, of.workload, of.proved, of.proxyless, of.envoy, declared)
+
+    def edition(self, client: str) -> Edition:
+        """What `client` is given its scopes of; the base for one that is not attached."""
+        attached = self._attached.get(client)
+        return self.editions.base if attached is None else self.editions[attached.edition]
 
     def attached(self) -> Iterable[Attached]:
         """Who has open streams, and what each is given now. Not to be changed, nor kept over a turn of the loop."""
@@ -220,18 +259,20 @@ class Publisher:
 
     def _rescope(self, client: str, update: Update) -> None:
         attached = self._attached[client]
-        workload = self.state.workloads.get(attached.workload)
+        edition = self.editions.of(self.member(client))
+        workload = edition.state.workloads.get(attached.workload)
         if workload is None:
             self._problems.forget(client)
-            self._weaver.forget_workload(attached.workload)
+            self._forget_workload(attached.workload)
             if attached.scopes and not isinstance(attached.scopes[0], Undiscovered):
                 # It was deregistered with its proxy still running: what it has serves while it drains.
                 return
-        given = self._wanted(client, attached, workload)
+        given = self._wanted(edition, client, attached, workload)
         wanted, at_once = given.scopes, given.at_once if given.scopes else attached.at_once
         scopes = wanted or attached.scopes or self.scopes.one((Undiscovered(attached.workload),))
         self._watch(client, attached, workload, scopes)
         if (scopes, at_once) == (attached.scopes, attached.at_once):
+            attached.edition = edition.name if wanted else attached.edition
             if wanted and all(scope in self._contents for scope in scopes if isinstance(scope, Local | Edge)):
                 self._problems.mended(client, of_workload(attached.workload))
             return
@@ -252,43 +293,51 @@ class Publisher:
         self.scopes.use(scopes)
         # Who moved on needs what it had no more: it goes with the next sweep.
         self.scopes.release(attached.scopes, now=0.0)
-        attached.scopes, attached.at_once = scopes, at_once
+        if edition.name != attached.edition and attached.edition in self.editions:
+            self.editions[attached.edition].weaver.forget_workload(attached.workload)
+        attached.scopes, attached.at_once, attached.edition = scopes, at_once, edition.name
         update.rescoped[client] = attached.seen
 
     def _open(self, client: str, scope: Scope) -> Iterator[ScopeChange]:
-        return self._contents.open(self.state, scope, self._attached[client].workload, client)
+        return self._contents.open(scope, self._attached[client].workload, client)
 
-    def _wanted(self, client: str, attached: Attached, workload: Workload | None) -> Given:
+    def _forget_workload(self, workload: Key) -> None:
+        for edition in self.editions:
+            edition.weaver.forget_workload(workload)
+
+    def _wanted(self, edition: Edition, client: str, attached: Attached, workload: Workload | None) -> Given:
         """What the state of the mesh gives; no scopes where that cannot be told, and `problems` says why."""
         try:
-            given = self._given(attached, workload)
+            given = self._given(edition, attached, workload)
             return replace(given, scopes=self.scopes.one(given.scopes))
         except Exception as error:  # noqa: BLE001 (one workload whose view cannot be made must not end the mesh's control plane)
             why = f"what it is given cannot be told: {type(error).__name__}: {error}"
             self._problems.refuse(client, of_workload(attached.workload), why)
             return Given()
 
-    def _given(self, attached: Attached, workload: Workload | None) -> Given:
+    def _given(self, edition: Edition, attached: Attached, workload: Workload | None) -> Given:
+        state, name = edition.state, edition.name
         if workload is None:
             return Given((Undiscovered(attached.workload),))
         if attached.proxyless:
             # gRPC clients are not told of policies.
-            scope = outbound_scope(self.state, workload)
-            return Given((Proxyless(OutboundScope(scope.namespace, scope.services)),))
+            scope = outbound_scope(state, workload)
+            return Given((Proxyless(OutboundScope(scope.namespace, scope.services), name),))
         # Nobody is woken by a change of a peer unless some policy goes by places.
-        own = workload.services[0] if workload.services and self.state.policies.by_locality else None
-        trusted = backend_tls.bundles(self.state)
-        every = (Peers(own), *((Authorities(trusted),) if trusted else ()))
+        own = workload.services[0] if workload.services and state.policies.by_locality else None
+        trusted = backend_tls.bundles(state)
+        every = (Peers(own, name), *((Authorities(trusted),) if trusted else ()))
         if workload.gateway is not None:
-            return Given((*self._edge(attached, workload, workload.gateway), *every))
-        sidecar = self._sidecar(attached, workload)
+            return Given((*self._edge(edition, attached, workload, workload.gateway), *every))
+        sidecar = self._sidecar(edition, attached, workload)
         return replace(sidecar, scopes=(*sidecar.scopes, *every))
 
-    def _sidecar(self, attached: Attached, workload: Workload) -> Given:
-        inbound = inbound_view(self.state, workload)
-        seams = self._weaver.listeners(self.state, workload, inbound)
-        scope = outbound_scope(self.state, workload)
-        called = seams.called() | called_for_routes(self.state, scope)
+    def _sidecar(self, edition: Edition, attached: Attached, workload: Workload) -> Given:
+        state, weaver = edition.state, edition.weaver
+        inbound = inbound_view(state, workload)
+        seams = weaver.listeners(state, workload, inbound)
+        scope = outbound_scope(state, workload)
+        called = seams.called() | called_for_routes(state, scope)
         reached = calling(scope, called)
         at_once = None
         if self._on_demand if workload.on_demand is None else workload.on_demand:
@@ -297,27 +346,34 @@ class Publisher:
             # whole stays until it comes anew.
             whole = attached.at_once is None and any(isinstance(each, Outbound) for each in attached.scopes)
             at_once = None if whole else frozenset(clusters_of(called))
-        local = Local(outbound_listeners_view(self.state, workload), inbound, seams)
-        outbound = facets.that_matter(self.state, reached, self._weaver.by_callers)
-        scopes: tuple[Scope, ...] = (Outbound(outbound), local)
+        local = Local(outbound_listeners_view(state, workload), inbound, seams)
+        outbound = facets.that_matter(state, reached, weaver.by_callers)
+        scopes: tuple[Scope, ...] = (Outbound(outbound, edition.name), local)
         if workload.interception is not None:
             of = workload.interception
             calls = replace(seams, inbound=())
-            scopes += (Captured(outbound.namespace, outbound.services, of.dns_port, of.ipv6, calls),)
+            captured = Captured(
+                outbound.namespace, outbound.services, of.dns_port, of.ipv6, calls, edition.name
+            )
+            scopes += (captured,)
         return Given((*scopes, Secrets(workload.key)) if attached.proved else scopes, at_once)
 
-    def _edge(self, attached: Attached, workload: Workload, gateway: Key) -> tuple[Scope, ...]:
+    def _edge(
+        self, edition: Edition, attached: Attached, workload: Workload, gateway: Key
+    ) -> tuple[Scope, ...]:
         """The scopes of a workload that plays `gateway`. Who has proved nothing has no keys, and so no listener that needs one."""
+        state, weaver = edition.state, edition.weaver
         loaded = self._certificates.loaded if attached.proved else NOTHING_LOADED
-        view = gateway_view(self.state, gateway, workload, loaded)
-        caller = facets.of_kinds(outbound_scope(self.state, workload), self._weaver.by_callers)
-        outbound = gateway_scope(self.state, caller, view)
-        seams = self._weaver.gateway(self.state, workload, view, outbound.facets)
-        scopes: tuple[Scope, ...] = (Outbound(calling(outbound, seams.called())), Edge(view, seams))
+        view = gateway_view(state, gateway, workload, loaded)
+        caller = facets.of_kinds(outbound_scope(state, workload), weaver.by_callers)
+        outbound = gateway_scope(state, caller, view)
+        seams = weaver.gateway(state, workload, view, outbound.facets)
+        calls = Outbound(calling(outbound, seams.called()), edition.name)
+        scopes: tuple[Scope, ...] = (calls, Edge(view, seams))
         if not attached.proved:
             return scopes
-        found = declared(self.state, gateway)
-        given = Readable() if found is None else readable(self.state, found)
+        found = declared(state, gateway)
+        given = Readable() if found is None else readable(state, found)
         secrets = EdgeSecrets(gateway, given.certificates, given.bundles)
         return (*scopes, Secrets(workload.key), secrets)
 

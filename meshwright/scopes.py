@@ -18,16 +18,22 @@ from mesh.secrets import Bundle
 from mesh.views import InboundView, OutboundListenersView, OutboundScope
 from xds.on_request import OnRequest
 
+BASE = ""
+"""The edition of what all sources say: see `meshwright/editions.py`. A scope whose content depends on the state of the mesh says of which
+edition; where the scope itself is all that decides its content, editions share it.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Outbound:
     """What callers with one view of the mesh see of it: clusters, endpoints, scoped routes and routes."""
 
     view: OutboundScope
+    edition: str = BASE
     _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_hash", hash(("outbound", self.view)))
+        object.__setattr__(self, "_hash", hash(("outbound", self.view, self.edition)))
 
     def __hash__(self) -> int:
         return self._hash
@@ -38,10 +44,11 @@ class Proxyless:
     """The same for gRPC clients that speak xDS themselves, in the form that they understand (gRFC A27)."""
 
     view: OutboundScope
+    edition: str = BASE
     _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_hash", hash(("proxyless", self.view)))
+        object.__setattr__(self, "_hash", hash(("proxyless", self.view, self.edition)))
 
     def __hash__(self) -> int:
         return self._hash
@@ -75,10 +82,11 @@ class Captured:
     dns_port: int
     ipv6: bool
     seams: ListenerSeams = NO_LISTENER_POLICIES
+    edition: str = BASE
     _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        value = (self.namespace, self.services, self.dns_port, self.ipv6, self.seams)
+        value = (self.namespace, self.services, self.dns_port, self.ipv6, self.seams, self.edition)
         object.__setattr__(self, "_hash", hash(value))
 
     def __hash__(self) -> int:
@@ -90,6 +98,7 @@ class Peers:
     """How the workloads of a proxy's own service are spread over zones, for zone-aware routing. None: no policy goes by places."""
 
     service: Key | None
+    edition: str = BASE
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +189,10 @@ def calling(scope: OutboundScope, called: Iterable[Called]) -> OutboundScope:
     if scope.services is None or services.issubset(scope.services):
         return scope
     return replace(scope, services=tuple(sorted({*scope.services, *services})))
+
+
+def edition_of(scope: Scope) -> str:
+    return scope.edition if isinstance(scope, Outbound | Proxyless | Captured | Peers) else BASE
 
 
 def clusters_of(called: Iterable[Called]) -> tuple[str, ...]:

@@ -49,11 +49,11 @@ class Seeing:
 def _services(scope: Scope) -> tuple[Key, ...] | None:
     """None: all that there are."""
     match scope:
-        case Outbound(view) | Proxyless(view):
+        case Outbound(view=view) | Proxyless(view=view):
             return view.services
         case Captured(services=services):
             return services
-        case Peers(service):
+        case Peers(service=service):
             return () if service is None else (service,)
         case _:
             return ()

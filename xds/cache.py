@@ -37,13 +37,17 @@ CHANGES = 16
 
 @dataclass(frozen=True, slots=True)
 class ScopeChange:
-    """`put` and `removed` (type URL and name) change a scope; with `replace`, `put` is all that it holds; `drop` ends it."""
+    """`put` and `removed` (type URL and name) change a scope; with `replace`, `put` is all that it holds; `drop` ends it.
+
+    `like`: another scope, from whose contents a scope that holds nothing yet begins, before it is changed.
+    """
 
     scope: Hashable
     put: tuple[Resource, ...] = ()
     removed: tuple[Name, ...] = ()
     replace: bool = False
     drop: bool = False
+    like: Hashable | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -144,6 +148,8 @@ class ResourceCache:
                     self._discard(change.scope)
                 continue
             scope = self._scopes.setdefault(change.scope, _Scope())
+            if change.like is not None:
+                touched.extend((scope, kind, each) for kind, each in self._begun(scope, change.like))
             touched.extend((scope, kind, each) for kind, each in _applied(scope, change).items())
             if not scope.ready:
                 scope.ready = True
@@ -158,6 +164,17 @@ class ResourceCache:
             for scope in woken:
                 _call_all(scope.waiting)
         return generation
+
+    def _begun(self, scope: _Scope, like: Hashable) -> list[tuple[str, Touched]]:
+        """Give `scope` the maps of another: persistent ones, so that this costs nothing but for those who wait for it."""
+        other = self._scopes[scope_of(like)]
+        scope.maps, scope.always = dict(other.maps), dict(other.always)
+        if not scope.groups:
+            return []
+        return [
+            (kind, Touched(list(held), {name for name, each in held.items() if each.on_request}))
+            for kind, held in scope.maps.items()
+        ]
 
     def contents(self, scope: Hashable) -> Iterator[Resource]:
         """Everything in a scope, for dumps."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError, Message
 
 from xds.types import SECRET
 
-JsonTree: TypeAlias = "Mapping[str, JsonTree] | list[JsonTree] | str | int | float | bool | None"
+JsonTree: TypeAlias = "Mapping[str, JsonTree] | Sequence[JsonTree] | str | int | float | bool | None"
 
 LONGEST = 2_000
 """Characters of a value that a change holds; what is longer is cut, and says so."""
@@ -78,7 +78,7 @@ def _one(
         yield from _differences(path, before[name], after[name])
 
 
-def _of_lists(path: str, before: list[JsonTree], after: list[JsonTree]) -> Iterator[FieldChange]:
+def _of_lists(path: str, before: Sequence[JsonTree], after: Sequence[JsonTree]) -> Iterator[FieldChange]:
     was, now = _by_name(before), _by_name(after)
     if was is not None and now is not None:
         for name in (*now, *(each for each in was if each not in now)):

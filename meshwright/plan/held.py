@@ -40,12 +40,17 @@ class Held:
     def now(self, scope: Scope) -> Mapping[Name, Resource]:
         return self._now.get(scope, {})
 
+    def before(self, scope: Scope) -> Mapping[Name, Resource]:
+        was = self._was.get(scope, {})
+        kept = {name: each for name, each in self.now(scope).items() if name not in was}
+        return kept | {name: each for name, each in was.items() if each is not None}
+
     def differences(self, before: tuple[Scope, ...], after: tuple[Scope, ...]) -> Iterator[Difference]:
         """What differs, since the mark, for a client that had the scopes `before` and has the scopes `after`."""
         same = before == after
         names: set[Name] = set()
         for scope in before:
-            names.update(self._was.get(scope, ()) if same else self._names_before(scope))
+            names.update(self._was.get(scope, ()) if same else self.before(scope))
         for scope in () if same else after:
             names.update(self.now(scope))
         for name in sorted(names):
@@ -53,11 +58,6 @@ class Held:
             new = next((found for scope in after if (found := self.now(scope).get(name)) is not None), None)
             if (old.version if old is not None else None) != (new.version if new is not None else None):
                 yield old, new
-
-    def _names_before(self, scope: Scope) -> Iterator[Name]:
-        was = self._was.get(scope, {})
-        yield from (name for name in self.now(scope) if name not in was)
-        yield from (name for name, each in was.items() if each is not None)
 
     def _before(self, scope: Scope, name: Name) -> Resource | None:
         was = self._was.get(scope)

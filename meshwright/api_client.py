@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeAlias, TypeVar
 from urllib.parse import quote
 
 import aiohttp
@@ -165,30 +165,35 @@ def path(*segments: str) -> str:
     return "/".join(quote(each, safe="") for each in segments)
 
 
+Place: TypeAlias = Callable[[str, str], str | None]
+"""Where a document (`<kind> <namespace>/<name>`) has a field: `<file>:<line>`. None if it is not known."""
+
+
 def refusal(status: int, body: Any) -> MeshwrightError:
-    """What an answer of 400 and above means. `body` is a problem of RFC 9457, or text.
-
-    Every error of a problem is told: the document, the path inside it, the reason, the way out.
-    """
+    """What an answer of 400 and above means. `body` is a problem of RFC 9457, or text."""
+    kind = _BY_STATUS.get(status, RefusedError)
     if not isinstance(body, dict):
-        return _BY_STATUS.get(status, RefusedError)(
-            str(body).strip() or f"the control plane answers {status}"
-        )
-    said = str(body.get("detail") or body.get("title") or f"the control plane answers {status}")
-    errors = [_field_error(each) for each in body.get("errors") or () if isinstance(each, dict)]
-    errors += [
-        f"{each['document']} {each['path']}: field manager {each['manager']!r} owns it: agree with its owner, or take it by --force-conflicts"
-        for each in body.get("owners") or ()
+        return kind(str(body or "").strip() or f"the control plane answers {status}")
+    said = told(body)
+    return kind(said, body) if issubclass(kind, RefusedError) else kind(said)
+
+
+def told(problem: Mapping[str, Any], place: Place = lambda _document, _path: None) -> str:
+    """A problem for people, with every error: where it is, the document, the path inside it, the reason, the way out."""
+    said = str(problem.get("detail") or problem.get("title") or "the control plane refused it")
+    lines = [_field_error(each, place) for each in problem.get("errors") or ()]
+    lines += [
+        f"{each['document']} {each['path']}: field manager {each['manager']!r} owns it: agree with its owner, or take it by "
+        "--force-conflicts"
+        for each in problem.get("owners") or ()
     ]
-    return _BY_STATUS.get(status, RefusedError)("\n  ".join([said, *errors]))
+    return "\n  ".join([said, *(each for each in lines if each not in said)])
 
 
-def _field_error(error: Mapping[str, Any]) -> str:
-    where = " ".join(str(error[each]) for each in ("document", "path") if error.get(each))
-    reason = str(error.get("reason") or "")
-    remedy = str(error.get("remedy") or "")
-    where += f" (line {error['line']})" if error.get("line") else ""
-    said = f"{reason}: {remedy}" if reason and remedy else reason or remedy
+def _field_error(error: Mapping[str, Any], place: Place) -> str:
+    document, field_path = str(error.get("document") or ""), str(error.get("path") or "")
+    where = " ".join(each for each in (place(document, field_path), document, field_path) if each)
+    said = ": ".join(str(error[each]) for each in ("reason", "remedy") if error.get(each))
     return f"{where}: {said}" if where else said
 
 

@@ -14,8 +14,9 @@ MeshwrightError
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import IntEnum
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class ExitCode(IntEnum):
@@ -50,7 +51,11 @@ class UnreachableError(MeshwrightError):
 
 
 class RefusedError(MeshwrightError):
-    pass
+    """`problem` is what the API answered (RFC 9457), where it did."""
+
+    def __init__(self, said: str, problem: Mapping[str, Any] | None = None) -> None:
+        super().__init__(said)
+        self.problem = problem
 
 
 class ConflictError(RefusedError):

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-SOCKET = "admin.sock"
-"""In the data directory; whoever may open it is admin."""
+from meshwright.data_dir import SOCKET
+
 DEFAULT_DATA_DIR = Path("meshwright-data")
 
 

@@ -12,18 +12,22 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, TypeVar, get_type_hints
 
 import typer
 
 from meshwright.commands.contexts import Chosen, Wanted, choose
+from meshwright.errors import MeshwrightError
 
 if TYPE_CHECKING:
     from meshwright.api_client import Api
 
 P = ParamSpec("P")
+T = TypeVar("T")
+COMPLETION = 2.0
+"""Seconds that somebody who completes a name waits."""
 PANEL = "Which control plane"
 
 
@@ -72,6 +76,9 @@ def _where(
 
 
 NAMES = tuple(inspect.signature(_where).parameters)
+_TYPES: dict[str, Callable[[Any], Any]] = {
+    "server": str, "data_dir": Path, "context": str, "token_file": Path, "ca_file": Path,
+}  # fmt: skip
 
 
 def remote(command: Callable[Concatenate[Api, P], Coroutine[Any, Any, None]]) -> Callable[..., None]:
@@ -97,11 +104,31 @@ def remote(command: Callable[Concatenate[Api, P], Coroutine[Any, Any, None]]) ->
     return run
 
 
-async def _opened(chosen: Chosen, call: Callable[[Api], Coroutine[Any, Any, None]]) -> None:
-    from meshwright.api_client import Api
+def completing(
+    ask: Callable[[Api, typer.Context], Coroutine[Any, Any, Iterable[str]]],
+) -> Callable[[typer.Context, str], list[str]]:
+    """For `autocompletion=`: what a control plane knows. Who completes is told no errors, and waits but a moment."""
 
-    async with Api(chosen.target, namespace=chosen.namespace) as api:
-        await call(api)
+    def complete(ctx: typer.Context, incomplete: str) -> list[str]:
+        wanted = Wanted(
+            **{name: ctx.params.get(name) and kind(ctx.params[name]) for name, kind in _TYPES.items()}
+        )
+        try:
+            found = asyncio.run(_opened(choose(wanted), lambda api: ask(api, ctx), patience=COMPLETION))
+        except (MeshwrightError, OSError, KeyError, TypeError, ValueError):
+            return []  # There is nowhere to say it: a message would end up in the line that is typed.
+        return [each for each in found if each.startswith(incomplete)]
+
+    return complete
+
+
+async def _opened(
+    chosen: Chosen, call: Callable[[Api], Coroutine[Any, Any, T]], patience: float | None = None
+) -> T:
+    from meshwright.api_client import PATIENCE, Api
+
+    async with Api(chosen.target, namespace=chosen.namespace, patience=patience or PATIENCE) as api:
+        return await call(api)
 
 
 def _hints(command: Callable[..., Any], names: list[str]) -> dict[str, Any]:

@@ -20,6 +20,10 @@ def serve(
         Path | None, typer.Option(help="Where keys, tokens and the last good state are kept.")
     ] = None,
     trust_domain: Annotated[str | None, typer.Option(help="The trust domain of every SPIFFE id.")] = None,
+    trust_domain_alias: Annotated[
+        list[str] | None,
+        typer.Option(help="A trust domain that means the same, while a mesh moves; repeatable."),
+    ] = None,
     documents: Annotated[Path | None, typer.Option(help="A directory of YAML documents.")] = None,
     consul_url: Annotated[str | None, typer.Option(help="Where Consul's HTTP API answers.")] = None,
     consul_datacenter: Annotated[str | None, typer.Option(help="Consul's datacenter.")] = None,
@@ -62,6 +66,7 @@ def serve(
     options = _given(
         data_dir=data_dir,
         trust_domain=trust_domain,
+        trust_domain_aliases=tuple(trust_domain_alias) if trust_domain_alias else None,
         documents=documents,
         consul=consul or None,
         xds_address=xds_address,

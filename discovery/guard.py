@@ -153,9 +153,7 @@ class Guard:
         def kept(told: dict[Key, V], put: tuple[V, ...]) -> tuple[V, ...]:
             named = {each.key for each in put}
             return tuple(
-                each
-                for key, each in told.items()
-                if key not in named and each.origin and each.origin[0].partition("#")[0] in self._unread
+                each for key, each in told.items() if key not in named and self._is_unread(each.origin)
             )
 
         return replace(
@@ -169,8 +167,15 @@ class Guard:
         named = {each.name for each in said.declared}
         for name, each in self._declared.items():
             origin = each.value.origin
-            if name not in named and origin and origin[0].partition("#")[0] in self._unread:
+            if name not in named and self._is_unread(origin):
                 yield each
+
+    def _is_unread(self, origin: tuple[str, ...]) -> bool:
+        """Whether it is from one of the files that cannot be read; of the store, each document is one, named by kind and key."""
+        if not origin:
+            return False
+        file, subject = origin[0].partition("#")[0], " ".join(origin[0].rsplit(" ", 2)[1:])
+        return file in self._unread or subject in self._unread
 
     def due(self, now: float) -> SourceUpdate | None:
         """End the holds whose time has come. What is to be applied."""

@@ -56,7 +56,8 @@ class SourceReset:
 class SourceIncomplete:
     """The next snapshot lacks what these documents held: they cannot be read now, and were not read since the start.
 
-    `files` are what origins begin with, up to their `#`. What the mesh was told of them before stays in force.
+    `files` are what origins begin with, up to their `#`, or, where each document is by itself, what they end with: `<kind> <key>`.
+    What the mesh was told of them before stays in force.
     """
 
     source: str

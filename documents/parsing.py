@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -12,7 +12,7 @@ from documents.envelope import Kind, Named, Problem
 from documents.errors import Conflict, DocumentError, Invalid, Malformed, Where
 from documents.explaining import explained
 from documents.kinds import KINDS
-from documents.reading import Lines, Piece, Refusal, Tree, nearest, pieces, show
+from documents.reading import Lines, Path, Piece, Refusal, Tree, nearest, pieces, show
 from mesh.events import Declared
 from mesh.names import DEFAULT_NAMESPACE, Key
 from mesh.service import Service
@@ -45,8 +45,8 @@ class Document:
 
     @property
     def origin(self) -> str:
-        """`<file>#<number> <kind> <namespace>/<name>`."""
-        return f"{self.where.file}#{self.where.document} {self.kind} {self.key}"
+        """`<file>#<number> <kind> <namespace>/<name>`, or `store#<revision> …` as the store has it."""
+        return self.value.origin[0]
 
 
 class Places:
@@ -59,7 +59,9 @@ class Places:
     def __call__(self, *path: str | int) -> Where:
         """The place of the field at `path`, or of the nearest thing around it if it is left out."""
         where, piece = self._document.where, self._document.piece
-        if piece is None:
+        if (
+            piece is None or where.line is None
+        ):  # Its text is ours, not what a user wrote: lines mean nothing.
             return replace(where, path=show(path))
         if self._lines is None:
             self._lines = piece.lines()
@@ -109,6 +111,24 @@ def parse(file: str, data: bytes, kinds: tuple[Kind, ...] = KINDS) -> ParsedFile
     return ParsedFile(file, tuple(found), tuple(errors[:MAX_ERRORS]))
 
 
+def parse_kept(file: str, origin: str, tree: Tree, text: str, kinds: tuple[Kind, ...] = KINDS) -> ParsedFile:
+    """One document that is kept by itself, and not as text, as a file of its own called `file`. Raises nothing.
+
+    `origin` is what its value's provenance begins with (`store#7`). `text` is another form of it, to be read again one day.
+    """
+    read = _read(
+        tree,
+        origin,
+        Piece(1, text.encode()),
+        kinds,
+        lambda path: Where(file, path=show(path)),
+        lambda _: Where(file),
+    )
+    if isinstance(read, Document):
+        return ParsedFile(file, (read,))
+    return ParsedFile(file, errors=tuple(read[:MAX_ERRORS]))
+
+
 def _document(
     file: str, number: int, piece: Piece, kinds: tuple[Kind, ...]
 ) -> Document | list[DocumentError]:
@@ -118,17 +138,38 @@ def _document(
     except Refusal as refusal:
         where = Where(file, number, path=show(refusal.path), line=refusal.line)
         return [Malformed(where, refusal.reason, refusal.remedy)]
+    lines: Lines | None = None
+
+    def wrong_at(path: Path) -> Where:
+        nonlocal lines
+        lines = lines or piece.lines()
+        return Where(file, number, _subject(tree), show(path), lines.of(path))
+
+    return _read(
+        tree,
+        f"{file}#{number}",
+        piece,
+        kinds,
+        wrong_at,
+        lambda subject: Where(file, number, subject, line=piece.line),
+    )
+
+
+def _read(
+    tree: Tree,
+    origin: str,
+    piece: Piece,
+    kinds: tuple[Kind, ...],
+    wrong_at: Callable[[Path], Where],
+    right_at: Callable[[str], Where],
+) -> Document | list[DocumentError]:
+    """The document that `tree` is, or all that is wrong with it.
+
+    `wrong_at` gives the place of a path in it, `right_at` that of the whole, called by its kind and key.
+    """
 
     def invalid(problems: Iterable[Problem]) -> list[DocumentError]:
-        subject, lines = _subject(tree), piece.lines()
-        return [
-            Invalid(
-                Where(file, number, subject, show(each.path), lines.of(each.path)),
-                each.reason,
-                each.remedy,
-            )
-            for each in problems
-        ]
+        return [Invalid(wrong_at(each.path), each.reason, each.remedy) for each in problems]
 
     kind = _kind(tree, kinds)
     if isinstance(kind, Problem):
@@ -139,13 +180,14 @@ def _document(
         if problems:
             return invalid(problems)
         key = envelope.metadata.key
-        value = envelope.value((f"{file}#{number} {kind.name} {key}",))
+        value = envelope.value((f"{origin} {kind.name} {key}",))
     except ValidationError as error:
         return invalid(explained(error, kind.model))
     except Exception as error:  # noqa: BLE001 (what its kind did not foresee must not end all others)
         return invalid((Problem((), f"{type(error).__name__}: {error}"[:300], "Correct or remove it"),))
-    where = Where(file, number, f"{kind.name} {key}", line=piece.line)
-    return Document(kind.name, key, value, where, envelope.metadata.creation_timestamp, piece)
+    return Document(
+        kind.name, key, value, right_at(f"{kind.name} {key}"), envelope.metadata.creation_timestamp, piece
+    )
 
 
 def _kind(tree: Tree, kinds: tuple[Kind, ...]) -> Kind | Problem:

@@ -5,6 +5,7 @@
     <directory>/identity/<number>/chain.pem    leaf first
     <directory>/identity/<number>/roots.pem
     <directory>/identity/<number>/federated.json    by foreign trust domain, PEM; only where there is any
+    <directory>/identity/<number>/aliases.json      other trust domains that are this mesh's own; only where there is any
     <directory>/identity/current -> <number>
 
 Envoy reads the files through `current` and watches `<directory>/identity`: its file-based SDS reads all of them again when
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -32,10 +34,11 @@ from ca.federation import Federated, in_order, parse_file
 from ca.keys import KeyType, PrivateKey, key_pem, kind_of, new_key, private
 from ca.peer import proved
 from ca.profile import CLOCK_SKEW
-from mesh.identity import Identity
+from mesh.identity import TRUST_DOMAIN, Identity, TrustDomains
 from mesh.names import Key
 
 FEDERATED = "federated.json"
+ALIASES = "aliases.json"
 KEEP = 2
 """The current generation and the one before, which Envoy may be reading."""
 
@@ -53,7 +56,7 @@ class IdentityFiles:
 @dataclass(frozen=True, slots=True)
 class StoredIdentity:
     """What the agent has proved to be. `key_pem` is secret and shown by no repr. `federated`: what peers of foreign trust domains are
-    verified by, of which Envoy learns from the agent alone.
+    verified by, of which Envoy learns from the agent alone. `aliases`: see `mesh.identity.TrustDomains`; that of `identity` is `own`.
     """
 
     identity: Identity
@@ -64,6 +67,11 @@ class StoredIdentity:
     roots_pem: bytes = field(repr=False)
     key_pem: bytes = field(repr=False)
     federated: Federated = field(default=(), repr=False)
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def trust_domains(self) -> TrustDomains:
+        return TrustDomains(self.identity.trust_domain, self.aliases)
 
 
 class IdentityStore:
@@ -92,7 +100,8 @@ class IdentityStore:
             stored = parse_identity(
                 files.read_private(paths.key), paths.chain.read_bytes(), paths.roots.read_bytes()
             )
-            return replace(stored, federated=self._federated(stored.identity.trust_domain))
+            stored = replace(stored, aliases=self._aliases(stored.identity.trust_domain))
+            return replace(stored, federated=self._federated(stored.trust_domains))
         except (OSError, InsecureFile, DamagedIdentity) as error:
             raise DamagedIdentity(
                 f"the identity in {self._generations} cannot be used ({error}): remove that directory and join by a new token"
@@ -110,6 +119,8 @@ class IdentityStore:
         if identity.federated:
             listed = {each.trust_domain: each.pem.decode() for each in identity.federated}
             files.write_atomically(generation / FEDERATED, json.dumps(listed).encode())
+        if identity.aliases:
+            files.write_atomically(generation / ALIASES, json.dumps(identity.aliases).encode())
         files.sync_directory(self._generations)
         link = self._generations / ".next"
         link.unlink(missing_ok=True)
@@ -140,7 +151,16 @@ class IdentityStore:
         files.write_atomically(self._pending, key_pem(made))
         return made
 
-    def _federated(self, own: str) -> Federated:
+    def _aliases(self, own: str) -> tuple[str, ...]:
+        """OSError, DamagedIdentity."""
+        try:
+            return others(json.loads((self._current / ALIASES).read_bytes()), own)
+        except FileNotFoundError:
+            return ()
+        except (ValueError, RecursionError, TypeError) as error:
+            raise DamagedIdentity(f"{ALIASES} cannot be read") from error
+
+    def _federated(self, own: TrustDomains) -> Federated:
         """OSError, DamagedIdentity."""
         try:
             listed = json.loads((self._current / FEDERATED).read_bytes())
@@ -151,7 +171,7 @@ class IdentityStore:
         if not isinstance(listed, dict) or not all(isinstance(each, str) for each in listed.values()):
             raise DamagedIdentity(f"{FEDERATED} cannot be read")
         try:
-            return in_order((parse_file(pem.encode(), name) for name, pem in listed.items()), own)
+            return in_order((parse_file(pem.encode(), name) for name, pem in listed.items()), *own.all)
         except (UnusableBundle, ValueError) as error:
             raise DamagedIdentity(f"{FEDERATED}: {error}") from error
 
@@ -159,10 +179,23 @@ class IdentityStore:
         return sorted(int(path.name) for path in self._generations.iterdir() if path.name.isdecimal())
 
 
+def others(trust_domains: Iterable[str], own: str) -> tuple[str, ...]:
+    """Those of `trust_domains` besides `own`, each once. ValueError for what is none."""
+    found = tuple(dict.fromkeys(each for each in trust_domains if each != own))
+    for each in found:
+        if not TRUST_DOMAIN.fullmatch(each):
+            raise ValueError(f"{each!r} is no trust domain")
+    return found
+
+
 def parse_identity(
-    pem: bytes, chain_pem: bytes, roots_pem: bytes, federated: Federated = ()
+    pem: bytes,
+    chain_pem: bytes,
+    roots_pem: bytes,
+    federated: Federated = (),
+    trust_domains: Iterable[str] = (),
 ) -> StoredIdentity:
-    """The identity that a key (PKCS #8 PEM), a chain and a bundle make; DamagedIdentity if they do not make one."""
+    """`trust_domains`: all in which the mesh names its workloads. The identity that a key (PKCS #8 PEM), a chain and a bundle make; DamagedIdentity if they do not make one."""
     try:
         key = serialization.load_pem_private_key(pem, None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
@@ -172,6 +205,7 @@ def parse_identity(
         if not x509.load_pem_x509_certificates(roots_pem):
             raise DamagedIdentity("the trust bundle holds no certificate")
         holder = proved(chain_pem)
+        aliases = others(trust_domains, holder.identity.trust_domain)
     except (ValueError, IndexError, UnusablePeer) as error:
         raise DamagedIdentity(f"the certificates cannot be read: {error}") from error
     if key.public_key() != leaf.public_key():
@@ -185,4 +219,5 @@ def parse_identity(
         roots_pem=roots_pem,
         key_pem=pem,
         federated=federated,
+        aliases=aliases,
     )

@@ -95,7 +95,7 @@ class KeyServer:
         origin = ("the agent's identity",)
         made = (
             encode(SECRET, IDENTITY, identity_secret(held.chain_pem, held.key_pem), origin),
-            encode(SECRET, ROOTS, roots_secret(_bundle(held), held.federated), origin),
+            encode(SECRET, ROOTS, roots_secret(_bundle(held), held.federated, held.aliases), origin),
         )
         self._versions = {each.name: each.version for each in made}
         self._cache.publish([ScopeChange(SCOPE, put=made)])

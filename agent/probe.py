@@ -7,6 +7,8 @@ import contextlib
 import ssl
 from typing import Final
 
+from agent.errors import DamagedIdentity
+from agent.identity_store import IdentityStore
 from agent.options import ProxyOptions, host_and_port
 from agent.sidecar import connection_files
 from envoy.bootstrap import ConnectionFiles
@@ -20,13 +22,16 @@ async def diagnose(options: ProxyOptions) -> str:
     """Connect to the xDS address as Envoy does, TLS included, and say what came of it. Raises nothing of the network."""
     address = options.control_plane
     host, port = host_and_port(address)
-    files = connection_files(options)
     try:
+        held = await asyncio.to_thread(IdentityStore(options.directory).load)
+        files = connection_files(options, held)
         context = None if files is None else await asyncio.to_thread(_context, files)
         async with asyncio.timeout(TIMEOUT):
             _, writer = await asyncio.open_connection(
                 host, port, ssl=context, server_hostname=None if files is None else files.server_name
             )
+    except DamagedIdentity as error:
+        return str(error)
     except ssl.SSLError as error:
         return (
             f"what answers at {address} is not the control plane of {options.trust_domain!r} ({_said(error)}): "

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, NoReturn
@@ -170,25 +170,29 @@ class CertificateKeeper:
             else:
                 backoff = _renewal_backoff(held, self._chance)
 
-    async def take_bundle(self, roots_pem: bytes, federated: Federated = ()) -> None:
-        """Trust `roots_pem` from now on: on disk, hence by Envoy's connection to the control plane, and in our own. `federated` is for the
+    async def take_bundle(
+        self, roots_pem: bytes, federated: Federated = (), trust_domains: Iterable[str] = ()
+    ) -> None:
+        """`trust_domains`: all in which the mesh names its workloads. Trust `roots_pem` from now on: on disk, hence by Envoy's connection to the control plane, and in our own. `federated` is for the
         workload's own peers alone.
 
         DamagedIdentity if that is no bundle; OSError leaves the one before.
         """
         async with self._saving:
             held, _ = self.held
-            if (held.roots_pem, held.federated) == (roots_pem, federated):
+            names = self._names(trust_domains)
+            taken = parse_identity(held.key_pem, held.chain_pem, roots_pem, federated, names)
+            if taken == held:
                 return
-            taken = parse_identity(held.key_pem, held.chain_pem, roots_pem, federated)
             await asyncio.to_thread(self._store.save, taken)
-            self._held = replace(held, roots_pem=roots_pem, federated=federated)
+            self._held = taken
             self._bundles += 1
             self._on_held(self._held)
         self._log.info(
             "trust bundle taken",
             roots=len(x509.load_pem_x509_certificates(roots_pem)),
             federated=[each.trust_domain for each in federated],
+            aliases=taken.aliases,
         )
 
     def hasten(self, seconds: float) -> None:
@@ -244,7 +248,8 @@ class CertificateKeeper:
 
     async def _renew(self, held: StoredIdentity) -> StoredIdentity:
         membership = self._membership
-        server = ControlPlane(membership.renew_address, membership.trust_domain, held.roots_pem)
+        # By the name that it has in the trust domain that vouches for us.
+        server = ControlPlane(membership.renew_address, held.identity.trust_domain, held.roots_pem)
         key = await asyncio.to_thread(new_key, self._membership.key_type)
         bundles = self._bundles
         answer = await renew(server, held, make_csr(key))
@@ -256,7 +261,8 @@ class CertificateKeeper:
             # A bundle that came while the answer was on its way is newer, or as new.
             newer = self._held.roots_pem if self._held and self._bundles != bundles else answer.roots_pem
             federated = self._held.federated if self._held else ()
-            granted = parse_identity(key_pem(key), answer.chain_pem, newer, federated)
+            names = self._names(answer.trust_domains)
+            granted = parse_identity(key_pem(key), answer.chain_pem, newer, federated, names)
             self._check(granted, "the control plane's answer", "see the control plane's log")
             await asyncio.to_thread(self._store.save, granted)
             self._held = granted
@@ -266,9 +272,16 @@ class CertificateKeeper:
         self._hold(event, granted)
         return granted
 
+    def _names(self, told: Iterable[str]) -> tuple[str, ...]:
+        """What the control plane says the mesh is called; by what this agent was told to call it, too, once that was another name of it."""
+        held, own = self._held, self._membership.trust_domain
+        known = held is not None and own in held.trust_domains.all
+        return (*told, own) if known else tuple(told)
+
     def _check(self, found: StoredIdentity, where: str, remedy: str) -> None:
         membership = self._membership
-        if found.workload != membership.workload or found.identity.trust_domain != membership.trust_domain:
+        ours = membership.trust_domain in found.trust_domains.all
+        if found.workload != membership.workload or not ours:
             raise DamagedIdentity(
                 f"{where} is for {found.workload} in {found.identity.trust_domain!r}, not for "
                 f"{membership.workload} in {membership.trust_domain!r}: {remedy}"

@@ -9,6 +9,7 @@ import os
 import random
 import time
 from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import structlog
@@ -18,13 +19,15 @@ from agent import sidecar
 from agent.backoff import Backoff
 from agent.errors import AgentError, DirectoryInUse
 from agent.identity_store import IdentityStore
+from agent.join import ControlPlane
 from agent.key_server import KeyServer
+from agent.leave import PATIENCE, left, nobody_is_told
 from agent.options import ProxyOptions
 from agent.probe import diagnose
-from agent.renew import CertificateKeeper, served_to_nobody
+from agent.renew import CertificateKeeper, Membership, served_to_nobody
 from agent.stopping import Stopping, by_signals
-from agent.supervise import Sidecar, supervise
-from agent.trust import TrustWatch, at_once
+from agent.supervise import Leave, Sidecar, supervise
+from agent.trust import TrustWatch
 from ca import files
 from ca.rate_limit import Monotonic
 from ca.times import Chance, Clock, system_clock
@@ -88,7 +91,7 @@ class _Agent:
         await asyncio.to_thread(sidecar.check, self._options)
         if membership is None:
             self._log.warning("this proxy is not a member of the mesh: plaintext, no identity")
-            await self._supervise()
+            await self._supervise(nobody_is_told)
             return
         keys = self._key_server()
         keeper = CertificateKeeper(
@@ -112,16 +115,23 @@ class _Agent:
             keeper,
             chance=self._chance,
             log=self._log,
-            in_use=at_once if keys is None else keys.in_use,
+            in_use=lambda: self._in_use(keeper, keys),
         )
         async with contextlib.AsyncExitStack() as stack, asyncio.TaskGroup() as group:
             beside = [group.create_task(keeper.keep()), group.create_task(watch.run())]
             if keys is not None:
                 await stack.enter_async_context(keys)
                 beside.append(group.create_task(keys.watch()))
-            await self._supervise()
+            await self._supervise(lambda: self._leave(membership, keeper))
             for task in beside:
                 task.cancel()
+
+    async def _in_use(self, keeper: CertificateKeeper, keys: KeyServer | None) -> None:
+        """Return once Envoy goes by what the agent holds. OSError."""
+        held, _ = keeper.held
+        await asyncio.to_thread(sidecar.follow, self._options, held)
+        if keys is not None:
+            await keys.in_use()
 
     def _key_server(self) -> KeyServer | None:
         path = sidecar.keys_socket(self._options)
@@ -129,12 +139,19 @@ class _Agent:
             return None
         return KeyServer(path, self._options.workload, log=self._log, monotonic=self._monotonic)
 
-    async def _supervise(self) -> None:
+    def _leave(self, membership: Membership, keeper: CertificateKeeper) -> AbstractAsyncContextManager[None]:
+        held, _ = keeper.held
+        server = ControlPlane(membership.renew_address, membership.trust_domain, held.roots_pem)
+        patience = min(PATIENCE, self._options.drain_time)
+        return left(server, membership.workload, held, log=self._log, patience=patience)
+
+    async def _supervise(self, leave: Leave) -> None:
         if not self._options.starts_envoy:
             bootstrap = await asyncio.to_thread(sidecar.write_bootstrap, self._options)
             self._log.info("envoy is started by somebody else", bootstrap=str(bootstrap))
             await self._stopping.drain.wait()
-            return
+            async with leave():
+                return
         await supervise(
             self._start,
             self._stopping,
@@ -143,6 +160,7 @@ class _Agent:
             monotonic=self._monotonic,
             diagnose=lambda: diagnose(self._options),
             drain_time=self._options.drain_time,
+            leave=leave,
         )
 
     async def _start(self) -> Sidecar:

@@ -9,31 +9,36 @@ from dataclasses import replace
 from pathlib import Path
 
 from agent.errors import BadOption
-from agent.identity_store import IdentityStore
+from agent.identity_store import IdentityStore, StoredIdentity
 from agent.key_server import socket_path
 from agent.options import Keys, ProxyOptions, host_and_port
 from ca import control_plane, files
 from envoy.bootstrap import BootstrapInput, ConnectionFiles, render, secret_files
 from envoy.environment import OWN
 from envoy.launcher import EnvoyProcess, LaunchOptions, require_envoy
+from mesh.identity import TrustDomains
 
 BOOTSTRAP = "bootstrap.json"
 LOOPBACK = "127.0.0.1"
 
 
-def connection_files(options: ProxyOptions) -> ConnectionFiles | None:
-    """What Envoy's ADS connection is secured with: the agent's own identity. None for a proxy that is not a member."""
+def connection_files(options: ProxyOptions, held: StoredIdentity | None = None) -> ConnectionFiles | None:
+    """What Envoy's ADS connection is secured with: the agent's own identity, `held` if there is one yet. None for a proxy that is not a
+    member.
+    """
     if options.join is None:
         return None
     directory = options.directory.resolve()
     paths = IdentityStore(directory).paths()
+    domains = TrustDomains(options.trust_domain) if held is None else held.trust_domains
     return ConnectionFiles(
         key=paths.key,
         chain=paths.chain,
         roots=paths.roots,
         watched=paths.watched,
         directory=directory,
-        server_name=control_plane.server_name(options.trust_domain),
+        server_name=control_plane.server_name(domains.own),
+        other_names=tuple(map(control_plane.server_name, domains.aliases)),
     )
 
 
@@ -44,15 +49,15 @@ def keys_socket(options: ProxyOptions) -> Path | None:
     return socket_path(options.directory, options.short_directory)
 
 
-def bootstrap_input(options: ProxyOptions) -> BootstrapInput:
-    """BadOption if an option cannot be."""
+def bootstrap_input(options: ProxyOptions, held: StoredIdentity | None = None) -> BootstrapInput:
+    """`held`: see `connection_files`. BadOption if an option cannot be."""
     host, port = host_and_port(options.control_plane)
     return BootstrapInput(
         node_id=str(options.workload),
         cluster=options.cluster or str(options.workload),
         control_plane_host=host,
         control_plane_port=port,
-        connection=connection_files(options),
+        connection=connection_files(options, held),
         keys=keys_socket(options),
         locality=options.locality,
         admin_port=options.admin_port,
@@ -66,19 +71,29 @@ def write_bootstrap(options: ProxyOptions) -> Path:
 
     Errors: OSError if they cannot be written, DamagedIdentity.
     """
-    given = bootstrap_input(options)
     proved = IdentityStore(options.directory).load()
+    given = bootstrap_input(options, proved)
     if proved is not None:
         # What it serves is the registry's business; by default the service account is named after it.
         service = ("service", proved.identity.service_account)
         given = replace(given, stats_tags=(service, *given.stats_tags))
     directory = files.own_directory(options.directory).resolve()
-    if given.connection is not None:
-        for name, text in secret_files(given.connection).items():
-            files.write_atomically(directory / name, text.encode())
+    _write_secret_files(directory, given.connection)
     path = directory / BOOTSTRAP
     files.write_atomically(path, render(given).encode())
     return path
+
+
+def follow(options: ProxyOptions, held: StoredIdentity) -> None:
+    """Have Envoy know the control plane by the names that it has now. Reads and writes files: OSError."""
+    _write_secret_files(options.directory.resolve(), connection_files(options, held))
+
+
+def _write_secret_files(directory: Path, connection: ConnectionFiles | None) -> None:
+    for name, text in secret_files(connection).items() if connection is not None else ():
+        path, content = directory / name, text.encode()
+        if not path.exists() or path.read_bytes() != content:
+            files.write_atomically(path, content)
 
 
 def check(options: ProxyOptions) -> None:

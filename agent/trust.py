@@ -78,7 +78,7 @@ class TrustWatch:
     async def _follow(self, held: StoredIdentity, renewed: asyncio.Event) -> None:
         """Until another certificate has taken the place of `held`, with which the next stream is opened."""
         membership = self._membership
-        server = ControlPlane(membership.renew_address, membership.trust_domain, held.roots_pem)
+        server = ControlPlane(membership.renew_address, held.identity.trust_domain, held.roots_pem)
         async with channel(server, held) as opened:
             call = TrustServiceStub(opened).Watch()
             taken: asyncio.Queue[int] = asyncio.Queue()
@@ -113,14 +113,16 @@ class TrustWatch:
             self._log.info("the trust bundle is followed again")
         self._followed = True
         self._backoff.reset()
-        await self._keeper.take_bundle(answer.roots_pem, self._federated(answer))
+        await self._keeper.take_bundle(answer.roots_pem, self._federated(answer), answer.trust_domains)
         if answer.HasField("renew_after_ms"):
             self._keeper.hasten(answer.renew_after_ms / 1000)
 
     def _federated(self, answer: WatchResponse) -> Federated:
-        own = self._membership.trust_domain
+        own = dict.fromkeys((self._membership.trust_domain, *answer.trust_domains))
         try:
-            return in_order((parse_file(each.roots_pem, each.trust_domain) for each in answer.federated), own)
+            return in_order(
+                (parse_file(each.roots_pem, each.trust_domain) for each in answer.federated), *own
+            )
         except (UnusableBundle, ValueError) as error:
             raise DamagedIdentity(
                 f"what the control plane says of foreign trust domains cannot be used: {error}"

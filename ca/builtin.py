@@ -36,6 +36,7 @@ from ca.keys import digest, new_key
 from ca.rotation import Generation, Leftovers, RootId, Rotation, Stage, stable
 from ca.signer import Signer, Signers
 from ca.times import Clock
+from mesh.identity import TrustDomains
 
 DEFAULT_SIGNERS = Signers()
 ROOT = "root.pem"
@@ -91,8 +92,10 @@ class BuiltinAuthority:
         trust_domain: str,
         clock: Clock,
         signers: Signers = DEFAULT_SIGNERS,
+        aliases: tuple[str, ...] = (),
     ) -> Self:
-        """The authority of `trust_domain` kept in `data_dir`, made there (`created`) if there never was one.
+        """The authority of `trust_domain` kept in `data_dir`, made there (`created`) if there never was one. `aliases`: whose root it may
+        be, besides (`mesh.identity.TrustDomains`).
 
         Reads and writes files: call it before the event loop runs, or in a thread. Several processes may call it at once.
 
@@ -108,7 +111,8 @@ class BuiltinAuthority:
             created = not (directory / ROOT).exists()
             if created:
                 _make_root(directory / ROOT, trust_domain, clock(), signers)
-            rotation, pairs = _open_pairs(directory, trust_domain, rotation, clock(), signers)
+            domains = TrustDomains(trust_domain, aliases)
+            rotation, pairs = _open_pairs(directory, domains, rotation, clock(), signers)
             bundle = data_dir / BUNDLE
             pem = _bundle(trust_domain, rotation, pairs).pem
             if not bundle.exists() or bundle.read_bytes() != pem:
@@ -122,6 +126,11 @@ class BuiltinAuthority:
             signers=signers,
             created=created,
         )
+
+    @property
+    def root_trust_domains(self) -> frozenset[str]:
+        """Those that the roots name which are trusted now."""
+        return frozenset(_trust_domain(pair.root.certificate) for pair in self._pairs.values())
 
     @property
     def bundle_path(self) -> Path:
@@ -270,7 +279,7 @@ def _tidied(directory: Path, rotation: Rotation | None) -> Rotation | None:
 
 def _open_pairs(
     directory: Path,
-    trust_domain: str,
+    domains: TrustDomains,
     rotation: Rotation | None,
     now: datetime,
     signers: Signers,
@@ -284,9 +293,9 @@ def _open_pairs(
         if not begin <= now < end:
             return Pair(root, None, prefix)
         path = directory / (prefix + INTERMEDIATE)
-        return Pair(root, _open_intermediate(path, trust_domain, root, now, signers), prefix)
+        return Pair(root, _open_intermediate(path, domains.own, root, now, signers), prefix)
 
-    root = _open_root(directory / ROOT, trust_domain, signers)
+    root = _open_root(directory / ROOT, domains, signers)
     if rotation is None:
         rotation = stable(Generation(1, root.id), now)
     signing, base, following = rotation.signing, rotation.base, rotation.next
@@ -294,7 +303,7 @@ def _open_pairs(
     pairs = {base.number: pair("", root, signs=signing == base.number)}
     if following is not None:
         if following.root != base.root:
-            root = _open_root(directory / (NEXT + ROOT), trust_domain, signers)
+            root = _open_root(directory / (NEXT + ROOT), domains, signers)
             _check_belongs(directory / (NEXT + ROOT), root, following)
         pairs[following.number] = pair(NEXT, root, signs=signing == following.number)
     return rotation, pairs
@@ -337,13 +346,13 @@ def _make_root(path: Path, trust_domain: str, now: datetime, signers: Signers) -
     signers.write(path, Signer(key, certificate.sign(key, digest(key))))
 
 
-def _open_root(path: Path, trust_domain: str, signers: Signers) -> Signer:
+def _open_root(path: Path, domains: TrustDomains, signers: Signers) -> Signer:
     root = signers.read(path)
     found = _trust_domain(root.certificate)
-    if found != trust_domain:
+    if found not in domains.all:
         raise WrongTrustDomain(
-            f"{path} is the root of the trust domain {found!r}, not of {trust_domain!r}: "
-            "set the trust domain back, or choose another data directory"
+            f"{path} is the root of the trust domain {found!r}, not of {domains.own!r}: set the trust domain back, or choose another "
+            "data directory; how a mesh moves to another trust domain is in docs/security.md"
         )
     return root
 
@@ -362,13 +371,17 @@ def _check_times(path: Path, root: Signer, now: datetime) -> None:
 def _open_intermediate(
     path: Path, trust_domain: str, root: Signer, now: datetime, signers: Signers
 ) -> Signer:
-    """The stored intermediate if it is root's, valid already and not past its half-life, else a new one, stored."""
+    """The stored intermediate if it is root's, valid already and not past its half-life, else a new one, stored.
+
+    It is of the trust domain of the leaves that it signs, whatever its root is of (X509-SVID, 3.1).
+    """
     try:
         stored = signers.read(path)
         stored.certificate.verify_directly_issued_by(root.certificate)
         # Near the root's end a new intermediate would not live longer than the stored one.
         last = stored.certificate.not_valid_after_utc >= root.certificate.not_valid_after_utc
-        if stored.fresh(now) or (last and stored.certificate.not_valid_before_utc <= now):
+        timely = stored.fresh(now) or (last and stored.certificate.not_valid_before_utc <= now)
+        if timely and _trust_domain(stored.certificate) == trust_domain:
             return stored
     except (FileNotFoundError, DamagedAuthority, InvalidSignature, ValueError, TypeError):
         pass  # not there yet, half made or another root's: a new one costs nothing, leaves carry it with them

@@ -9,6 +9,7 @@ CaError
 │   ├── AuthorityExpired      the root or the intermediate has ended
 │   └── AuthorityNotYetValid  the root begins in the future: a clock is or was wrong
 ├── CannotRotate              a rotation that cannot be begun, turned back or gone on with now
+├── CannotMove                a trust domain that the mesh cannot move to, or leave behind, yet
 ├── CsrRefused                a certificate signing request that is not acceptable
 ├── UnusableBundle            a trust bundle of a foreign trust domain that is not taken as it is
 ├── UnusablePeer              a verified certificate that does not say which workload it is
@@ -60,6 +61,10 @@ class AuthorityNotYetValid(AuthorityError):
 
 
 class CannotRotate(CaError):
+    pass
+
+
+class CannotMove(CaError):
     pass
 
 

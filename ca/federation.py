@@ -105,12 +105,12 @@ def ends(bundle: TrustBundle) -> datetime | None:
     )
 
 
-def in_order(bundles: Iterable[TrustBundle], own: str) -> Federated:
+def in_order(bundles: Iterable[TrustBundle], *own: str) -> Federated:
     """As everybody is given them. ValueError for two of one trust domain, or one of our `own`: a foreign root must never vouch for us."""
     ordered = tuple(sorted(bundles, key=lambda each: each.trust_domain))
     names = [each.trust_domain for each in ordered]
-    if len({*names, own}) != len(names) + 1:
-        raise ValueError(f"{own} and {', '.join(names)} are not all different trust domains")
+    if len({*names, *own}) != len(names) + len(own):
+        raise ValueError(f"{', '.join(own)} and {', '.join(names)} are not all different trust domains")
     return ordered
 
 

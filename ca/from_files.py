@@ -28,6 +28,7 @@ from ca.certify import certify
 from ca.errors import AuthorityError, DamagedAuthority, WrongTrustDomain
 from ca.signer import Signer
 from ca.times import Clock
+from mesh.identity import TrustDomains
 
 Stamp = tuple[tuple[int, int, int] | None, ...]
 """Of each file: inode, size, time of its last change; None of one that is not there."""
@@ -60,9 +61,11 @@ class FilesAuthority:
         clock: Clock,
         serials: Callable[[], int],
         passphrase: bytes | None,
+        aliases: tuple[str, ...] = (),
     ) -> None:
         """For `open`."""
         self._files = where
+        self._aliases = aliases
         self._trust_domain = trust_domain
         self._clock = clock
         self._serials = serials
@@ -81,9 +84,12 @@ class FilesAuthority:
         *,
         passphrase: bytes | None = None,
         serials: Callable[[], int] = x509.random_serial_number,
+        aliases: tuple[str, ...] = (),
     ) -> Self:
-        """Errors: DamagedAuthority, WrongTrustDomain, InsecureFile; OSError if a file can't be read. Reads files."""
-        return cls(where, trust_domain, clock, serials, passphrase)
+        """Errors: DamagedAuthority, WrongTrustDomain, InsecureFile; OSError if a file can't be read. Reads files. `aliases`: whose
+        intermediate it may be, besides (`mesh.identity.TrustDomains`).
+        """
+        return cls(where, trust_domain, clock, serials, passphrase, aliases)
 
     def roots(self) -> TrustBundle:
         return TrustBundle(self._trust_domain, self._read.roots)
@@ -133,7 +139,7 @@ class FilesAuthority:
         for each in chain:
             _check_signs(each, self._files.chain)
         _check_chain(chain, roots, self._files)
-        _check_trust_domain(chain[0], self._trust_domain, self._files.chain)
+        _check_trust_domain(chain[0], TrustDomains(self._trust_domain, self._aliases), self._files.chain)
         between = tuple(each for each in chain[1:] if each not in roots)
         return _Read(signer, b"".join(map(_pem, between)), tuple(map(_pem, roots)))
 
@@ -205,7 +211,7 @@ def _issued(certificate: x509.Certificate, by: x509.Certificate) -> bool:
     return True
 
 
-def _check_trust_domain(certificate: x509.Certificate, trust_domain: str, path: Path) -> None:
+def _check_trust_domain(certificate: x509.Certificate, domains: TrustDomains, path: Path) -> None:
     """An intermediate of SPIFFE names its trust domain (X509-SVID, 3.1); one of an ordinary authority names none."""
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -214,7 +220,7 @@ def _check_trust_domain(certificate: x509.Certificate, trust_domain: str, path: 
     uris = [
         uri for uri in names.get_values_for_type(x509.UniformResourceIdentifier) if uri.startswith("spiffe:")
     ]
-    if uris and uris != [f"spiffe://{trust_domain}"]:
+    if uris and uris not in [[f"spiffe://{each}"] for each in domains.all]:
         raise WrongTrustDomain(
-            f"{path} is an intermediate of {', '.join(uris)[:200]}, not of the trust domain {trust_domain!r}"
+            f"{path} is an intermediate of {', '.join(uris)[:200]}, not of the trust domain {domains.own!r}"
         )

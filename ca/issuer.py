@@ -48,8 +48,10 @@ class SecretIssuer:
         lifetime: timedelta = LEAF_LIFETIME,
         key_type: KeyType = KeyType.ECDSA_P256,
         federated: Callable[[], Federated] = tuple,
+        aliases: tuple[str, ...] = (),
     ) -> None:
-        """`federated`: the bundles of other trust domains, as they are now."""
+        """`federated`: the bundles of other trust domains, as they are now. `aliases`: see `roots_secret`."""
+        self._aliases = aliases
         self._authority = authority
         self._federated = federated
         self._clock = clock
@@ -75,7 +77,7 @@ class SecretIssuer:
 
     def roots(self) -> bytes:
         """The serialised SDS secret `roots`, the same for every proxy."""
-        return roots_secret(self._authority.roots(), self._federated())
+        return roots_secret(self._authority.roots(), self._federated(), self._aliases)
 
     def now(self) -> datetime:
         """By the clock that `renew_at` and `not_after` are told by."""

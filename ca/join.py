@@ -7,7 +7,7 @@ The protocol is `proto/meshwright/join/v1/join.proto`. Who the caller is comes f
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 from typing import NoReturn, TypeAlias
@@ -34,7 +34,7 @@ from ca.rate_limit import AttemptLimit, peer_host
 from ca.times import Chance, Clock, renewal_time
 from ca.tokens import key_id_of
 from mesh.errors import InvalidName
-from mesh.identity import Identity
+from mesh.identity import Identity, TrustDomains
 from mesh.names import Key
 from pb.meshwright.join.v1.join_pb2 import Certificate, JoinRequest, RenewRequest
 from pb.meshwright.join.v1.join_pb2_grpc import JoinServiceServicer
@@ -94,8 +94,11 @@ class JoinService(JoinServiceServicer):
         expected_identity: ExpectedIdentity,
         on_event: Callable[[JoinEvent], None],
         lifetime: timedelta = LEAF_LIFETIME,
+        aliases: tuple[str, ...] = (),
     ) -> None:
+        """`aliases`: see `mesh.identity.TrustDomains`."""
         self._authority = authority
+        self._aliases = aliases
         self._proofs = proofs
         self._clock = clock
         self._chance = chance
@@ -168,8 +171,7 @@ class JoinService(JoinServiceServicer):
         return await self._issue(self._identity(claim), workload, csr), claim.by
 
     def _identity(self, claim: Claim) -> Identity:
-        trust_domain = self._authority.roots().trust_domain
-        identity = Identity(trust_domain, claim.workload.namespace, claim.service_account)
+        identity = Identity(self._trust_domains.own, claim.workload.namespace, claim.service_account)
         if control_plane.is_control_plane(identity):
             raise _Refused(
                 grpc.StatusCode.PERMISSION_DENIED,
@@ -205,7 +207,11 @@ class JoinService(JoinServiceServicer):
                 grpc.StatusCode.UNAUTHENTICATED,
                 f"the client certificate ended at {holder.not_after}: join again",
             )
-        return holder
+        return replace(holder, identity=self._trust_domains.own_name(holder.identity))
+
+    @property
+    def _trust_domains(self) -> TrustDomains:
+        return TrustDomains(self._authority.roots().trust_domain, self._aliases)
 
     async def _issue(
         self, identity: Identity, workload: Key, csr: SigningRequest, renews: int | None = None
@@ -220,6 +226,7 @@ class JoinService(JoinServiceServicer):
             roots_pem=self._authority.roots().pem,
             renew_at=int(renewal_time(issued.issued, issued.not_after, self._chance()).timestamp()),
             identity=identity.uri,
+            trust_domains=self._trust_domains.all,
         )
 
     async def _refuse(

@@ -198,4 +198,5 @@ def _merged(first: Leaf, second: Leaf) -> Leaf:
         generation=second.generation if first.generation == second.generation else UNKNOWN_GENERATION,
         held=first.held & second.held,
         settled=first.settled and second.settled,
+        trust_domain=second.trust_domain if first.trust_domain == second.trust_domain else "",
     )

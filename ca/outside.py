@@ -56,6 +56,9 @@ class OutsideAuthority:
         _write(self._bundle_path, taken.bundle.pem)
         self._adopt(taken)
 
+    root_trust_domains: Final = frozenset[str]()
+    """Roots of somebody else name none that is to be gone by."""
+
     @property
     def bundle_path(self) -> Path:
         return self._bundle_path

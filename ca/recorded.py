@@ -40,6 +40,7 @@ class RecordedAuthority:
             # An agent takes the bundle of the answer together with the leaf, or neither. To an Envoy they come one by one.
             held=frozenset() if request.delivered else frozenset(bundle),
             settled=not request.delivered,
+            trust_domain=issued.identity.trust_domain,
         )
         try:
             self._ledger.issued(leaf)

@@ -86,7 +86,7 @@ class Leaf:
     """A certificate that is good until `not_after`, and the trust bundle of whoever has its key.
 
     `family` is shared by the leaves of one holder, each renewed from the one before. `held`: roots that the holder certainly has;
-    `settled`: it has acknowledged the bundle as it stands now.
+    `settled`: it has acknowledged the bundle as it stands now. `trust_domain`: that of its identity; empty where that is not known.
     """
 
     serial: int
@@ -97,6 +97,7 @@ class Leaf:
     not_after: datetime
     held: frozenset[RootId] = frozenset()
     settled: bool = False
+    trust_domain: str = ""
 
 
 @dataclass(frozen=True, slots=True)

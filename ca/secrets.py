@@ -13,6 +13,8 @@ https://www.envoyproxy.io/docs/envoy/v1.40.0/api-v3/extensions/transport_sockets
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
 from ca.authority import TrustBundle
@@ -36,15 +38,18 @@ def identity_secret(chain_pem: bytes, private_key_pem: bytes) -> bytes:
     return secret.SerializeToString(deterministic=True)
 
 
-def roots_secret(bundle: TrustBundle, federated: Federated = ()) -> bytes:
-    """The serialised Secret `roots`. A federated trust domain without any root vouches for nobody, and is left out."""
+def roots_secret(bundle: TrustBundle, federated: Federated = (), aliases: Iterable[str] = ()) -> bytes:
+    """The serialised Secret `roots`. A federated trust domain without any root vouches for nobody, and is left out. `aliases`: trust
+    domains that our own roots vouch for as well (`mesh.identity.TrustDomains`).
+    """
     secret = Secret(name=ROOTS)
     others = [each for each in federated if each.roots]
     if others:
         validator = secret.validation_context.custom_validator_config
         validator.name = SPIFFE_VALIDATOR
         config = SPIFFECertValidatorConfig()
-        for each in (bundle, *in_order(others, bundle.trust_domain)):
+        own = (replace(bundle, trust_domain=each) for each in (bundle.trust_domain, *aliases))
+        for each in (*own, *in_order(others, bundle.trust_domain, *aliases)):
             domain = config.trust_domains.add(name=each.trust_domain)
             domain.trust_bundle.inline_bytes = each.pem
         validator.typed_config.Pack(config, deterministic=True)

@@ -20,6 +20,7 @@ from ca.ledger import UNKNOWN_GENERATION, Ledger
 from ca.peer import Proved, proved
 from ca.rotation import Holder, Leaf, RootId, RotatingAuthority
 from ca.times import Clock
+from mesh.identity import TrustDomains
 from pb.meshwright.trust.v1.trust_pb2 import WatchRequest, WatchResponse
 from pb.meshwright.trust.v1.trust_pb2_grpc import TrustServiceServicer
 
@@ -69,8 +70,9 @@ class TrustService(TrustServiceServicer):
         stale: Stale,
         on_report: Callable[[], None] = lambda: None,
         federated: Callable[[], Federated] = tuple,
+        aliases: tuple[str, ...] = (),
     ) -> None:
-        """`federated`: the bundles of foreign trust domains, as they are now. `on_report` is called when an agent has said something new. It must not block."""
+        """`aliases`: see `mesh.identity.TrustDomains`. `federated`: the bundles of foreign trust domains, as they are now. `on_report` is called when an agent has said something new. It must not block."""
         self._authority = authority
         self._ledger = ledger
         self._clock = clock
@@ -78,6 +80,7 @@ class TrustService(TrustServiceServicer):
         self._stale = stale
         self._on_report = on_report
         self._federated = federated
+        self._aliases = aliases
         self._watchers: dict[str, set[_Watcher]] = {}
         self._closing = False
 
@@ -95,6 +98,14 @@ class TrustService(TrustServiceServicer):
     def watched(self) -> frozenset[str]:
         """The workloads whose agents are here."""
         return frozenset(self._watchers)
+
+    def told(self, workload: str) -> bool:
+        """Whether an agent of `workload` that is here has taken what it was sent, the mesh's trust domains among it."""
+        return any(each.used is not None for each in self._watchers.get(workload, ()))
+
+    @property
+    def _trust_domains(self) -> TrustDomains:
+        return TrustDomains(self._authority.roots().trust_domain, self._aliases)
 
     def end(self, workload: str, reason: str) -> None:
         """End the streams of `workload`."""
@@ -191,7 +202,11 @@ class TrustService(TrustServiceServicer):
             return None
         watcher.given, watcher.federated = current, federated
         watcher.number += 1
-        made = WatchResponse(number=watcher.number, roots_pem=self._authority.roots().pem)
+        made = WatchResponse(
+            number=watcher.number,
+            roots_pem=self._authority.roots().pem,
+            trust_domains=self._trust_domains.all,
+        )
         for each in federated:
             made.federated.add(trust_domain=each.trust_domain, roots_pem=each.pem)
         if hasten is not None:
@@ -211,6 +226,7 @@ class TrustService(TrustServiceServicer):
                 family=f"leaf/{holder.serial:x}",
                 generation=UNKNOWN_GENERATION,
                 not_after=holder.not_after,
+                trust_domain=holder.identity.trust_domain,
             )
         )
 
@@ -224,12 +240,10 @@ class TrustService(TrustServiceServicer):
             holder = proved(pem)
         except UnusablePeer as error:
             await _end(context, grpc.StatusCode.UNAUTHENTICATED, str(error))
-        trust_domain = self._authority.roots().trust_domain
-        if holder.identity.trust_domain != trust_domain or control_plane.is_control_plane(holder.identity):
+        ours = self._trust_domains
+        if holder.identity.trust_domain not in ours.all or control_plane.is_control_plane(holder.identity):
             await _end(
-                context,
-                grpc.StatusCode.PERMISSION_DENIED,
-                f"{holder.identity} is no workload of {trust_domain}",
+                context, grpc.StatusCode.PERMISSION_DENIED, f"{holder.identity} is no workload of {ours.own}"
             )
         if reason := self._stale(holder):
             await _end(context, grpc.StatusCode.UNAUTHENTICATED, reason)

@@ -49,7 +49,8 @@ class ConnectionFiles:
     """What the ADS connection is secured with: PEM files that are renewed in place.
 
     Envoy reads all three again whenever something is moved into `watched`. `directory` is where the files of
-    `secret_files` are; `server_name` the control plane's DNS name, which is its SNI and must be in its certificate.
+    `secret_files` are; `server_name` the control plane's DNS name, which is its SNI and must be in its certificate; one of
+    `other_names` will do as well.
     """
 
     key: PurePath
@@ -58,6 +59,7 @@ class ConnectionFiles:
     watched: PurePath
     directory: PurePath
     server_name: str
+    other_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,7 @@ def render(given: BootstrapInput) -> str:
 
 def secret_files(connection: ConnectionFiles) -> Mapping[str, str]:
     """The files to put into `connection.directory`, by name: Envoy follows renewed files only through SDS, and these are
-    its SDS answers. They hold paths, no secrets, and never change.
+    its SDS answers. They hold paths, no secrets, and change with the control plane's names alone.
     """
     identity = Secret(name="ads-identity")
     identity.tls_certificate.certificate_chain.filename = str(connection.chain)
@@ -152,9 +154,10 @@ def secret_files(connection: ConnectionFiles) -> Mapping[str, str]:
     roots = Secret(name="ads-roots")
     roots.validation_context.trusted_ca.filename = str(connection.roots)
     roots.validation_context.watched_directory.path = str(connection.watched)
-    dns = roots.validation_context.match_typed_subject_alt_names.add()
-    dns.san_type = SubjectAltNameMatcher.DNS
-    dns.matcher.exact = connection.server_name
+    for name in (connection.server_name, *connection.other_names):
+        dns = roots.validation_context.match_typed_subject_alt_names.add()
+        dns.san_type = SubjectAltNameMatcher.DNS
+        dns.matcher.exact = name
     return {SECRET_FILES["identity"]: _sds(identity), SECRET_FILES["roots"]: _sds(roots)}
 
 

@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 
 async def open_authority(settings: Settings, data_dir: Path) -> BuiltinAuthority | OutsideAuthority:
     """Errors: AuthorityError, SettingsError; OSError."""
-    trust_domain = settings.trust_domain
+    trust_domain, aliases = settings.trust_domain, settings.trust_domain_aliases
     secret = await asyncio.to_thread(passphrase, settings)
     if settings.vault is not None:
         given = settings.vault
@@ -46,14 +46,18 @@ async def open_authority(settings: Settings, data_dir: Path) -> BuiltinAuthority
         return await asyncio.to_thread(_outside, vault, data_dir)
     if settings.ca_files is not None:
         where = AuthorityFiles(settings.ca_files.chain, settings.ca_files.key, settings.ca_files.roots)
-        kept = await asyncio.to_thread(_from_files, where, trust_domain, secret)
+        kept = await asyncio.to_thread(_from_files, where, trust_domain, aliases, secret)
         return await asyncio.to_thread(_outside, kept, data_dir)
     signers = Signers(kind=settings.ca_key, passphrase=secret)
-    return await asyncio.to_thread(BuiltinAuthority.open, data_dir, trust_domain, system_clock, signers)
+    return await asyncio.to_thread(
+        BuiltinAuthority.open, data_dir, trust_domain, system_clock, signers, aliases
+    )
 
 
-def _from_files(where: AuthorityFiles, trust_domain: str, secret: bytes | None) -> FilesAuthority:
-    return FilesAuthority.open(where, trust_domain, system_clock, passphrase=secret)
+def _from_files(
+    where: AuthorityFiles, trust_domain: str, aliases: tuple[str, ...], secret: bytes | None
+) -> FilesAuthority:
+    return FilesAuthority.open(where, trust_domain, system_clock, passphrase=secret, aliases=aliases)
 
 
 def _outside(authority: FilesAuthority | VaultAuthority, data_dir: Path) -> OutsideAuthority:

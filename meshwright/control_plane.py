@@ -22,6 +22,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from ca.authority import LEAF_LIFETIME
+from ca.control_plane import server_name
 from ca.errors import CaError
 from ca.federation import spiffe_document
 from ca.issuer import SecretIssuer
@@ -42,6 +43,7 @@ from discovery.source import Source
 from discovery.supervisor import Discovery
 from envoy.render import Renderer
 from mesh.events import Event
+from mesh.identity import TrustDomains
 from mesh.names import Key
 from mesh.plaintext_calls import PlaintextCalls
 from mesh.state import Merging, MeshState
@@ -61,6 +63,7 @@ from meshwright.federation import Federation
 from meshwright.joins_told import JoinsTold
 from meshwright.keeper import SecretKeeper
 from meshwright.metrics import Metrics, watch_loop_lag
+from meshwright.moving import Move
 from meshwright.observer import StreamObserver
 from meshwright.passages import Passages
 from meshwright.pipeline import Pace, Pipeline
@@ -156,14 +159,26 @@ class ControlPlane:
             unrecorded_until=system_clock() + max(LEAF_LIFETIME, settings.certificate_lifetime),
         )
         self._stack.callback(ledger.close)
+        domains = TrustDomains(settings.trust_domain, settings.trust_domain_aliases)
+        move = await asyncio.to_thread(
+            Move.open,
+            data_dir / "ca",
+            domains,
+            ledger.ledger,
+            system_clock,
+            roots=authority.root_trust_domains,
+        )
         audited = AuditedAuthority(RecordedAuthority(authority, ledger.ledger), audit)
-        names, life = ServerNames.parse(settings.server_names), settings.certificate_lifetime
+        # Agents know it by the trust domain of the certificate that they have.
+        former = map(server_name, domains.aliases)
+        names = ServerNames.parse((*settings.server_names, *former))
+        life = settings.certificate_lifetime
         certificate = ServerCertificate(audited, names, system_clock, random.random)
         await certificate.renew()
 
         federation = Federation(
             settings.federation,
-            settings.trust_domain,
+            domains,
             data_dir,
             monotonic=time.monotonic,
             record=lambda event, fields: audit.record(event, **fields),
@@ -180,6 +195,7 @@ class ControlPlane:
             order=order,
             merging=_merging(settings),
             federated=federation.trust_domains,
+            aliases=domains.aliases,
         )
         certificates = Certificates(settings.documents, data_dir, system_clock)
         publisher = Publisher(
@@ -195,6 +211,7 @@ class ControlPlane:
             life,
             settings.certificate_key,
             federated=lambda: federation.bundles,
+            aliases=domains.aliases,
         )
         keeper = SecretKeeper(issuer, cache, metrics)
         doors = Doors(settings.trust_domain, pipeline, keeper)
@@ -219,6 +236,13 @@ class ControlPlane:
             record=lambda event, fields: audit.record(event, **fields),
             federated=lambda: federation.bundles,
             followed=2 * timedelta(seconds=settings.federation_refresh if federation.on else 0),
+            aliases=domains.aliases,
+            move=move.status,
+        )
+        move.watch(
+            lambda workload: proved_streams(xds, workload),
+            rotator.trust.told,
+            lambda: authority.root_trust_domains,
         )
         discovery = Discovery(
             sources,
@@ -261,6 +285,7 @@ class ControlPlane:
             expected_identity=doors.expected_identity,
             on_event=JoinsTold(metrics, audit, time.monotonic),
             lifetime=life,
+            aliases=domains.aliases,
         )
         redis = settings.ratelimit_redis.get_secret_value() if settings.ratelimit_redis else None
         limits = await self._stack.enter_async_context(
@@ -350,6 +375,7 @@ class ControlPlane:
             ("certificates", certificates.run(lambda: pipeline.state, pipeline.renewed)),
             ("secrets", keeper.run()),
             ("rotation", rotator.run()),
+            ("move between trust domains", move.run()),
             ("sweep", pipeline.sweep(forget)),
             ("own certificate", _renew(certificate)),
             ("stale proofs", watch_proofs(doors, xds, rotator.trust, audit)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 import grpc
@@ -92,9 +93,12 @@ class Doors:
         expected = self.expected_identity(proof.workload)
         if proof.not_after <= now:
             return "the certificate of this connection has ended: connect again with the renewed one"
-        if expected is not None and expected != proof.identity:
+        if expected is not None and expected != self._own_name(proof.identity):
             return f"this workload is {expected} by now: join again"
         return None
+
+    def _own_name(self, identity: Identity) -> Identity:
+        return self._pipeline.state.trust_domains.own_name(identity)
 
     def _proved(self, workload: Key, peer: Peer) -> Proved | None:
         """What the connection proved; None on a plaintext connection."""
@@ -102,9 +106,10 @@ class Doors:
         if not pem:
             return None
         try:
-            holder = proved_by(pem[0])
+            shown = proved_by(pem[0])
         except UnusablePeer as error:
             raise Refused(grpc.StatusCode.UNAUTHENTICATED, str(error)) from error
+        holder = replace(shown, identity=self._own_name(shown.identity))
         if (
             control_plane.is_control_plane(holder.identity)
             or holder.identity.trust_domain != self._trust_domain

@@ -25,7 +25,7 @@ from ca.federation import Federated, ends, in_order, parse_file, spiffe_document
 from ca.jwks import check_url
 from ca.rate_limit import Monotonic
 from ca.web import NoAnswer
-from mesh.identity import TRUST_DOMAIN
+from mesh.identity import TRUST_DOMAIN, TrustDomains
 from meshwright.errors import SettingsError
 
 LOOK: Final = 1.0
@@ -122,13 +122,13 @@ class Federation:
     def __init__(
         self,
         path: Path | None,
-        own: str,
+        own: TrustDomains,
         data_dir: Path,
         *,
         monotonic: Monotonic,
         record: Callable[[str, dict[str, str]], None] = lambda *_: None,
     ) -> None:
-        """`own` is our trust domain. `record` is told of each bundle that is taken or withdrawn, for the audit log."""
+        """`own` are our trust domains. `record` is told of each bundle that is taken or withdrawn, for the audit log."""
         self.path: Final = path
         self._own = own
         self._kept = data_dir / KEPT
@@ -209,10 +209,11 @@ class Federation:
             raise ValueError(f"is not YAML: {error}") from error
         except RecursionError:
             raise ValueError("is nested too deeply") from None
-        if any(each.name == self._own for each in spec.trust_domains):
-            raise ValueError(
-                f"{self._own} is this mesh's own trust domain: a foreign root may not vouch for it"
-            )
+        for each in spec.trust_domains:
+            if each.name in self._own.all:
+                raise ValueError(
+                    f"{each.name} is this mesh's own trust domain: a foreign root may not vouch for it"
+                )
         self._read = content
         domains = {}
         for each in spec.trust_domains:
@@ -268,7 +269,7 @@ class Federation:
     def _settle(self) -> bool:
         """Whether `bundles` are others now."""
         held = (each.bundle for each in self._domains.values() if each.bundle is not None)
-        bundles = in_order(held, self._own)
+        bundles = in_order(held, *self._own.all)
         if bundles == self.bundles:
             return False
         before = {each.trust_domain: each for each in self.bundles}

@@ -43,8 +43,10 @@ class RateLimitGate:
         if pem is None:
             return PLAINTEXT + domain, once
         state, holder = self._state(), self._holder(pem)
+        if domain in state.aliases:
+            domain = state.trust_domain  # counted as one, whichever name a sidecar has heard of
         workload = state.workloads.get(holder.workload) if holder is not None else None
-        if holder is None or workload is None or workload.identity(state.trust_domain) != holder.identity:
+        if holder is None or workload is None or not _is(workload, holder, state):
             return domain, (NOT_COUNTED,) * len(once)
         return domain, tuple(each if _may(state, workload, each) else NOT_COUNTED for each in once)
 
@@ -58,6 +60,10 @@ class RateLimitGate:
             except UnusablePeer:
                 self._holders[pem] = None
         return self._holders[pem]
+
+
+def _is(workload: Workload, holder: Proved, state: MeshState) -> bool:
+    return workload.identity(state.trust_domain) == state.trust_domains.own_name(holder.identity)
 
 
 def _may(state: MeshState, workload: Workload, descriptor: Descriptor) -> bool:

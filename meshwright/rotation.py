@@ -14,7 +14,7 @@ from typing import Final
 import structlog
 from prometheus_client import CollectorRegistry, Gauge
 
-from api.shapes.ca import CaStatus, Lagging, RootStatus
+from api.shapes.ca import CaStatus, Lagging, MoveStatus, RootStatus
 from ca.errors import CaError, CannotRotate
 from ca.federation import Federated
 from ca.ledger_file import LedgerFile
@@ -92,8 +92,10 @@ class Rotator:
         record: Callable[[str, dict[str, str]], None] = lambda *_: None,
         federated: Callable[[], Federated] = tuple,
         followed: timedelta = timedelta(0),
+        aliases: tuple[str, ...] = (),
+        move: Callable[[], MoveStatus | None] = lambda: None,
     ) -> None:
-        """`federated`: see `TrustService`. `followed`: how long it takes other meshes to hear of a new root of ours. `record` is told of each command and stage, for the audit log."""
+        """`aliases`: see `mesh.identity.TrustDomains`; `move` tells of a move between trust domains. `federated`: see `TrustService`. `followed`: how long it takes other meshes to hear of a new root of ours. `record` is told of each command and stage, for the audit log."""
         self._authority = authority
         self._file = ledger
         self._ledger = ledger.ledger
@@ -125,7 +127,9 @@ class Rotator:
             stale=stale,
             on_report=self._woken.set,
             federated=federated,
+            aliases=aliases,
         )
+        self._move = move
         self._stages = Gauge(
             "meshwright_ca_rotation_stage",
             "1 for the stage in which the rotation of the authority's root is; stable: none goes on.",
@@ -399,6 +403,7 @@ class Rotator:
             lagging_in_all=len(lags),
             lagging=tuple(self._lagging_of(lag, rotation) for lag in lags[:SHOWN]),
             warnings=tuple(self._warnings(now)),
+            move=self._move(),
         )
 
     def _lagging_of(self, lag: Lag, rotation: Rotation) -> Lagging:

@@ -26,6 +26,7 @@ from meshwright.settings_groups import (
     IssuerSettings,
     LoopbackAddress,
     Names,
+    TrustDomainNames,
     VaultSettings,
 )
 
@@ -52,6 +53,13 @@ class Settings(BaseSettings):
     trust_domain: Annotated[
         str, Field(description="The trust domain of every SPIFFE id.", pattern=f"^{TRUST_DOMAIN.pattern}$")
     ] = "mesh.local"
+    trust_domain_aliases: Annotated[
+        TrustDomainNames,
+        Field(
+            description="Trust domains whose identities, signed by this mesh's own authority, are the same workloads: while a mesh moves from "
+            "one to another (docs/security.md)."
+        ),
+    ] = ()
     documents: Annotated[
         Path | None, Field(description="A directory of YAML documents, read recursively and watched.")
     ] = None
@@ -196,6 +204,8 @@ class Settings(BaseSettings):
         given = (self.ca_passphrase, self.ca_passphrase_file, self.ca_passphrase_command or None)
         if sum(each is not None for each in given) > 1:
             raise ValueError("set one of ca_passphrase, ca_passphrase_file and ca_passphrase_command")
+        if len({self.trust_domain, *self.trust_domain_aliases}) <= len(self.trust_domain_aliases):
+            raise ValueError("trust_domain_aliases are others than trust_domain, each of them once")
         if self.ca_files is not None and self.vault is not None:
             raise ValueError("set ca_files or vault, not both: there is one authority")
         if self.documents is None and self.consul is None:

@@ -26,6 +26,7 @@ and as lists in the file. An unknown setting in the file is an error.
 
 OPTIONS = {
     "server_names": "--server-name",
+    "trust_domain_aliases": "--trust-domain-alias",
     "consul.url": "--consul-url",
     "consul.datacenter": "--consul-datacenter",
     "consul.token_file": "--consul-token-file",

@@ -6,10 +6,20 @@ import ipaddress
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    model_validator,
+)
 from pydantic_settings import NoDecode
 
 from ca.jwks import check_url
+from mesh.identity import TRUST_DOMAIN
 from meshwright.errors import SettingsError
 
 
@@ -38,6 +48,11 @@ def _split(value: object) -> object:
 
 
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+TrustDomainNames = Annotated[
+    tuple[Annotated[str, StringConstraints(pattern=f"^{TRUST_DOMAIN.pattern}$")], ...],
+    NoDecode,
+    BeforeValidator(_split),
+]
 Address = Annotated[str, AfterValidator(_address)]
 LoopbackAddress = Annotated[str, AfterValidator(_loopback)]
 

@@ -27,10 +27,40 @@ class RootStatus(Shape):
     signs: bool
 
 
+class MoveWaits(Shape):
+    """Whom a move to another trust domain waits for. `connected`: whether it is here now. `lacks`: what it is waited for."""
+
+    workload: str
+    connected: bool
+    lacks: str
+
+
+class AliasStatus(Shape):
+    """`certificates` that are good name it. `keeps`: why it is not to be taken out yet; empty if it may be. `next`: whether it may be made the
+    trust domain.
+    """
+
+    name: str
+    certificates: int
+    keeps: str
+    next: bool
+
+
+class MoveStatus(Shape):
+    """The trust domain, and its aliases while the mesh moves. `heard`: every proxy goes by them. `waits_for` is cut; `waits_for_in_all` is not."""
+
+    trust_domain: str
+    aliases: tuple[AliasStatus, ...]
+    heard: bool
+    waits_for: tuple[MoveWaits, ...]
+    waits_for_in_all: int
+
+
 class CaStatus(Shape):
     """`stage`: stable, trusting, signing or retiring, `since` when. `awaits_operator`: it goes on after `meshwright ca proceed`.
 
-    `leaves`: how many certificates of workloads are good now. `lagging` is cut; `lagging_in_all` is not.
+    `leaves`: how many certificates of workloads are good now. `lagging` is cut; `lagging_in_all` is not. `move`: to another trust domain, if
+    the mesh is on its way.
     """
 
     stage: str
@@ -44,3 +74,4 @@ class CaStatus(Shape):
     lagging_in_all: int
     lagging: tuple[Lagging, ...]
     warnings: tuple[str, ...]
+    move: MoveStatus | None = None

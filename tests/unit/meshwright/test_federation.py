@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from ca.authority import TrustBundle
+from mesh.identity import TrustDomains
 from meshwright.errors import SettingsError
 from meshwright.federation import Federation
 from tests.support.ca_builders import an_authority
@@ -26,7 +27,7 @@ class Federated:
     def made(self) -> Federation:
         return Federation(
             self.list,
-            OWN,
+            TrustDomains(OWN),
             self.folder / "data",
             monotonic=lambda: 0.0,
             record=lambda event, fields: self.recorded.append((event.split()[-1], fields["trust_domain"])),
@@ -48,7 +49,7 @@ def federated(tmp_path: Path) -> Federated:
 
 
 async def test_without_a_list_there_is_nobody(tmp_path: Path) -> None:
-    federation = Federation(None, OWN, tmp_path, monotonic=lambda: 0.0)
+    federation = Federation(None, TrustDomains(OWN), tmp_path, monotonic=lambda: 0.0)
     await federation.open()
     await federation.run(lambda: None)  # has nothing to do
     assert (federation.on, federation.bundles, federation.status()) == (False, (), {})

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from documents.checks import cautions, dangling
 from documents.parsing import Document
-from mesh.events import Changes, Declared, SourceUpdate
+from mesh.events import Declared, SourceUpdate
 from mesh.names import Key
 from mesh.service import Service
 from mesh.state import MeshState, SourceView
@@ -19,10 +19,10 @@ SERVICES = ("Service", "ExternalService")
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """`state`, which differs by `changes`. `refused`: what an `apply` would be refused for; `cautions`: what is probably not meant."""
+    """`state`, which `events` lead to. `refused`: what an `apply` would be refused for; `cautions`: what is probably not meant."""
 
     state: MeshState
-    changes: Changes
+    events: tuple[SourceUpdate, ...]
     refused: tuple[str, ...] = ()
     cautions: tuple[tuple[Name, str], ...] = ()
 
@@ -31,7 +31,7 @@ def candidate(state: MeshState, asked: Asked, into: str, editable: Sequence[str]
     """What `state` becomes. A document that a source holds is changed there; a new one goes `into` one. `editable`: the sources whose
     documents can be written to; of another's it is said that they cannot.
     """
-    new, changes, refused = state, Changes(), list[str]()
+    new, events, refused = state, list[SourceUpdate](), list[str]()
     by_source: dict[str, tuple[list[Document], list[Name]]] = {}
     for document in asked.put:
         holder = holding(state, document.name) or into
@@ -47,15 +47,15 @@ def candidate(state: MeshState, asked: Asked, into: str, editable: Sequence[str]
             refused.append(_elsewhere(kind, key, found))
         by_source.setdefault(found, ([], []))[1].append((kind, key))
     for source, (put, gone) in sorted(by_source.items()):
-        new, more = new.apply(_update(source, put, gone))
-        changes |= more
+        events.append(_update(source, put, gone))
+        new, _ = new.apply(events[-1])
     wrong = [str(error) for each in asked.put for error in dangling(each, new.services.get)]
     known = set(state.conflicts())
     wrong += [line for line in new.conflicts() if line not in known]
     doubtful = tuple(
         (each.name, str(caution)) for each in asked.put for caution in cautions(each, new.services.get)
     )
-    return Candidate(new, changes, (*refused, *wrong), doubtful)
+    return Candidate(new, tuple(events), (*refused, *wrong), doubtful)
 
 
 def holding(state: MeshState, name: Name) -> str | None:

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 
 from mesh.names import Key
 from mesh.state import MeshState
+from meshwright.editions import NOTHING, Overlay
 from meshwright.scopes import Scope
 from xds.cache import Subscription
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A client. `scopes` and `at_once`: what it is given now (see `publisher.Attached`); no scopes: it would come anew. `wants`: by type,
-    what its streams subscribe to; None: not known, so all that it is offered counts.
+    """A client. `scopes` and `at_once`: what it is given now (see `publisher.Attached`), of the edition with that `overlay`; no scopes: it
+    would come anew. `wants`: by type, what its streams subscribe to; None: not known, so all that it is offered counts.
     """
 
     workload: Key
@@ -22,6 +23,7 @@ class Member:
     proxyless: bool = False
     scopes: tuple[Scope, ...] = ()
     at_once: frozenset[str] | None = None
+    overlay: Overlay = NOTHING
     wants: Mapping[str, tuple[Subscription, ...]] | None = None
 
 

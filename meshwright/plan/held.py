@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import cast
 
 from meshwright.scopes import Scope
 from xds.cache import ScopeChange
@@ -24,8 +25,12 @@ class Held:
 
     def take(self, changes: Iterable[ScopeChange]) -> None:
         for change in changes:
-            now = self._now.setdefault(change.scope, {})  # type: ignore[arg-type]  # a publisher's scopes are `Scope`
-            was = self._was.setdefault(change.scope, {})  # type: ignore[arg-type]
+            scope = cast("Scope", change.scope)  # a publisher's are
+            was = self._was.setdefault(scope, {})
+            if change.like is not None and scope not in self._now:
+                self._now[scope] = dict(self.now(cast("Scope", change.like)))
+                was.update(dict.fromkeys(self._now[scope]))
+            now = self._now.setdefault(scope, {})
             put = {(each.type_url, each.name): each for each in change.put}
             gone = (
                 [name for name in now if name not in put] if change.replace or change.drop else change.removed

@@ -68,7 +68,7 @@ class Plan:
 def plan(basis: Basis, asked: Asked, renderer: Renderer | None = None) -> Plan:
     """What it would mean to write `asked`. `renderer`: one that may remember from plan to plan."""
     found = candidate(basis.state, asked, basis.into, basis.editable)
-    has = given(basis.state, found.state, found.changes, basis.fleet, basis.setting, renderer)
+    has = given(basis.state, found.events, basis.fleet, basis.setting, renderer)
     differing = tuple(by_client(has, wanted(basis.fleet, has)))
     told = (
         *caveats(basis.state, found.state, asked, basis.lately),

@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from envoy.render import Renderer
-from mesh.events import Changes
+from mesh.events import Changes, DocumentName, SourceUpdate
 from mesh.state import MeshState
 from meshwright.certificates import CertificateStore
+from meshwright.editions import Member as Of
+from meshwright.editions import Overlay
 from meshwright.plan.fleet import Fleet, Member
 from meshwright.plan.held import Difference, Held
 from meshwright.publisher import Attached, Publisher, Update, client_id
@@ -45,6 +47,7 @@ class Twin(Publisher):
         scopes = self.scopes.one(member.scopes)
         attached = Attached(member.workload, member.proved, member.proxyless, at_once=member.at_once)
         self._attached[client] = attached
+        attached.edition = self.editions.of(self.member(client)).name
         for scope in scopes:
             if scope not in self._contents:
                 update.changes.extend(self._open(client, scope))
@@ -76,26 +79,65 @@ class Setting:
     on_demand: bool = False
 
 
+class _Overlays:
+    """What clients see instead of what all sources say, as it was decided elsewhere (see `editions.Overlayer`)."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._of = {id_of(each): each.overlay for each in fleet if each.overlay}
+
+    def overlay(self, member: Of, below: Overlay) -> Overlay:
+        return self._of.get(member.client, below)
+
+    def end(self, names: frozenset[DocumentName]) -> tuple[str, ...]:
+        """Documents of these names are written anew, so nothing stands for them any more. The clients that this concerns."""
+        concerned = []
+        for client, overlay in self._of.items():
+            kept = {name: each for name, each in overlay.entries if name not in names}
+            if len(kept) != len(overlay.entries):
+                self._of[client] = Overlay.of(kept)
+                concerned.append(client)
+        return tuple(concerned)
+
+
 def given(
     old: MeshState,
-    new: MeshState,
-    changes: Changes,
+    events: Iterable[SourceUpdate],
     fleet: Fleet,
     setting: Setting,
     renderer: Renderer | None = None,
 ) -> Given:
-    """What the clients of `fleet` are given in `old`, and what in `new`, which differs by `changes`. Work for a thread: it renders all
-    that they see.
+    """What the clients of `fleet` are given in `old`, and what after `events`, when these have reached everybody. Work for a thread: it
+    renders all that they see.
     """
     twin = Twin(old, renderer or Renderer(), certificates=setting.certificates, on_demand=setting.on_demand)
+    overlays = _Overlays(fleet)
+    twin.editions.use(overlays)
     held = Held()
     held.take(twin.adopt(fleet).changes)
     before, known = twin.given(), twin.problems
     held.mark()
-    held.take(twin.refresh(new, changes).changes)
-    held.take(twin.rescope(new, sorted(twin.concerned(changes))).changes)
+    state, changes, clients = old, Changes(), set[str]()
+    for event in events:
+        clients.update(overlays.end(_named(event)))
+        state, more = state.apply(event)
+        changes |= twin.editions.changed(state, more, event)
+    held.take(twin.refresh(state, changes).changes)
+    held.take(twin.rescope(state, sorted(clients | twin.concerned(changes))).changes)
     problems = {subject: why for subject, why in twin.problems.items() if known.get(subject) != why}
     return Given(held, before, twin.given(), twin.at_once(), problems)
+
+
+def _named(event: SourceUpdate) -> frozenset[DocumentName]:
+    return frozenset(
+        (
+            *(("Service", each.key) for each in event.services),
+            *(("Workload", each.key) for each in event.workloads),
+            *(each.name for each in event.declared),
+            *(("Service", each) for each in event.removed_services),
+            *(("Workload", each) for each in event.removed_workloads),
+            *event.removed_declared,
+        )
+    )
 
 
 Wanted = Callable[[str, Difference], bool]

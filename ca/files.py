@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,9 +34,10 @@ def own_directory(path: Path) -> Path:
 def write_atomically(path: Path, content: bytes, mode: int = PRIVATE) -> None:
     """Replace `path` by `content`. After a crash at any moment it holds the old or the new content, never a part.
 
-    The file has its mode from its first byte on. Returns after the content and its name are on the disk.
+    The file has its mode from its first byte on. Returns after the content and its name are on the disk. Of two threads that write it at
+    once, the one that ends last has it.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}{TEMPORARY_SUFFIX}")
     temporary.unlink(missing_ok=True)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:

@@ -48,6 +48,11 @@ class Directory:
         self._now = now
         self._documents = DocumentSet()
 
+    @property
+    def latest(self) -> DocumentSet:
+        """What was read last."""
+        return self._documents
+
     def __aiter__(self) -> AsyncIterator[DocumentSet]:
         return self.watch()
 

@@ -10,13 +10,20 @@ from typing import Annotated
 import typer
 
 from meshwright.commands import (
+    apply,
     backup,
     ca,
     completion,
     config_dump,
     context,
+    delete,
     demo,
+    describe,
+    diff,
+    edit,
     envoy,
+    get,
+    history,
     hold,
     intercept,
     listing,
@@ -53,6 +60,14 @@ app.command(rich_help_panel=LOOKING)(listing.services)
 app.command(rich_help_panel=LOOKING)(listing.workloads)
 app.command("config-dump", rich_help_panel=LOOKING)(config_dump.config_dump)
 app.command(rich_help_panel=LOOKING)(plaintext.plaintext)
+app.command(rich_help_panel=LOOKING)(get.get)
+app.command(rich_help_panel=LOOKING)(describe.describe)
+app.command(rich_help_panel=LOOKING)(history.history)
+app.command(rich_help_panel=CHANGING)(apply.apply)
+app.command(rich_help_panel=CHANGING)(edit.edit)
+app.command(rich_help_panel=CHANGING)(delete.delete)
+app.command(rich_help_panel=CHANGING)(diff.diff)
+app.command(rich_help_panel=CHANGING)(history.rollback)
 app.command(rich_help_panel=CHANGING)(validate.validate)
 app.add_typer(hold.app, name="hold", rich_help_panel=CHANGING)
 app.add_typer(token.app, name="token", rich_help_panel=TRUST)

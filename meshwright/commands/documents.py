@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
 from meshwright.commands.kinds import SHORT, kind_of
 from meshwright.commands.remote import completing
 from meshwright.errors import UsageError
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from api.shapes.documents import WriteAnswer
 
 KEPT = ("name", "namespace", "labels", "annotations", "finalizers", "ownerReferences")
 """Of `metadata`, what is its author's; the rest is the store's."""
@@ -88,49 +83,3 @@ def read_only_source(document: Mapping[str, Any]) -> str:
     """The file that a document is of; empty for one of the store."""
     source = document.get("source") or (document.get("status") or {}).get("source") or ""
     return str(source)
-
-
-def show_written(answer: WriteAnswer) -> Callable[[Console], None]:
-    """For people: a line for each document that a write changed, then how far it reaches."""
-    from meshwright.commands.output import line
-
-    styles = {"created": "green", "changed": "yellow", "deleted": "red"}
-
-    def people(console: Console) -> None:
-        would = " (dry run)" if answer.dry_run else ""
-        for each in answer.changes:
-            line(
-                console,
-                f"{each.kind} {each.namespace}/{each.name} {each.op}{would}",
-                styles.get(each.op, "dim"),
-            )
-        line(console, reach(answer))
-
-    return people
-
-
-def reach(answer: WriteAnswer) -> str:
-    """`revision 7: about 40 resources of 12 proxies, 3 services`."""
-    effects = answer.effects
-    if all(each.op == "unchanged" for each in answer.changes):
-        return f"nothing changes; revision {answer.revision} holds it already"
-    about = "about " if effects.about else ""
-    verb = "would be revision" if answer.dry_run else "revision"
-    parts = [
-        counted(effects.resources, "resource"),
-        counted(effects.proxies, "proxy", "proxies"),
-        counted(effects.services, "service"),
-    ]
-    return f"{verb} {answer.revision}: it reaches {about}{parts[0]} of {parts[1]}, {parts[2]}"
-
-
-def counted(number: int, one: str, many: str | None = None) -> str:
-    return f"{number} {one if number == 1 else many or one + 's'}"
-
-
-def written_names(answer: WriteAnswer, *, unchanged: bool = True) -> Sequence[str]:
-    return [
-        slashed((each.kind, each.namespace, each.name))
-        for each in answer.changes
-        if unchanged or each.op != "unchanged"
-    ]

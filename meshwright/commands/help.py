@@ -43,6 +43,12 @@ class Commands(typer.Typer):
 
 
 class _Command(TyperCommand):
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """`--wait=30s` is `--wait --timeout=30s`: an option whose value may be left out, which typer does not know."""
+        if any("--wait" in each.opts for each in self.params):
+            args = [part for each in args for part in _waiting(each)]
+        return super().parse_args(ctx, args)
+
     def format_options(self, ctx: Any, formatter: Any) -> None:
         _options(self.get_params(ctx), ctx, formatter)
 
@@ -69,6 +75,12 @@ class _Group(TyperGroup):
             if rows:
                 with formatter.section(heading):
                     formatter.write_dl(rows)
+
+
+def _waiting(argument: str) -> tuple[str, ...]:
+    if argument.startswith("--wait="):
+        return "--wait", f"--timeout={argument.removeprefix('--wait=')}"
+    return (argument,)
 
 
 def _summary(text: str) -> str:

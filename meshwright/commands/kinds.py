@@ -47,6 +47,7 @@ SHORT: Mapping[str, tuple[str, ...]] = {
     "RequestAuthentication": ("ra", "jwt"),
     "TimeoutPolicy": ("timeout", "tp"),
     "RetryPolicy": ("retry", "rp"),
+    "RolloutPolicy": ("rollout",),
     "Tracing": (),
 }
 """Every kind of document, and what it may be called for short."""

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from meshwright.commands.documents import DryRunOption, NamespaceOption, ReasonOption
-from meshwright.commands.files import FilesOption
+from meshwright.commands.documents import DryRunOption, FilesOption, NamespaceOption, ReasonOption
 from meshwright.commands.options import Output, OutputOption
 from meshwright.commands.remote import remote
 from meshwright.commands.written import WaitOption, WithinOption

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from meshwright.commands.documents import NamespaceOption
-from meshwright.commands.files import FilesOption
+from meshwright.commands.documents import FilesOption, NamespaceOption
 from meshwright.commands.remote import remote
 
 if TYPE_CHECKING:

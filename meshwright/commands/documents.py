@@ -43,6 +43,15 @@ NamespaceOption = Annotated[
     str | None,
     typer.Option("--namespace", "-n", help="The namespace; that of the context, or `default`, if left out."),
 ]
+FilesOption = Annotated[
+    list[str],
+    typer.Option(
+        "--filename",
+        "-f",
+        metavar="FILE|DIR|-",
+        help="Documents: a file, a directory with all below it, or - for standard input. Repeat it for more.",
+    ),
+]
 ReasonOption = Annotated[str, typer.Option("--reason", "-m", help="Why, for the history.")]
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Check it, tell what it would do, and write nothing.")

@@ -7,25 +7,13 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from documents.reading import Lines, Piece, Refusal, pieces
 from meshwright.errors import RefusedError, UsageError
 
 SUFFIXES = (".yaml", ".yml", ".json")
 STDIN = "-"
-
-FilesOption = Annotated[
-    list[str],
-    typer.Option(
-        "--filename",
-        "-f",
-        metavar="FILE|DIR|-",
-        help="Documents: a file, a directory with all below it, or - for standard input. Repeat it for more.",
-    ),
-]
 
 _STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 

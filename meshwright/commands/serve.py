@@ -25,6 +25,9 @@ def serve(
         typer.Option(help="A trust domain that means the same, while a mesh moves; repeatable."),
     ] = None,
     documents: Annotated[Path | None, typer.Option(help="A directory of YAML documents.")] = None,
+    store: Annotated[
+        str | None, typer.Option(help="Where written documents are kept: sqlite, consul:URL or none.")
+    ] = None,
     consul_url: Annotated[str | None, typer.Option(help="Where Consul's HTTP API answers.")] = None,
     consul_datacenter: Annotated[str | None, typer.Option(help="Consul's datacenter.")] = None,
     consul_token_file: Annotated[Path | None, typer.Option(help="A file that holds the ACL token.")] = None,
@@ -68,6 +71,7 @@ def serve(
         trust_domain=trust_domain,
         trust_domain_aliases=tuple(trust_domain_alias) if trust_domain_alias else None,
         documents=documents,
+        store=store,
         consul=consul or None,
         xds_address=xds_address,
         join_address=join_address,

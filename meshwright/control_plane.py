@@ -40,6 +40,7 @@ from discovery.file import FileSource
 from discovery.guard import GuardSettings
 from discovery.lastgood import LastGood
 from discovery.source import Source
+from discovery.store import StoreSource
 from discovery.supervisor import Discovery
 from envoy.render import Renderer
 from mesh.events import Event
@@ -62,6 +63,7 @@ from meshwright.errors import SettingsError
 from meshwright.federation import Federation
 from meshwright.joins_told import JoinsTold
 from meshwright.keeper import SecretKeeper
+from meshwright.leaving import Leaving
 from meshwright.metrics import Metrics, watch_loop_lag
 from meshwright.moving import Move
 from meshwright.observer import StreamObserver
@@ -77,6 +79,7 @@ from meshwright.rotation import Rotator
 from meshwright.scopes import Scope, Secrets
 from meshwright.settings import Settings, unknown_variables
 from meshwright.stale import end_stale, proved_streams, watch_proofs
+from meshwright.stores import STORE, keep_house, open_store
 from meshwright.tasks import Tasks
 from meshwright.writes import written
 from pb.meshwright.join.v1.join_pb2_grpc import add_JoinServiceServicer_to_server
@@ -84,6 +87,8 @@ from pb.meshwright.trust.v1.trust_pb2_grpc import add_TrustServiceServicer_to_se
 from policies.registry import KINDS
 from ratelimit.service import RateLimits
 from store.directory import Directory
+from store.repository import Repository
+from store.sets import StoreDocuments
 from xds.cache import ResourceCache
 from xds.server import XdsServer, XdsSettings, server_options
 
@@ -188,7 +193,8 @@ class ControlPlane:
         metrics = Metrics(CollectorRegistry())
         cache = ResourceCache()
         renderer = Renderer()
-        sources = tuple(self._sources())
+        repository = await self._stack.enter_async_context(open_store(settings))
+        sources = tuple(self._sources(repository))
         order = tuple(source.name for source in sources)
         state = MeshState(
             settings.trust_domain,
@@ -301,7 +307,11 @@ class ControlPlane:
         access_logs = AccessLogs(
             doors.who, lambda proof: doors.stale(proof, system_clock()), watch.listeners(), metrics
         )
-        await self._listen(xds, joins, rotator.trust, limits, access_logs, certificate, xds_settings)
+        leaving = Leaving(
+            doors.who, lambda proof: doors.stale(proof, system_clock()), pipeline, xds, time.monotonic
+        )
+        doors.came = leaving.came
+        await self._listen(xds, joins, rotator.trust, limits, access_logs, leaving, certificate, xds_settings)
 
         self._stack.callback(rotator.trust.close)
 
@@ -384,6 +394,8 @@ class ControlPlane:
             ("audit log", audit.run()),
             ("answers to writes", answers.run()),
             ("passages", passages.run()),
+            ("leaving", leaving.run()),
+            ("store", keep_house(repository, settings.store_history)),
             ("loop lag", watch_loop_lag(metrics, time.monotonic)),
         ):
             group.start(name, work)
@@ -409,6 +421,7 @@ class ControlPlane:
         trust: TrustService,
         limits: RateLimits,
         access_logs: AccessLogs,
+        leaving: Leaving,
         certificate: ServerCertificate,
         settings: XdsSettings,
     ) -> None:
@@ -417,6 +430,7 @@ class ControlPlane:
         xds.add_to(secure)
         limits.add_to(secure)
         access_logs.add_to(secure)
+        leaving.add_to(secure)
         add_JoinServiceServicer_to_server(joins, secure)
         add_TrustServiceServicer_to_server(trust, secure)
         await self._serve(
@@ -450,11 +464,13 @@ class ControlPlane:
         self._stack.push_async_callback(server.stop, DRAIN)
         self.addresses[name] = f"{address.rpartition(':')[0]}:{port}"
 
-    def _sources(self) -> Iterator[Source]:
+    def _sources(self, repository: Repository | None) -> Iterator[Source]:
         """In the order of their rank: where two declare a service, the first has it."""
         settings = self.settings
         if settings.documents is not None:
             yield FileSource(FILES, Directory(settings.documents, KINDS))
+        if repository is not None:
+            yield StoreSource(STORE, StoreDocuments(repository, KINDS))
         if settings.consul is not None:
             consul = settings.consul
             options = ConsulOptions(

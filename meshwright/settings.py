@@ -63,6 +63,28 @@ class Settings(BaseSettings):
     documents: Annotated[
         Path | None, Field(description="A directory of YAML documents, read recursively and watched.")
     ] = None
+    store: Annotated[
+        str,
+        Field(
+            description="Where documents that are written through the API are kept: `sqlite` (in the data directory), `sqlite:FILE`, `consul` (as "
+            "`consul.url`) or `consul:URL/PREFIX` for several replicas, or `none`: docs/store.md.",
+            pattern=r"^(sqlite(:.+)?|consul(:https?://.+)?|none)$",
+        ),
+    ] = "sqlite"
+    store_history: Annotated[
+        int | None, Field(description="How many revisions the store keeps; all when unset.", ge=1)
+    ] = None
+    store_token_file: Annotated[
+        Path | None,
+        Field(
+            description="A file that holds the ACL token for the store in Consul; as for discovery if it is the same Consul."
+        ),
+    ] = None
+    store_ca_file: Annotated[
+        Path | None, Field(description="The CA bundle that the store's Consul is verified with.")
+    ] = None
+    store_cert_file: Annotated[Path | None, Field(description="A client certificate for it.")] = None
+    store_key_file: Annotated[Path | None, Field(description="That certificate's key.")] = None
     consul: Annotated[
         ConsulSettings | None, Field(description="A Consul datacenter to discover services in.")
     ] = None
@@ -208,8 +230,8 @@ class Settings(BaseSettings):
             raise ValueError("trust_domain_aliases are others than trust_domain, each of them once")
         if self.ca_files is not None and self.vault is not None:
             raise ValueError("set ca_files or vault, not both: there is one authority")
-        if self.documents is None and self.consul is None:
-            raise ValueError("no source of services: set documents (a directory) or consul.url, or both")
+        if self.documents is None and self.consul is None and self.store == "none":
+            raise ValueError("no source of services: set documents (a directory), consul.url or store")
         return self
 
     @classmethod

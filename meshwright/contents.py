@@ -33,6 +33,7 @@ from meshwright.scopes import (
     Outbound,
     Peers,
     Proxyless,
+    Runtime,
     Scope,
     Secrets,
     Undiscovered,
@@ -162,6 +163,10 @@ class Contents:
             case EdgeSecrets() | Authorities():
                 self._of[scope] = {}
                 yield self._kept(scope)
+            case Runtime(watching):
+                self._of[scope] = {}
+                told = self._resource(self._renderer.runtime(watching=watching), ())
+                yield ScopeChange(scope, put=(told,), replace=True)
             case Secrets() | Undiscovered():
                 return
 

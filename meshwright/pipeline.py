@@ -80,6 +80,14 @@ class Pipeline:
         )
         self._take_in(everywhere)
 
+    def without(self, leaving: frozenset[Key]) -> None:
+        """Which workloads callers are not to use, for their proxies are about to end; published as what `receive` takes."""
+        self.state, changes = self.state.without(leaving)
+        everywhere = self._publisher.editions.all_do(
+            self.state, changes, lambda state: state.without(leaving)
+        )
+        self._take_in(everywhere)
+
     def reassign(self, clients: Iterable[str] | None = None) -> None:
         """Who belongs to which edition may have changed, of these clients or, without them, of all: published by `run`, at once."""
         every = (each.client for each in self._publisher.clients())
@@ -87,6 +95,10 @@ class Pipeline:
         if self._look_again:
             self._idle.clear()
             self._woken.set()
+
+    def report(self, workloads: frozenset[Key]) -> None:
+        """Let the proxies of `workloads`, and no others, say what they handle, in access logs: published by `run`, at once."""
+        self.reassign(self._publisher.report(workloads))
 
     def _take_in(self, changes: Changes) -> None:
         if not changes:
@@ -150,7 +162,7 @@ class Pipeline:
         await self.before_publishing()
         changes, changed_at = self._take()
         todo = sorted(changes.services | changes.endpoints)
-        again, self._look_again = self._look_again, set()
+        again = await self._leave(changed_at)
         clients = sorted({*self._publisher.concerned(changes), *again})
         while True:
             if todo or not clients:  # at least once, for the publisher to know the state
@@ -163,12 +175,29 @@ class Pipeline:
                 return
             await asyncio.sleep(0)
             await self.before_publishing()
+            if self._look_again:
+                clients = sorted({*clients, *await self._leave(changed_at)})
             if self._pending.urgent:
                 urgent, _ = self._take()
                 first = urgent.services | urgent.endpoints
                 changes |= urgent
                 todo = sorted(first) + [key for key in todo if key not in first]
                 clients = sorted({*clients, *self._publisher.concerned(urgent)})
+
+    async def _leave(self, changed_at: float) -> set[str]:
+        """Move those who are to see something else than the base, before anything that they are not to see is published.
+
+        The clients that were to be looked at again: of others, which the base gets, the services come first.
+        """
+        looked_at: set[str] = set()
+        while self._look_again:
+            again, self._look_again = self._look_again, set()
+            looked_at |= again
+            leaving = sorted(self._publisher.leaving(again))
+            while leaving:
+                leaving = self._move(leaving, changed_at)
+                await asyncio.sleep(0)
+        return looked_at
 
     def _move(self, clients: list[str], changed_at: float) -> list[str]:
         """Give a piece of `clients` their scopes; the others are left. Who is the first in a large one takes the place of many."""

@@ -34,6 +34,7 @@ from meshwright.scopes import (
     Outbound,
     Peers,
     Proxyless,
+    Runtime,
     Scope,
     Scopes,
     Secrets,
@@ -112,6 +113,7 @@ class Publisher:
         self._on_demand = on_demand
         self._contents = Contents(renderer, self.editions, self._certificates, self._problems)
         self._attached: dict[str, Attached] = {}
+        self._reporting = frozenset[Key]()
 
     @property
     def state(self) -> MeshState:
@@ -233,6 +235,20 @@ class Publisher:
             self.editions.forget({*clients, *self._contents.editions()})
         return gone
 
+    def report(self, workloads: frozenset[Key]) -> set[str]:
+        """Let the proxies of `workloads`, and no others, say what they handle: whom that changes, whose scopes are to be looked at again."""
+        moved, self._reporting = self._reporting ^ workloads, workloads
+        return {client for key in moved for client in client_ids(key) if client in self._attached}
+
+    def leaving(self, clients: Iterable[str]) -> list[str]:
+        """Those of `clients` that belong to another edition than they are given, which is not the base."""
+        return [
+            client
+            for client in clients
+            if (of := self._attached.get(client)) is not None
+            and self.editions.of(self.member(client)).name not in {BASE, of.edition}
+        ]
+
     def clients(self) -> list[Member]:
         """All that are attached."""
         return [self.member(client) for client in self._attached]
@@ -326,7 +342,8 @@ class Publisher:
         # Nobody is woken by a change of a peer unless some policy goes by places.
         own = workload.services[0] if workload.services and state.policies.by_locality else None
         trusted = backend_tls.bundles(state)
-        every = (Peers(own, name), *((Authorities(trusted),) if trusted else ()))
+        watching = attached.proved and attached.workload in self._reporting
+        every = (Peers(own, name), Runtime(watching), *((Authorities(trusted),) if trusted else ()))
         if workload.gateway is not None:
             return Given((*self._edge(edition, attached, workload, workload.gateway), *every))
         sidecar = self._sidecar(edition, attached, workload)

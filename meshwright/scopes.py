@@ -151,6 +151,13 @@ class Authorities:
 
 
 @dataclass(frozen=True, slots=True)
+class Runtime:
+    """What a proxy's runtime says beside its bootstrap: see `envoy/reported.py`."""
+
+    watching: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Undiscovered:
     """Never published: the streams of a workload that no source has named yet wait in it."""
 
@@ -167,6 +174,7 @@ Scope = (
     | EdgeSecrets
     | Authorities
     | Secrets
+    | Runtime
     | Undiscovered
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterable
+from typing import Any
 
 import pytest
 
@@ -12,12 +13,13 @@ from envoy.render import Renderer
 from mesh.events import Changes, SourceSnapshot, SourceUpdate
 from mesh.names import Key
 from mesh.state import MeshState
+from meshwright.editions import NOTHING, Instead, Member, Overlay
 from meshwright.pipeline import PIECE, Pace, Pipeline
 from meshwright.publisher import Publisher, Update
-from meshwright.scopes import Outbound, Seen
+from meshwright.scopes import Outbound, Runtime, Seen
 from tests.support.builders import a_service, a_snapshot, a_state, a_workload
 from xds.cache import ResourceCache
-from xds.types import ENDPOINT
+from xds.types import ENDPOINT, RUNTIME
 
 NEVER = 3600.0
 
@@ -28,8 +30,10 @@ class Running:
     def __init__(self, pace: Pace) -> None:
         self.cache = ResourceCache()
         state = a_state()
+        publisher = Publisher(state, Renderer())
+        self.editions = publisher.editions
         self.pipeline = Pipeline(
-            state, Publisher(state, Renderer()), self.cache, pace=pace, clock=asyncio.get_running_loop().time
+            state, publisher, self.cache, pace=pace, clock=asyncio.get_running_loop().time
         )
         self.pipeline.receive(
             a_snapshot(a_service("api"), a_service("web"), a_workload("api-1"), a_workload("web-1"))
@@ -56,6 +60,57 @@ async def running(pace: Pace) -> AsyncIterator[Running]:
         made.pipeline.pace = pace
         yield made
         task.cancel()
+
+
+class Aside:
+    """Who is to go on seeing api-1 where it was."""
+
+    def __init__(self) -> None:
+        self.said = NOTHING
+
+    def overlay(self, member: Member, below: Overlay) -> Overlay:
+        return self.said if member.workload == Key("default", "web-1") else below
+
+
+async def test_who_is_not_to_see_a_change_leaves_before_it_is_published(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with running(Pace(0.0, 0.0)) as made:
+        seen: list[str] = [made.endpoints()]
+        monkeypatch.setattr(made.pipeline, "rescope", lambda _, scopes: setattr(made, "scopes", scopes))
+        publish = made.cache.publish
+
+        def published(*args: Any, **named: Any) -> None:
+            publish(*args, **named)
+            seen.append(made.endpoints())
+
+        monkeypatch.setattr(made.cache, "publish", published)
+        aside = Aside()
+        made.editions.use(aside)
+        old = a_workload("api-1")
+        aside.said = Overlay.of({("Workload", old.key): Instead("test", old)})
+        made.pipeline.receive(SourceUpdate("test", workloads=(a_workload("api-1", address="10.9.9.9"),)))
+        made.pipeline.reassign()
+        await made.pipeline.settled()
+        assert len(seen) > 2
+        assert len(set(seen)) == 1
+        aside.said = NOTHING
+        made.pipeline.reassign()
+        await made.pipeline.settled()
+        assert made.endpoints() != seen[0]
+
+
+async def test_a_proxy_that_is_watched_has_another_runtime() -> None:
+    async with running(Pace(0.0, 0.0)) as made:
+        web = Key("default", "web-1")
+        made.pipeline.rescope = lambda _, scopes: setattr(made, "scopes", scopes)
+        made.scopes = made.pipeline.attach(web, proved=True, proxyless=False)
+        for watched in (frozenset({web}), frozenset[Key]()):
+            made.pipeline.report(watched)
+            await made.pipeline.settled()
+            assert Runtime(watching=bool(watched)) in made.scopes
+            (found,) = made.cache.contents(Runtime(watching=bool(watched)))
+            assert found.type_url == RUNTIME
 
 
 async def test_a_removal_does_not_wait() -> None:

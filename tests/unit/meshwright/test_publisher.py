@@ -64,8 +64,8 @@ def test_one_event_renders_as_often_for_1000_proxies_as_for_10(proxies: int) -> 
 
 
 def mesh_rendered_for(services: int) -> int:
-    """Cluster with routes, scopes and endpoints of each service, the two kinds of listeners, and no peers: once each."""
-    return services * 3 + 3
+    """Cluster with routes, scopes and endpoints of each service, the two kinds of listeners, no peers, and a runtime: once each."""
+    return services * 3 + 4
 
 
 def test_equal_proxies_share_their_scopes() -> None:

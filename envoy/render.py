@@ -101,7 +101,9 @@ class Renderer:
             "virtual",
             (view, seams),
             view.origin,
-            lambda: _checked(capture.virtual(view, seams), view.origin, seams.outbound.patches),
+            lambda: _checked(
+                capture.virtual(view, seams), (*view.origin, *seams.outbound.origin), seams.outbound.patches
+            ),
         )
 
     def names(self, view: VirtualView) -> Rendered:
@@ -123,8 +125,8 @@ class Renderer:
             (view, seams),
             view.origin,
             lambda: (
-                *_checked(gateways.listeners(view, seams), view.origin, seams.patches()),
-                *_checked(gateways.routes(view, seams), _with_routes(view), seams.patches()),
+                *_checked(gateways.listeners(view, seams), _with_ports(view, seams), seams.patches()),
+                *_checked(gateways.routes(view, seams), _with_routes(view, seams), seams.patches()),
                 *_extra(seams.resources()),
             ),
         )
@@ -204,17 +206,31 @@ class _Made:
 
 
 def _service(view: ServiceView, seams: ServiceSeams) -> tuple[Rendered, ...]:
-    def messages() -> Iterator[Message]:
+    def of_clusters() -> Iterator[Message]:
         for port in view.ports:
             for subset in ("", *(each.name for each in view.subsets)):
                 yield clusters.outbound(view, port, seams.service, subset)
+
+    def of_routes() -> Iterator[Message]:
         named = routes.by_authority(view, seams)
         if named is not None:
             yield named
         yield from routes.by_port(view, seams)
 
-    origin = (*view.origin, *(each for each in seams.service.origin if each not in view.origin))
-    return (*_checked(messages(), origin, seams.service.patches), *_extra(seams.resources()))
+    rules = (rule for _, of_port in view.routes for rule in of_port)
+    origin = tuple(dict.fromkeys((*view.origin, *seams.service.origin)))
+    said = (*(each for rule in rules for each in rule.origin), *_of_rules(seams))
+    return (
+        *_checked(of_clusters(), origin, seams.service.patches),
+        *_checked(of_routes(), tuple(dict.fromkeys((*origin, *said))), seams.service.patches),
+        *_extra(seams.resources()),
+    )
+
+
+def _of_rules(seams: ServiceSeams) -> Iterator[str]:
+    """The documents of what policies say of single rules."""
+    for _, parts in seams.rules:
+        yield from parts.origin
 
 
 def _inbound(view: InboundView, seams: ListenerSeams) -> tuple[Rendered, ...]:
@@ -270,10 +286,16 @@ def _proxyless(view: ServiceView, caller_namespace: str) -> Iterator[Message]:
     yield from listeners.api(view, caller_namespace)
 
 
-def _with_routes(view: GatewayView) -> tuple[str, ...]:
-    """The documents of a gateway and of all routes that it takes."""
+def _with_ports(view: GatewayView, seams: GatewaySeams) -> tuple[str, ...]:
+    """The documents of a gateway, and of what policies say of all that it takes on its ports."""
+    return tuple(dict.fromkeys((*view.origin, *(each for _, parts in seams.ports for each in parts.origin))))
+
+
+def _with_routes(view: GatewayView, seams: GatewaySeams) -> tuple[str, ...]:
+    """Those, and the documents of all routes that it takes, with what policies say of them."""
     rules = (rule for port in view.ports for host in port.hosts for rule in host.rules)
-    return tuple(dict.fromkeys((*view.origin, *(each for rule in rules for each in rule.origin))))
+    said = (*(each for rule in rules for each in rule.origin), *_of_rules(seams.routes))
+    return tuple(dict.fromkeys((*_with_ports(view, seams), *said)))
 
 
 def _extra(resources: Iterable[ExtraResource]) -> Iterator[Rendered]:

@@ -312,6 +312,7 @@ class Session(ABC):
         culprits, parts = blame(flight.names, message)
         blamed = frozenset(culprits) or frozenset(named(flight.names, message)) or frozenset(flight.names)
         origin: dict[str, None] = {}
+        held_back: list[Resource] = []
         for resource in flight.resources():
             name = resource.name
             if name in blamed and len(origin) < ORIGINS:
@@ -323,6 +324,7 @@ class Session(ABC):
             state.dirty.add(name)
             if name in culprits:
                 state.quarantine[name] = resource.version
+                held_back.append(resource)
         state.splits.extendleft(reversed(parts))
         state.refusal = Refusal(
             version=flight.version,
@@ -331,6 +333,7 @@ class Session(ABC):
             message=message[:MESSAGE],
             at=now,
             origin=tuple(origin),
+            culprits=tuple(held_back),
         )
         self._on_refused(state.type_url, state.refusal)
 

@@ -40,7 +40,10 @@ NEW = Doubt(None)
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A NACK: `names` are the resources it blames, or all of the response's when it blames none of them. `at` is of the caller's clock."""
+    """A NACK: `names` are the resources it blames, or all of the response's when it blames none of them. `at` is of the caller's clock.
+
+    `culprits`: those of them that are known to be refused, for they are named or alone; they are held back.
+    """
 
     version: str
     nonce: str
@@ -48,6 +51,7 @@ class Refusal:
     message: str
     at: float
     origin: tuple[str, ...]
+    culprits: tuple[Resource, ...] = ()
 
 
 @dataclass(slots=True, eq=False)

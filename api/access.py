@@ -32,7 +32,16 @@ PUBLIC: Final = None
 """For routes that tell nobody anything that is not in our documentation."""
 
 NEEDS: Final[Mapping[str, Need | None]] = {
+    "GET /api/v1/documents": Need(Role.VIEWER, Where.EACH),
+    "POST /api/v1/documents": Need(Role.EDITOR, Where.EACH),
+    "GET /api/v1/documents/{kind}/{namespace}/{name}": Need(Role.VIEWER, Where.PATH),
+    "PUT /api/v1/documents/{kind}/{namespace}/{name}": Need(Role.EDITOR, Where.PATH),
+    "PATCH /api/v1/documents/{kind}/{namespace}/{name}": Need(Role.EDITOR, Where.PATH),
+    "DELETE /api/v1/documents/{kind}/{namespace}/{name}": Need(Role.EDITOR, Where.PATH),
+    "POST /api/v1/batch": Need(Role.EDITOR, Where.EACH),
     "GET /api/v1/status": Need(Role.VIEWER),
+    # Envoy is shown what would be written: nobody has it read what they may not write.
+    "POST /api/v1/plan": Need(Role.EDITOR, Where.EACH),
 }
 """By method and path of the route."""
 

@@ -6,11 +6,16 @@ A subject that needs more adds a field here (a callable, or a Protocol of its ow
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from api.shapes.plan import PlanAnswer, PlanRequest
 from api.shapes.status import Status
+from api.showing import Conditions
+from api.writing import Writer
+from documents.sets import DocumentSet
+from store.repository import Repository
 
 Told = str | int | float | None | list[str]
 """What a field of the audit log may be."""
@@ -24,9 +29,17 @@ class Record(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """`record` is for what was done; `record_refusal` for what was not, of which a flood by one `peer` is told in part."""
+    """`record` is for what was done; `record_refusal` for what was not, of which a flood by one `peer` is told in part.
+
+    `repository` and `writer` are None where the control plane has no store. `files`: the documents that are read from elsewhere.
+    """
 
     version: str
     record: Record
     record_refusal: Callable[[str, str, Mapping[str, Told]], None]
+    repository: Repository | None
+    writer: Writer | None
+    files: Callable[[], DocumentSet]
+    conditions: Conditions
     status: Callable[[], Status]
+    plan: Callable[[PlanRequest], Awaitable[PlanAnswer]]

@@ -19,6 +19,7 @@ from meshwright.audit import AuditLog
 from meshwright.data_dir import SOCKET
 from meshwright.errors import SettingsError
 from meshwright.floods import Flood
+from meshwright.plan.planner import Planner
 from meshwright.reports import Reports, version
 
 REFUSED = Rate(burst=100, per_second=1)
@@ -27,7 +28,7 @@ REFUSED = Rate(burst=100, per_second=1)
 log = structlog.get_logger(__name__)
 
 
-def backend(reports: Reports, audit: AuditLog) -> Backend:
+def backend(reports: Reports, audit: AuditLog, planner: Planner) -> Backend:
     refusals = Flood(time.monotonic, REFUSED)
 
     def refused(peer: str, event: str, fields: Mapping[str, Told]) -> None:
@@ -40,6 +41,7 @@ def backend(reports: Reports, audit: AuditLog) -> Backend:
         record=lambda event, fields: audit.record(event, **fields),
         record_refusal=refused,
         status=reports.status,
+        plan=planner.plan,
     )
 
 

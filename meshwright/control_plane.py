@@ -70,6 +70,7 @@ from meshwright.observer import StreamObserver
 from meshwright.passages import Passages
 from meshwright.pipeline import Pace, Pipeline
 from meshwright.plaintext import PlaintextWatch
+from meshwright.plan.planner import Live, Planner
 from meshwright.proofs import proofs
 from meshwright.publisher import Publisher, client_id
 from meshwright.rate_limit_gate import RateLimitGate
@@ -336,7 +337,21 @@ class ControlPlane:
         host, port = _host_and_port(settings.admin_address)
         self.addresses["admin"] = f"{host}:{await admin.start(host, port)}"
         besides = [*admin.private_routes(), *ca_routes(rotator)]
-        api = await open_api(data_dir, backend(reports, audit), besides)
+        self.planner = Planner(
+            Live(
+                lambda: pipeline.state,
+                publisher,
+                xds,
+                certificates,
+                on_demand=settings.clusters == "onDemand",
+                lately=watch.lately,
+                clock=system_clock,
+                store=STORE if repository is not None else None,
+                files=FILES if settings.documents is not None else None,
+                repository=repository,
+            )
+        )
+        api = await open_api(data_dir, backend(reports, audit, self.planner), besides)
         self._stack.push_async_callback(api.stop)
 
         answers = AnswersToWrites(pipeline, watch.lately)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Final, NoReturn, Protocol
 
@@ -12,6 +13,7 @@ from structlog.typing import FilteringBoundLogger
 
 from agent.backoff import Backoff
 from agent.errors import EnvoyFailed
+from agent.leave import nobody_is_told
 from agent.stopping import Stopping, first
 from ca.rate_limit import Monotonic
 from envoy.errors import AdminFailed, EnvoyNotReady
@@ -21,6 +23,9 @@ READY_WARNINGS: Final = (5.0, 30.0)
 
 Diagnose = Callable[[], Awaitable[str]]
 """Says what may be in the way of Envoy's configuration."""
+
+Leave = Callable[[], AbstractAsyncContextManager[None]]
+"""A context that begins when callers have heard that the proxy ends, which it does within it."""
 
 
 class Sidecar(Protocol):
@@ -72,9 +77,10 @@ async def supervise(
     monotonic: Monotonic,
     diagnose: Diagnose,
     drain_time: float,
+    leave: Leave = nobody_is_told,
     limit: RestartLimit = RestartLimit(),
 ) -> None:
-    """Start an Envoy and keep one running until `stopping`; then drain it, stop it and return.
+    """Start an Envoy and keep one running until `stopping`; then `leave`, drain it, stop it and return.
 
     `drain_time`, in seconds, is what Envoy was told, to tell the operator.
     EnvoyFailed if it ends by itself again and again. What `start` raises ends this as well. Cancelling stops Envoy at once.
@@ -88,7 +94,7 @@ async def supervise(
             if stopping.drain.is_set():
                 told = f"draining up to {drain_time:g} s; signal again to stop at once"
                 log.info("envoy drains", pid=sidecar.pid, hint=told)
-                await first(sidecar.drain(), stopping.now.wait(), sidecar.wait())
+                await first(_end(sidecar, leave), stopping.now.wait(), sidecar.wait())
                 return
         finally:
             await sidecar.stop()
@@ -106,6 +112,13 @@ async def supervise(
         delay = backoff.next()
         log.error("envoy ended by itself and is started again", code=code, retry_in=round(delay, 1))
         await first(asyncio.sleep(delay), stopping.drain.wait())
+
+
+async def _end(sidecar: Sidecar, leave: Leave) -> None:
+    """Callers hear of it first: one that still meant to use it when it has drained would find nobody."""
+    async with leave():
+        await sidecar.drain()
+        await sidecar.stop()
 
 
 async def _tell_ready(sidecar: Sidecar, log: FilteringBoundLogger, diagnose: Diagnose) -> NoReturn:

@@ -39,6 +39,9 @@ POLL = 0.05
 REFUSED = r"^listener_manager\.lds\.update_rejected$"
 """Counts the updates of listeners of which Envoy refused a part."""
 
+STILL = 4
+"""Looks, one after the other, that find nobody: between two calls of one caller there is no connection either once each is ended by its answer."""
+
 BUSY = r"^(http|tcp)\.inbound.*\.downstream_cx_active$|^http\.outbound.*\.downstream_rq_active$"
 """What draining waits for: callers' connections, and requests of the application that have no answer yet."""
 
@@ -190,8 +193,10 @@ class EnvoyProcess:
             admin = self.admin
             await admin.healthcheck_fail()
             await admin.drain_listeners(graceful=True)
+            still = 0
             while self.returncode is None and time.monotonic() < deadline:
-                if not any((await admin.stats(BUSY)).values()):
+                still = 0 if any((await admin.stats(BUSY)).values()) else still + 1
+                if still == STILL:
                     return
                 await asyncio.sleep(POLL)
         except AdminFailed:

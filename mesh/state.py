@@ -92,10 +92,16 @@ class MeshState:
     passing: frozenset[Passage] = frozenset()
     federated: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
+    leaving: frozenset[Key] = frozenset()
 
     @property
     def trust_domains(self) -> TrustDomains:
         return TrustDomains(self.trust_domain, self.aliases)
+
+    def without(self, leaving: frozenset[Key]) -> tuple[MeshState, Changes]:
+        """The state in which callers use none of these workloads, whatever their sources say, and no others are kept from them."""
+        moved = {each for each in self.leaving ^ leaving if each in self.workloads}
+        return _settle(replace(self, leaving=leaving), services=set(), workloads=moved, several=False)
 
     def federated_with(self, trust_domains: Iterable[str]) -> tuple[MeshState, Changes]:
         """The state in which sidecars let in callers of these foreign trust domains, and of no others."""
@@ -229,11 +235,13 @@ class MeshState:
         return None if owner is None else self.sources[owner].services[key]
 
     def effective_workload(self, key: Key) -> Workload | None:
-        """The workload as its first source has it, less the services that belong to another source."""
+        """The workload as its first source has it, less the services that belong to another source; critical while it is leaving."""
         source = self.workload_owner(key)
         if source is None:
             return None
         workload = self.sources[source].workloads[key]
+        if key in self.leaving:
+            workload = replace(workload, health=Health.CRITICAL)
         if len(self.sources) == 1:
             return workload
         served = tuple(service for service in workload.services if self._serves(source, service))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
@@ -41,6 +42,8 @@ class Doors:
         self._trust_domain = trust_domain
         self._pipeline = pipeline
         self._keeper = keeper
+        # Is told of each workload a proxy of which opens a stream.
+        self.came: Callable[[Key], None] = lambda _: None
 
     async def identify(self, node: Node, peer: Peer) -> Client:
         """The client and its scopes. Refused, with the reason, if it may not have what it asks for."""
@@ -58,6 +61,8 @@ class Doors:
             )
         proxyless = node.user_agent_name.startswith("gRPC")
         proved = holder is not None
+        if proved:
+            self.came(workload)
         scopes = self._pipeline.attach(workload, proved=proved, proxyless=proxyless)
         return Client(client_id(workload, proved=proved, proxyless=proxyless), scopes, proof=holder)
 

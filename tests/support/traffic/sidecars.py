@@ -134,6 +134,13 @@ class Sidecar:
                 texts += [f"--- {path.name}", *path.read_text(errors="replace").splitlines()[-lines:]]
         return "\n".join(texts)
 
+    async def end(self) -> None:
+        """As on SIGTERM: it leaves the mesh, drains, and has ended when this returns."""
+        self._stopping.request()
+        if self._task is not None:
+            assert await self._task == 0, self.logs()
+            self._task = None
+
     async def stop(self) -> None:
         """Without a drain: no caller is left."""
         self._stopping.request()

@@ -1,0 +1,168 @@
+"""Workloads whose proxies are about to end: their callers hear of it first, so that no request finds nobody there.
+
+The protocol is `proto/meshwright/leave/v1/leave.proto`. A workload that has left stays out of service until a proxy of it has its listeners
+again, whatever its source says: registries learn late, or never, that a process has ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Protocol, TypeAlias
+
+import grpc
+import grpc.aio
+import structlog
+
+from mesh.names import Key
+from meshwright.access_logs import Stale, WhoSpeaks
+from meshwright.pipeline import Pipeline
+from meshwright.publisher import client_ids
+from pb.envoy.config.core.v3.base_pb2 import Node
+from pb.meshwright.leave.v1.leave_pb2 import LeaveRequest, LeaveResponse
+from pb.meshwright.leave.v1.leave_pb2_grpc import LeaveServiceServicer, add_LeaveServiceServicer_to_server
+from xds.client import Peer, peer_of
+from xds.errors import Refused
+from xds.types import ENDPOINT, LISTENER
+
+EVERY = 0.02
+"""Seconds between two looks at what callers have acknowledged, or at whether a proxy that came back has its listeners."""
+
+PATIENCE = 20.0
+"""Seconds that callers have, as for any update. Who has not heard by then is told by nobody; its requests are tried elsewhere."""
+
+CALLS = 4
+"""Of one workload: an agent makes one."""
+
+Context: TypeAlias = "grpc.aio.ServicerContext[LeaveRequest, LeaveResponse]"
+
+log = structlog.get_logger(__name__)
+
+
+class Stream(Protocol):
+    @property
+    def client(self) -> str: ...
+    def heard(self, since: float, type_url: str | None = None) -> bool: ...
+    def in_sync(self, type_url: str) -> bool: ...
+    def subscribes(self, type_url: str) -> bool: ...
+
+
+class Streams(Protocol):
+    """The streams that are open: all, and those of one client."""
+
+    def streams(self) -> Iterable[Stream]: ...
+    def streams_of(self, client: str) -> Iterable[Stream]: ...
+
+
+class Leaving(LeaveServiceServicer):
+    """Use it from one event loop. `run` lets those back in whose proxies have come again."""
+
+    def __init__(
+        self,
+        who: WhoSpeaks,
+        stale: Stale,
+        pipeline: Pipeline,
+        streams: Streams,
+        clock: Callable[[], float],
+        patience: float = PATIENCE,
+    ) -> None:
+        """`clock` is that of the streams, in seconds."""
+        self._who = who
+        self._stale = stale
+        self._pipeline = pipeline
+        self._streams = streams
+        self._clock = clock
+        self._patience = patience
+        self._calls: dict[Key, int] = {}
+        self._left: set[Key] = set()
+        self._back: set[Key] = set()
+        self._came = asyncio.Event()
+
+    def add_to(self, server: grpc.aio.Server) -> None:
+        add_LeaveServiceServicer_to_server(self, server)
+
+    def came(self, workload: Key) -> None:
+        """A proxy of `workload` has opened a stream. One that is still leaving has lost its connection, and does not come back."""
+        if workload in self._left and workload not in self._calls:
+            self._back.add(workload)
+            self._came.set()
+
+    async def Leave(  # type: ignore[override]  # noqa: N802 - the stubs know only one of the two ways to serve
+        self, request: LeaveRequest, context: Context
+    ) -> AsyncIterator[LeaveResponse]:
+        peer = peer_of(context)
+        try:
+            workload = self._workload(request, peer)
+        except Refused as refused:
+            log.warning("leaving refused", peer=peer.address, reason=refused.reason)
+            await context.abort(refused.status, refused.reason)
+        self._calls[workload] = self._calls.get(workload, 0) + 1
+        try:
+            self._out(workload)
+            log.info("proxy leaves", proxy=str(workload))
+            await self._pipeline.settled()
+            began = self._clock()
+            behind = self._behind(began)
+            yield LeaveResponse(lagging=len(behind))
+            while behind and self._clock() - began < self._patience:
+                await asyncio.sleep(EVERY)
+                behind = self._behind(began) & behind
+            if behind:
+                log.warning("proxy leaves before all callers have heard", lagging=sorted(behind)[:20])
+            yield LeaveResponse(over=True, lagging=len(behind))
+            await asyncio.Event().wait()  # until the agent ends the call
+        finally:
+            self._calls[workload] -= 1
+            if not self._calls[workload]:
+                del self._calls[workload]
+
+    def _workload(self, request: LeaveRequest, peer: Peer) -> Key:
+        """Who leaves; Refused if it may not."""
+        workload, proof = self._who(Node(id=request.node_id), peer)
+        if proof is None:
+            raise Refused(grpc.StatusCode.UNAUTHENTICATED, "no client certificate: leave over mutual TLS")
+        if why := self._stale(proof):
+            raise Refused(grpc.StatusCode.UNAUTHENTICATED, why)
+        if self._calls.get(workload, 0) >= CALLS:
+            raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, f"more than {CALLS} calls of {workload}")
+        return workload
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self._came.wait()
+            self._came.clear()
+            while self._back:
+                ready = {each for each in self._back if self._listens(each) or each in self._calls}
+                self._back -= ready
+                if ready := ready - self._calls.keys():
+                    self._left -= ready
+                    self._tell()
+                    log.info("proxies are back", proxies=sorted(map(str, ready)))
+                # Who has gone again comes anew.
+                self._back = {each for each in self._back if self._streams_of(each)}
+                if self._back:
+                    await asyncio.sleep(EVERY)
+
+    def _out(self, workload: Key) -> None:
+        self._back.discard(workload)
+        known = self._pipeline.state.workloads
+        # Whom no source declares any more is nobody's endpoint: what comes under that name later is another.
+        self._left = {each for each in self._left if each in known or each in self._calls}
+        self._left.add(workload)
+        self._tell()
+
+    def _tell(self) -> None:
+        self._pipeline.without(frozenset(self._left))
+
+    def _behind(self, began: float) -> set[str]:
+        """The clients that have not acknowledged the endpoints that were published until then."""
+        return {each.client for each in self._streams.streams() if not each.heard(began, ENDPOINT)}
+
+    def _listens(self, workload: Key) -> bool:
+        return any(
+            each.subscribes(LISTENER) and each.in_sync(LISTENER) for each in self._streams_of(workload)
+        )
+
+    def _streams_of(self, workload: Key) -> list[Stream]:
+        return [stream for client in client_ids(workload) for stream in self._streams.streams_of(client)]

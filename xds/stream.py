@@ -188,6 +188,10 @@ class Stream:
         state = self.session.states.get(type_url)
         return state is None or (state.idle and not state.quarantine)
 
+    def subscribes(self, type_url: str) -> bool:
+        """Whether the client has asked for anything of a type."""
+        return type_url in self.session.states
+
     def heard(self, since: float, type_url: str | None = None) -> bool:
         """Whether what was published until `since`, of one type or of all, is acknowledged or refused; whatever has come after it."""
         if type_url is None:

@@ -40,6 +40,10 @@ NEEDS: Final[Mapping[str, Need | None]] = {
     "DELETE /api/v1/documents/{kind}/{namespace}/{name}": Need(Role.EDITOR, Where.PATH),
     "POST /api/v1/batch": Need(Role.EDITOR, Where.EACH),
     "GET /api/v1/status": Need(Role.VIEWER),
+    # Lines of the control plane name every peer, and paths of requests are what users do.
+    "GET /api/v1/logs": Need(Role.EDITOR),
+    "GET /api/v1/logs/{namespace}/{workload}": Need(Role.EDITOR, Where.PATH),
+    "GET /api/v1/top": Need(Role.VIEWER),
     # Envoy is shown what would be written: nobody has it read what they may not write.
     "POST /api/v1/plan": Need(Role.EDITOR, Where.EACH),
 }

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from api.looking import Logs
 from api.shapes.plan import PlanAnswer, PlanRequest
 from api.shapes.status import Status
 from api.showing import Conditions
@@ -43,3 +44,4 @@ class Backend:
     conditions: Conditions
     status: Callable[[], Status]
     plan: Callable[[PlanRequest], Awaitable[PlanAnswer]]
+    logs: Logs

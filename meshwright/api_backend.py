@@ -19,6 +19,7 @@ from meshwright.audit import AuditLog
 from meshwright.data_dir import SOCKET
 from meshwright.errors import SettingsError
 from meshwright.floods import Flood
+from meshwright.looking import Looking
 from meshwright.plan.planner import Planner
 from meshwright.reports import Reports, version
 
@@ -28,7 +29,7 @@ REFUSED = Rate(burst=100, per_second=1)
 log = structlog.get_logger(__name__)
 
 
-def backend(reports: Reports, audit: AuditLog, planner: Planner) -> Backend:
+def backend(reports: Reports, audit: AuditLog, planner: Planner, looking: Looking) -> Backend:
     refusals = Flood(time.monotonic, REFUSED)
 
     def refused(peer: str, event: str, fields: Mapping[str, Told]) -> None:
@@ -42,6 +43,7 @@ def backend(reports: Reports, audit: AuditLog, planner: Planner) -> Backend:
         record_refusal=refused,
         status=reports.status,
         plan=planner.plan,
+        logs=looking,
     )
 
 

@@ -49,6 +49,7 @@ from mesh.names import Key
 from mesh.plaintext_calls import PlaintextCalls
 from mesh.state import Merging, MeshState
 from meshwright import logs
+from meshwright.access_lines import AccessLines
 from meshwright.access_logs import AccessLogs
 from meshwright.admin import Admin, Answers
 from meshwright.answers_to_writes import AnswersToWrites
@@ -64,6 +65,8 @@ from meshwright.federation import Federation
 from meshwright.joins_told import JoinsTold
 from meshwright.keeper import SecretKeeper
 from meshwright.leaving import Leaving
+from meshwright.log_ring import LogRing
+from meshwright.looking import Looking
 from meshwright.metrics import Metrics, watch_loop_lag
 from meshwright.moving import Move
 from meshwright.observer import StreamObserver
@@ -112,14 +115,15 @@ log = structlog.get_logger(__name__)
 
 async def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT."""
-    logs.configure(settings.log_level, settings.log_format)
+    ring = LogRing()
+    logs.configure(settings.log_level, settings.log_format, ring)
     for name in unknown_variables(os.environ):
         log.warning("unknown environment variable: docs/settings.md lists the settings", variable=name)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with ControlPlane(settings) as control_plane:
+    async with ControlPlane(settings, ring) as control_plane:
         log.info("serving", **control_plane.addresses)
         await stop.wait()
         log.info("stopping")
@@ -128,8 +132,10 @@ async def run(settings: Settings) -> None:
 class ControlPlane:
     """All of it. As an async context manager, it serves within its block; a part that breaks beyond repair ends the block."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, ring: LogRing | None = None) -> None:
+        """`ring`: the last lines of the log, for whoever asks."""
         self.settings = settings
+        self._ring = ring or LogRing()
         self.addresses: dict[str, str] = {}
         self._stack = contextlib.AsyncExitStack()
 
@@ -305,8 +311,12 @@ class ControlPlane:
             metrics,
             time.monotonic,
         )
+        access = AccessLines(time.monotonic)
         access_logs = AccessLogs(
-            doors.who, lambda proof: doors.stale(proof, system_clock()), watch.listeners(), metrics
+            doors.who,
+            lambda proof: doors.stale(proof, system_clock()),
+            access.beside(watch.listeners()),
+            metrics,
         )
         leaving = Leaving(
             doors.who, lambda proof: doors.stale(proof, system_clock()), pipeline, xds, time.monotonic
@@ -336,6 +346,9 @@ class ControlPlane:
         self._stack.push_async_callback(admin.stop)
         host, port = _host_and_port(settings.admin_address)
         self.addresses["admin"] = f"{host}:{await admin.start(host, port)}"
+        looking = Looking(
+            self._ring, access, reports.status, lambda workload: workload in pipeline.state.workloads
+        )
         besides = [*admin.private_routes(), *ca_routes(rotator)]
         self.planner = Planner(
             Live(
@@ -351,7 +364,7 @@ class ControlPlane:
                 repository=repository,
             )
         )
-        api = await open_api(data_dir, backend(reports, audit, self.planner), besides)
+        api = await open_api(data_dir, backend(reports, audit, self.planner, looking), besides)
         self._stack.push_async_callback(api.stop)
 
         answers = AnswersToWrites(pipeline, watch.lately)

@@ -14,12 +14,14 @@ LEVELS: tuple[Level, ...] = get_args(Level)
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 
-def configure(level: Level, form: Format) -> None:
+def configure(level: Level, form: Format, ring: structlog.typing.Processor | None = None) -> None:
+    """`ring` is given every event that is logged."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
+        *([ring] if ring is not None else []),
     ]
     # Both would show the locals of every frame if they were not told: keys and tokens are among them.
     as_fields = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)

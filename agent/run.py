@@ -85,6 +85,7 @@ class _Agent:
         self._monotonic = monotonic
         self._chance = chance
         self._log = log
+        self._writing = asyncio.Lock()  # what Envoy is started by
 
     async def run(self) -> None:
         membership = self._options.membership()
@@ -128,8 +129,9 @@ class _Agent:
 
     async def _in_use(self, keeper: CertificateKeeper, keys: KeyServer | None) -> None:
         """Return once Envoy goes by what the agent holds. OSError."""
-        held, _ = keeper.held
-        await asyncio.to_thread(sidecar.follow, self._options, held)
+        async with self._writing:
+            held, _ = keeper.held
+            await asyncio.to_thread(sidecar.follow, self._options, held)
         if keys is not None:
             await keys.in_use()
 
@@ -147,7 +149,8 @@ class _Agent:
 
     async def _supervise(self, leave: Leave) -> None:
         if not self._options.starts_envoy:
-            bootstrap = await asyncio.to_thread(sidecar.write_bootstrap, self._options)
+            async with self._writing:
+                bootstrap = await asyncio.to_thread(sidecar.write_bootstrap, self._options)
             self._log.info("envoy is started by somebody else", bootstrap=str(bootstrap))
             await self._stopping.drain.wait()
             async with leave():
@@ -164,7 +167,8 @@ class _Agent:
         )
 
     async def _start(self) -> Sidecar:
-        return await sidecar.start(self._options)
+        async with self._writing:
+            return await sidecar.start(self._options)
 
 
 @contextlib.contextmanager

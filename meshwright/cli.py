@@ -27,7 +27,9 @@ from meshwright.commands import (
     hold,
     intercept,
     listing,
+    logs,
     plaintext,
+    plan,
     proxy,
     serve,
     status,
@@ -59,6 +61,8 @@ app.command(rich_help_panel=LOOKING)(status.status)
 app.command(rich_help_panel=LOOKING)(listing.services)
 app.command(rich_help_panel=LOOKING)(listing.workloads)
 app.command("config-dump", rich_help_panel=LOOKING)(config_dump.config_dump)
+app.command(rich_help_panel=LOOKING)(logs.logs)
+app.command(rich_help_panel=LOOKING)(logs.top)
 app.command(rich_help_panel=LOOKING)(plaintext.plaintext)
 app.command(rich_help_panel=LOOKING)(get.get)
 app.command(rich_help_panel=LOOKING)(describe.describe)
@@ -67,6 +71,7 @@ app.command(rich_help_panel=CHANGING)(apply.apply)
 app.command(rich_help_panel=CHANGING)(edit.edit)
 app.command(rich_help_panel=CHANGING)(delete.delete)
 app.command(rich_help_panel=CHANGING)(diff.diff)
+app.command(rich_help_panel=CHANGING)(plan.plan)
 app.command(rich_help_panel=CHANGING)(history.rollback)
 app.command(rich_help_panel=CHANGING)(validate.validate)
 app.add_typer(hold.app, name="hold", rich_help_panel=CHANGING)

@@ -83,11 +83,27 @@ _TYPES: dict[str, Callable[[Any], Any]] = {
 
 def remote(command: Callable[Concatenate[Api, P], Coroutine[Any, Any, None]]) -> Callable[..., None]:
     """A plain function for typer. What the coroutine raises is for `meshwright.cli.main` to tell."""
+    return _runner(command, None)
 
+
+def remote_unless(
+    option: str,
+) -> Callable[[Callable[Concatenate[Api, P], Coroutine[Any, Any, None]]], Callable[..., None]]:
+    """As `remote`, for a command that asks nobody where its parameter `option` is given: the API that it gets then is not open."""
+    return lambda command: _runner(command, option)
+
+
+def _runner(
+    command: Callable[Concatenate[Api, P], Coroutine[Any, Any, None]], unless: str | None
+) -> Callable[..., None]:
     @functools.wraps(command)
     def run(*args: P.args, **given: P.kwargs) -> None:
         wanted = Wanted(**{name: given.pop(name) for name in NAMES})  # type: ignore[arg-type]
-        asyncio.run(_opened(choose(wanted), lambda api: command(api, *args, **given)))
+        chosen = choose(wanted)
+        if unless is not None and given.get(unless) is not None:
+            asyncio.run(command(_closed(chosen), *args, **given))
+        else:
+            asyncio.run(_opened(chosen, lambda api: command(api, *args, **given)))
 
     own = list(inspect.signature(command).parameters.values())[1:]
     hints = _hints(command, [each.name for each in own])
@@ -120,6 +136,12 @@ def completing(
         return [each for each in found if each.startswith(incomplete)]
 
     return complete
+
+
+def _closed(chosen: Chosen) -> Api:
+    from meshwright.api_client import Api
+
+    return Api(chosen.target, namespace=chosen.namespace)
 
 
 async def _opened(

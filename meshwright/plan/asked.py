@@ -50,11 +50,13 @@ def read(files: Iterable[tuple[str, bytes]]) -> tuple[Document, ...]:
 
 
 def _twice(parsed: Iterable[ParsedFile]) -> Iterator[DocumentError]:
+    """Of what stands twice in one file, that file's own errors tell."""
     seen: dict[Name, Document] = {}
     for file in parsed:
-        for each in file.documents:
-            first = seen.setdefault(each.name, each)
-            if first.where.file != each.where.file:
+        here: dict[Name, Document] = {each.name: each for each in file.documents}
+        for name, each in here.items():
+            first = seen.setdefault(name, each)
+            if first is not each:
                 yield duplicate(each, first)
 
 

@@ -16,9 +16,9 @@ from envoy.render import Rendered, Renderer
 from mesh.events import Changes
 from mesh.names import Key
 from mesh.state import MeshState
-from mesh.transport import BY_OTHERS, BY_SIDECARS
-from mesh.views import EndpointsView, endpoints_views, scope_view, service_view
+from mesh.views import EndpointsView, endpoints_views
 from mesh.virtual import virtual_view
+from meshwright import renderings
 from meshwright.captured import Names, leads_to
 from meshwright.certificates import CertificateStore
 from meshwright.editions import Edition, Editions
@@ -104,6 +104,10 @@ class Contents:
         """Of which some scope is."""
         return {edition_of(scope) for scope in self._of}
 
+    def service_of(self, scope: Scope, name: Name) -> Key | None:
+        """Which service's entry of `scope` holds the resource `name`."""
+        return next((key for key, made in self._of.get(scope, {}).items() if name in made), None)
+
     def sizes(self, state: MeshState) -> dict[Scope, ScopeSize]:
         """For each scope of callers, what it shows of `state`."""
         return scope_sizes(self._of, len(state.services))
@@ -136,14 +140,11 @@ class Contents:
                 yield ScopeChange(
                     scope, tuple(made.put), tuple(made.removed), replace=twin is None, like=twin
                 )
-            case Local(listeners, inbound, seams):
+            case Local(seams=seams):
                 listening = self._checked(
                     scope,
                     of_workload(workload),
-                    lambda: (
-                        *self._renderer.outbound_listeners(listeners, seams),
-                        *self._renderer.inbound(inbound, seams),
-                    ),
+                    lambda: renderings.listening(self._renderer, scope),
                     clusters_of(seams.called()),
                     refused_to=client,
                 )
@@ -152,7 +153,7 @@ class Contents:
                 listening = self._checked(
                     scope,
                     f"gateway {gateway.key} of workload {workload}",
-                    lambda: self._renderer.gateway(gateway, of_edge),
+                    lambda: renderings.listening(self._renderer, scope),
                     (*gateways.clusters(gateway), *clusters_of(of_edge.called())),
                     refused_to=client,
                 )
@@ -268,36 +269,16 @@ class Contents:
         return difference
 
     def _service(self, edition: Edition, scope: Outbound | Proxyless, key: Key) -> Made | None:
-        state = edition.state
-
-        def render() -> Iterable[Rendered]:
-            view = service_view(state, key, scope.view.namespace, scope.view.certificate)
-            if isinstance(scope, Proxyless):
-                return self._renderer.proxyless_service(view, scope.view.namespace)
-            names = scope_view(state, key, scope.view.namespace)
-            return (
-                *self._renderer.service(view, edition.weaver.service(state, scope.view, view)),
-                *(self._renderer.scopes(names) if names is not None else ()),
-            )
-
-        aside = edition.at_once.on_request(state, key) if isinstance(scope, Outbound) else frozenset[str]()
+        render = functools.partial(renderings.of_service, self._renderer, edition, scope, key)
+        aside = frozenset[str]()
+        if isinstance(scope, Outbound):
+            aside = edition.at_once.on_request(edition.state, key)
         made = self._checked(scope, f"service {key}", render, on_request=aside)
         endpoints = self._endpoints(edition, scope, key) if made is not None else None
         return None if made is None or endpoints is None else made | endpoints
 
     def _endpoints(self, edition: Edition, scope: Outbound | Proxyless, key: Key) -> Made | None:
-        """The fast lane: no constraint of an endpoint is checked here, for `documents` and `discovery` did."""
-        state, weaver = edition.state, edition.weaver
-
-        def render() -> Iterable[Rendered]:
-            if isinstance(scope, Proxyless):
-                views = endpoints_views(state, key, called=weaver.called(state, key, BY_OTHERS))
-                return [self._renderer.proxyless_endpoints(view) for view in views]
-            spread = weaver.spread(state, scope.view, key)
-            how = weaver.called(state, key, BY_SIDECARS)
-            views = endpoints_views(state, key, spread, scope.view.locality, how)
-            return [self._renderer.endpoints(view) for view in views]
-
+        render = functools.partial(renderings.of_endpoints, self._renderer, edition, scope, key)
         return self._checked(scope, f"endpoints of service {key}", render)
 
     def _capture(self, edition: Edition, scope: Captured, touched: Iterable[Key]) -> Difference:

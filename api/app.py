@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from api.access import NEEDS, check
 from api.authentication import Authentication
 from api.backend import Backend
+from api.bodies import body_of
 from api.errors import ApiError
 from api.parameters import path_parameters
 from api.reading import query_of
@@ -47,7 +48,9 @@ def _bound(
         caller = await authentication.caller(request, public=need is None)
         path = path_parameters(request.match_info)
         check(need, caller, path.get("namespace"))
-        call: Call[Any, Any] = Call(request, backend, caller, path, query_of(request, route.query), None)
+        query = query_of(request, route.query)
+        body = await body_of(request, route.content) if route.content is not None else None
+        call: Call[Any, Any] = Call(request, backend, caller, path, query, body)
         return _answered(await route.handler(call))
 
     return serve
@@ -58,7 +61,9 @@ def _answered(result: Result) -> web.StreamResponse:
         return result
     if isinstance(result, BaseModel):
         result = Reply(result)
-    body = None if result.shape is None else result.shape.model_dump_json(by_alias=True).encode()
+    shape = result.shape
+    text = shape.model_dump_json(by_alias=True) if isinstance(shape, BaseModel) else json.dumps(shape)
+    body = None if shape is None else text.encode()
     return web.Response(
         body=body, status=result.status, headers=result.headers, content_type=JSON if body else None
     )

@@ -5,6 +5,7 @@ ApiError                  `detail`: what happened, and the way out
 ├── Unauthenticated       401 nobody known has sent it
 ├── Forbidden             403 who sent it may not
 ├── NotFound              404
+├── TooSlow               408 the body did not come
 ├── Conflicting           409 another has it, or changed it meanwhile
 ├── TooOld                410 that history is not kept any more
 ├── PreconditionFailed    412 If-Match or If-None-Match does not hold
@@ -12,7 +13,8 @@ ApiError                  `detail`: what happened, and the way out
 ├── UnknownMediaType      415
 ├── Unprocessable         422 it can be read, and is wrong
 ├── TooManyRequests       429 `retry_after`: seconds
-└── Unavailable           503 something that is needed does not answer
+├── Unavailable           503 something that is needed does not answer
+└── InsufficientStorage   507 the store is full
 """
 
 from __future__ import annotations
@@ -69,6 +71,10 @@ class NotFound(ApiError):
     status, title = 404, "Not found"
 
 
+class TooSlow(ApiError):
+    status, title = 408, "The body did not come"
+
+
 class Conflicting(ApiError):
     status, title = 409, "Conflict"
 
@@ -104,11 +110,16 @@ class Unavailable(ApiError):
     status, title = 503, "Not available now"
 
 
+class InsufficientStorage(ApiError):
+    status, title = 507, "The store is full"
+
+
 KINDS: tuple[type[ApiError], ...] = (
     BadRequest,
     Unauthenticated,
     Forbidden,
     NotFound,
+    TooSlow,
     Conflicting,
     TooOld,
     PreconditionFailed,
@@ -117,6 +128,7 @@ KINDS: tuple[type[ApiError], ...] = (
     Unprocessable,
     TooManyRequests,
     Unavailable,
+    InsufficientStorage,
 )
 """Every one that a route can answer with, in the order of their status."""
 

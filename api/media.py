@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -13,8 +12,6 @@ from documents.reading import MAX_DEPTH, Piece, Refusal, Tree, pieces, show
 
 JSON: Final = "application/json"
 YAML: Final = "application/yaml"
-_UNREADABLE: Final = re.compile("[\x7f-\x84\x86-\x9f\ufeff\ufffe\uffff]")
-"""What JSON may have as it is and YAML may not."""
 
 
 def is_yaml(media: str) -> bool:
@@ -56,12 +53,6 @@ def json_tree(data: bytes) -> Tree:
     except ValueError as error:
         raise BadRequest(f"the body is not JSON that is read here: {error}") from error
     return tree
-
-
-def as_text(tree: Tree) -> bytes:
-    """`tree` as JSON that is YAML as well, for whoever reads documents."""
-    text = json.dumps(tree, ensure_ascii=False, separators=(", ", ": "))
-    return _UNREADABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text).encode()
 
 
 def _yaml(data: bytes) -> Tree:

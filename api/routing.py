@@ -9,13 +9,15 @@ from typing import Any, Final, Generic, TypeVar
 from aiohttp import web
 from pydantic import BaseModel
 
+from api import media
 from api.backend import Backend, Told
 from api.roles import Caller
 from api.shapes.shape import Query
+from documents.reading import Tree
 
 BASE: Final = "/api/v1"
-JSON: Final = "application/json"
-YAML: Final = "application/yaml"
+JSON: Final = media.JSON
+YAML: Final = media.YAML
 
 
 class NoQuery(Query):
@@ -44,9 +46,9 @@ class Call(Generic[Asked, Body]):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer that is more than a shape with the status 200."""
+    """An answer that is more than a shape with the status 200. `shape` may be a mapping of values of JSON that are as documented."""
 
-    shape: BaseModel | None
+    shape: BaseModel | Mapping[str, Tree] | None
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
 
@@ -57,20 +59,25 @@ Handler = Callable[[Call[Any, Any]], Awaitable[Result]]
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """A body: its schema is that of `model`, which reads it. `media` are the types that it may come in."""
+    """A body: its schema is that of `model`, which reads it. `media` are the types that it may come in.
 
-    model: type[BaseModel]
+    Without a model, its route reads it itself; `schemas` then has the name of the schema (a component of /openapi.json, or a model) by media type.
+    """
+
+    model: type[BaseModel] | None = None
     media: tuple[str, ...] = (JSON, YAML)
+    schemas: Mapping[str, str | type[BaseModel]] = field(default_factory=dict)
     limit: int = 1 << 20
     description: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One way in which a route answers. `model` None: no body, or one that `media` alone describes."""
+    """One way in which a route answers. Without a model, its body is `component` of /openapi.json, or it has none."""
 
     model: type[BaseModel] | None
     description: str
+    component: str = ""
     media: str = JSON
     headers: tuple[str, ...] = ()
 

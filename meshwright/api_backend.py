@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import structlog
@@ -17,11 +17,15 @@ from api.table import ROUTES
 from ca.rate_limit import Rate
 from meshwright.audit import AuditLog
 from meshwright.data_dir import SOCKET
+from meshwright.document_status import DocumentStatus
 from meshwright.errors import SettingsError
 from meshwright.floods import Flood
+from meshwright.foresight import Foresight
+from meshwright.kept import Kept
 from meshwright.looking import Looking
 from meshwright.plan.planner import Planner
 from meshwright.reports import Reports, version
+from policies.transport import Lately
 
 REFUSED = Rate(burst=100, per_second=1)
 """Refusals of one peer that are told."""
@@ -29,7 +33,15 @@ REFUSED = Rate(burst=100, per_second=1)
 log = structlog.get_logger(__name__)
 
 
-def backend(reports: Reports, audit: AuditLog, planner: Planner, looking: Looking) -> Backend:
+def backend(
+    reports: Reports,
+    audit: AuditLog,
+    planner: Planner,
+    looking: Looking,
+    kept: Kept,
+    lately: Callable[[], Callable[[], Lately]],
+) -> Backend:
+    """`lately`: who spoke plaintext lately, as `meshwright.plaintext` tells it."""
     refusals = Flood(time.monotonic, REFUSED)
 
     def refused(peer: str, event: str, fields: Mapping[str, Told]) -> None:
@@ -41,6 +53,10 @@ def backend(reports: Reports, audit: AuditLog, planner: Planner, looking: Lookin
         version=version(),
         record=lambda event, fields: audit.record(event, **fields),
         record_refusal=refused,
+        repository=kept.repository,
+        writer=kept.writer(Foresight(lambda: reports.pipeline.state, lately)),
+        files=kept.files,
+        conditions=DocumentStatus(lambda: reports.pipeline.state, reports.certificates, kept.of_store),
         status=reports.status,
         plan=planner.plan,
         logs=looking,

@@ -64,6 +64,7 @@ from meshwright.errors import SettingsError
 from meshwright.federation import Federation
 from meshwright.joins_told import JoinsTold
 from meshwright.keeper import SecretKeeper
+from meshwright.kept import Kept
 from meshwright.leaving import Leaving
 from meshwright.log_ring import LogRing
 from meshwright.looking import Looking
@@ -91,7 +92,6 @@ from pb.meshwright.trust.v1.trust_pb2_grpc import add_TrustServiceServicer_to_se
 from policies.registry import KINDS
 from ratelimit.service import RateLimits
 from store.directory import Directory
-from store.repository import Repository
 from store.sets import StoreDocuments
 from xds.cache import ResourceCache
 from xds.server import XdsServer, XdsSettings, server_options
@@ -201,7 +201,12 @@ class ControlPlane:
         cache = ResourceCache()
         renderer = Renderer()
         repository = await self._stack.enter_async_context(open_store(settings))
-        sources = tuple(self._sources(repository))
+        kept = Kept(
+            repository,
+            StoreDocuments(repository, KINDS) if repository is not None else None,
+            Directory(settings.documents, KINDS) if settings.documents is not None else None,
+        )
+        sources = tuple(self._sources(kept))
         order = tuple(source.name for source in sources)
         state = MeshState(
             settings.trust_domain,
@@ -364,7 +369,9 @@ class ControlPlane:
                 repository=repository,
             )
         )
-        api = await open_api(data_dir, backend(reports, audit, self.planner, looking), besides)
+        api = await open_api(
+            data_dir, backend(reports, audit, self.planner, looking, kept, watch.lately), besides
+        )
         self._stack.push_async_callback(api.stop)
 
         answers = AnswersToWrites(pipeline, watch.lately)
@@ -492,13 +499,13 @@ class ControlPlane:
         self._stack.push_async_callback(server.stop, DRAIN)
         self.addresses[name] = f"{address.rpartition(':')[0]}:{port}"
 
-    def _sources(self, repository: Repository | None) -> Iterator[Source]:
+    def _sources(self, kept: Kept) -> Iterator[Source]:
         """In the order of their rank: where two declare a service, the first has it."""
         settings = self.settings
-        if settings.documents is not None:
-            yield FileSource(FILES, Directory(settings.documents, KINDS))
-        if repository is not None:
-            yield StoreSource(STORE, StoreDocuments(repository, KINDS))
+        if kept.directory is not None:
+            yield FileSource(FILES, kept.directory)
+        if kept.stored is not None:
+            yield StoreSource(STORE, kept.stored)
         if settings.consul is not None:
             consul = settings.consul
             options = ConsulOptions(

@@ -1,0 +1,37 @@
+"""Where the control plane has its documents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from api.standing import Standing
+from api.writing import Writer
+from documents.sets import DocumentSet
+from meshwright.foresight import Foresight
+from meshwright.stores import STORE
+from policies.registry import KINDS
+from store.directory import Directory
+from store.repository import Repository
+from store.sets import StoreDocuments
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The store, what of it was read last, and the directory; None for what there is not."""
+
+    repository: Repository | None
+    stored: StoreDocuments | None
+    directory: Directory | None
+
+    def files(self) -> DocumentSet:
+        return self.directory.latest if self.directory is not None else DocumentSet()
+
+    def of_store(self) -> DocumentSet:
+        return self.stored.latest[0] if self.stored is not None else DocumentSet()
+
+    def writer(self, foresight: Foresight) -> Writer | None:
+        if self.repository is None or self.stored is None:
+            return None
+        stored = self.stored
+        standing = Standing(self.repository, lambda: stored.latest, KINDS)
+        return Writer(self.repository, standing, self.files, foresight, STORE)

@@ -48,6 +48,17 @@ class Metrics:
             buckets=SECONDS,
             registry=registry,
         )
+        self.revision_applied = Gauge(
+            "meshwright_revision_applied",
+            "The newest revision of the store that was taken.",
+            registry=registry,
+        )
+        self.revision_acknowledged = Histogram(
+            "meshwright_revision_acknowledged_seconds",
+            "From when a revision of the store was taken to the last answer of a proxy.",
+            buckets=SECONDS,
+            registry=registry,
+        )
         self.events = Counter(
             "meshwright_source_events_total", "Events of a source.", ["source"], registry=registry
         )

@@ -1,0 +1,29 @@
+"""Whether a revision has reached every proxy."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from api.routing import Answer, Call, Route
+from api.shapes.acknowledgements import Acknowledgements, AcknowledgementsQuery
+
+
+async def acknowledgements(call: Call[AcknowledgementsQuery, None]) -> Acknowledgements:
+    return await call.backend.acknowledgements(call.path["number"], call.query.timeout)
+
+
+ROUTES: Final = (
+    Route(
+        "GET",
+        "/revisions/{number}/acknowledgements",
+        "getAcknowledgements",
+        "Which proxies have acknowledged a revision",
+        acknowledgements,
+        {200: Answer(Acknowledgements, "How far it is.")},
+        tag="Changes",
+        query=AcknowledgementsQuery,
+        problems=(404, 503),
+        description="With `timeout` the answer comes when every proxy has acknowledged the revision, or refused it, or the time is over. "
+        "What proxies have of a newer revision counts as well.",
+    ),
+)

@@ -1,0 +1,215 @@
+"""Who has acknowledged a revision of the store: told of each that is applied, it watches the streams until all have answered.
+
+A proxy has acknowledged a revision when it has answered for everything that was published until then, whatever has come since. One that
+has gone needs nothing: it is given all of it when it comes back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import structlog
+
+from api.shapes.acknowledgements import Acknowledgements, Behind, Refusing
+from meshwright.metrics import Metrics
+from xds.status import ClientStatus, TypeStatus
+from xds.types import short_name
+
+EVERY = 0.02
+"""Seconds between two looks at those who are waited for; more if a look takes long."""
+
+KEPT = 100
+"""Revisions of which it is remembered how they were acknowledged. Of an older one, the next that is remembered tells."""
+
+log = structlog.get_logger(__name__)
+
+
+class Stream(Protocol):
+    @property
+    def client(self) -> str: ...
+    @property
+    def connected_at(self) -> float: ...
+    def heard(self, since: float, type_url: str | None = None) -> bool: ...
+    def status(self, now: float) -> ClientStatus: ...
+
+
+class Streams(Protocol):
+    """The streams that are open."""
+
+    def streams(self) -> Iterable[Stream]: ...
+
+
+class Publishing(Protocol):
+    async def settled(self) -> None:
+        """Return when everything received so far is published."""
+
+
+@dataclass(slots=True, eq=False)
+class _Revision:
+    """One that is applied. `published_at`: when all of it was, None until then; `waiting`: the streams that have not answered since."""
+
+    number: int
+    applied_at: float
+    published_at: float | None = None
+    waiting: set[Stream] = field(default_factory=set)
+    took: float | None = None
+
+
+class Acknowledged:
+    """Use it from one event loop. `clock` is that of the streams, in seconds."""
+
+    def __init__(
+        self,
+        pipeline: Publishing,
+        streams: Streams,
+        clock: Callable[[], float],
+        metrics: Metrics,
+        quarantined: Callable[[], Iterable[str]] = tuple,
+    ) -> None:
+        """`quarantined`: documents of which an older value is in force."""
+        self._pipeline = pipeline
+        self._streams = streams
+        self._clock = clock
+        self._metrics = metrics
+        self._quarantined = quarantined
+        self._known: dict[int, _Revision] = {}
+        self._applied = asyncio.Event()
+        self._moved = asyncio.Condition()
+
+    def applied(self, number: int) -> None:
+        """Everything that revision `number` says was handed to the pipeline."""
+        self._known[number] = _Revision(number, self._clock())
+        while len(self._known) > KEPT:
+            del self._known[min(self._known)]
+        self._metrics.revision_applied.set(number)
+        self._applied.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self._applied.wait()
+            self._applied.clear()
+            await self._pipeline.settled()
+            self._begin()
+            while not self._applied.is_set():
+                began = self._clock()
+                open_ones = self._look(began)
+                await self._tell()
+                if not open_ones:
+                    break
+                pause = max(EVERY, 10 * (self._clock() - began))
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._applied.wait(), pause)
+
+    async def wait(self, number: int, seconds: float) -> Acknowledgements:
+        """How far revision `number` is, when everybody has answered or `seconds` are over."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds), self._moved:
+                await self._moved.wait_for(lambda: self.report(number).state in {"acknowledged", "refused"})
+        return self.report(number)
+
+    def report(self, number: int) -> Acknowledgements:
+        """How far it is now."""
+        covering = min((each for each in self._known if each >= number), default=None)
+        streams = list(self._streams.streams())
+        revision = self._known[covering] if covering is not None else None
+        if revision is None or revision.published_at is None:
+            return self._made(number, "pending", streams)
+        behind = tuple(sorted(self._behind(revision), key=lambda each: each.proxy))
+        refused = tuple(self._refused(streams))
+        state = "waiting" if behind else "refused" if refused else "acknowledged"
+        return self._made(number, state, streams, behind, refused, revision.took)
+
+    def newest(self) -> int:
+        """The newest revision that is published; 0: none."""
+        return max((each.number for each in self._known.values() if each.published_at is not None), default=0)
+
+    def _made(
+        self,
+        number: int,
+        state: str,
+        streams: list[Stream],
+        behind: tuple[Behind, ...] = (),
+        refused: tuple[Refusing, ...] = (),
+        took: float | None = None,
+    ) -> Acknowledgements:
+        return Acknowledgements.model_validate(
+            {
+                "revision": number,
+                "state": state,
+                "proxies": len({each.client for each in streams}),
+                "behind": behind,
+                "refused": refused,
+                "quarantined": tuple(sorted(self._quarantined())),
+                "took": None if took is None else round(took, 4),
+            }
+        )
+
+    def _begin(self) -> None:
+        """What was applied is published now: from here on it is waited for."""
+        now = self._clock()
+        fresh = [each for each in self._known.values() if each.published_at is None]
+        if fresh:
+            behind = {each for each in self._streams.streams() if not each.heard(now)}
+            for revision in fresh:
+                revision.published_at, revision.waiting = now, set(behind)
+
+    def _look(self, now: float) -> bool:
+        """Take off those who have answered; whether some have not."""
+        here = set(self._streams.streams())
+        for revision in self._known.values():
+            since = revision.published_at
+            if since is None or revision.took is not None:
+                continue
+            revision.waiting = {each for each in revision.waiting & here if not each.heard(since)}
+            if not revision.waiting:
+                revision.took = now - revision.applied_at
+                self._metrics.revision_acknowledged.observe(revision.took)
+                log.info("revision acknowledged", revision=revision.number, seconds=round(revision.took, 3))
+        return any(each.waiting for each in self._known.values())
+
+    async def _tell(self) -> None:
+        async with self._moved:
+            self._moved.notify_all()
+
+    def _behind(self, revision: _Revision) -> Iterator[Behind]:
+        now, since = self._clock(), revision.published_at
+        for stream in revision.waiting:
+            if since is None or stream.heard(since):
+                continue
+            status = stream.status(now)
+            late = [each for each in status.types if not each.in_sync]
+            yield Behind(
+                proxy=status.id,
+                replica="",
+                peer=status.peer,
+                pending={short_name(each.type_url): each.pending for each in late},
+                why=_why(status, late),
+            )
+
+    def _refused(self, streams: Iterable[Stream]) -> Iterator[Refusing]:
+        now = self._clock()
+        for status in sorted((each.status(now) for each in streams), key=lambda each: each.id):
+            for each in status.types:
+                if each.held_back and each.refusal is not None:
+                    yield Refusing(
+                        proxy=status.id,
+                        replica="",
+                        type=short_name(each.type_url),
+                        names=each.held_back,
+                        message=each.refusal.message,
+                        documents=each.refusal.origin,
+                        seconds=round(now - each.refusal.at, 3),
+                    )
+
+
+def _why(status: ClientStatus, late: list[TypeStatus]) -> str:
+    if status.waiting:
+        return "it waits for its first configuration"
+    if any(each.late for each in late):
+        return "it was sent a response and does not answer"
+    return "its answer is on the way"

@@ -367,6 +367,7 @@ class ControlPlane:
                 store=STORE if repository is not None else None,
                 files=FILES if settings.documents is not None else None,
                 repository=repository,
+                settled=pipeline.settled,
             )
         )
         api = await open_api(

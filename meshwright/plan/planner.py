@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -40,13 +40,20 @@ PIECE: Final = 50
 """Clients that are captured before the loop gets its turn."""
 WAITING: Final = 8
 """Plans that may wait for one another: each takes memory and a core."""
+SETTLING: Final = 2.0
+"""Seconds that what is being published gets."""
 CACHE_BYTES: Final = 16 * 1024 * 1024
+
+
+async def _at_once() -> None:
+    pass
 
 
 @dataclass(frozen=True, slots=True)
 class Live:
     """What of a running control plane a plan is made from. `lately` is asked on the loop, and its answer reckoned beside it. `store` and
-    `files`: the names of the sources whose documents people write; None: there is none.
+    `files`: the names of the sources whose documents people write; None: there is none. `settled` returns when everything that was heard
+    is published.
     """
 
     state: Callable[[], MeshState]
@@ -59,6 +66,7 @@ class Live:
     store: str | None = None
     files: str | None = None
     repository: Repository | None = None
+    settled: Callable[[], Awaitable[None]] = _at_once
     envoy: Callable[[], Path | None] = find_envoy
 
     async def fleet(self) -> Fleet:
@@ -75,7 +83,7 @@ class Planner:
     """One plan at a time: those who ask meanwhile wait, up to a number. Its renderer remembers from plan to plan."""
 
     def __init__(self, live: Live) -> None:
-        self._live = live
+        self.live = live
         self._renderer = Renderer(cache_bytes=CACHE_BYTES)
         self._one = asyncio.Lock()
         self._waiting = 0
@@ -86,7 +94,7 @@ class Planner:
             made = await self._reckoned(request)
             check = NOT_ASKED
             if request.check and not made.refused:
-                check = await checked(made.given, made.resources, self._live.clock, self._live.envoy)
+                check = await checked(made.given, made.resources, self.live.clock, self.live.envoy)
             return await asyncio.to_thread(answer, made, check)
 
     async def reckoned(self, request: PlanRequest) -> Plan:
@@ -108,8 +116,11 @@ class Planner:
             self._waiting -= 1
 
     async def _reckoned(self, request: PlanRequest) -> Plan:
-        live = self._live
+        live = self.live
         asked, bodies = await self._asked(request)
+        # What is on its way already is no part of the plan. Where changes never cease, it is made all the same.
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(live.settled(), SETTLING)
         fleet, lately = await live.fleet(), live.lately()
         state = live.state()
         written = tuple(each for each in (live.store, live.files) if each is not None)
@@ -128,21 +139,21 @@ class Planner:
             return await self._back_to(request.revision)
         documents = await asyncio.to_thread(lambda: read(_files(request.documents)))
         deleted = tuple((_kind(each.kind), Key(each.namespace, each.name)) for each in request.delete)
-        repository, bodies = self._live.repository, dict[Name, Body]()
+        repository, bodies = self.live.repository, dict[Name, Body]()
         if repository is None:
             return Asked(documents, deleted), bodies
         stored = {
             (_kind(kind), key): each for (kind, key), each in (await repository.documents()).documents.items()
         }
-        now = self._live.clock()
+        now = self.live.clock()
 
         def kept() -> tuple[Document, ...]:
-            state, put = self._live.state(), list[Document]()
+            state, put = self.live.state(), list[Document]()
             for each in documents:
                 there = stored.get(each.name)
                 if there is not None:
                     bodies[each.name] = there.document()
-                elsewhere = there is None and holding(state, each.name) not in {None, self._live.store}
+                elsewhere = there is None and holding(state, each.name) not in {None, self.live.store}
                 put.append(each if elsewhere else created_at(each, there.created_at if there else now))
             return tuple(put)
 
@@ -150,7 +161,7 @@ class Planner:
 
     async def _back_to(self, revision: int) -> tuple[Asked, dict[Name, Body]]:
         """What going back to `revision` would write and delete."""
-        repository = self._live.repository
+        repository = self.live.repository
         if repository is None:
             raise NotFound(
                 "this control plane has no store (setting store), so there is no revision to go back to"

@@ -62,6 +62,10 @@ class Outcome:
     arrives: str = ""
     grpc: str = ""
 
+    def with_cluster(self, cluster: str) -> Outcome:
+        """Sent to `cluster` first."""
+        return replace(self, clusters=(cluster, *self.clusters))
+
 
 @dataclass(frozen=True, slots=True)
 class Branch:
@@ -76,6 +80,13 @@ class Branch:
     def after(self, *steps: Step) -> Branch:
         """With `steps` before its own."""
         return replace(self, steps=(*steps, *self.steps))
+
+    def sent_to(self, cluster: str) -> Branch:
+        """As it looks from the proxy that sent the request to `cluster`."""
+        outcome = self.outcome
+        if outcome is not None:
+            outcome = outcome.with_cluster(cluster)
+        return replace(self, outcome=outcome, branches=tuple(each.sent_to(cluster) for each in self.branches))
 
     def ends(self) -> Iterator[tuple[Fraction, Outcome]]:
         """Each end, with its share of all requests."""

@@ -19,8 +19,7 @@ PSEUDO = {":method": "method", ":path": "path", ":authority": "authority", "host
 class Request:
     """`path` with its query; `authority` as the client says it, with the port if it says one. `scheme`: http or https.
 
-    `claims`: those of a verified token; None without one. The fields of `Request` are what the next proxy gets, so each of its changes
-    makes a new one.
+    `token`: what the token that it carries claims; None without one. `claims`: the same, once a filter of this proxy has verified it.
     """
 
     method: str
@@ -29,6 +28,7 @@ class Request:
     headers: Headers = ()
     claims: Claims | None = None
     scheme: str = "http"
+    token: Claims | None = None
 
     @property
     def bare_path(self) -> str:

@@ -39,6 +39,7 @@ NEEDS: Final[Mapping[str, Need | None]] = {
     "PATCH /api/v1/documents/{kind}/{namespace}/{name}": Need(Role.EDITOR, Where.PATH),
     "DELETE /api/v1/documents/{kind}/{namespace}/{name}": Need(Role.EDITOR, Where.PATH),
     "POST /api/v1/batch": Need(Role.EDITOR, Where.EACH),
+    "GET /api/v1/revisions/{number}/acknowledgements": Need(Role.VIEWER),
     "GET /api/v1/status": Need(Role.VIEWER),
     # Lines of the control plane name every peer, and paths of requests are what users do.
     "GET /api/v1/logs": Need(Role.EDITOR),

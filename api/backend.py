@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from api.looking import Logs
+from api.shapes.acknowledgements import Acknowledgements
 from api.shapes.plan import PlanAnswer, PlanRequest
 from api.shapes.status import Status
 from api.showing import Conditions
@@ -45,3 +46,4 @@ class Backend:
     status: Callable[[], Status]
     plan: Callable[[PlanRequest], Awaitable[PlanAnswer]]
     logs: Logs
+    acknowledgements: Callable[[int, float], Awaitable[Acknowledgements]]

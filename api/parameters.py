@@ -16,6 +16,7 @@ PATH: Final[Mapping[str, TypeAdapter[Any]]] = {
     "kind": TypeAdapter(Annotated[str, Field(pattern=r"^[A-Za-z]{1,63}$", description="As `HTTPRoute`.")]),
     "namespace": TypeAdapter(Annotated[str, Field(pattern=DNS_LABEL)]),
     "name": TypeAdapter(Annotated[str, Field(pattern=DNS_LABEL)]),
+    "number": TypeAdapter(Annotated[int, Field(ge=0, le=2**53, description="Of a revision.")]),
     "workload": TypeAdapter(
         Annotated[
             str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,252}$", description="A workload's name.")

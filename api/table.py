@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from api.routes import documents, logs, plan, status
+from api.routes import acknowledgements, documents, logs, plan, status
 from api.routing import Route
 
-ROUTES: Final[tuple[Route, ...]] = (*documents.ROUTES, *status.ROUTES, *plan.ROUTES, *logs.ROUTES)
+ROUTES: Final[tuple[Route, ...]] = (
+    *documents.ROUTES,
+    *status.ROUTES,
+    *plan.ROUTES,
+    *acknowledgements.ROUTES,
+    *logs.ROUTES,
+)

@@ -17,7 +17,7 @@ class StoreSource:
     (`store.sets.StoreDocuments` is one). Not guarded: who deletes through the store says so.
 
     `applied_revision` is the newest revision of which all events were handed over and taken, 0 before the first; `on_applied` is
-    called with each such number, revisions that change nothing for the mesh included.
+    called with each such number, revisions that change nothing for the mesh included. It may be set later.
     """
 
     guarded = False
@@ -29,7 +29,7 @@ class StoreSource:
         on_applied: Callable[[int], None] = lambda _: None,
     ) -> None:
         self.applied_revision = 0
-        self._on_applied = on_applied
+        self.on_applied = on_applied
         self._sets = sets
         self._files = FileSource(name, _Following(self._followed), guarded=False)
 
@@ -50,7 +50,7 @@ class StoreSource:
                 # The next set is asked for when all events of this one were taken.
                 if not documents.failure:
                     self.applied_revision = revision
-                    self._on_applied(revision)
+                    self.on_applied(revision)
         finally:
             if isinstance(revisions, AsyncGenerator):
                 await revisions.aclose()

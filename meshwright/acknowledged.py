@@ -119,6 +119,7 @@ class Acknowledged:
         revision = self._known[covering] if covering is not None else None
         if revision is None or revision.published_at is None:
             return self._made(number, "pending", streams)
+        self._look(self._clock())
         behind = tuple(sorted(self._behind(revision), key=lambda each: each.proxy))
         refused = tuple(self._refused(streams))
         state = "waiting" if behind else "refused" if refused else "acknowledged"
@@ -177,10 +178,8 @@ class Acknowledged:
             self._moved.notify_all()
 
     def _behind(self, revision: _Revision) -> Iterator[Behind]:
-        now, since = self._clock(), revision.published_at
+        now = self._clock()
         for stream in revision.waiting:
-            if since is None or stream.heard(since):
-                continue
             status = stream.status(now)
             late = [each for each in status.types if not each.in_sync]
             yield Behind(

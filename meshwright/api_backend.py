@@ -15,6 +15,7 @@ from api.backend import Backend, Told
 from api.server import ApiServer
 from api.table import ROUTES
 from ca.rate_limit import Rate
+from meshwright.acknowledged import Acknowledged
 from meshwright.audit import AuditLog
 from meshwright.data_dir import SOCKET
 from meshwright.document_status import DocumentStatus
@@ -40,6 +41,7 @@ def backend(
     looking: Looking,
     kept: Kept,
     lately: Callable[[], Callable[[], Lately]],
+    acknowledged: Acknowledged,
 ) -> Backend:
     """`lately`: who spoke plaintext lately, as `meshwright.plaintext` tells it."""
     refusals = Flood(time.monotonic, REFUSED)
@@ -60,6 +62,7 @@ def backend(
         status=reports.status,
         plan=planner.plan,
         logs=looking,
+        acknowledgements=acknowledged.wait,
     )
 
 

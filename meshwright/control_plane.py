@@ -51,6 +51,7 @@ from mesh.state import Merging, MeshState
 from meshwright import logs
 from meshwright.access_lines import AccessLines
 from meshwright.access_logs import AccessLogs
+from meshwright.acknowledged import Acknowledged
 from meshwright.admin import Admin, Answers
 from meshwright.answers_to_writes import AnswersToWrites
 from meshwright.api_backend import backend, open_api
@@ -370,9 +371,12 @@ class ControlPlane:
                 settled=pipeline.settled,
             )
         )
-        api = await open_api(
-            data_dir, backend(reports, audit, self.planner, looking, kept, watch.lately), besides
-        )
+        acknowledged = Acknowledged(pipeline, xds, time.monotonic, metrics)
+        for source in sources:
+            if isinstance(source, StoreSource):
+                source.on_applied = acknowledged.applied
+        given = backend(reports, audit, self.planner, looking, kept, watch.lately, acknowledged)
+        api = await open_api(data_dir, given, besides)
         self._stack.push_async_callback(api.stop)
 
         answers = AnswersToWrites(pipeline, watch.lately)
@@ -431,6 +435,7 @@ class ControlPlane:
             ("answers to writes", answers.run()),
             ("passages", passages.run()),
             ("leaving", leaving.run()),
+            ("acknowledgements", acknowledged.run()),
             ("store", keep_house(repository, settings.store_history)),
             ("loop lag", watch_loop_lag(metrics, time.monotonic)),
         ):

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from typing import Final
 
+from api.errors import NotFound
 from api.routing import Answer, Call, Route
 from api.shapes.acknowledgements import Acknowledgements, AcknowledgementsQuery
+from api.store_errors import answered
 
 
 async def acknowledgements(call: Call[AcknowledgementsQuery, None]) -> Acknowledgements:
-    return await call.backend.acknowledgements(call.path["number"], call.query.timeout)
+    if call.backend.repository is None:
+        raise NotFound("there are no revisions: this control plane has no store")
+    number = call.path["number"]
+    with answered():
+        head = await call.backend.repository.head()
+    if number > head.number:
+        raise NotFound(f"there is no revision {number}: the newest is {head.number}")
+    return await call.backend.acknowledgements(number, call.query.timeout)
 
 
 ROUTES: Final = (

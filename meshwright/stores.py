@@ -15,6 +15,7 @@ from discovery.consul_options import ConsulOptions
 from meshwright.errors import SettingsError
 from meshwright.settings import Settings
 from store.backend import Backend
+from store.consul_kv import ConsulBackend
 from store.errors import StoreError
 from store.housekeeping import collect
 from store.repository import Repository
@@ -49,7 +50,8 @@ async def opened(place: str, settings: Settings) -> AsyncIterator[Backend]:
     if kind == "sqlite":
         backend = await SqliteBackend.open(Path(rest) if rest else settings.data_dir / FILE)
     elif kind == "consul":
-        raise SettingsError("setting store (--store): consul is not there yet: use sqlite")
+        options, prefix = _consul(rest, settings)
+        backend = await ConsulBackend.open(options, prefix)
     else:
         raise SettingsError(
             f"store {place!r} is not known: use sqlite, sqlite:FILE, consul or consul:URL[/PREFIX]"

@@ -8,9 +8,10 @@ from datetime import UTC, datetime, timedelta
 
 from documents.reading import Tree
 from mesh.names import Key
+from store import manifest
 from store.backend import Backend
 from store.repository import Repository
-from store.stored import Body
+from store.stored import Body, Name
 from store.writes import Delete, Expected, Put
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -50,3 +51,11 @@ def counting() -> Callable[[], str]:
 
 def a_repository(backend: Backend) -> Repository:
     return Repository(backend, clock=ticking(), uid=counting())
+
+
+async def raw(repository: Repository) -> dict[Name, bytes]:
+    """All documents at the head, byte for byte as the store keeps them."""
+    revision = await repository.head()
+    entries = await repository.blobs.resolve(lambda nodes: manifest.entries(nodes, revision.root))
+    blobs = await repository.blobs.raw(entries.values())
+    return {name: blobs[blob] for name, blob in entries.items()}

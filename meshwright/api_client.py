@@ -70,15 +70,11 @@ class Api:
         self.target = target
         self.namespace = namespace
         self._patience = patience
+        self._base = ""
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        self._base, connector = _connector(self.target)
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            headers={"Accept": "application/json", **_authorization(self.target)},
-            read_bufsize=LINE,
-        )
+        """Nothing is asked yet: who needs no control plane notices nothing of one that is away."""
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -126,6 +122,16 @@ class Api:
                 if line.strip():
                     yield json.loads(line)
 
+    def _connected(self) -> tuple[str, aiohttp.ClientSession]:
+        if self._session is None:
+            self._base, connector = _connector(self.target)
+            self._session = aiohttp.ClientSession(
+                connector=connector,
+                headers={"Accept": "application/json", **_authorization(self.target)},
+                read_bufsize=LINE,
+            )
+        return self._base, self._session
+
     @asynccontextmanager
     async def _asked(
         self,
@@ -138,13 +144,12 @@ class Api:
         patience: float | None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """`patience` 0: for as long as it takes."""
-        if self._session is None:
-            raise RuntimeError("Api is an async context manager: use it with `async with`")
+        base, session = self._connected()
         wait = self._patience if patience is None else patience
         try:
-            async with self._session.request(
+            async with session.request(
                 method,
-                f"{self._base}{PREFIX}/{path}",
+                f"{base}{PREFIX}/{path}",
                 params=_query(query),
                 data=sent,
                 headers={**({"Content-Type": content_type} if sent is not None else {}), **(headers or {})},

@@ -20,6 +20,7 @@ from meshwright.commands import (
     demo,
     describe,
     diff,
+    doctor,
     edit,
     envoy,
     get,
@@ -83,6 +84,7 @@ app.command(rich_help_panel=RUNNING)(intercept.intercept)
 app.command(rich_help_panel=RUNNING)(demo.demo)
 app.command(rich_help_panel=RUNNING)(backup.backup)
 app.command(rich_help_panel=RUNNING)(backup.restore)
+app.command(rich_help_panel=HERE)(doctor.doctor)
 app.add_typer(context.app, name="context", rich_help_panel=HERE)
 app.command(rich_help_panel=HERE)(completion.completion)
 app.command(rich_help_panel=HERE)(version.version)
@@ -91,19 +93,17 @@ app.add_typer(envoy.app, name="envoy", rich_help_panel=HERE)
 
 def _version(wanted: bool) -> None:
     if wanted:
-        import importlib.metadata
-
-        typer.echo(importlib.metadata.version("meshwright"))
+        typer.echo(version.own())
         raise typer.Exit
 
 
 @app.callback()
 def _top(
-    version: Annotated[
+    shows_version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    del version
+    del shows_version
 
 
 def main() -> None:

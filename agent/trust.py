@@ -105,8 +105,12 @@ class TrustWatch:
             await self._in_use()
             if renewed.is_set():
                 return
-            if taken.empty():
+            if not taken.empty():
+                continue
+            try:
                 await call.write(self._using(number))
+            except asyncio.InvalidStateError:
+                await asyncio.Future()  # the stream has ended meanwhile: `_read` tells how
 
     async def _take(self, answer: WatchResponse) -> None:
         if not self._followed:

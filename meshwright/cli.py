@@ -37,6 +37,7 @@ from meshwright.commands import (
     token,
     validate,
     version,
+    waiting,
 )
 from meshwright.commands.help import Commands
 from meshwright.errors import ExitCode, MeshwrightError
@@ -74,6 +75,7 @@ app.command(rich_help_panel=CHANGING)(delete.delete)
 app.command(rich_help_panel=CHANGING)(diff.diff)
 app.command(rich_help_panel=CHANGING)(plan.plan)
 app.command(rich_help_panel=CHANGING)(history.rollback)
+app.command(rich_help_panel=CHANGING)(waiting.wait)
 app.command(rich_help_panel=CHANGING)(validate.validate)
 app.add_typer(hold.app, name="hold", rich_help_panel=CHANGING)
 app.add_typer(token.app, name="token", rich_help_panel=TRUST)

@@ -41,7 +41,7 @@ async def wait(
 
     number = revision if revision is not None else await _newest(api)
     found = await asked(api, number, duration(within).total_seconds())
-    names = [each.proxy for each in (*found.behind, *found.refused)]
+    names = [*(each.proxy for each in found.behind), *(each.proxy for each in found.refused)]
     show(output, found.model_dump(mode="json", by_alias=True), lambda console: _people(console, found), names)
     codes = {"acknowledged": ExitCode.OK, "refused": ExitCode.FAILED}
     raise typer.Exit(codes.get(found.state, ExitCode.LATE))

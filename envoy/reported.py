@@ -25,14 +25,19 @@ from pb.envoy.extensions.filters.network.http_connection_manager.v3.http_connect
 from pb.envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 from pb.envoy.service.runtime.v3.rtds_pb2 import Runtime
 
+GRPC_STATUS = "grpc-status"
 Handler = HttpConnectionManager | TcpProxy
 
 
-def reported(handler: Handler, log: str) -> AccessLog:
-    """A further access log of `handler`, which goes to the control plane by the name of `log`; its filter is the caller's business."""
+def reported(handler: Handler, log: str, *headers: str) -> AccessLog:
+    """A further access log of `handler`, which goes to the control plane by the name of `log`; its filter is the caller's business.
+    `headers`: of the answers and their trailers, what is told.
+    """
     added = handler.access_log.add()
     if isinstance(handler, HttpConnectionManager):
         http = HttpGrpcAccessLogConfig()
+        http.additional_response_headers_to_log.extend(headers)
+        http.additional_response_trailers_to_log.extend(headers)
         _to_control_plane(http.common_config, log)
         _typed(added, "envoy.access_loggers.http_grpc", http)
     else:
@@ -43,8 +48,8 @@ def reported(handler: Handler, log: str) -> AccessLog:
 
 
 def watched(handler: Handler, log: str) -> None:
-    """What `handler` handles is reported while the proxy is watched."""
-    switch = reported(handler, log).filter.runtime_filter
+    """What `handler` handles is reported while the proxy is watched; of gRPC with its status, which is not that of HTTP."""
+    switch = reported(handler, log, GRPC_STATUS).filter.runtime_filter
     switch.runtime_key = names.WATCHED
     switch.use_independent_randomness = True  # of no request id: every one is taken, or none
 

@@ -67,7 +67,7 @@ def effect(
         resources = resources * len(services) // SOME
     return Effect(
         documents=tuple(names),
-        proxies=sum(1 for _ in _proxies(new, changes)),
+        proxies=sum(1 for _ in proxies(new, changes)),
         services=len(services),
         resources=resources,
         about=len(services) > SOME,
@@ -189,7 +189,7 @@ def _place(state: MeshState, target: TargetRef) -> Place:
             return Place(target.namespace)
 
 
-def _proxies(state: MeshState, changes: Changes) -> Iterator[Key]:
+def proxies(state: MeshState, changes: Changes) -> Iterator[Key]:
     """The sidecars that see a change of these services, or whose own listeners change."""
     leading: dict[str, frozenset[Key]] = {}
     for key, workload in state.workloads.items():

@@ -112,11 +112,16 @@ def judge(observed: Observed, bounds: Bounds) -> Judgement:
         return Judgement(
             Health.UNKNOWN, f"{total} requests with the change, {bounds.requests} are needed to judge it"
         )
-    others = _Others.of(observed, bounds.requests)
+    others = _Others.of(observed, least(bounds))
     for words in (*_errors(observed, others, bounds, total), *_latencies(observed, others, bounds)):
         return Judgement(Health.BAD, words)
     failed = sum(each.failed for each in observed.having.values())
     return Judgement(Health.GOOD, f"{_share(failed, total)} failed{others.words}")
+
+
+def least(bounds: Bounds) -> int:
+    """So many requests without the change must have been seen of a subject to be compared with."""
+    return min(bounds.requests, 20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +138,7 @@ class _Others:
         failed, weight, seen = 0.0, 0.0, 0
         spread: dict[int, float] = {}
         for subject, tally in observed.having.items():
-            reference = observed.reference(subject, min(least, 20))
+            reference = observed.reference(subject, least)
             if reference is None:
                 continue
             failed += tally.requests * reference.failed / reference.requests
@@ -163,13 +168,13 @@ def _errors(observed: Observed, others: _Others, bounds: Bounds, total: int) -> 
     share = f"{_share(failed, total)} failed with the change{others.words}"
     if bounds.errors is not None and at_least(failed, total) > bounds.errors / 100:
         yield f"{share}; at most {bounds.errors:g} % may ({_most(observed)})"
-    if bounds.errors_over is not None and others.errors is not None:
-        # Of what others say nothing, nothing is held against the change.
-        allowed = (others.errors * 100 + bounds.errors_over) / 100
+    if bounds.errors_over is not None:
+        # Of what others say nothing, nothing is held against the change; if they say nothing at all, none should fail.
+        allowed = (others.errors or 0.0) + bounds.errors_over / 100
         compared = [
             tally
             for subject, tally in observed.having.items()
-            if observed.reference(subject, min(bounds.requests, 20)) is not None
+            if others.errors is None or observed.reference(subject, least(bounds)) is not None
         ]
         failed = sum(each.failed for each in compared)
         requests = sum(each.requests for each in compared)

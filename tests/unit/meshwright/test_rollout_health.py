@@ -71,9 +71,10 @@ def test_like_is_compared_with_like() -> None:
 def test_nobody_to_compare_with() -> None:
     observed = seen((True, API, 500, 500, 0.01))
     found = judge(observed, BOUNDS)
-    assert found.health is Health.GOOD
+    assert found.health is Health.BAD  # then none should fail
     assert "nobody without it" in found.words
-    assert judge(observed, Bounds(errors=5.0)).health is Health.BAD
+    assert judge(seen((True, API, 500, 1, 0.01)), BOUNDS).health is Health.GOOD
+    assert judge(observed, Bounds(errors_over=None)).health is Health.GOOD
 
 
 def test_the_last_stage_is_compared_with_the_others_of_the_one_before() -> None:

@@ -1,0 +1,213 @@
+"""A rollout as it is kept: what changes, by which plan, and how far it has come. It is read again after a restart."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from documents.parsing import parse
+from mesh.events import Declared, DocumentName
+from mesh.names import Key
+from mesh.rollout import Plan
+from meshwright.editions import Instead
+from meshwright.revisions import revision_of
+from meshwright.rollout.machine import Phase, State
+from policies.registry import KINDS
+
+TOLD = 50
+"""Lines of what happened to a rollout that are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """What `source` says of a document; None: nothing is there."""
+
+    source: str
+    value: Declared | None
+
+    @property
+    def revision(self) -> str:
+        return "" if self.value is None else revision_of(self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A document on its way from what it said before to what it says now."""
+
+    name: DocumentName
+    before: Version
+    after: Version
+
+    @property
+    def instead(self) -> Instead:
+        return Instead(self.before.source, self.before.value)
+
+    def __str__(self) -> str:
+        kind, key = self.name
+        return f"{kind} {key}"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """`at`: seconds since the epoch."""
+
+    at: float
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """`by`: what asked for it. `thresholds`: for each stage, below which point of a share its proxies stand; None: nobody has the change yet.
+    `started`, `ended`: seconds since the epoch. `undone`: what became of the documents where they are kept, once it was withdrawn.
+    """
+
+    id: str
+    documents: tuple[Staged, ...]
+    plan: Plan
+    by: str
+    started: float
+    state: State = field(default_factory=lambda: State(0, Phase.ACKNOWLEDGING, 0.0))
+    thresholds: tuple[int, ...] | None = None
+    ended: float | None = None
+    undone: str = ""
+    told: tuple[Line, ...] = ()
+
+    @classmethod
+    def of(cls, documents: Iterable[Staged], plan: Plan, by: str, now: float) -> Rollout:
+        """A new one, of which nobody has anything yet."""
+        given = tuple(sorted(documents, key=lambda each: each.name))
+        digest = hashlib.blake2b(f"{now:.3f}".encode(), digest_size=4)
+        for each in given:
+            digest.update(f"{each} {each.before.revision} {each.after.revision}\n".encode())
+        return cls(digest.hexdigest(), given, plan, by, now)
+
+    @property
+    def names(self) -> frozenset[DocumentName]:
+        return frozenset(each.name for each in self.documents)
+
+    @property
+    def holding(self) -> bool:
+        """Whether somebody is given something else than all sources say."""
+        return self.ended is None
+
+    def tell(self, at: float, words: str) -> Rollout:
+        return replace(self, told=(*self.told, Line(at, words))[-TOLD:])
+
+    def staged(self, name: DocumentName) -> Staged:
+        """KeyError if it is not of this rollout."""
+        for each in self.documents:
+            if each.name == name:
+                return each
+        raise KeyError(name)
+
+    def without(self, name: DocumentName) -> Rollout:
+        return replace(self, documents=tuple(each for each in self.documents if each.name != name))
+
+
+# As it is on the disk
+
+
+@dataclass(frozen=True, slots=True)
+class _Version:
+    source: str
+    text: str | None = None
+    origin: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Staged:
+    kind: str
+    namespace: str
+    name: str
+    before: _Version
+    after: _Version
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    id: str
+    documents: tuple[_Staged, ...]
+    plan: Plan
+    by: str
+    started: float
+    state: State
+    thresholds: tuple[int, ...] | None
+    ended: float | None
+    undone: str
+    told: tuple[Line, ...]
+
+
+_ALL = TypeAdapter(tuple[_Kept, ...])
+
+
+def encode(rollouts: Iterable[Rollout]) -> bytes:
+    return _ALL.dump_json(tuple(_kept(each) for each in rollouts))
+
+
+def decode(content: bytes) -> tuple[Rollout, ...]:
+    """ValueError, saying why, if this is not what `encode` made, or if a document that it holds cannot be read any more."""
+    try:
+        return tuple(_read(each) for each in _ALL.validate_json(content))
+    except ValidationError as error:
+        raise ValueError(f"it holds no rollouts: {error.errors(include_url=False)[0]['msg']}") from None
+
+
+def _kept(each: Rollout) -> _Kept:
+    return _Kept(
+        each.id,
+        tuple(
+            _Staged(
+                of.name[0], of.name[1].namespace, of.name[1].name, _version(of.before), _version(of.after)
+            )
+            for of in each.documents
+        ),
+        each.plan,
+        each.by,
+        each.started,
+        each.state,
+        each.thresholds,
+        each.ended,
+        each.undone,
+        each.told,
+    )
+
+
+def _version(of: Version) -> _Version:
+    if of.value is None:
+        return _Version(of.source)
+    return _Version(of.source, of.value.text, of.value.value.origin)
+
+
+def _read(kept: _Kept) -> Rollout:
+    documents = []
+    for each in kept.documents:
+        name = each.kind, Key(each.namespace, each.name)
+        documents.append(Staged(name, _read_version(name, each.before), _read_version(name, each.after)))
+    return Rollout(
+        kept.id,
+        tuple(documents),
+        kept.plan,
+        kept.by,
+        kept.started,
+        kept.state,
+        kept.thresholds,
+        kept.ended,
+        kept.undone,
+        kept.told,
+    )
+
+
+def _read_version(name: DocumentName, kept: _Version) -> Version:
+    if kept.text is None:
+        return Version(kept.source, None)
+    found = parse(kept.origin[0].partition("#")[0] if kept.origin else "", kept.text.encode(), KINDS)
+    declared = next((each for each in found.declared() if each.name == name), None)
+    if declared is None:
+        why = str(found.errors[0]) if found.errors else "it is not in its text"
+        raise ValueError(f"{name[0]} {name[1]}: {why}")
+    value: Any = declared.value
+    return Version(kept.source, replace(declared, value=replace(value, origin=kept.origin)))

@@ -15,8 +15,8 @@ _KEY: Final = r"[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,250}[A-Za-z0-9])?"
 _VALUE: Final = r"[A-Za-z0-9._-]{0,63}"
 _LABEL: Final = re.compile(
     rf"\s*(?:(?P<absent>!)\s*(?P<gone>{_KEY})"
-    rf"|(?P<key>{_KEY})\s*(?:(?P<op>==|=|!=)\s*(?P<value>{_VALUE})"
-    rf"|\s(?P<in>in|notin)\s*\((?P<values>[^()]{{0,2000}})\))?)\s*"
+    rf"|(?P<key>{_KEY})(?:\s*(?P<op>==|=|!=)\s*(?P<value>{_VALUE})"
+    rf"|\s+(?P<in>in|notin)\s*\((?P<values>[^()]{{0,2000}})\))?)\s*"
 )
 _FIELD: Final = re.compile(
     r"\s*(?P<path>[A-Za-z][A-Za-z0-9]{0,62}(?:\.[A-Za-z0-9_/-]{1,63}){0,10})\s*(?P<op>==|=|!=)\s*(?P<value>[^,]{0,253}?)\s*"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -48,6 +49,11 @@ class Api:
         connector = aiohttp.UnixConnector(str(self.data_dir / SOCKET))
         async with (
             aiohttp.ClientSession(connector=connector) as session,
-            session.request(method, f"http://meshwright{path}", data=data, headers=sent) as answer,
+            session.request(
+                method,
+                f"http://meshwright{path}",
+                data=None if data is None else io.BytesIO(data),
+                headers=sent,
+            ) as answer,
         ):
-            return Answered(answer.status, dict(answer.headers), await answer.text())
+            return Answered(answer.status, answer.headers.copy(), await answer.text())

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import statistics
-import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.crowds import a_crowd
 from tests.support.mesh import Instance, Mesh, a_document
-from tests.support.processes import Process, eventually, running
+from tests.support.processes import Process, eventually
 
-CROWD = Path(__file__).parents[1] / "support" / "xds_crowd.py"
 SIDECARS = 10
 SERVICES = 100
 ENDPOINTS = 5
@@ -154,27 +150,6 @@ def a_service(name: str) -> dict[str, Any]:
 def an_instance(service: str, number: int, port: int) -> dict[str, Any]:
     spec = {"services": [service], "address": "127.0.0.1", "ports": [{"name": "http", "app": port}]}
     return a_document("Workload", f"{service}-{number}", spec)
-
-
-@asynccontextmanager
-async def a_crowd(
-    folder: Path, mesh: Mesh, name: str, counts: dict[str, int], first: int = 0
-) -> AsyncIterator[Process]:
-    """Nice: in life the crowd runs on other machines, and takes no time of the control plane's."""
-    root = Path(__file__).parents[2]
-    environment = os.environ | {"PYTHONPATH": str(root), "PYTHONUNBUFFERED": "1"}
-    command = (
-        "nice",
-        "-n",
-        "15",
-        sys.executable,
-        str(CROWD),
-        str(mesh.plaintext_port),
-        json.dumps(counts),
-        str(first),
-    )
-    async with running(name, folder, *command, env=environment) as process:
-        yield process
 
 
 def last(process: Process) -> dict[str, dict[str, int]]:

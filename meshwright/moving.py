@@ -25,7 +25,7 @@ from xds.types import LISTENER
 EVERY: Final = 1.0
 """Seconds between two looks. Who has acknowledged all twice in a row is taken to use it: Envoy's threads do so up to 0.1 s later."""
 AT_ONCE: Final = 100
-"""Leaves that are looked at before the loop has its turn."""
+"""Workloads that are looked at before the loop has its turn."""
 SHOWN: Final = 100
 CONFIGURATION: Final = "has not taken the configuration with both names"
 AGENT: Final = "its agent has not heard of both names"
@@ -43,7 +43,7 @@ class _Seen:
 
 
 class Move:
-    """`roots`: the trust domains that the roots name which are trusted now."""
+    """Use it from one event loop; `watch` before `run`."""
 
     def __init__(self, directory: Path, known: Known, ledger: Ledger, clock: Clock) -> None:
         """For `open`."""
@@ -104,34 +104,38 @@ class Move:
                 log.warning("who has heard of the trust domains cannot be kept", reason=str(error))
 
     async def _look(self) -> None:
-        waiting = False
-        for number, serial in enumerate(self._ledger.serials(), start=1):
+        workloads = {leaf.workload for leaf in _good(self._ledger, self._clock())}
+        for number, workload in enumerate(sorted(workloads - {""}), start=1):
             if number % AT_ONCE == 0:
                 await asyncio.sleep(0)
-            leaf = self._ledger.find(serial)
-            if leaf is not None and leaf.not_after > self._clock():
-                waiting |= bool(self._lacks(leaf, look=True))
-        if waiting or any(self._lacks(leaf) for leaf in _good(self._ledger, self._clock())):
+            self._see(workload)
+        # Of one moment: some were issued a certificate meanwhile.
+        if any(self._lack(leaf) for leaf in _good(self._ledger, self._clock())):
             return
         known = heard(self._known)
         await asyncio.to_thread(move_store.save, self._directory, known)
         self._known = known
-        log.info("every proxy has heard of the trust domains of the mesh", trust_domains=known.domains.all)
+        log.info("every proxy has heard of the trust domains", trust_domains=known.domains.all)
 
-    def _lacks(self, leaf: Leaf, *, look: bool = False) -> str:
-        """What its holder has not heard of; empty if nothing. `look`: at its streams, too."""
-        seen, workload = self._seen, leaf.workload
-        if look and workload and workload not in seen.configured:
-            streams = list(self._streams_of(Key.parse(workload)))
-            if streams and all(map(_has_all, streams)):
-                (seen.configured if workload in seen.once else seen.once).add(workload)
-            else:
-                seen.once.discard(workload)
-        if workload not in seen.configured:
-            return CONFIGURATION
-        if look and workload not in seen.told and self._told(workload):
+    def _see(self, workload: str) -> None:
+        """What the proxies of `workload` have taken by now."""
+        seen = self._seen
+        if workload not in seen.told and self._told(workload):
             seen.told.add(workload)
-        return AGENT if leaf.holder is Holder.AGENT and workload not in seen.told else ""
+        if workload in seen.configured:
+            return
+        if not _have_all(list(self._streams_of(Key.parse(workload)))):
+            seen.once.discard(workload)
+        elif workload in seen.once:
+            seen.configured.add(workload)
+        else:
+            seen.once.add(workload)
+
+    def _lack(self, leaf: Leaf) -> str:
+        """What its holder has not heard of; empty if nothing."""
+        if leaf.workload not in self._seen.configured:
+            return CONFIGURATION
+        return AGENT if leaf.holder is Holder.AGENT and leaf.workload not in self._seen.told else ""
 
     def status(self) -> MoveStatus | None:
         """None where there is nothing to tell: no alias, and everybody has heard."""
@@ -140,7 +144,7 @@ class Move:
             return None
         leaves = _good(self._ledger, self._clock())
         lacking = (
-            {} if known.heard else {leaf.workload: lack for leaf in leaves if (lack := self._lacks(leaf))}
+            {} if known.heard else {leaf.workload: lack for leaf in leaves if (lack := self._lack(leaf))}
         )
         return MoveStatus(
             trust_domain=known.domains.own,
@@ -171,7 +175,11 @@ def _good(ledger: Ledger, now: datetime) -> list[Leaf]:
     return [leaf for leaf in ledger.leaves() if leaf.not_after > now]
 
 
-def _has_all(stream: Stream) -> bool:
-    """Whether it has acknowledged all that it asks for, listeners among it: an Envoy asks for those last of what it begins with."""
-    states = stream.session.states
-    return LISTENER in states and all(stream.in_sync(each) for each in states)
+def _have_all(streams: list[Stream]) -> bool:
+    """Whether all that is asked for on `streams`, those of one proxy, is acknowledged, listeners among it. An Envoy asks for some secrets on
+    streams of their own, and for listeners last of what it begins with.
+    """
+    states = [(stream, kind) for stream in streams for kind in stream.session.states]
+    return any(kind == LISTENER for _, kind in states) and all(
+        stream.in_sync(kind) for stream, kind in states
+    )

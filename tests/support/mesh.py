@@ -137,6 +137,15 @@ class Mesh:
 
     # The control plane
 
+    def set(self, **options: str | None) -> dict[str, str | None]:
+        """Options of `serve` from its next start on, None takes one away; what they were before."""
+        before = {name: self._options.get(name) for name in options}
+        for name, value in options.items():
+            self._options.pop(name, None)
+            if value is not None:
+                self._options[name] = value
+        return before
+
     async def serve(self, *, ready: bool = True) -> Process:
         command = [
             *("serve", "--data-dir", str(self.data), "--xds-address", f"{LOOPBACK}:{self.xds_port}"),

@@ -71,7 +71,8 @@ class MeshState:
     `order` ranks the sources, first wins; a source that it does not name ranks behind, by name. `members` holds, for
     each service, the keys of the workloads that serve it, sorted; `accounts`, of how many of them each service account is; `addresses`, for each virtual address, the services that claim it. `declared` is all else that documents say, of which `routing`,
     `edges` and `policies` are indices. `passing`: see `mesh.transport`; what is not there any more may be among it. `federated`: the
-    foreign trust domains whose callers sidecars let in, sorted. `aliases`: see `TrustDomains`.
+    foreign trust domains whose callers sidecars let in, sorted. `aliases`: see `TrustDomains`. `leaving`: workloads whose proxies
+    are about to end, or have; what is not there any more may be among it.
     """
 
     trust_domain: str

@@ -239,7 +239,12 @@ async def test_sigterm_ends_it_in_peace(tmp_path: Path) -> None:
             await log.until("info: envoy is ready")
             os.kill(os.getpid(), signal.SIGTERM)
             assert await task == 0
-    assert log.events()[-2:] == ["info: envoy drains", "info: envoy stopped"]
+    # This server knows nothing of leaving, as a control plane of before.
+    assert log.events()[-3:] == [
+        "info: envoy drains",
+        "warning: callers are not told that this proxy ends",
+        "info: envoy stopped",
+    ]
 
 
 async def test_a_proxy_on_loopback_may_be_told_to_go_without_an_identity(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ URL = "http://store.mesh/"
 async def leaving(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Traffic]:
     """A mesh of its own, with a time to drain that is longer than it takes callers to hear."""
     folder = tmp_path_factory.mktemp("leaving")
-    async with World(folder, only=("web-1", "store-1", "store-2"), drain_time=10) as world:
+    async with World(folder, only=("web-1", "store-1", "store-2"), drain_time=5) as world:
         yield Traffic(world)
 
 

@@ -70,6 +70,21 @@ def test_endpoints_are_by_workload_and_leave_out_the_critical() -> None:
     assert addresses(state) == ["10.0.0.1:15101", "10.0.0.2:9001"]
 
 
+def test_who_leaves_gets_no_traffic_whatever_its_source_says_until_it_is_back() -> None:
+    state = a_state(a_service("api"), a_workload("api-1"), a_workload("api-2"))
+    both = addresses(state)
+    out, changed = state.without(frozenset({a_key("api-1"), a_key("gone")}))
+    assert len(addresses(out)) == 1
+    assert (changed.endpoints, changed.services, changed.workloads) == ({API}, frozenset(), frozenset())
+    assert changed.urgent
+    # Its source says something new of it: it is still leaving.
+    again, _ = out.apply(update(a_workload("api-1", weight=7)))
+    assert addresses(again) == addresses(out)
+    back, changed = again.without(frozenset())
+    assert addresses(back) == both
+    assert (changed.endpoints, changed.urgent) == ({API}, False)
+
+
 def test_an_endpoint_that_changes_concerns_endpoints_only() -> None:
     state = a_state(a_service(), a_workload("api-1"))
     assert changes(state, update(a_workload("api-1", weight=2))) == Changes(endpoints=frozenset({API}))

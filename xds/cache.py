@@ -182,6 +182,11 @@ class ResourceCache:
         for resources in found.maps.values() if found else ():
             yield from resources.values()
 
+    def maps_of(self, scope: Hashable) -> tuple[Resources, ...]:
+        """What a scope holds, by type, as values that never change: for whoever reads it elsewhere, later."""
+        found = self._scopes.get(scope_of(scope))
+        return tuple(found.maps.values()) if found else ()
+
     # For sessions
 
     def ready(self, scopes: Iterable[Hashable]) -> bool:

@@ -29,6 +29,7 @@ from meshwright.plan.checked import NOT_ASKED, checked
 from meshwright.plan.fleet import Fleet, Member
 from meshwright.plan.reckoned import Basis, Plan, plan
 from meshwright.plan.shown import answer
+from meshwright.plan.snapshot import Captured, written
 from meshwright.plan.twin import Setting
 from meshwright.publisher import Attached, Publisher, client_id
 from policies.transport import Lately
@@ -123,15 +124,29 @@ class Planner:
             await asyncio.wait_for(live.settled(), SETTLING)
         fleet, lately = await live.fleet(), live.lately()
         state = live.state()
-        written = tuple(each for each in (live.store, live.files) if each is not None)
+        people = tuple(each for each in (live.store, live.files) if each is not None)
         setting = Setting(live.certificates, live.on_demand)
-        basis = Basis(state, fleet, setting, written[0] if written else "documents", written, bodies)
+        basis = Basis(state, fleet, setting, people[0] if people else "documents", people, bodies)
 
         def reckoned() -> Plan:
             made = plan(replace(basis, lately=lately()), asked, self._renderer)
             return replace(made, caveats=(*made.caveats, *_of_files(state, asked, live.files)))
 
         return await asyncio.to_thread(reckoned)
+
+    async def snapshot(self, version: str) -> bytes:
+        """What another version of this program needs to say what it would send: see `snapshot`. ApiError."""
+        async with self._turn():
+            live = self.live
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(live.settled(), SETTLING)
+            fleet = await live.fleet()
+            held = {
+                scope: live.xds.cache.maps_of(scope)
+                for scope in dict.fromkeys(scope for each in fleet for scope in each.scopes)
+            }
+            captured = Captured(version, live.state(), fleet, held, live.on_demand, live.certificates.loaded)
+            return await asyncio.to_thread(written, captured)
 
     async def _asked(self, request: PlanRequest) -> tuple[Asked, dict[Name, Body]]:
         """What is asked for, as the store would keep it; and what the store has of that now."""

@@ -25,11 +25,11 @@ ENTRIES, NAMED, FIELDS, CHARACTERS = 200, 20, 30, 400
 def answer(plan: Plan, check: EnvoyCheck) -> PlanAnswer:
     return PlanAnswer(
         documents=tuple(map(_document, plan.documents[:ENTRIES])),
-        more_documents=_beyond(plan.documents),
+        more_documents=beyond(plan.documents),
         resources=resources(plan.resources),
-        more_resources=_beyond(plan.resources),
+        more_resources=beyond(plan.resources),
         warnings=tuple(map(_warning, plan.caveats[:ENTRIES])),
-        more_warnings=_beyond(plan.caveats),
+        more_warnings=beyond(plan.caveats),
         refused=plan.refused[:ENTRIES],
         proxies=plan.proxies,
         of_proxies=plan.of_proxies,
@@ -41,7 +41,7 @@ def resources(changes: Sequence[ResourceChange]) -> tuple[ResourceDifference, ..
     return tuple(map(_resource, changes[:ENTRIES]))
 
 
-def _beyond(entries: Sequence[object]) -> int:
+def beyond(entries: Sequence[object]) -> int:
     return max(0, len(entries) - ENTRIES)
 
 

@@ -5,7 +5,7 @@ Envoy asks for the route configurations that its listeners and scopes name, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from meshwright.plan.fleet import Fleet, Member
 from meshwright.plan.held import Difference
@@ -48,8 +48,8 @@ def wanted(fleet: Fleet, found: Given) -> Wanted:
     return sent
 
 
-class _Routes:
-    """The names of route configurations that some scopes of a client name."""
+class Routes:
+    """The names of the route configurations that some scoped routes and listeners name."""
 
     def __init__(self, scoped: frozenset[str], listeners: bytes) -> None:
         self._scoped, self._listeners = scoped, listeners
@@ -58,26 +58,33 @@ class _Routes:
         return name in self._scoped or (isinstance(name, str) and name.encode() in self._listeners)
 
 
+def named_routes(held: Iterable[Resource], known: dict[str, str] | None = None) -> Routes:
+    """Which of them `held` names. `known`: filled and used for the next, where scopes share resources."""
+    told = known if known is not None else {}
+    every = tuple(held)
+    scoped = frozenset(_leads_to(each, told) for each in every if each.type_url == SCOPED_ROUTE)
+    return Routes(scoped, b"\0".join(each.body for each in every if each.type_url == LISTENER))
+
+
+def _leads_to(scope: Resource, known: dict[str, str]) -> str:
+    name = known.get(scope.version)
+    if name is None:
+        name = ScopedRouteConfiguration.FromString(scope.body).route_configuration_name
+        known[scope.version] = name
+    return name
+
+
 class Named:
-    """Which route configurations are named, by what clients have; each scope is looked at once."""
+    """Which route configurations are named, by what clients have; each tuple of scopes is looked at once."""
 
     def __init__(self, contents: Contents) -> None:
         self._contents = contents
-        self._by_version: dict[str, str] = {}
-        self._of: dict[tuple[Scope, ...], _Routes] = {}
+        self._known: dict[str, str] = {}
+        self._of: dict[tuple[Scope, ...], Routes] = {}
 
-    def of(self, scopes: tuple[Scope, ...]) -> _Routes:
+    def of(self, scopes: tuple[Scope, ...]) -> Routes:
         found = self._of.get(scopes)
         if found is None:
-            held = [each for scope in scopes for each in self._contents(scope).values()]
-            scoped = frozenset(self._leads_to(each) for each in held if each.type_url == SCOPED_ROUTE)
-            listeners = b"\0".join(each.body for each in held if each.type_url == LISTENER)
-            found = self._of[scopes] = _Routes(scoped, listeners)
+            held = (each for scope in scopes for each in self._contents(scope).values())
+            found = self._of[scopes] = named_routes(held, self._known)
         return found
-
-    def _leads_to(self, scope: Resource) -> str:
-        name = self._by_version.get(scope.version)
-        if name is None:
-            name = ScopedRouteConfiguration.FromString(scope.body).route_configuration_name
-            self._by_version[scope.version] = name
-        return name

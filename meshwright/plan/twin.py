@@ -62,12 +62,15 @@ def id_of(member: Member) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What clients have of two states. `problems`: what is left out or kept back in the second, and was not in the first."""
+    """What clients have of two states. `known`: what is left out or kept back in the first, and why; `problems`: what is in the second, and was
+    not before.
+    """
 
     held: Held
     before: Mapping[str, tuple[Scope, ...]]
     after: Mapping[str, tuple[Scope, ...]]
     at_once: Mapping[str, frozenset[str] | None]
+    known: Mapping[str, str]
     problems: Mapping[str, str]
 
 
@@ -124,7 +127,7 @@ def given(
     held.take(twin.refresh(state, changes).changes)
     held.take(twin.rescope(state, sorted(clients | twin.concerned(changes))).changes)
     problems = {subject: why for subject, why in twin.problems.items() if known.get(subject) != why}
-    return Given(held, before, twin.given(), twin.at_once(), problems)
+    return Given(held, before, twin.given(), twin.at_once(), known, problems)
 
 
 def _named(event: SourceUpdate) -> frozenset[DocumentName]:

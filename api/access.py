@@ -47,6 +47,7 @@ NEEDS: Final[Mapping[str, Need | None]] = {
     "GET /api/v1/top": Need(Role.VIEWER),
     # Envoy is shown what would be written: nobody has it read what they may not write.
     "POST /api/v1/plan": Need(Role.EDITOR, Where.EACH),
+    "GET /api/v1/upgrade-check": Need(Role.ADMIN),
 }
 """By method and path of the route."""
 

@@ -45,5 +45,6 @@ class Backend:
     conditions: Conditions
     status: Callable[[], Status]
     plan: Callable[[PlanRequest], Awaitable[PlanAnswer]]
+    snapshot: Callable[[], Awaitable[bytes]]
     logs: Logs
     acknowledgements: Callable[[int, float], Awaitable[Acknowledgements]]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from api.routes import acknowledgements, documents, logs, plan, status
+from api.routes import acknowledgements, documents, logs, plan, status, upgrade_check
 from api.routing import Route
 
 ROUTES: Final[tuple[Route, ...]] = (
     *documents.ROUTES,
     *status.ROUTES,
     *plan.ROUTES,
+    *upgrade_check.ROUTES,
     *acknowledgements.ROUTES,
     *logs.ROUTES,
 )

@@ -61,6 +61,7 @@ def backend(
         conditions=DocumentStatus(lambda: reports.pipeline.state, reports.certificates, kept.of_store),
         status=reports.status,
         plan=planner.plan,
+        snapshot=lambda: planner.snapshot(version()),
         logs=looking,
         acknowledgements=acknowledged.wait,
     )

@@ -35,6 +35,7 @@ from meshwright.commands import (
     serve,
     status,
     token,
+    upgrade_check,
     validate,
     version,
     waiting,
@@ -84,6 +85,7 @@ app.command(rich_help_panel=RUNNING)(serve.serve)
 app.command(rich_help_panel=RUNNING)(proxy.proxy)
 app.command(rich_help_panel=RUNNING)(intercept.intercept)
 app.command(rich_help_panel=RUNNING)(demo.demo)
+app.command("upgrade-check", rich_help_panel=RUNNING)(upgrade_check.upgrade_check)
 app.command(rich_help_panel=RUNNING)(backup.backup)
 app.command(rich_help_panel=RUNNING)(backup.restore)
 app.command(rich_help_panel=HERE)(doctor.doctor)

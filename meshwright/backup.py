@@ -1,4 +1,4 @@
-"""Backup and restore of a data directory: the authority's keys, the last good state, the audit log.
+"""Backup and restore of a data directory: the authority's keys, the store, the last good state, the audit log.
 
 A backup is a tar archive with a manifest of what is in it and the hash of each file, written whole or not at all, 0600. Who has it is
 the mesh, unless the authority's keys are encrypted (setting `ca_passphrase_file`).
@@ -28,6 +28,8 @@ from ca import files
 from ca.builtin import BUNDLE, ROOT
 from meshwright.data_dir import AUTHORITY, LOCK, used
 from meshwright.errors import SettingsError
+from meshwright.stores import FILE as STORE
+from store.sqlite import copy_of
 
 MANIFEST: Final = "meshwright-backup.json"
 FORMAT: Final = 1
@@ -55,7 +57,7 @@ def create(data_dir: Path, archive: Path, now: datetime) -> Backup:
         if (data_dir / AUTHORITY).is_dir():  # its files belong together
             stack.enter_context(files.locked(data_dir / AUTHORITY))
         names = ((str(path.relative_to(data_dir)), path) for path in _files(data_dir))
-        contents = {name: path.read_bytes() for name, path in names if not _stale(name)}
+        contents = {name: _content(path) for name, path in names if not _stale(name)}
     sealed = b"ENCRYPTED PRIVATE KEY" in contents.get(f"{AUTHORITY}/{ROOT}", b"")
     manifest = {
         "format": FORMAT,
@@ -97,8 +99,15 @@ def _files(data_dir: Path) -> Iterator[Path]:
     for path in sorted(data_dir.rglob("*")):
         if not stat.S_ISREG(path.lstat().st_mode) or path.name in {LOCK, ".lock"}:
             continue
-        if not path.name.endswith(files.TEMPORARY_SUFFIX):
+        # What SQLite keeps beside the store is in the copy of it; its locks are named `.store.db.….lock`.
+        beside = path.name.startswith((f"{STORE}-", f".{STORE}."))
+        if not path.name.endswith(files.TEMPORARY_SUFFIX) and not beside:
             yield path
+
+
+def _content(path: Path) -> bytes:
+    """StoreError if the store cannot be read."""
+    return copy_of(path) if path.name == STORE else path.read_bytes()
 
 
 def _stale(name: str) -> bool:

@@ -34,6 +34,7 @@ from meshwright.commands import (
     proxy,
     serve,
     status,
+    store,
     token,
     upgrade_check,
     validate,
@@ -80,6 +81,7 @@ app.command(rich_help_panel=CHANGING)(waiting.wait)
 app.command(rich_help_panel=CHANGING)(validate.validate)
 app.add_typer(hold.app, name="hold", rich_help_panel=CHANGING)
 app.add_typer(token.app, name="token", rich_help_panel=TRUST)
+app.add_typer(store.app, name="store", rich_help_panel=RUNNING)
 app.add_typer(ca.app, name="ca", rich_help_panel=TRUST)
 app.command(rich_help_panel=RUNNING)(serve.serve)
 app.command(rich_help_panel=RUNNING)(proxy.proxy)
@@ -88,6 +90,8 @@ app.command(rich_help_panel=RUNNING)(demo.demo)
 app.command("upgrade-check", rich_help_panel=RUNNING)(upgrade_check.upgrade_check)
 app.command(rich_help_panel=RUNNING)(backup.backup)
 app.command(rich_help_panel=RUNNING)(backup.restore)
+app.command("export", rich_help_panel=RUNNING)(store.save)
+app.command("import", rich_help_panel=RUNNING)(store.bring)
 app.command(rich_help_panel=HERE)(doctor.doctor)
 app.add_typer(context.app, name="context", rich_help_panel=HERE)
 app.command(rich_help_panel=HERE)(completion.completion)

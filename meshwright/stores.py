@@ -43,12 +43,18 @@ async def open_store(settings: Settings) -> AsyncIterator[Repository | None]:
 
 
 @contextlib.asynccontextmanager
-async def opened(place: str, settings: Settings) -> AsyncIterator[Backend]:
-    """The store at `place`: `sqlite`, `sqlite:FILE`, `consul` (as the Consul of discovery) or `consul:URL[/PREFIX]`."""
+async def opened(place: str, settings: Settings, *, make: bool = True) -> AsyncIterator[Backend]:
+    """The store at `place`: `sqlite`, `sqlite:FILE`, `consul` (as the Consul of discovery) or `consul:URL[/PREFIX]`.
+
+    `make`: a file that is not there is made. SettingsError, StoreError.
+    """
     kind, _, rest = place.partition(":")
     backend: Backend
     if kind == "sqlite":
-        backend = await SqliteBackend.open(Path(rest) if rest else settings.data_dir / FILE)
+        file = Path(rest) if rest else settings.data_dir / FILE
+        if not make and not file.exists():
+            raise SettingsError(f"there is no store {file}: name another by --store or --data-dir")
+        backend = await SqliteBackend.open(file)
     elif kind == "consul":
         options, prefix = _consul(rest, settings)
         backend = await ConsulBackend.open(options, prefix)

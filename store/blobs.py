@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Generic, TypeVar
 
 from store.backend import Backend
 from store.codec import decode_revision, decode_stored, verify
 from store.errors import StoreCorrupt
-from store.manifest import Missing, Node, Nodes, decode_node
+from store.manifest import Missing, Node, Nodes, decode_node, walk
 from store.revision import Revision
 from store.stored import Stored
 
@@ -51,6 +52,14 @@ class Blobs:
                 own.update(read)
                 for name, node in read.items():
                     self._nodes.put(name, node)
+
+    async def beyond(self, root: str, known: AbstractSet[str]) -> list[tuple[str, Node]]:
+        """The nodes from `root` on that are not `known`, with their names, each before those below it."""
+
+        def work(nodes: Nodes) -> list[tuple[str, Node]]:
+            return list(walk(nodes, root, lambda name: name not in known))
+
+        return await self.resolve(work)
 
     async def stored(self, names: Iterable[str]) -> dict[str, Stored]:
         """The documents that are in these blobs. StoreCorrupt if one is not there."""

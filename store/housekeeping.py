@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from store.manifest import Node, Nodes, walk
 from store.repository import Repository
 
 GRACE = 3600.0
@@ -52,16 +51,7 @@ async def reachable(repository: Repository) -> frozenset[str]:
         before = revisions[-1].number
         for revision in revisions:
             found.add(revision.id)
-            await _add(repository, revision.root, found)
+            for name, node in await repository.blobs.beyond(revision.root, found):
+                found.add(name)
+                found.update(node.entries.values())
     return frozenset(found)
-
-
-async def _add(repository: Repository, root: str, found: set[str]) -> None:
-    """All that `root` leads to, without looking again below what is found already."""
-
-    def work(nodes: Nodes) -> list[tuple[str, Node]]:
-        return list(walk(nodes, root, lambda name: name not in found))
-
-    for name, node in await repository.blobs.resolve(work):
-        found.add(name)
-        found.update(node.entries.values())

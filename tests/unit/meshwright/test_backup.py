@@ -25,7 +25,10 @@ from meshwright.audit import FILE
 from meshwright.backup import MANIFEST, create, restore
 from meshwright.cli import app
 from meshwright.errors import SettingsError
+from store.checking import check
+from store.sqlite import SqliteBackend
 from tests.support.ca_builders import TRUST_DOMAIN, an_authority
+from tests.support.stores import a_repository, put
 
 
 def a_data_dir(folder: Path) -> Path:
@@ -148,3 +151,22 @@ def rewritten(whole: bytes, changed: dict[str, bytes], without: str = "") -> byt
                 entry.size = len(content)
                 new.addfile(entry, io.BytesIO(content))
     return made.getvalue()
+
+
+async def test_the_store_comes_back_with_all_its_revisions(tmp_path: Path) -> None:
+    data, archive, again = a_data_dir(tmp_path), tmp_path / "backup.tgz", tmp_path / "again"
+    in_use = await SqliteBackend.open(data / "store.db")
+    repository = a_repository(in_use)
+    for number in range(5):
+        await repository.commit([put("a", {"n": number})], author="ada")
+    async with in_use.lock("job"):
+        create(data, archive, system_clock())
+    await repository.commit([put("a", {"n": 5})], author="ada")
+    await in_use.close()
+    restore(archive, again)
+    assert sorted(path.name for path in again.iterdir() if "store" in path.name) == ["store.db"]
+    assert stat.S_IMODE((again / "store.db").stat().st_mode) == 0o600
+    restored = await SqliteBackend.open(again / "store.db")
+    assert (await check(a_repository(restored))).revisions == 5
+    await a_repository(restored).commit([put("b")], author="ada")
+    await restored.close()

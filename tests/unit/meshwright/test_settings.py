@@ -56,7 +56,8 @@ def test_part_of_consul_from_each_place(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({}, "no source of services"),
+        ({"store": "none"}, "no source of services"),
+        ({"documents": "/x", "store": "redis://x"}, "setting store: "),
         (
             {"documents": "/x", "xds_address": "15010"},
             "options: setting xds_address: is not HOST:PORT",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from api.shapes.ca import CaStatus
+from api.shapes.ca import CaStatus, MoveStatus
 from meshwright.tables import a_console, line, table
 
 
@@ -48,3 +48,28 @@ def show_ca(status: CaStatus, console: Console | None = None) -> None:
         more = status.lagging_in_all - len(status.lagging)
         if more:
             line(console, f"and {more} more")
+    if status.move is not None:
+        _show_move(status.move, console)
+
+
+def _show_move(move: MoveStatus, console: Console) -> None:
+    console.print()
+    heard = "every proxy has heard of them" if move.heard else "it waits for proxies to hear of them"
+    line(console, f"trust domain {move.trust_domain}, and its aliases: {heard}")
+    table(
+        console,
+        ("alias", "certificates", "may become the trust domain", "may be taken out"),
+        [
+            (each.name, str(each.certificates), "yes" if each.next else "not yet", each.keeps or "yes")
+            for each in move.aliases
+        ],
+    )
+    if move.waits_for:
+        console.print()
+        table(
+            console,
+            ("waits for", "here", "because"),
+            [(each.workload, "yes" if each.connected else "no", each.lacks) for each in move.waits_for],
+        )
+    if more := move.waits_for_in_all - len(move.waits_for):
+        line(console, f"and {more} more")

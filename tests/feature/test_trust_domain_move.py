@@ -195,7 +195,7 @@ async def test_there_and_back(moving: Moving) -> None:
             found = await moving.heard()
             assert found.move is not None
             assert found.move.aliases[0].keeps
-            await moving.refused_start(new, None, f"may hold certificates of {old}")
+            await moving.refused_start(new, None, "set the trust domain back")
             await moving.rotated()
             found = await moving.heard()
             assert found.move is not None

@@ -40,6 +40,13 @@ NEEDS: Final[Mapping[str, Need | None]] = {
     "DELETE /api/v1/documents/{kind}/{namespace}/{name}": Need(Role.EDITOR, Where.PATH),
     "POST /api/v1/batch": Need(Role.EDITOR, Where.EACH),
     "GET /api/v1/revisions/{number}/acknowledgements": Need(Role.VIEWER),
+    # Of a revision, each is shown what it did in namespaces that they may view.
+    "GET /api/v1/revisions": Need(Role.VIEWER, Where.EACH),
+    "GET /api/v1/revisions/{number}": Need(Role.VIEWER, Where.EACH),
+    "GET /api/v1/revisions/{number}/documents": Need(Role.VIEWER, Where.EACH),
+    "GET /api/v1/revisions/{number}/diff": Need(Role.VIEWER, Where.EACH),
+    "POST /api/v1/rollback": Need(Role.EDITOR),
+    "GET /api/v1/watch": Need(Role.VIEWER, Where.EACH),
     "GET /api/v1/status": Need(Role.VIEWER),
     # Lines of the control plane name every peer, and paths of requests are what users do.
     "GET /api/v1/logs": Need(Role.EDITOR),

@@ -15,6 +15,7 @@ from api.shapes.acknowledgements import Acknowledgements
 from api.shapes.plan import PlanAnswer, PlanRequest
 from api.shapes.status import Status
 from api.showing import Conditions
+from api.streams import Streams
 from api.writing import Writer
 from documents.sets import DocumentSet
 from store.repository import Repository
@@ -43,6 +44,7 @@ class Backend:
     writer: Writer | None
     files: Callable[[], DocumentSet]
     conditions: Conditions
+    streams: Streams
     status: Callable[[], Status]
     plan: Callable[[PlanRequest], Awaitable[PlanAnswer]]
     snapshot: Callable[[], Awaitable[bytes]]

@@ -19,7 +19,7 @@ _LABEL: Final = re.compile(
     rf"|\s+(?P<in>in|notin)\s*\((?P<values>[^()]{{0,2000}})\))?)\s*"
 )
 _FIELD: Final = re.compile(
-    r"\s*(?P<path>[A-Za-z][A-Za-z0-9]{0,62}(?:\.[A-Za-z0-9_/-]{1,63}){0,10})\s*(?P<op>==|=|!=)\s*(?P<value>[^,]{0,253}?)\s*"
+    r"\s*(?P<path>[A-Za-z][A-Za-z0-9]{0,62}(?:\.[A-Za-z0-9_/-]{1,63}){0,10})\s*(?P<op>==|=|!=)\s*(?P<value>[^,]{0,253})"
 )
 
 Labels = Mapping[str, str]
@@ -96,10 +96,9 @@ def _field(text: str, at: int) -> tuple[Requirement, int]:
     found = _FIELD.match(text, at)
     if found is None:
         raise _bad(text, at)
-    end = text.find(",", found.end())
-    if end != found.end() and found.end() != len(text):
-        raise _bad(text, found.end())
-    return Requirement(found["path"], frozenset({found["value"]}), negated=found["op"] == "!="), found.end()
+    return Requirement(
+        found["path"], frozenset({found["value"].strip()}), negated=found["op"] == "!="
+    ), found.end()
 
 
 def _value(document: Tree, path: str) -> str:

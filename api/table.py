@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from api.routes import acknowledgements, documents, logs, plan, status, upgrade_check
+from api.routes import acknowledgements, documents, logs, plan, revisions, status, upgrade_check
 from api.routing import Route
 
 ROUTES: Final[tuple[Route, ...]] = (
     *documents.ROUTES,
+    *revisions.ROUTES,
     *status.ROUTES,
     *plan.ROUTES,
     *upgrade_check.ROUTES,

@@ -25,7 +25,7 @@ from store.errors import Conflict
 from store.repository import Repository
 from store.revision import Revision
 from store.sets import file_of
-from store.stored import Managed, Name
+from store.stored import Managed, Name, Stored
 from store.writes import Delete, Put
 
 ATTEMPTS: Final = 8
@@ -124,6 +124,23 @@ class Writer:
             f"others have changed these documents each time before us, {ATTEMPTS} times: nothing was written; try again"
         )
 
+    async def rollback(self, to: int, *, author: str, reason: str, dry_run: bool) -> WriteAnswer:
+        """All documents as they were at revision `to`, as a new revision; refused whole where they cannot be in force now. ApiError."""
+        async with self._one:
+            with answered():
+                stand = await self._standing.at_head()
+                then = (await self._repository.documents(to)).documents
+            planned = await asyncio.to_thread(_back, stand.stored, then)
+            checked = await asyncio.to_thread(self._checked, stand, planned, self._files(), self._foresight())
+            with answered():
+                if dry_run:
+                    revision = await self._repository.commit(
+                        _writes(checked.documents, planned), author=author, reason=reason, dry_run=True
+                    )
+                else:
+                    revision = await self._repository.rollback(to, author=author, reason=reason)
+            return _answer(stand, planned, checked, revision, dry_run=dry_run, then=then)
+
     def _checked(
         self, stand: Stand, planned: Plan, held: DocumentSet, foresee: Callable[[SourceUpdate], Foreseen]
     ) -> _Checked:
@@ -147,6 +164,18 @@ class Writer:
         event = difference(self._source, stand.read, new)
         foreseen = foresee(event) if event is not None else NOTHING
         return _Checked(documents, foreseen, tuple(_cautions(stand.read, new, drafts)))
+
+
+def _back(now: Mapping[Name, Stored], then: Mapping[Name, Stored]) -> Plan:
+    """What leads from the documents of `now` to those of `then`."""
+    return Plan(
+        tuple(
+            PlannedPut(Draft(dict(stored.body)), stored.managed)
+            for name, stored in then.items()
+            if now.get(name) != stored
+        ),
+        tuple(name for name in now if name not in then),
+    )
 
 
 def _mapping(draft: Draft) -> Mapping[str, Tree]:
@@ -230,14 +259,22 @@ def _writes(documents: tuple[Document, ...], planned: Plan) -> list[Put | Delete
 
 
 def _answer(
-    stand: Stand, planned: Plan, checked: _Checked, revision: Revision, *, dry_run: bool
+    stand: Stand,
+    planned: Plan,
+    checked: _Checked,
+    revision: Revision,
+    *,
+    dry_run: bool,
+    then: Mapping[Name, Stored] | None = None,
 ) -> WriteAnswer:
+    """`then`: what was gone back to; documents have the versions again that they had there."""
     changed = {change.name for change in revision.changes}
     changes = []
     for document in checked.documents:
         name = document.kind, document.key
         before = stand.stored.get(name)
-        version = str(revision.number) if name in changed or before is None else before.resource_version
+        held = before if name not in changed else then.get(name) if then is not None else None
+        version = held.resource_version if held is not None else str(revision.number)
         changes.append(
             _written(
                 "unchanged" if name not in changed else "created" if before is None else "changed",

@@ -13,6 +13,7 @@ from api.app import application
 from api.authentication import Authentication
 from api.backend import Backend, Told
 from api.server import ApiServer
+from api.streams import Streams
 from api.table import ROUTES
 from ca.rate_limit import Rate
 from meshwright.acknowledged import Acknowledged
@@ -59,6 +60,7 @@ def backend(
         writer=kept.writer(Foresight(lambda: reports.pipeline.state, lately)),
         files=kept.files,
         conditions=DocumentStatus(lambda: reports.pipeline.state, reports.certificates, kept.of_store),
+        streams=Streams(),
         status=reports.status,
         plan=planner.plan,
         snapshot=lambda: planner.snapshot(version()),

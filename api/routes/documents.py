@@ -152,7 +152,7 @@ async def delete_document(call: Call[DeleteQuery, None]) -> Reply:
         return Plan(deletes=((kind, key),))
 
     query = call.query
-    answer = await _writer(call.backend).write(
+    answer = await writer(call.backend).write(
         plan, author=call.caller.name, reason=query.reason, dry_run=query.dry_run
     )
     return _told(call, answer)
@@ -187,7 +187,7 @@ async def write_batch(call: Call[Query, Batch]) -> Reply:
             raise Conflicting("documents are not as you believe: nothing was written", errors=tuple(wrong))
         return Plan(tuple(puts), tuple((each.kind, Key(each.namespace, each.name)) for each in batch.delete))
 
-    answer = await _writer(call.backend).write(
+    answer = await writer(call.backend).write(
         plan, author=call.caller.name, reason=batch.reason, dry_run=batch.dry_run
     )
     return _told(call, answer)
@@ -233,7 +233,7 @@ async def _write_one(
     """Write one document; the answer has it as it is now."""
     _permit(call.caller, given.key.namespace)
     query = call.query
-    answer = await _writer(call.backend).write(
+    answer = await writer(call.backend).write(
         plan, author=call.caller.name, reason=query.reason, dry_run=query.dry_run
     )
     document, headers = None, {}
@@ -241,7 +241,7 @@ async def _write_one(
     if not query.dry_run:
         name = change.kind, Key(change.namespace, change.name)
         with answered():
-            stored = await _repository(call.backend).get(*name, at=answer.revision)
+            stored = await repository(call.backend).get(*name, at=answer.revision)
         if stored is not None:
             (document,) = shown((Item(name, stored),), None)
         headers = {"ETag": preconditions.etag(change.resource_version)}
@@ -361,13 +361,15 @@ def _of_files(backend: Backend) -> Iterator[Item]:
         yield Item((document.kind, document.key), document)
 
 
-def _repository(backend: Backend) -> Repository:
+def repository(backend: Backend) -> Repository:
+    """The store. Unavailable if there is none."""
     if backend.repository is None:
         raise _no_store()
     return backend.repository
 
 
-def _writer(backend: Backend) -> Writer:
+def writer(backend: Backend) -> Writer:
+    """Who writes to the store. Unavailable if there is none."""
     if backend.writer is None:
         raise _no_store()
     return backend.writer

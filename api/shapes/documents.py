@@ -25,7 +25,17 @@ class DryRun(Query):
     dry_run: YesNo = Field(default=False, description="Check, and tell what would be; write nothing.")
 
 
-class ListQuery(Query):
+class PageQuery(Query):
+    limit: int = Field(default=LIMIT, ge=1, le=MOST, description="Documents of one page.")
+    continue_: str = Field(
+        default="",
+        alias="continue",
+        max_length=500,
+        description="From the page before; with the same other parameters.",
+    )
+
+
+class ListQuery(PageQuery):
     kind: Kind | None = Field(default=None, description="As `HTTPRoute`.")
     namespace: Label | None = None
     label_selector: Selector = Field(
@@ -34,13 +44,6 @@ class ListQuery(Query):
     field_selector: Selector = Field(
         default="",
         description="`metadata.name=api`, `spec.action!=deny`: scalars of the document, by their path.",
-    )
-    limit: int = Field(default=LIMIT, ge=1, le=MOST, description="Documents of one page.")
-    continue_: str = Field(
-        default="",
-        alias="continue",
-        max_length=500,
-        description="From the page before; with the same other parameters.",
     )
     at: Revision | None = Field(
         default=None, description="As of this revision of the store; the newest if left out."

@@ -81,12 +81,13 @@ def settle(
     policies: Iterable[RolloutPolicy],
     asked: Iterable[Asked],
     now: float,
+    undoing: str = "",
 ) -> Settled:
     """What becomes of `rollouts`, and which begin, when `documents` change.
 
     A further change of a document that is on its way replaces its rollout, with all documents of it: proxies go back to what was before the
     first of the two, and the new one begins at its first stage, by the plan that is said for it, or else that of the one it replaces. What
-    is put back as it was ends it.
+    is put back as it was ends it. `undoing`: the rollout that is being undone: what it removed comes back, with another age.
     """
     going: dict[str, Rollout] = {each.id: each for each in rollouts}
     ended: dict[str, str] = {}
@@ -97,7 +98,11 @@ def settle(
         was = earlier.staged(each.name) if earlier is not None else None
         if was is not None and each.after.value == was.after.value:
             continue  # told again, as after a restart
-        if earlier is not None and was is not None and each.after.value == was.before.value:
+        if (
+            earlier is not None
+            and was is not None
+            and (each.after.value == was.before.value or (earlier.id == undoing and was.after.value is None))
+        ):
             left = earlier.without(each.name)
             if left.documents:
                 going[earlier.id] = left

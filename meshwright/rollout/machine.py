@@ -4,6 +4,8 @@
           │                            │
           └── refused, too slow, worse than the others, aborted ──> WITHDRAWN
 
+ENDED is what somebody wrote again meanwhile: replaced by another rollout, or put back as it was.
+
 Whoever restarts a control plane begins the stage anew that it was in: what was seen of it is not known any more. A stage is never left
 forwards without all acknowledgements and its whole time, unless somebody promotes it, and says so.
 """
@@ -24,9 +26,10 @@ class Phase(StrEnum):
     BAKING = "baking"
     COMPLETED = "completed"
     WITHDRAWN = "withdrawn"
+    ENDED = "ended"
 
 
-OVER = frozenset({Phase.COMPLETED, Phase.WITHDRAWN})
+OVER = frozenset({Phase.COMPLETED, Phase.WITHDRAWN, Phase.ENDED})
 
 
 class Health(StrEnum):

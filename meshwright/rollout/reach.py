@@ -49,7 +49,7 @@ def concerned(state: MeshState, documents: Iterable[Staged]) -> Concerned:
             if other == here:
                 continue
             changes = moved(state, each.name, other)[1]
-            for value in (here, other):
+            for value in (each for each in (here, other) if each is not None):
                 side = _SIDES.get(each.name[0])
                 if side is None or Side.CALLER in side:
                     callers.update(_callers(state, changes, value))

@@ -63,6 +63,7 @@ class Line:
 class Rollout:
     """`by`: what asked for it. `thresholds`: for each stage, below which point of a share its proxies stand; None: nobody has the change yet.
     `started`, `ended`: seconds since the epoch. `undone`: what became of the documents where they are kept, once it was withdrawn.
+    `having`: how many proxies were there to be given its stage.
     """
 
     id: str
@@ -75,6 +76,7 @@ class Rollout:
     ended: float | None = None
     undone: str = ""
     told: tuple[Line, ...] = ()
+    having: int = 0
 
     @classmethod
     def of(cls, documents: Iterable[Staged], plan: Plan, by: str, now: float) -> Rollout:
@@ -139,6 +141,7 @@ class _Kept:
     ended: float | None
     undone: str
     told: tuple[Line, ...]
+    having: int
 
 
 _ALL = TypeAdapter(tuple[_Kept, ...])
@@ -173,6 +176,7 @@ def _kept(each: Rollout) -> _Kept:
         each.ended,
         each.undone,
         each.told,
+        each.having,
     )
 
 
@@ -198,6 +202,7 @@ def _read(kept: _Kept) -> Rollout:
         kept.ended,
         kept.undone,
         kept.told,
+        kept.having,
     )
 
 

@@ -54,6 +54,9 @@ class Watching:
         """All that are to be watched."""
         return frozenset().union(*(each.having | each.others for each in self._of.values()))
 
+    def __contains__(self, rollout: str) -> bool:
+        return rollout in self._of
+
     def begin(self, rollout: str, bounds: Bounds) -> None:
         self._of.setdefault(rollout, Watched(bounds))
 

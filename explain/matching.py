@@ -54,9 +54,11 @@ def compiled(pattern: str) -> Any:
     return re2.compile(pattern.encode(), options)
 
 
-def header(matcher: HeaderMatcher, request: Request, *, each_value: bool = False) -> bool:
-    """Whether the request's header matches. Several values of one name are one value with commas between; `each_value`: they are
-    looked at one by one, and one that matches is enough, as for access.
+def header(matcher: HeaderMatcher, request: Request) -> bool:
+    """Whether the request's header matches: of several values of one name, one that does is enough.
+
+    So Envoy does since 1.39 for routes (`envoy.reloadable_features.match_headers_individually`) and since 1.37.1 for access. Before, it
+    compared all of them as one, with commas between.
     """
     values = request.values(matcher.name)
     kind = matcher.WhichOneof("header_match_specifier")
@@ -67,8 +69,7 @@ def header(matcher: HeaderMatcher, request: Request, *, each_value: bool = False
         if not matcher.treat_missing_header_as_empty:
             return False  # whatever it would be compared with, inverted or not
         values = ("",)
-    held = values if each_value else (",".join(values),)
-    return any(_value(matcher, str(kind), value) for value in held) != matcher.invert_match
+    return any(_value(matcher, str(kind), value) for value in values) != matcher.invert_match
 
 
 def parameter(matcher: QueryParameterMatcher, request: Request) -> bool:

@@ -93,7 +93,7 @@ def _is(who: Principal, peer: Peer, request: Request | None) -> bool:
         case "source_ip":
             return _within(who.source_ip, peer.address)
         case "header":
-            return request is not None and matching.header(who.header, request, each_value=True)
+            return request is not None and matching.header(who.header, request)
         case "url_path":
             return request is not None and matching.text(who.url_path.path, request.bare_path)
         case "sourced_metadata":
@@ -123,7 +123,7 @@ def _permitted(what: Permission, peer: Peer, request: Request | None) -> bool:
         case "not_rule":
             return not _permitted(what.not_rule, peer, request)
         case "header":
-            return request is not None and matching.header(what.header, request, each_value=True)
+            return request is not None and matching.header(what.header, request)
         case "url_path":
             return request is not None and matching.text(what.url_path.path, request.bare_path)
         case "destination_port":

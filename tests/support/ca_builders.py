@@ -166,13 +166,13 @@ async def a_join_server(
     also: Callable[[grpc.aio.Server], None] | None = None,
     options: tuple[tuple[str, int], ...] = (),
     proofs: Mapping[str, Proof] | None = None,
+    aliases: tuple[str, ...] = (),
 ) -> AsyncIterator[JoinServer]:
     """`ports` are those of an earlier server that this one follows; `also` adds services to the port of mutual TLS."""
     authority = authority or an_authority(directory, clock)
     tokens = TokenStore(directory)
-    certificate = ServerCertificate(
-        authority, ServerNames(addresses=(ipaddress.IPv4Address("127.0.0.9"),)), clock, no_chance
-    )
+    names = ServerNames(tuple(map(control_plane.server_name, aliases)), (ipaddress.IPv4Address("127.0.0.9"),))
+    certificate = ServerCertificate(authority, names, clock, no_chance)
     await certificate.renew()
     events: list[JoinEvent] = []
     discovered: dict[Key, Identity] = {}
@@ -186,6 +186,7 @@ async def a_join_server(
         expected_identity=discovered.get,
         on_event=events.append,
         lifetime=lifetime,
+        aliases=aliases,
     )
     joining = grpc.aio.server(options=JOIN_SERVER_OPTIONS)
     renewing = grpc.aio.server(options=(("grpc.so_reuseport", 0), *options))

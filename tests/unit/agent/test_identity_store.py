@@ -136,3 +136,17 @@ async def test_a_damaged_list_of_foreign_trust_domains(tmp_path: Path, content: 
     (store.paths().roots.parent / "federated.json").write_bytes(content)
     with pytest.raises(DamagedIdentity, match="remove that directory"):
         store.load()
+
+
+async def test_other_names_of_the_mesh_are_kept_with_it(tmp_path: Path) -> None:
+    authority = an_authority(tmp_path)
+    held = await Credentials.issue(authority)
+    names = (authority.roots().trust_domain, "new.org", "newer.org")
+    identity = parse_identity(held.key, held.chain, authority.roots().pem, trust_domains=names)
+    assert identity.aliases == ("new.org", "newer.org")
+    store = IdentityStore(tmp_path / "agent")
+    store.save(identity)
+    assert store.load() == identity
+    (store.paths().key.parent / "aliases.json").write_bytes(b'["New.org"]')
+    with pytest.raises(DamagedIdentity, match=r"aliases\.json cannot be read"):
+        store.load()

@@ -329,3 +329,20 @@ def test_a_token_file_is_for_its_owner_alone(tmp_path: Path) -> None:
     path.chmod(0o600)
     assert TokenSource(file=path).read() == "mwj_x"
     assert "mwj" not in repr(TokenSource("mwj_secret"))
+
+
+async def test_the_mesh_is_called_otherwise_by_and_by(tmp_path: Path) -> None:
+    """An agent that was told the former name goes on, over its own restart too; one that was told a strange one does not begin."""
+    former = "former.org"
+    async with a_join_server(tmp_path, aliases=(former,)) as server:
+        membership = a_membership(server, a_token(server), trust_domain=former)
+        first = await obtained(a_keeper(membership, tmp_path / "agent"))
+        assert (first.identity.trust_domain, first.aliases) == (TRUST_DOMAIN, (former,))
+        keeper = a_keeper(membership, tmp_path / "agent")
+        assert await obtained(keeper) == first
+        # It is no name of the mesh any more, but this agent knows that it was.
+        await keeper.take_bundle(first.roots_pem, trust_domains=(TRUST_DOMAIN,))
+        assert await obtained(a_keeper(membership, tmp_path / "agent")) == first
+        strange = a_membership(server, trust_domain="strange.org")
+        with pytest.raises(DamagedIdentity, match=r"not for default/api-1 in 'strange\.org'"):
+            await obtained(a_keeper(strange, tmp_path / "agent"))

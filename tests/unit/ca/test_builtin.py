@@ -12,6 +12,7 @@ import pytest
 from cryptography import x509
 
 from ca import files
+from ca.authority import TrustBundle
 from ca.builtin import BuiltinAuthority
 from ca.errors import (
     AuthorityError,
@@ -279,3 +280,21 @@ async def test_serials_come_from_the_argument(tmp_path: Path) -> None:
     authority = BuiltinAuthority.open(tmp_path, TRUST_DOMAIN, system_clock, Signers(lambda: next(numbers)))
     assert [(await authority.issue(a_leaf_request(API))).serial for _ in range(3)] == [3, 4, 5]
     assert x509.random_serial_number().bit_length() <= 159
+
+
+async def test_an_alias_may_have_the_root_and_signers_of_leaves_are_of_their_trust_domain(
+    tmp_path: Path,
+) -> None:
+    roots = an_authority(tmp_path).roots().roots
+    moved = BuiltinAuthority.open(tmp_path, "new.org", system_clock, aliases=(TRUST_DOMAIN,))
+    assert moved.roots() == TrustBundle("new.org", roots)
+    assert moved.root_trust_domains == {TRUST_DOMAIN}
+    issued = await moved.issue(a_leaf_request(Identity("new.org", "default", "api")))
+    leaf, intermediate = x509.load_pem_x509_certificates(issued.chain_pem)
+    leaf.verify_directly_issued_by(intermediate)
+    names = intermediate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.UniformResourceIdentifier) == ["spiffe://new.org"]
+    with pytest.raises(WrongTrustDomain):
+        await moved.issue(a_leaf_request())  # of the former one nothing is issued
+    with pytest.raises(WrongTrustDomain, match=r"docs/security\.md"):
+        BuiltinAuthority.open(tmp_path, "new.org", system_clock)

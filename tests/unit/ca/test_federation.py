@@ -175,3 +175,18 @@ def test_each_trust_domain_has_its_own_roots(bundle: TrustBundle, tmp_path: Path
         "0.example": bundle.pem,
         THEIRS: bundle.pem,
     }
+
+
+def test_our_own_roots_vouch_for_our_other_names(bundle: TrustBundle, tmp_path: Path) -> None:
+    own = an_authority(tmp_path, trust_domain="a.example").roots()
+    secret = Secret.FromString(roots_secret(own, (bundle,), ("former.example",)))
+    config = SPIFFECertValidatorConfig()
+    assert secret.validation_context.custom_validator_config.typed_config.Unpack(config)
+    assert {each.name: each.trust_bundle.inline_bytes for each in config.trust_domains} == {
+        "a.example": own.pem,
+        "former.example": own.pem,
+        THEIRS: bundle.pem,
+    }
+    with pytest.raises(ValueError, match="different"):
+        roots_secret(own, (bundle,), (THEIRS,))
+    assert roots_secret(own, (), ("former.example",)) == roots_secret(own)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -39,10 +40,10 @@ WEB = Key("default", "web-1")
 class House:
     """Doors, with all that they need."""
 
-    def __init__(self, folder: Path) -> None:
-        self.authority = BuiltinAuthority.open(folder, TRUST_DOMAIN, system_clock)
+    def __init__(self, folder: Path, *aliases: str) -> None:
+        self.authority = BuiltinAuthority.open(folder, TRUST_DOMAIN, system_clock, aliases=aliases)
         self.cache = ResourceCache()
-        state = a_state()
+        state = replace(a_state(), aliases=aliases)
         self.pipeline = Pipeline(
             state,
             Publisher(state, Renderer()),
@@ -159,3 +160,21 @@ async def test_each_stream_is_judged_by_its_own_proof(house: House) -> None:
     assert house.doors.stale(new.proof, later) is None
     house.pipeline.receive(SourceUpdate("test", workloads=(a_workload("web-1", service_account="other"),)))
     assert "join again" in str(house.doors.stale(new.proof, later))
+
+
+async def test_by_its_former_name_a_workload_is_the_same(tmp_path: Path) -> None:
+    former = "former.example"
+    old = House(tmp_path)
+    old.authority = BuiltinAuthority.open(tmp_path / "former", former, system_clock)
+    identity = Identity(former, "default", "web")
+    issued = await old.authority.issue(LeafRequest(identity, make_csr(new_key()), WEB, timedelta(hours=1)))
+    leaf = issued.chain_pem.split(b"-----END CERTIFICATE-----")[0] + b"-----END CERTIFICATE-----\n"
+    peer = Peer("ipv4:127.0.0.1:1", {CERTIFICATE: (leaf,)})
+    house = House(tmp_path / "former", former)
+    await house.declare(a_service("web"), a_workload("web-1"))
+    client = await house.doors.identify(Node(id=str(WEB)), peer)
+    assert Secrets(WEB) in client.scopes
+    assert house.doors.stale(client.proof, datetime.now(UTC)) is None
+    await old.declare(a_service("web"), a_workload("web-1"))
+    with pytest.raises(Refused, match="is no workload of"):
+        await old.doors.identify(Node(id=str(WEB)), peer)

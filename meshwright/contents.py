@@ -104,6 +104,10 @@ class Contents:
         """Of which some scope is."""
         return {edition_of(scope) for scope in self._of}
 
+    def all_of(self, scope: Scope) -> Iterator[Resource]:
+        for made in self._of.get(scope, {}).values():
+            yield from made.values()
+
     def service_of(self, scope: Scope, name: Name) -> Key | None:
         """Which service's entry of `scope` holds the resource `name`."""
         return next((key for key, made in self._of.get(scope, {}).items() if name in made), None)

@@ -78,9 +78,11 @@ from meshwright.plaintext import PlaintextWatch
 from meshwright.plan.planner import Live, Planner
 from meshwright.proofs import proofs
 from meshwright.publisher import Publisher, client_id
+from meshwright.quarantine.opened import open_quarantine
 from meshwright.rate_limit_gate import RateLimitGate
 from meshwright.rate_limits import rate_limits
 from meshwright.reports import Reports
+from meshwright.rollout.opened import connect, open_rollouts
 from meshwright.rotation import Rotator
 from meshwright.scopes import Scope, Secrets
 from meshwright.settings import Settings, unknown_variables
@@ -270,6 +272,18 @@ class ControlPlane:
             random=random.random,
             guard_settings=GuardSettings(longest=settings.hold),
         )
+        rollouts = await open_rollouts(
+            publisher,
+            pipeline,
+            xds,
+            repository,
+            metrics,
+            data_dir,
+            lambda event, fields: audit.record(event, **fields),
+        )
+        quarantine = await open_quarantine(
+            publisher, pipeline, renderer, observer, xds, data_dir, audit.record
+        )
         reports = Reports(
             settings.trust_domain,
             pipeline,
@@ -283,6 +297,7 @@ class ControlPlane:
             metrics,
             certificates,
             federation,
+            quarantine,
         )
         joins = JoinService(
             audited,
@@ -321,7 +336,7 @@ class ControlPlane:
         access_logs = AccessLogs(
             doors.who,
             lambda proof: doors.stale(proof, system_clock()),
-            access.beside(watch.listeners()),
+            access.beside({**watch.listeners(), **rollouts.watching.listeners()}),
             metrics,
         )
         leaving = Leaving(
@@ -381,11 +396,15 @@ class ControlPlane:
 
         answers = AnswersToWrites(pipeline, watch.lately)
         passages = Passages(pipeline, xds, time.monotonic)
+        connect(rollouts, pipeline, observer)
 
         def receive(event: Event) -> None:
             metrics.events.labels(event.source).inc()
             before = pipeline.state
+            rollouts.before(before, event)
             changes = pipeline.receive(event)
+            rollouts.after()
+            quarantine.changed(before, pipeline.state, event)
             if event.source == FILES:
                 _record(audit, written(before, event))
             passages.changed(before, pipeline.state, changes)
@@ -396,9 +415,12 @@ class ControlPlane:
             if pipeline.state.declared is not before.declared:  # Secrets are declared
                 certificates.wake()
 
-        async def open_when_ready() -> None:
+        async def ready() -> None:
             await discovery.ready.wait()
             await pipeline.settled()
+
+        async def open_when_ready() -> None:
+            await ready()
             # A gateway that starts has its certificates from its first answer on.
             await certificates.look(pipeline.state, pipeline.renewed)
             # What is here now stays for good: the collector need not look at it again.
@@ -433,7 +455,9 @@ class ControlPlane:
             ("federation", federation.run(federated)),
             ("audit log", audit.run()),
             ("answers to writes", answers.run()),
+            ("quarantine", quarantine.run()),
             ("passages", passages.run()),
+            ("rollouts", rollouts.run(ready)),
             ("leaving", leaving.run()),
             ("acknowledgements", acknowledged.run()),
             ("store", keep_house(repository, settings.store_history)),

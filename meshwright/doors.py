@@ -63,7 +63,7 @@ class Doors:
         proved = holder is not None
         if proved:
             self.came(workload)
-        scopes = self._pipeline.attach(workload, proved=proved, proxyless=proxyless)
+        scopes = self._pipeline.attach(workload, proved=proved, proxyless=proxyless, envoy=version_of(node))
         return Client(client_id(workload, proved=proved, proxyless=proxyless), scopes, proof=holder)
 
     def who(self, node: Node, peer: Peer) -> tuple[Key, Proved | None]:
@@ -134,6 +134,14 @@ class Doors:
                 f"workload {workload} is {expected} by now, but its certificate says {holder.identity}: join again",
             )
         return holder
+
+
+def version_of(node: Node) -> str:
+    """What a client is, to the minor version (`envoy 1.40`), as it says itself; empty if it does not say."""
+    if not node.HasField("user_agent_build_version"):
+        return ""
+    version = node.user_agent_build_version.version
+    return f"{node.user_agent_name[:32]} {version.major_number}.{version.minor_number}"
 
 
 def _has_keys(node: Node) -> bool:

@@ -171,6 +171,10 @@ class Editions:
                 return edition
         return self.base
 
+    def draft(self, overlay: Overlay) -> Edition:
+        """One that nobody belongs to, to try something on: it is not kept up to date."""
+        return self._made(overlay)
+
     def _under(self, below: Overlay, above: Overlay) -> Overlay:
         if not below or not above:
             return above or below

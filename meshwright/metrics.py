@@ -93,6 +93,12 @@ class Metrics:
             "Places at which a policy has no effect because of what is wrong with it there; status says which and why.",
             registry=registry,
         )
+        self.quarantined = Gauge(
+            "meshwright_quarantined_documents",
+            "Documents of which a revision is set aside because Envoy refuses it, for all proxies of a version or for some.",
+            ["for"],
+            registry=registry,
+        )
         self.renderings = Gauge(
             "meshwright_renderings", "Renderings made since the start.", registry=registry
         )

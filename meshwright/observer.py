@@ -43,6 +43,8 @@ class StreamObserver:
         self._clock = clock
         self._logged: dict[str, tuple[float, int]] = {}
         self._refusals = Flood(clock, REFUSED)
+        # Is told of each refusal besides: the client, the type, and what was refused.
+        self.on_refusal: Callable[[str, str, Refusal], None] = lambda *_: None
         # Looking a counter up by its label costs more than counting.
         self._pushes = functools.cache(self._counters_of_pushes)
         self._acks = functools.cache(metrics.acks.labels)
@@ -92,6 +94,7 @@ class StreamObserver:
 
     def rejected(self, client: str, type_url: str, refusal: Refusal) -> None:
         self._metrics.nacks.labels(label(type_url)).inc()
+        self.on_refusal(client, type_url, refusal)
         lines = self._lines(client)
         if lines > LINES:
             return

@@ -49,6 +49,7 @@ from meshwright.watchers import Watchers
 from policies.calling import called_for_routes
 from policies.weave import Weaver
 from xds.cache import ScopeChange
+from xds.resource import Name, Resource
 
 
 @dataclass(slots=True)
@@ -258,6 +259,24 @@ class Publisher:
         of = self._attached[client]
         declared = self.state.workloads.get(of.workload)
         return Member(client, of.workload, of.proved, of.proxyless, of.envoy, declared)
+
+    def scopes_of(self, client: str) -> tuple[Scope, ...]:
+        """Those that `client` has now; none if it is not attached."""
+        attached = self._attached.get(client)
+        return () if attached is None else attached.scopes
+
+    def scopes_in(self, edition: Edition, client: str) -> tuple[Scope, ...]:
+        """Those that `client`, which is attached, would have in `edition`. Raises whatever keeps them from being told."""
+        attached = self._attached[client]
+        return self._given(edition, attached, edition.state.workloads.get(attached.workload)).scopes
+
+    def contents_of(self, scope: Scope) -> Iterator[Resource]:
+        """All that is sent of a scope but secrets."""
+        return self._contents.all_of(scope)
+
+    def service_of(self, scope: Scope, name: Name) -> Key | None:
+        """Which service's entry of `scope` holds the resource `name`."""
+        return self._contents.service_of(scope, name)
 
     def edition(self, client: str) -> Edition:
         """What `client` is given its scopes of; the base for one that is not attached."""

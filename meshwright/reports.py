@@ -50,6 +50,7 @@ from meshwright.metrics import Metrics
 from meshwright.pipeline import Pipeline
 from meshwright.proxies import proxies
 from meshwright.publisher import Publisher, client_ids
+from meshwright.quarantine.watch import Quarantine
 from meshwright.sizes import ScopeSize
 from policies.notes import all_notes
 from xds.resource import Resource
@@ -76,6 +77,7 @@ class Reports:
     metrics: Metrics
     certificates: Certificates
     federation: Federation
+    quarantine: Quarantine
 
     def not_ready(self) -> str | None:
         """What is waited for; None when proxies are answered."""
@@ -128,7 +130,7 @@ class Reports:
                 for each in sources
                 for hold in each.holds
             ),
-            problems=dict(self.publisher.problems),
+            problems={**self.publisher.problems, **self.quarantine.problems()},
             notes=tuple(all_notes(state)),
             conflicts=tuple(state.conflicts()),
             certificates={kind: when.isoformat(timespec="seconds") for kind, when in self._expiries()},
@@ -201,6 +203,8 @@ class Reports:
         self.metrics.scopes.set(self.publisher.scopes_in_use())
         self.metrics.renderings.set(self.renderer.renderings.total())
         self.metrics.policies_left_out.set(self.publisher.policies_left_out)
+        for whom, count in self.quarantine.counts().items():
+            self.metrics.quarantined.labels(whom).set(count)
         for each in self.discovery.status():
             self.metrics.source_up.labels(each.name).set(each.state is Supervised.LIVE)
             self.metrics.source_held.labels(each.name).set(sum(hold.endpoints for hold in each.holds))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +13,7 @@ import yaml
 from pydantic import TypeAdapter
 
 from mesh.events import Declared, DocumentName
+from mesh.names import Key
 from mesh.service import Service
 from mesh.state import MeshState, SourceView
 from mesh.workload import Workload
@@ -19,6 +22,8 @@ Held = Declared | Service | Workload
 """What a document declares."""
 
 _SERVICE, _WORKLOAD = TypeAdapter(Service), TypeAdapter(Workload)
+_DOCUMENT = re.compile(r"#\d+ ([A-Za-z]+) ([^\s/]+)/(\S+)$")
+"""How an origin ends that is a document: see `documents.parsing.Document.origin`."""
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -34,6 +39,15 @@ def name_of(value: Held) -> DocumentName:
 
 def origin_of(value: Held) -> tuple[str, ...]:
     return value.value.origin if isinstance(value, Declared) else value.origin
+
+
+def documents_of(origins: Iterable[str]) -> Iterator[DocumentName]:
+    """The documents among what made a resource, by the end of how they are called; what a registry said is left out."""
+    for origin in origins:
+        found = _DOCUMENT.search(origin)
+        if found is not None:
+            kind, namespace, name = found.groups()
+            yield ("Service" if kind == "ExternalService" else kind), Key(namespace, name)
 
 
 def held(state: MeshState, source: str, name: DocumentName) -> Held | None:

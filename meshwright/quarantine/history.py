@@ -1,0 +1,92 @@
+"""Earlier values of documents, so that there is something to put in the place of one that Envoy refuses."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from mesh.events import Declared, DocumentName, Event, SourceGone, SourceSnapshot
+from mesh.state import MeshState
+from meshwright.revisions import Held, documents_of, held, name_of, origin_of, revision_of
+
+REVISIONS, DOCUMENTS, BYTES = 4, 500, 8 * 1024 * 1024
+"""How many earlier values of one document, of how many documents, and how much text of all together is remembered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What a document was, as `source` said it; `value` None, with no revision: it was not there."""
+
+    source: str
+    revision: str
+    value: Held | None
+
+    @property
+    def size(self) -> int:
+        return 256 + (len(self.value.text) if isinstance(self.value, Declared) else 0)
+
+
+class History:
+    """Of the documents that changed last, the values before, newest first; who changed last stands last."""
+
+    def __init__(self) -> None:
+        self._of: OrderedDict[DocumentName, tuple[Earlier, ...]] = OrderedDict()
+        self._size = 0
+
+    def __iter__(self) -> Iterator[tuple[DocumentName, tuple[Earlier, ...]]]:
+        yield from self._of.items()
+
+    def of(self, name: DocumentName) -> tuple[Earlier, ...]:
+        return self._of.get(name, ())
+
+    def latest(self) -> Iterator[DocumentName]:
+        """The documents that changed, the last first."""
+        return reversed(self._of)
+
+    def note(self, before: MeshState, event: Event) -> bool:
+        """`event` came when the state was `before`; whether documents changed that it will be good to remember.
+
+        What is there at first has changed nothing: no source had spoken.
+        """
+        view = before.sources.get(event.source)
+        if view is None:
+            return False
+        changed = False
+        for name, after in _said(before, event):
+            was = held(before, event.source, name)
+            if was is after or was == after:
+                continue
+            if not any(documents_of(origin_of(after or was))):  # type: ignore[arg-type]  # one of the two is there
+                continue  # a registry's, which comes and goes
+            changed = True
+            self.add(name, Earlier(event.source, "" if was is None else revision_of(was), was))
+        return changed
+
+    def add(self, name: DocumentName, earlier: Earlier) -> None:
+        """The document changed; `earlier`: what it was."""
+        known = self._of.pop(name, ())
+        kept = (earlier, *(each for each in known if each.revision != earlier.revision))
+        self._of[name] = kept[:REVISIONS]
+        self._size += sum(each.size for each in self._of[name]) - sum(each.size for each in known)
+        while len(self._of) > DOCUMENTS or (self._size > BYTES and len(self._of) > 1):
+            _, gone = self._of.popitem(last=False)
+            self._size -= sum(each.size for each in gone)
+
+
+def _said(before: MeshState, event: Event) -> Iterable[tuple[DocumentName, Held | None]]:
+    """What `event` says of documents; None: it is gone. Workloads and services that no document declares are among it: a registry's."""
+    if isinstance(event, SourceGone):
+        return
+    every: tuple[Held, ...] = (*event.services, *event.workloads, *event.declared)
+    put = {name_of(each): each for each in every}
+    yield from put.items()
+    if isinstance(event, SourceSnapshot):
+        view = before.sources[event.source]
+        for name in view.declared:
+            if name not in put:
+                yield name, None
+        return
+    yield from ((("Service", key), None) for key in event.removed_services)
+    yield from ((("Workload", key), None) for key in event.removed_workloads)
+    yield from ((name, None) for name in event.removed_declared)

@@ -1,0 +1,85 @@
+"""From a refused resource to the documents without which it would be another one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+
+from envoy.render import Rendered
+from mesh.events import DocumentName
+from mesh.state import MeshState
+from meshwright.editions import Instead, Member, Overlay
+from meshwright.quarantine.book import Book
+from meshwright.quarantine.sketch import Sketcher, Untraceable
+from meshwright.revisions import documents_of, in_force, origin_of, revision_of
+from xds.resource import Resource
+from xds.types import ENDPOINT
+
+LATEST = 32
+"""Documents that changed last which are looked at, whether or not a resource says that they made it."""
+MOST = 64
+"""Documents of one resource that are looked at."""
+LAST = ("Workload", "Service", "Gateway")
+"""Kinds that are suspected last among those of which none has changed: without them there would be much less than one resource."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A document as the client sees it. `changed`: whether it has, since the control plane started, so that this may be why.
+
+    `instead` would stand for it, and `then` would be the refused resource; None: there would be none. `replaceable`: whether that is what the
+    client may be given; else it is for trying alone.
+    """
+
+    name: DocumentName
+    revision: str
+    origin: str
+    changed: bool
+    instead: Instead
+    then: Rendered | None
+    replaceable: bool
+
+
+async def suspects(
+    book: Book, sketcher: Sketcher, member: Member, state: MeshState, resource: Resource
+) -> AsyncIterator[Suspect]:
+    """Those that changed last come first. `state`: the mesh as the client sees it. Rests between two, for each costs a rendering."""
+    name = resource.type_url, resource.name
+    latest = tuple(book.history.latest())[:LATEST]
+    for document in _candidates(state, resource, latest):
+        found = in_force(state, document)
+        if found is None:
+            continue
+        source, value = found
+        revision = revision_of(value)
+        allowed = book.instead_of(document, revision, member, source)
+        instead = allowed or Instead(source, None)
+        await asyncio.sleep(0)
+        try:
+            then = sketcher.resource(member.client, name, Overlay.of({document: instead}))
+        except Untraceable:
+            continue
+        if then is not None and then.body == resource.body:
+            continue
+        yield Suspect(
+            document,
+            revision,
+            ", ".join(origin_of(value)),
+            document in latest,
+            instead,
+            then,
+            replaceable=allowed is not None,
+        )
+
+
+def _candidates(
+    state: MeshState, resource: Resource, latest: tuple[DocumentName, ...]
+) -> Iterator[DocumentName]:
+    """Those that changed, the last first; then all that are known to have made the resource, policies first."""
+    made = [*documents_of(resource.origin)]
+    if resource.type_url == ENDPOINT:
+        services = [key for kind, key in made if kind == "Service"]
+        made += [("Workload", member) for key in services for member in state.members.get(key, ())]
+    by_kind = sorted(made[:MOST], key=lambda each: LAST[::-1].index(each[0]) if each[0] in LAST else -1)
+    yield from dict.fromkeys((*latest, *by_kind))

@@ -1,0 +1,485 @@
+"""What is done when a proxy refuses resources: whose documents they are, who is guilty, and for whom that is set aside.
+
+At once, the proxy that refused is given what it would have without the document that changed last, of those that made the resource.
+Then an Envoy of the same version is asked here, first about the refused resource, then about what it would be without each of the
+documents: what it says decides who is guilty, and whether all proxies of that version are spared. Everything is bounded, so that a
+proxy that refuses everything is its own trouble and nobody else's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+
+from documents.envelope import Kind
+from envoy.render import Rendered
+from mesh.events import DocumentName, Event
+from mesh.names import Key
+from mesh.state import MeshState
+from meshwright.editions import Member, Overlay
+from meshwright.pipeline import Pipeline
+from meshwright.publisher import Publisher
+from meshwright.quarantine import file
+from meshwright.quarantine.book import Book, Told
+from meshwright.quarantine.cases import Case, CaseName, Verdict
+from meshwright.quarantine.sketch import Sketcher, Untraceable
+from meshwright.quarantine.suspects import Suspect, suspects
+from meshwright.quarantine.trial import Neighbours
+from xds.resource import Resource
+from xds.state import Refusal
+from xds.types import CLUSTER, SECRET, short_name
+
+CLIENTS, OF_ONE = 1_000, 16
+"""Clients of which something waits to be looked at, and how many refused resources of one. What is beyond that is not traced."""
+KNOWN = 500
+"""Refused resources of which it is remembered what they led to."""
+TRIALS = 64
+"""Resources that wait to be shown to an Envoy."""
+SUSPECTS = 8
+"""Documents that are tried for one resource."""
+MESSAGE = 600
+"""Characters of Envoy's words that are kept."""
+QUIET = 0.2
+"""Seconds in which what is to be saved is collected."""
+
+About = tuple[str, str, str, str]
+"""A refused resource: its type, its name, its version, and the version of Envoy."""
+
+log = structlog.get_logger(__name__)
+
+
+class Envoys(Protocol):
+    """See `trial.Envoys`."""
+
+    async def accepts(self, envoy: str, resource: Rendered, around: Neighbours) -> bool | None: ...
+
+
+class Record(Protocol):
+    """Writes a line of the audit log."""
+
+    def __call__(self, event: str, **fields: str | int) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A resource that a client refused. `identity`: what the client has proved to be, at one stream at least."""
+
+    client: str
+    identity: str | None
+    resource: Resource
+    message: str
+
+    @property
+    def about(self) -> str:
+        return f"{short_name(self.resource.type_url)} {self.resource.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    about: About
+    refused: Refused
+    member: Member
+    suspects: tuple[Suspect, ...]
+    accused: Case | None
+
+
+class Quarantine:
+    """`identity`: the proved SPIFFE id of a client, if any. `clock` tells seconds since 1970."""
+
+    def __init__(
+        self,
+        book: Book,
+        publisher: Publisher,
+        pipeline: Pipeline,
+        sketcher: Sketcher,
+        envoys: Envoys,
+        folder: Path,
+        *,
+        kinds: tuple[Kind, ...],
+        identity: Callable[[str], str | None],
+        clock: Callable[[], float],
+        record: Record,
+    ) -> None:
+        self.book = book
+        self._publisher = publisher
+        self._pipeline = pipeline
+        self._sketcher = sketcher
+        self._envoys = envoys
+        self._folder = folder
+        self._kinds = kinds
+        self._identity = identity
+        self._clock = clock
+        self._record = record
+        self._waiting: OrderedDict[str, OrderedDict[About, Refused]] = OrderedDict()
+        self._trials: OrderedDict[About, _Trial] = OrderedDict()
+        # Of refused resources, the cases that they led to; none for what cannot be traced.
+        self._known: OrderedDict[About, tuple[CaseName, ...]] = OrderedDict()
+        self._refused, self._tried, self._unsaved = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        publisher.editions.use(book)
+
+    async def open(self) -> None:
+        """Take up what was known when the control plane ended. Before sources are heard."""
+        cases, warning = await asyncio.to_thread(file.load, self._folder, self.book, self._kinds)
+        if warning is not None:
+            log.warning(warning)
+        for case in cases:
+            # What was being tried then is tried again when somebody refuses it again.
+            self.book.put(case, self._pipeline.state)
+
+    # Told, on the loop, by others
+
+    def refused(self, client: str, type_url: str, refusal: Refusal) -> None:
+        """A proxy refused resources. Neither blocks nor raises."""
+        if type_url == SECRET or not refusal.culprits:
+            return
+        if client in self.book.odd or (client not in self._waiting and len(self._waiting) >= CLIENTS):
+            return
+        own, identity = self._waiting.setdefault(client, OrderedDict()), self._identity(client)
+        for resource in refusal.culprits:
+            name = type_url, resource.name, resource.version, ""
+            if len(own) < OF_ONE or name in own:
+                own[name] = Refused(client, identity, resource, refusal.message[:MESSAGE])
+        self._refused.set()
+
+    def changed(self, before: MeshState, after: MeshState, event: Event) -> None:
+        """An event was applied and is to be published: what is said anew of a document ends its quarantine."""
+        active = (
+            {each.case.id: each.case for each in self.book.told() if each.active} if len(self.book) else {}
+        )
+        moved, noted = self.book.changed(before, after, event)
+        if moved:
+            self._pipeline.reassign()
+            still = {each.case.id for each in self.book.told() if each.active}
+            for case_id, case in active.items():
+                if case_id not in still:
+                    self._tell("document no longer quarantined", case, why="it says something else now")
+        if moved or noted:
+            self._unsaved.set()
+
+    def release(self, name: DocumentName) -> int:
+        """Send a document as it is to everybody, and see. How many cases that ends."""
+        cases = [case for case in self.book.cases() if case.name == name]
+        for case in cases:
+            self.book.drop(case)
+            self._tell("document no longer quarantined", case, why="it was released")
+        if cases:
+            self._changed_for_all()
+        return len(cases)
+
+    # What is told
+
+    def told(self) -> tuple[Told, ...]:
+        return tuple(self.book.told())
+
+    def of(self, name: DocumentName) -> tuple[Told, ...]:
+        """What is to be said of one document: cases of the revision that is in force."""
+        return tuple(each for each in self.book.told() if each.active and each.case.name == name)
+
+    def counts(self) -> dict[str, int]:
+        """Documents that are set aside now: for all proxies of a version, and for some."""
+        active = [each.case for each in self.book.told() if each.active]
+        whole = {case.name for case in active if case.for_all}
+        return {"all": len(whole), "some": len({case.name for case in active} - whole)}
+
+    def problems(self) -> dict[str, str]:
+        """For `meshwright status`: by document, that it is set aside, for whom and why."""
+        found = {
+            f"{case.name[0]} {case.name[1]} at {case.envoy or 'proxies of unknown version'}": sentence(each)
+            for each in self.book.told()
+            if each.active
+            for case in (each.case,)
+        }
+        for client in sorted(self.book.odd):
+            found[f"proxy {client}"] = (
+                "it refuses so much that nothing is set aside for it any more: it keeps what it took before. "
+                "Look at its log, and whether something else than Envoy speaks in its name"
+            )
+        return found
+
+    # What is done, until cancelled
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._trace_all(), name="quarantine: tracing")
+            group.create_task(self._try_all(), name="quarantine: trials")
+            group.create_task(self._save_all(), name="quarantine: saving")
+
+    async def _trace_all(self) -> None:
+        while True:
+            await self._refused.wait()
+            self._refused.clear()
+            while self._waiting:
+                refused = self._next()
+                try:
+                    await self._trace(refused)
+                except Exception:
+                    log.exception("what was refused cannot be traced", proxy=refused.client)
+                await asyncio.sleep(0)
+
+    def _next(self) -> Refused:
+        """One of each client in turn, so that one that refuses much keeps nobody waiting."""
+        client, own = self._waiting.popitem(last=False)
+        _, refused = own.popitem(last=False)
+        if own:
+            self._waiting[client] = own
+        return refused
+
+    async def _try_all(self) -> None:
+        while True:
+            await self._tried.wait()
+            self._tried.clear()
+            while self._trials:
+                _, trial = self._trials.popitem(last=False)
+                try:
+                    await self._try(trial)
+                except Exception:
+                    log.exception("what was refused cannot be tried", proxy=trial.refused.client)
+
+    async def _save_all(self) -> None:
+        while True:
+            await self._unsaved.wait()
+            await asyncio.sleep(QUIET)
+            self._unsaved.clear()
+            content = file.written(self.book)
+            try:
+                await asyncio.to_thread(file.save, self._folder, content)
+            except OSError as error:
+                log.warning("the quarantine is not saved", folder=str(self._folder), reason=error.strerror)
+
+    # From a refusal to a document
+
+    async def _trace(self, refused: Refused) -> None:
+        member = self._member(refused.client)
+        if member is None or not self._is_current(refused):
+            return
+        if self.book.odd:
+            self.book.forget_odd({each.client for each in self._publisher.clients()})
+        resource = refused.resource
+        about = resource.type_url, resource.name, resource.version, member.envoy
+        led_to = self._known.get(about)
+        if led_to is not None and all(self.book.find(*each) for each in led_to):
+            for each in led_to:
+                case = self.book.find(*each)
+                assert case is not None  # noqa: S101 (just found)
+                self._accuse(case, refused)
+            return
+        state = self._publisher.edition(refused.client).state
+        found: list[Suspect] = []
+        async for suspect in suspects(self.book, self._sketcher, member, state, refused.resource):
+            known = self.book.find(suspect.name, suspect.revision, member.envoy)
+            if known is not None and known.for_all:
+                # It has been sent to one more before that was known.
+                self._accuse(known, refused)
+                return
+            found.append(suspect)
+            if len(found) >= SUSPECTS:
+                break
+        if not found:
+            self._remember(about, ())
+            self._tell_untraced(refused)
+            return
+        first, accused = found[0], None
+        if first.changed or len(found) == 1:
+            accused = self._accuse(self._case(first, refused, member), refused)
+            if accused is None:
+                return
+            self._remember(about, (accused.id,))
+        if len(self._trials) < TRIALS or about in self._trials:
+            self._trials[about] = _Trial(about, refused, member, tuple(found), accused)
+            self._tried.set()
+
+    def _remember(self, about: About, led_to: tuple[CaseName, ...]) -> None:
+        self._known[about] = led_to
+        self._known.move_to_end(about)
+        while len(self._known) > KNOWN:
+            self._known.popitem(last=False)
+
+    def _is_current(self, refused: Refused) -> bool:
+        """Whether the client is still to be given what it refused. If not, something else is on its way."""
+        resource = refused.resource
+        try:
+            now = self._sketcher.resource(refused.client, (resource.type_url, resource.name), Overlay())
+        except Untraceable as error:
+            log.info("refused, and not traced", proxy=refused.client, resource=resource.name, why=str(error))
+            return False
+        return now is not None and now.body == resource.body
+
+    def _member(self, client: str) -> Member | None:
+        try:
+            return self._publisher.member(client)
+        except KeyError:
+            return None  # its stream has ended meanwhile
+
+    def _case(self, suspect: Suspect, refused: Refused, member: Member) -> Case:
+        known = self.book.find(suspect.name, suspect.revision, member.envoy)
+        return known or Case(
+            suspect.name,
+            suspect.revision,
+            member.envoy,
+            refused.about,
+            refused.message,
+            suspect.origin,
+            self._clock(),
+            protects=self.book.protects(suspect.name),
+        )
+
+    def _accuse(self, case: Case, refused: Refused) -> Case | None:
+        """Set aside for the client at once; None where it refuses too much. For all, if that follows."""
+        known = self.book.find(*case.id)
+        if known is not None and known.for_all:
+            self._pipeline.reassign([refused.client])
+            return known
+        if refused.client not in case.clients and not self.book.may_accuse(refused.client, self._clock()):
+            self._pipeline.reassign([refused.client])
+            return None
+        after = case.refused_by(refused.client, refused.identity)
+        self._put(known, after)
+        if not after.for_all:
+            self._pipeline.reassign([refused.client])
+        return after
+
+    def _put(self, known: Case | None, case: Case) -> None:
+        if known is case:
+            return
+        self.book.put(case, self._pipeline.state)
+        self._unsaved.set()
+        if known is None:
+            self._tell("document quarantined", case, why=case.message)
+        if case.for_all and (known is None or not known.for_all):
+            self._tell("document quarantined for all proxies of a version", case, why=case.message)
+            self._pipeline.reassign()
+
+    # From a document to a verdict
+
+    async def _try(self, trial: _Trial) -> None:
+        member, resource = trial.member, trial.refused.resource
+        around = self._around(member.client)
+        whole = Rendered(resource.type_url, resource.name, resource.body)
+        accepted = await self._envoys.accepts(member.envoy, whole, around)
+        guilty: tuple[Suspect, ...] = ()
+        if accepted is False:
+            guilty = await self._guilty(trial, around)
+        if guilty:
+            self._convict(trial, guilty)
+            return
+        verdict = Verdict.ACCEPTS if accepted else Verdict.UNKNOWN
+        accused = trial.accused
+        if accused is None:
+            # None has changed, and nobody here can tell: the first that would make it another resource, for this client.
+            accused = self._accuse(self._case(trial.suspects[0], trial.refused, member), trial.refused)
+        known = self.book.find(*accused.id) if accused is not None else None
+        if known is not None and known.verdict is Verdict.PENDING:
+            self._put(known, replace(known, verdict=verdict))
+
+    async def _guilty(self, trial: _Trial, around: Neighbours) -> tuple[Suspect, ...]:
+        """Those without whom an Envoy here takes the resource: one, where one is enough; none, if it takes it without none of them."""
+        envoy = trial.member.envoy
+        for suspect in trial.suspects:
+            if suspect.then is None or await self._envoys.accepts(envoy, suspect.then, around):
+                return (suspect,)
+        together: list[Suspect] = []
+        for suspect in trial.suspects:
+            together.append(suspect)
+            if len(together) > 1 and await self._accepts_without(trial, together, around):
+                break
+        else:
+            return ()
+        for suspect in tuple(together[:-1]):
+            less = [each for each in together if each is not suspect]
+            if await self._accepts_without(trial, less, around):
+                together = less
+        return tuple(together)
+
+    async def _accepts_without(self, trial: _Trial, some: Collection[Suspect], around: Neighbours) -> bool:
+        resource = trial.refused.resource
+        overlay = Overlay.of({each.name: each.instead for each in some})
+        try:
+            then = self._sketcher.resource(trial.member.client, (resource.type_url, resource.name), overlay)
+        except Untraceable:
+            return False
+        return then is None or bool(await self._envoys.accepts(trial.member.envoy, then, around))
+
+    def _convict(self, trial: _Trial, guilty: Collection[Suspect]) -> None:
+        refused, member = trial.refused, trial.member
+        self._remember(trial.about, tuple((each.name, each.revision, member.envoy) for each in guilty))
+        for suspect in guilty:
+            known = self.book.find(suspect.name, suspect.revision, member.envoy)
+            case = (known or self._case(suspect, refused, member)).refused_by(
+                refused.client, refused.identity
+            )
+            self._put(known, replace(case, verdict=Verdict.REFUSES))
+        innocent = trial.accused
+        if innocent is not None and innocent.name not in {each.name for each in guilty}:
+            known = self.book.find(*innocent.id)
+            if known is not None and known.verdict is Verdict.PENDING:
+                self.book.drop(known)
+                self._tell("document no longer quarantined", known, why="another one is guilty")
+                self._changed_for_all()
+
+    def _around(self, client: str) -> Neighbours:
+        scopes = self._publisher.scopes_of(client)
+        clusters = (
+            each.name
+            for scope in scopes
+            for each in self._publisher.contents_of(scope)
+            if each.type_url == CLUSTER
+        )
+        return Neighbours(scopes, tuple(clusters))
+
+    def _changed_for_all(self) -> None:
+        self._pipeline.reassign()
+        self._unsaved.set()
+
+    # Log and audit log
+
+    def _tell(self, what: str, case: Case, *, why: str) -> None:
+        fields: dict[str, str | int] = {
+            "document": f"{case.name[0]} {case.name[1]}",
+            "revision": case.revision,
+            "envoy": case.envoy,
+            "resource": case.resource,
+            "origin": case.origin,
+            "proxies": len(case.clients),
+            "why": why,
+        }
+        log.warning(what, **fields)
+        self._record(what, **fields)
+
+    def _tell_untraced(self, refused: Refused) -> None:
+        """The proxy keeps what it has of it, and a cold one goes without."""
+        log.warning(
+            "a proxy refuses what no document made",
+            proxy=refused.client,
+            resource=refused.about,
+            message=refused.message,
+        )
+
+
+def sentence(told: Told) -> str:
+    """For whom a document is set aside, why, and what is in force there."""
+    case = told.case
+    whom = (
+        f"all proxies of {case.envoy}"
+        if case.for_all
+        else f"{len(case.clients)} that refused it ({', '.join(sorted(case.clients)[:3])})"
+    )
+    if told.instead is None:
+        there = "nothing can stand for it, for it protects somebody: they keep what they took before"
+    elif told.instead.value is None:
+        there = "there, it is as if the document did not exist"
+    else:
+        there = "there, its earlier revision is in force"
+    return (
+        f"Envoy refuses {case.resource}, which revision {case.revision} of it made ({case.origin}): {case.message}. "
+        f"It is set aside for {whom}; {there}. Correct the document"
+    )
+
+
+def key_of(kind: str, namespace: str, name: str) -> DocumentName:
+    return ("Service" if kind == "ExternalService" else kind), Key(namespace, name)

@@ -139,8 +139,18 @@ class ConsulHttp:
         await self._ask("DELETE", _kv(key), {})
 
     async def open_session(self, name: str, ttl: float, *, behavior: str, delay: float) -> str:
-        """A session that ends when it was not renewed for `ttl` seconds (10 at least), or up to twice as long."""
-        body = {"Name": name, "TTL": f"{max(10.0, ttl):g}s", "Behavior": behavior, "LockDelay": f"{delay:g}s"}
+        """A session that ends when it was not renewed for `ttl` seconds (10 at least), or up to twice as long.
+
+        It does not end with the health of Consul's own agent (by default it would): then a lock could go to another before its
+        holder can know.
+        """
+        body = {
+            "Name": name,
+            "TTL": f"{max(10.0, ttl):g}s",
+            "Behavior": behavior,
+            "LockDelay": f"{delay:g}s",
+            "NodeChecks": [],
+        }
         answer = await self._ask("PUT", "session/create", {}, json.dumps(body).encode())
         opened: _Session = self._parsed(_SESSION, answer)
         return opened.ID

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import uuid
@@ -9,8 +10,10 @@ from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from discovery.consul_options import ConsulOptions
+from meshwright.cli import app
 from store.backend import NOTHING, Backend
 from store.checking import check
 from store.codec import digest
@@ -21,7 +24,6 @@ from store.portable import export, load
 from store.repository import Repository
 from store.sqlite import SqliteBackend
 from tests.support.consul_agent import consul_agent
-from tests.support.processes import meshwright
 from tests.support.stores import a_repository, delete, put, raw
 
 
@@ -154,29 +156,25 @@ async def test_the_commands(tmp_path: Path) -> None:
     backend = await a_store(tmp_path / "store.db")
     repository = await written(backend)
 
-    def run(*options: str, code: int = 0) -> str:
-        done = subprocess.run(
-            meshwright("store", *options, "--data-dir", str(tmp_path)),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == code, done.stderr
-        return done.stdout + done.stderr
+    async def run(*options: str, code: int = 0) -> str:
+        command = ["store", *options, "--data-dir", str(tmp_path)]
+        done = await asyncio.to_thread(CliRunner().invoke, app, command)
+        assert done.exit_code == code, done.output
+        return str(done.output) + str(done.exception or "")
 
-    assert f"sqlite:{tmp_path}/store.db is whole: 1 documents, 24 revisions" in run("check")
-    assert "saved revision 24" in run("export", str(tmp_path / "saved.jsonl"))
+    assert f"sqlite:{tmp_path}/store.db is whole: 1 documents, 24 revisions" in await run("check")
+    assert "saved revision 24" in await run("export", str(tmp_path / "saved.jsonl"))
     assert (tmp_path / "saved.jsonl").stat().st_mode & 0o777 == 0o600
-    assert "is there already" in run("export", str(tmp_path / "saved.jsonl"), code=1)
+    assert "is there already" in await run("export", str(tmp_path / "saved.jsonl"), code=1)
     assert (tmp_path / "saved.jsonl").read_bytes() == b"".join(await lines_of(repository))
-    assert run("export", "-").startswith('{"head"')
+    assert (await run("export", "-")).startswith('{"head"')
     one, two = f"sqlite:{tmp_path}/one.db", f"sqlite:{tmp_path}/two.db"
-    assert "is at revision 24: 24 revisions are new" in run(
+    assert "is at revision 24: 24 revisions are new" in await run(
         "import", str(tmp_path / "saved.jsonl"), "--store", one
     )
-    assert "is at revision 24: 24 revisions are new" in run("copy", "--from", "sqlite", "--to", two)
-    assert "is at revision 24: 0 revisions are new" in run("copy", "--from", one, "--to", two)
-    assert "removed 23 revisions and 0 blobs" in run("collect", "--keep", "1", "--store", one)
-    assert "there is no store" in run("check", "--store", f"sqlite:{tmp_path}/none.db", code=1)
-    assert "is not known" in run("check", "--store", "redis://here", code=1)
+    assert "is at revision 24: 24 revisions are new" in await run("copy", "--from", "sqlite", "--to", two)
+    assert "is at revision 24: 0 revisions are new" in await run("copy", "--from", one, "--to", two)
+    assert "removed 23 revisions and 0 blobs" in await run("collect", "--keep", "1", "--store", one)
+    assert "there is no store" in await run("check", "--store", f"sqlite:{tmp_path}/none.db", code=1)
+    assert "is not known" in await run("check", "--store", "redis://here", code=1)
     await backend.close()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import queue
+import threading
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
@@ -22,6 +24,7 @@ from store.sqlite import SqliteBackend
 from store.stored import Body, Name, Stored
 from store.writes import ABSENT, Put
 from tests.support.consul_agent import ConsulAgent
+from tests.support.consul_cluster import consul_cluster
 from tests.support.stores import START, a_body, a_repository, delete, put, raw
 
 Opener = Callable[[], Awaitable[Backend]]
@@ -38,16 +41,58 @@ def consul_url() -> Iterator[str]:
         runner.run(agent.__aexit__())
 
 
-@pytest.fixture(params=["sqlite", "consul"])
-async def another(request: pytest.FixtureRequest, consul_url: str, tmp_path: Path) -> AsyncIterator[Opener]:
+@pytest.fixture(scope="module")
+def unsteady_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Three Consul servers, of which the leader is killed again and again as long as the tests run."""
+    ready, stop = queue.SimpleQueue[str | BaseException](), threading.Event()
+
+    async def run() -> None:
+        async with consul_cluster(tmp_path_factory.mktemp("consul")) as cluster:
+            ready.put(cluster.servers[0].url)
+            while not stop.is_set():
+                killed = await cluster.kill_leader()
+                await cluster.leader()
+                await cluster.start(killed)
+                await cluster.leader()
+
+    def work() -> None:
+        try:
+            asyncio.run(run())
+        except BaseException as error:
+            ready.put(error)
+            raise
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        url = ready.get()
+        assert isinstance(url, str), url
+        yield url
+    finally:
+        stop.set()
+        thread.join()
+    assert ready.empty()
+
+
+@pytest.fixture(
+    params=["", "consul_url", pytest.param("unsteady_url", marks=pytest.mark.heavy)],
+    ids=["sqlite", "consul", "unsteady"],
+)
+def place(request: pytest.FixtureRequest) -> str | None:
+    """The address of a Consul; None: SQLite. Not a coroutine: the fixtures that it asks for run a loop of their own."""
+    return str(request.getfixturevalue(request.param)) if request.param else None
+
+
+@pytest.fixture
+async def another(place: str | None, tmp_path: Path) -> AsyncIterator[Opener]:
     """Opens one more backend, as another replica (or process) would, of one store."""
     async with AsyncExitStack() as stack:
         prefix = f"test/{uuid.uuid4()}"
 
         async def opened() -> Backend:
             backend: Backend
-            if request.param == "consul":
-                backend = await ConsulBackend.open(ConsulOptions(address=consul_url), prefix)
+            if place is not None:
+                backend = await ConsulBackend.open(ConsulOptions(address=place, timeout=5), prefix)
             else:
                 backend = await SqliteBackend.open(tmp_path / "store.db")
             stack.push_async_callback(backend.close)

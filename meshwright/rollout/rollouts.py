@@ -7,7 +7,7 @@ What is decided is on the disk before any proxy is told of it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
@@ -312,8 +312,9 @@ class Rollouts:
             return
         self._failing = ""
 
-    async def run(self) -> None:
-        """Drive what is on, until cancelled."""
+    async def run(self, ready: Callable[[], Awaitable[None]]) -> None:
+        """Drive what is on, until cancelled; once the mesh is `ready`, for before nobody can be told from nobody."""
+        await ready()
         while True:
             self._woken.clear()
             async with self._driving:

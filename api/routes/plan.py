@@ -12,6 +12,7 @@ from api.errors import Forbidden
 from api.roles import Role
 from api.routing import JSON, Answer, Call, Content, NoQuery, Route
 from api.shapes.plan import PlanAnswer, PlanRequest
+from api.store_errors import answered
 from mesh.names import DEFAULT_NAMESPACE
 
 LIMIT: Final = 16 << 20
@@ -28,7 +29,8 @@ async def plan(call: Call[NoQuery, PlanRequest]) -> web.StreamResponse:
         raise Forbidden(
             f"{call.caller.name} may not go back to a revision: that takes an editor of all namespaces"
         )
-    found = await call.backend.plan(call.body)
+    with answered():
+        found = await call.backend.plan(call.body)
     # It may be large, so it is written beside the event loop.
     body = await asyncio.to_thread(lambda: found.model_dump_json(by_alias=True).encode())
     return web.Response(body=body, content_type=JSON)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from store.backend import NOTHING, Backend, Head, Lock
-from store.errors import OutcomeUnknown, StoreCorrupt
+from store.errors import OutcomeUnknown, StoreCorrupt, StoreUnavailable
 from store.file_lock import file_lock
 from store.sqlite_errors import is_lost, told
 
@@ -271,13 +271,12 @@ class _Connection:
 def _connect(path: Path, patience: float) -> sqlite3.Connection:
     if not path.exists():
         # Private from its first byte on; SQLite gives its other files the mode of this one.
-        with contextlib.suppress(FileExistsError):
-            try:
-                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-            except OSError as error:
-                if isinstance(error, FileExistsError):
-                    raise
-                raise sqlite3.OperationalError(f"unable to make the file: {error.strerror}") from error
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_CLOEXEC, 0o600))
+        except OSError as error:
+            raise StoreUnavailable(
+                f"the store {path} cannot be made: {error.strerror}. Check that its directory is there and belongs to this user"
+            ) from error
     db = sqlite3.connect(path, timeout=patience, isolation_level=None, check_same_thread=False)
     try:
         db.execute("PRAGMA journal_mode = WAL")

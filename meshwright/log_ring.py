@@ -16,8 +16,8 @@ from typing import Any
 SIZE = 5_000
 """Lines: some megabytes."""
 LEVELS = ("debug", "info", "warning", "error", "critical")
-TEXT = 2_000
-"""Characters of a field that are kept."""
+TEXT, MEMBERS = 2_000, 50
+"""Characters of a field that are kept, and members of a list."""
 _NOT_FIELDS = frozenset({"event", "level", "timestamp", "exc_info", "stack_info"})
 
 
@@ -76,6 +76,8 @@ class LogRing:
 def _plain(value: Any) -> Any:
     if isinstance(value, bool | int | float) or value is None:
         return value
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value[:MEMBERS]]
     return str(value)[:TEXT]
 
 

@@ -42,7 +42,9 @@ def state(document: Mapping[str, Any]) -> str:
     status = document.get("status")
     if not isinstance(status, dict):
         return "ok"
-    wrong = [each.get("reason", "") for each in unmet(status)]
+    wrong = [str(each.get("reason", "")) for each in unmet(status)]
+    if status.get("inForce") is False:
+        wrong.insert(0, "NotInForce")
     if status.get("quarantined"):
         wrong.insert(0, "Quarantined")
     if not wrong and status.get("notes"):
@@ -71,8 +73,8 @@ def created(document: Mapping[str, Any]) -> datetime | None:
 def kept_in(document: Mapping[str, Any]) -> str:
     """`store`, or the file that has it."""
     status = document.get("status")
-    source = status.get("source") if isinstance(status, dict) else None
-    return str(source or "store")
+    file = status.get("file") if isinstance(status, dict) else None
+    return str(file or "store")
 
 
 def _dicts(holder: Mapping[str, Any], field: str) -> list[Mapping[str, Any]]:

@@ -86,9 +86,3 @@ def authored(document: Mapping[str, Any]) -> dict[str, Any]:
     metadata = document.get("metadata") or {}
     kept = {key: metadata[key] for key in KEPT if metadata.get(key)}
     return {**{key: value for key, value in document.items() if key != "status"}, "metadata": kept}
-
-
-def read_only_source(document: Mapping[str, Any]) -> str:
-    """The file that a document is of; empty for one of the store."""
-    source = document.get("source") or (document.get("status") or {}).get("source") or ""
-    return str(source)

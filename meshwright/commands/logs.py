@@ -111,7 +111,7 @@ def _lines(console: Console, items: Sequence[LogLine]) -> None:
 
 
 def _value(value: object) -> str:
-    text = str(value)
+    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
     return json.dumps(text, ensure_ascii=False) if not text or any(each in text for each in ' "=\n') else text
 
 

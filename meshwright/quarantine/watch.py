@@ -48,6 +48,11 @@ MESSAGE = 600
 QUIET = 0.2
 """Seconds in which what is to be saved is collected."""
 
+QUARANTINED = "document quarantined"
+FOR_ALL = "document quarantined for all proxies of a version"
+RELEASED = "document no longer quarantined"
+"""What is told in the log and in the audit log."""
+
 About = tuple[str, str, str, str]
 """A refused resource: its type, its name, its version, and the version of Envoy."""
 
@@ -158,7 +163,7 @@ class Quarantine:
             still = {each.case.id for each in self.book.told() if each.active}
             for case_id, case in active.items():
                 if case_id not in still:
-                    self._tell("document no longer quarantined", case, why="it says something else now")
+                    self._tell(RELEASED, case, why="it says something else now")
         if moved or noted:
             self._unsaved.set()
 
@@ -167,7 +172,7 @@ class Quarantine:
         cases = [case for case in self.book.cases() if case.name == name]
         for case in cases:
             self.book.drop(case)
-            self._tell("document no longer quarantined", case, why="it was released")
+            self._tell(RELEASED, case, why="it was released")
         if cases:
             self._changed_for_all()
         return len(cases)
@@ -350,9 +355,9 @@ class Quarantine:
         self.book.put(case, self._pipeline.state)
         self._unsaved.set()
         if known is None:
-            self._tell("document quarantined", case, why=case.message)
+            self._tell(QUARANTINED, case, why=case.message)
         if case.for_all and (known is None or not known.for_all):
-            self._tell("document quarantined for all proxies of a version", case, why=case.message)
+            self._tell(FOR_ALL, case, why=case.message)
             self._pipeline.reassign()
 
     # From a document to a verdict
@@ -419,7 +424,7 @@ class Quarantine:
             known = self.book.find(*innocent.id)
             if known is not None and known.verdict is Verdict.PENDING:
                 self.book.drop(known)
-                self._tell("document no longer quarantined", known, why="another one is guilty")
+                self._tell(RELEASED, known, why="another one is guilty")
                 self._changed_for_all()
 
     def _around(self, client: str) -> Neighbours:
@@ -448,7 +453,7 @@ class Quarantine:
             "proxies": len(case.clients),
             "why": why,
         }
-        log.warning(what, **fields)
+        (log.info if what == RELEASED else log.warning)(what, **fields)
         self._record(what, **fields)
 
     def _tell_untraced(self, refused: Refused) -> None:

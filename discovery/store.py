@@ -44,6 +44,7 @@ class StoreSource:
 
     async def _followed(self) -> AsyncGenerator[DocumentSet, None]:
         revisions = aiter(self._sets)
+        told: int | None = None
         try:
             async for documents, revision in revisions:
                 yield documents

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import cast
 
 from meshwright.scopes import Scope
@@ -19,11 +19,13 @@ class Held:
     def __init__(self) -> None:
         self._now: dict[Scope, dict[Name, Resource]] = {}
         self._was: dict[Scope, dict[Name, Resource | None]] = {}
+        self._differing: dict[Scope, Mapping[Name, Difference]] = {}
 
     def mark(self) -> None:
-        self._was = {}
+        self._was, self._differing = {}, {}
 
     def take(self, changes: Iterable[ScopeChange]) -> None:
+        self._differing = {}
         for change in changes:
             scope = cast("Scope", change.scope)  # a publisher's are
             was = self._was.setdefault(scope, {})
@@ -50,20 +52,38 @@ class Held:
         kept = {name: each for name, each in self.now(scope).items() if name not in was}
         return kept | {name: each for name, each in was.items() if each is not None}
 
-    def differences(self, before: tuple[Scope, ...], after: tuple[Scope, ...]) -> Iterator[Difference]:
-        """What differs, since the mark, for a client that had the scopes `before` and has the scopes `after`."""
-        same = before == after
-        names: set[Name] = set()
-        for scope in before:
-            names.update(self._was.get(scope, ()) if same else self.before(scope))
-        for scope in () if same else after:
-            names.update(self.now(scope))
-        for name in sorted(names):
-            old = next((found for scope in before if (found := self._before(scope, name)) is not None), None)
-            new = next((found for scope in after if (found := self.now(scope).get(name)) is not None), None)
-            if (old.version if old is not None else None) != (new.version if new is not None else None):
-                yield old, new
+    def differences(self, before: tuple[Scope, ...], after: tuple[Scope, ...]) -> tuple[Difference, ...]:
+        """What differs, since the mark, for a client that had the scopes `before` and has the scopes `after`; by type and name.
 
-    def _before(self, scope: Scope, name: Name) -> Resource | None:
-        was = self._was.get(scope)
-        return was[name] if was is not None and name in was else self.now(scope).get(name)
+        Of a name that several scopes have, the first counts.
+        """
+        if before == after:
+            found: dict[Name, Difference] = {}
+            for scope in reversed(before):
+                found.update(self._changed(scope))
+            return tuple(found[name] for name in sorted(found))
+        old, new = (
+            {name: each for scope in reversed(scopes) for name, each in contents(scope).items()}
+            for scopes, contents in ((before, self.before), (after, self.now))
+        )
+        return tuple(
+            (old.get(name), new.get(name))
+            for name in sorted({*old, *new})
+            if _version(old.get(name)) != _version(new.get(name))
+        )
+
+    def _changed(self, scope: Scope) -> Mapping[Name, Difference]:
+        """What of a scope differs. Many clients have it, so it is found out once."""
+        found = self._differing.get(scope)
+        if found is None:
+            now = self.now(scope)
+            found = self._differing[scope] = {
+                name: (old, now.get(name))
+                for name, old in self._was.get(scope, {}).items()
+                if _version(old) != _version(now.get(name))
+            }
+        return found
+
+
+def _version(resource: Resource | None) -> str | None:
+    return resource.version if resource is not None else None

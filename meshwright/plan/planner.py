@@ -232,10 +232,11 @@ def _member(attached: Attached, live: Live) -> Member:
     )
 
 
-def _wants(xds: XdsServer, attached: Attached) -> dict[str, tuple[Subscription, ...]]:
+def _wants(xds: XdsServer, attached: Attached) -> dict[str, tuple[Subscription, ...]] | None:
+    """None for one that has asked for nothing yet."""
     client = client_id(attached.workload, proved=attached.proved, proxyless=attached.proxyless)
     found: dict[str, list[Subscription]] = {}
     for stream in xds.streams_of(client):
         for type_url, each in stream.session.states.items():
             found.setdefault(type_url, []).append(each.subscription)
-    return {type_url: tuple(each) for type_url, each in found.items()}
+    return {type_url: tuple(each) for type_url, each in found.items()} or None

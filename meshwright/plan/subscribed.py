@@ -34,15 +34,15 @@ def wanted(fleet: Fleet, found: Given) -> Wanted:
         if at_once is not None and one.type_url == CLUSTER and one.on_request:
             named = asked is not None and any(one.name in each.names for each in asked)
             return named or one.name in at_once
-        if asked is not None and (not asked or any(each.wants(one.name) for each in asked)):
-            return bool(asked)
-        if asked is not None and old is not None:
-            return False
+        if asked is not None:
+            if not asked or any(each.wants(one.name) for each in asked):
+                return bool(asked)
+            if old is not None:
+                return False  # what is there and was not asked for is not asked for because it changes
         if one.type_url != ROUTE or member.proxyless:
             return True
-        return any(
-            one.name in each
-            for each in (before.of(found.before[client]), after.of(found.after.get(client, ())))
+        return one.name in after.of(found.after.get(client, ())) or one.name in before.of(
+            found.before[client]
         )
 
     return sent

@@ -155,7 +155,7 @@ def by_client(
     for client, scopes in found.before.items():
         alike.setdefault((scopes, found.after.get(client, scopes)), []).append(client)
     for (before, after), clients in alike.items():
-        differences = tuple(found.held.differences(before, after))
+        differences = found.held.differences(before, after)
         if not differences:
             continue
         together: dict[tuple[bool, ...], list[str]] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -170,6 +171,7 @@ def path(*segments: str) -> str:
     return "/".join(quote(each, safe="") for each in segments)
 
 
+_SENT = re.compile(r"^(?:documents|delete)\[\d+\]\.?")
 Place: TypeAlias = Callable[[str, str], str | None]
 """Where a document (`<kind> <namespace>/<name>`) has a field: `<file>:<line>`. None if it is not known."""
 
@@ -197,7 +199,9 @@ def told(problem: Mapping[str, Any], place: Place = lambda _document, _path: Non
 
 def _field_error(error: Mapping[str, Any], place: Place) -> str:
     document, field_path = str(error.get("document") or ""), str(error.get("path") or "")
-    where = " ".join(each for each in (place(document, field_path), document, field_path) if each)
+    # `documents[3].spec.ports`: which of those that were sent is for `place`; people know it by its name.
+    shown = _SENT.sub("", field_path)
+    where = " ".join(each for each in (place(document, field_path), document, shown) if each)
     said = ": ".join(str(error[each]) for each in ("reason", "remedy") if error.get(each))
     return f"{where}: {said}" if where else said
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -127,18 +127,22 @@ def main() -> None:
     # A core of this process would hold keys; Envoy, its child, inherits that.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
-        app()
+        app(prog_name="meshwright")
     except MeshwrightError as error:
-        typer.echo(f"meshwright: {error}", err=True)
-        sys.exit(error.exit_code)
+        _end(str(error), error.exit_code)
     except (CaError, DiscoveryError, EnvoyError, MeshError, StoreError) as error:
-        typer.echo(f"meshwright: {error}", err=True)
-        sys.exit(ExitCode.FAILED)
+        _end(str(error), ExitCode.FAILED)
     except OSError as error:
         if error.filename is None:
             raise
-        typer.echo(
-            f"meshwright: {error.filename}: {error.strerror}: make room, or see to it that this user may use it",
-            err=True,
+        _end(
+            f"{error.filename}: {error.strerror}: make room, or see to it that this user may use it",
+            ExitCode.FAILED,
         )
-        sys.exit(ExitCode.FAILED)
+
+
+def _end(said: str, code: ExitCode) -> NoReturn:
+    from meshwright.commands.output import tell
+
+    tell(f"meshwright: {said}")
+    sys.exit(code)

@@ -6,19 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from api.shapes.status import ConditionStatus, ProxyStatus, Sees, ServiceListing, Status, WorkloadListing
 from ca.tokens import TokenRecord
-
-WIDE = 240
-"""Columns where nobody looks: a pipe or a file has no width."""
-
-
-def a_console() -> Console:
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=WIDE)
+from meshwright.commands import output
+from meshwright.commands.layout import Column
 
 
 def show_status(status: Status, release: str, console: Console | None = None) -> None:
@@ -241,28 +233,18 @@ def tokens(records: Iterable[TokenRecord], console: Console | None = None) -> No
 
 
 def table(console: Console, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    made = Table(box=None, pad_edge=False)
-    for heading in headings:
-        made.add_column(heading, overflow="fold")
-    for row in rows:
-        made.add_row(*(Text(printable(cell)) for cell in row))
-    console.print(made)
+    """The first column names something, and is never folded."""
+    first, *others = headings
+    output.table(console, [first, *(Column(each, folds=True) for each in others)], rows)
 
 
-def line(console: Console, text: str, style: str = "") -> None:
-    console.print(Text(printable(text), style=style), soft_wrap=True)
+line = output.say
+a_console = output.a_console
 
 
 def _one_line(text: str) -> str:
     """Foreign text may not look like lines of ours."""
     return " ⏎ ".join(text.splitlines())
-
-
-def printable(text: str) -> str:
-    """`text` without control characters: much of it comes from proxies and registries, which could clear the screen by them."""
-    return "".join(
-        each if each == "\n" or each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text
-    )
 
 
 def age(seconds: float) -> str:

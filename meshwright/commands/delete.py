@@ -45,11 +45,18 @@ async def delete(
     from api.shapes.documents import WriteAnswer
     from meshwright.commands.output import tell
     from meshwright.commands.written import conclude
+    from meshwright.errors import NotFoundError
 
     where = namespace or api.namespace
     wanted = await _wanted(api, kind, names or [], filename or [], selector, where)
-    if ignore_not_found:
-        wanted = [each for each in wanted if await _is_there(api, each)]
+    if not selector:
+        there = [each for each in wanted if await _is_there(api, each)]
+        missing = [each for each in wanted if each not in there]
+        if missing and not ignore_not_found:
+            raise NotFoundError(
+                "\n  ".join(f"there is no {kind} {within_}/{name}" for kind, within_, name in missing)
+            )
+        wanted = there
     if not wanted:
         tell("nothing to delete")
         return

@@ -67,7 +67,7 @@ def _people(console: Console, document: Mapping[str, Any], history: RevisionPage
         ("created", str(metadata.get("creationTimestamp") or "")),
         ("revision", str(metadata.get("resourceVersion") or "")),
     ]
-    width = max(len(heading) for heading, _ in facts)
+    width = max(len(heading) for heading, said in facts if said)
     for heading, said in facts:
         if said:
             line(console, f"{heading.ljust(width)}  {said}")

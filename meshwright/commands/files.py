@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,21 +66,23 @@ def in_namespace(given: Iterable[Given], namespace: str) -> list[dict[str, Any]]
     return made
 
 
-def places(given: Iterable[Given], namespace: str) -> Callable[[str, str], str | None]:
-    """Where a field of a document stands: `<file>:<line>`."""
+def places(given: Sequence[Given], namespace: str) -> Callable[[str, str], str | None]:
+    """Where a field of a document stands: `<file>:<line>`. A path that begins with `documents[3]` means the fourth of `given`."""
     by_name = {each.named(namespace): each for each in given}
-    lines: dict[str, Lines] = {}
+    lines: dict[int, Lines] = {}
 
     def place(document: str, path: str) -> str | None:
-        found = by_name.get(document)
-        if found is None:
-            return None
-        if document not in lines:
-            lines[document] = found.piece.lines()
         steps = tuple(
             int(index) if index else name for name, index in (each.groups() for each in _STEP.finditer(path))
         )
-        return f"{found.file}:{lines[document].of((*found.prefix, *steps))}"
+        found = by_name.get(document)
+        if len(steps) > 1 and steps[0] == "documents" and isinstance(steps[1], int):
+            found, steps = given[steps[1]], steps[2:]
+        if found is None:
+            return None
+        if id(found) not in lines:
+            lines[id(found)] = found.piece.lines()
+        return f"{found.file}:{lines[id(found)].of((*found.prefix, *steps))}"
 
     return place
 

@@ -61,6 +61,21 @@ def fold(text: str, width: int) -> list[str]:
     return [*folded, line]
 
 
+def paragraph(text: str, width: int | None) -> list[str]:
+    """Prose, broken between words only: what is longer than a line (a name, a path) stays whole. Later lines are indented as the first."""
+    if width is None or cell_len(text) <= width:
+        return [text]
+    indent = text[: len(text) - len(text.lstrip())]
+    folded, line = [], indent
+    for word in text.split():
+        candidate = f"{line} {word}" if line.strip() else f"{indent}{word}"
+        if cell_len(candidate) > width and line.strip():
+            folded.append(line)
+            candidate = f"{indent}{word}"
+        line = candidate
+    return [*folded, line]
+
+
 def _fitted(columns: Sequence[Column], natural: Sequence[int], width: int) -> list[int] | None:
     """The widest folding column gives way, again and again. None if that does not do."""
     widths = list(natural)

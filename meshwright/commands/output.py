@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
-from meshwright.commands.layout import Column, lay
+from meshwright.commands.layout import Column, lay, paragraph
 from meshwright.commands.options import Output
 from meshwright.errors import UsageError
 
@@ -86,6 +87,13 @@ def table(console: Console, columns: Sequence[Column | str], rows: Iterable[Sequ
         line(console, each)
 
 
+def say(console: Console, text: str, style: str = "") -> None:
+    """Prose: on a terminal it is broken between words."""
+    for each in text.split("\n"):
+        for part in paragraph(each, width_of(console)):
+            line(console, part, style)
+
+
 def line(console: Console, text: str, style: str = "") -> None:
     """One line, whatever its length. `style` (red, yellow, green, dim) only where there are colours."""
     from rich.text import Text
@@ -95,7 +103,10 @@ def line(console: Console, text: str, style: str = "") -> None:
 
 def tell(text: str) -> None:
     """Something besides the answer, on standard error."""
-    sys.stderr.write(f"{printable(text)}\n")
+    width = shutil.get_terminal_size().columns if sys.stderr.isatty() else None
+    for each in printable(text).split("\n"):
+        for part in paragraph(each, width):
+            sys.stderr.write(f"{part}\n")
     sys.stderr.flush()
 
 

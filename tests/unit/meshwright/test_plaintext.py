@@ -17,7 +17,6 @@ from mesh.state import MeshState
 from meshwright.metrics import Metrics
 from meshwright.plaintext import PlaintextWatch
 from meshwright.plaintext_table import show, verdict
-from meshwright.tables import WIDE
 from pb.envoy.data.accesslog.v3.accesslog_pb2 import AccessLogType, HTTPAccessLogEntry, TCPAccessLogEntry
 from tests.support.builders import TRUST_DOMAIN, a_key, a_proxy, a_service, a_workload
 from tests.support.policy_documents import declared
@@ -148,7 +147,7 @@ def test_whether_a_port_can_be_strict(
 
 def shown(report: PlaintextReport) -> str:
     out = io.StringIO()
-    show(report, Console(file=out, width=WIDE, highlight=False))
+    show(report, Console(file=out, highlight=False))
     return out.getvalue()
 
 

@@ -7,7 +7,7 @@ import io
 from rich.console import Console
 
 from api.shapes.status import HoldStatus, ProxyStatus, Refusal, SourceState, Status, TypeStatus
-from meshwright.tables import WIDE, show_status, troubled
+from meshwright.tables import show_status, troubled
 
 
 def a_status(*, nack: str | None = None, error: str | None = None) -> Status:
@@ -34,9 +34,7 @@ def a_status(*, nack: str | None = None, error: str | None = None) -> Status:
 
 def shown(status: Status) -> str:
     out = io.StringIO()
-    show_status(
-        status, "meshwright hold release --data-dir d", Console(file=out, width=WIDE, highlight=False)
-    )
+    show_status(status, "meshwright hold release --data-dir d", Console(file=out, highlight=False))
     return out.getvalue()
 
 

@@ -17,7 +17,7 @@ class StoreSource:
     (`store.sets.StoreDocuments` is one). Not guarded: who deletes through the store says so.
 
     `applied_revision` is the newest revision of which all events were handed over and taken, 0 before the first; `on_applied` is
-    called with each such number, revisions that change nothing for the mesh included. It may be set later.
+    called once with each such number, revisions that change nothing for the mesh included. It may be set later.
     """
 
     guarded = False
@@ -49,8 +49,8 @@ class StoreSource:
             async for documents, revision in revisions:
                 yield documents
                 # The next set is asked for when all events of this one were taken.
-                if not documents.failure:
-                    self.applied_revision = revision
+                if not documents.failure and revision != told:
+                    self.applied_revision = told = revision
                     self.on_applied(revision)
         finally:
             if isinstance(revisions, AsyncGenerator):

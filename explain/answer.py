@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
 
@@ -104,12 +104,14 @@ class Branch:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """`cautions`: what may make it otherwise: somebody who is asked, limits, what is not known here."""
+    """`cautions`: what may make it otherwise: somebody who is asked, limits, what is not known here. `differences`: where a live proxy has
+    something else than the mesh says.
+    """
 
     question: str
     root: Branch
     cautions: tuple[str, ...] = ()
-    differences: tuple[str, ...] = field(default=())
+    differences: tuple[str, ...] = ()
 
     def outcomes(self) -> tuple[tuple[Fraction, Outcome], ...]:
         """What the client would see, the likeliest first; equal ends are one."""

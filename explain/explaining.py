@@ -8,6 +8,7 @@ from envoy import names
 from explain import connections, upstream
 from explain.answer import Branch, Explanation, Step
 from explain.connections import Dialled
+from explain.difference import Watched, differences, otherwise
 from explain.local_replies import closed
 from explain.nowhere import unknown_host
 from explain.question import Question, Unaskable
@@ -40,6 +41,15 @@ def explain(world: World, question: Question) -> Explanation:
         shown, root = _from_workload(world, walk, question)
     cautions = (*walk.cautions, *(f"not in force: {each}" for each in world.problems()))
     return Explanation(shown, root, cautions)
+
+
+def explain_live(world: World, question: Question, proxy: Workload, resources: Resources) -> Explanation:
+    """As `explain`, where `proxy` has `resources`, whatever the mesh says; and where the two differ."""
+    watched = Watched(resources)
+    live = replace(world, given={**world.given, proxy.key: watched})
+    found = explain(live, question)
+    lines = (*differences(watched, world.rendering(proxy)), *otherwise(found, explain(world, question)))
+    return replace(found, differences=lines)
 
 
 def caller_of(state: MeshState, name: str) -> Workload:

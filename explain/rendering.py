@@ -146,7 +146,7 @@ class Rendering:
 
     def _add(self, rendered: Iterable[Rendered]) -> None:
         for each in rendered:
-            self._table.add_rendered(each)
+            self._table.add_encoded(each.type_url, each.name, each.body, each.origin)
             if each.problem is not None:
                 self.problems.append(f"{each.name} would be refused by Envoy and is not sent: {each.problem}")
             self.problems.extend(f"{by} is left out of {each.name}: {why}" for by, why in each.unpatched)

@@ -9,7 +9,6 @@ from typing import Generic, Protocol, TypeVar
 from google.protobuf.message import Message
 
 from envoy import packing
-from envoy.render import Rendered
 from pb.envoy.config.cluster.v3.cluster_pb2 import Cluster
 from pb.envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from pb.envoy.config.listener.v3.listener_pb2 import Listener
@@ -44,7 +43,7 @@ class Resources(Protocol):
 
 
 class Table:
-    """Resources that were all given at once, by type and name."""
+    """Resources that were all given at once, by type and name. What comes as bytes is read when it is asked for."""
 
     def __init__(self) -> None:
         self._listeners: dict[str, Held[Listener]] = {}
@@ -52,6 +51,7 @@ class Table:
         self._routes: dict[str, Held[RouteConfiguration]] = {}
         self._clusters: dict[str, Held[Cluster]] = {}
         self._endpoints: dict[str, Held[ClusterLoadAssignment]] = {}
+        self._unread: dict[tuple[str, str], tuple[bytes, tuple[str, ...]]] = {}
 
     def add(self, message: Message, origin: tuple[str, ...] = ()) -> None:
         match message:
@@ -68,10 +68,12 @@ class Table:
             case _:
                 pass  # secrets and the like decide nothing here
 
-    def add_rendered(self, rendered: Rendered) -> None:
-        kind = KINDS.get(rendered.type_url)
-        if kind is not None:
-            self.add(kind.FromString(rendered.body), rendered.origin)
+    def add_encoded(self, type_url: str, name: str, body: bytes, origin: tuple[str, ...] = ()) -> None:
+        """Listeners and scopes are read at once: they are not only looked for by their names."""
+        if type_url in {packing.LDS, packing.SRDS}:
+            self.add(KINDS[type_url].FromString(body), origin)
+        elif type_url in KINDS:
+            self._unread[type_url, name] = body, origin
 
     def listener(self, name: str) -> Held[Listener] | None:
         return self._listeners.get(name)
@@ -83,13 +85,21 @@ class Table:
         return self._scopes.get(key)
 
     def routes(self, name: str) -> Held[RouteConfiguration] | None:
+        self._read(packing.RDS, name)
         return self._routes.get(name)
 
     def cluster(self, name: str) -> Held[Cluster] | None:
+        self._read(packing.CDS, name)
         return self._clusters.get(name)
 
     def endpoints(self, cluster: str) -> Held[ClusterLoadAssignment] | None:
+        self._read(packing.EDS, cluster)
         return self._endpoints.get(cluster)
+
+    def _read(self, type_url: str, name: str) -> None:
+        found = self._unread.pop((type_url, name), None)
+        if found is not None:
+            self.add(KINDS[type_url].FromString(found[0]), found[1])
 
 
 KINDS: dict[str, type[Message]] = {

@@ -84,7 +84,7 @@ async def compare(folder: Path, seed: int, requests: int) -> tuple[int, dict[str
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_explanations_agree_with_envoy(seed: int, tmp_path: Path) -> None:
     certain, met = await compare(tmp_path, seed, REQUESTS)
-    assert certain >= REQUESTS // 2, "most questions have one answer, so that agreeing says something"
+    assert certain >= REQUESTS // 3, "many questions have one answer only, so that agreeing says something"
     assert len(met) >= 4, met
 
 

@@ -32,8 +32,8 @@ class Rolling(Protocol):
         """NoSuchRollout, RolloutIsOver."""
         ...
 
-    def stage(
+    async def stage(
         self, names: frozenset[DocumentName], stages: str, bake: str | None, by: str
     ) -> Callable[[], None]:
-        """What is written under `names` next goes out by `stages`; until what is returned is called. ValueError says what is wrong."""
+        """What is written under `names` next goes out by `stages`, kept when this returns. Call what is returned if nothing was written. ValueError says what is wrong."""
         ...

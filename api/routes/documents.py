@@ -160,8 +160,9 @@ async def delete_document(call: Call[DeleteQuery, None]) -> Reply:
 
 async def write_batch(call: Call[Query, Batch]) -> Reply:
     batch = call.body
-    if batch.stage is not None:
-        raise Unprocessable("this control plane has no staged rollouts: leave stage out")
+    call.told["reason"] = batch.reason
+    if batch.stage is None and batch.bake is not None:
+        raise Unprocessable("bake goes with stage: say both, or neither")
     drafts = [Draft(tree, place=f"documents[{place}]") for place, tree in enumerate(batch.documents)]
     for each in drafts:
         _permit(call.caller, each.key.namespace)
@@ -187,10 +188,29 @@ async def write_batch(call: Call[Query, Batch]) -> Reply:
             raise Conflicting("documents are not as you believe: nothing was written", errors=tuple(wrong))
         return Plan(tuple(puts), tuple((each.kind, Key(each.namespace, each.name)) for each in batch.delete))
 
-    answer = await writer(call.backend).write(
-        plan, author=call.caller.name, reason=batch.reason, dry_run=batch.dry_run
-    )
+    forget = await _staged(call, batch, frozenset((each.kind, each.key) for each in drafts))
+    written = False
+    try:
+        answer = await writer(call.backend).write(
+            plan, author=call.caller.name, reason=batch.reason, dry_run=batch.dry_run
+        )
+        written = not batch.dry_run and any(each.op != "unchanged" for each in answer.changes)
+    finally:
+        if not written:
+            forget()
     return _told(call, answer)
+
+
+async def _staged(call: Call[Query, Batch], batch: Batch, names: frozenset[Name]) -> Callable[[], None]:
+    """Announce a write that is to go out by stages. What is returned takes it back. Unprocessable."""
+    if batch.stage is None:
+        return lambda: None
+    gone = {(each.kind, Key(each.namespace, each.name)) for each in batch.delete}
+    by = f"a write of {call.caller.name}"
+    try:
+        return await call.backend.rollouts.stage(names | gone, batch.stage, batch.bake, by)
+    except ValueError as error:
+        raise Unprocessable(str(error)) from error
 
 
 async def _apply(call: Call[PatchQuery, Sent]) -> Reply:

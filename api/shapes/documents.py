@@ -110,7 +110,12 @@ class Batch(Shape):
     stage: str | None = Field(
         default=None,
         max_length=200,
-        description="A staged rollout, as `5%,50%,100%`; everywhere at once if left out.",
+        description="A staged rollout, as `5%,50%,100%`; what a RolloutPolicy says, or everywhere at once, if left out.",
+    )
+    bake: str | None = Field(
+        default=None,
+        max_length=40,
+        description="With `stage`: for how long the change must do well in each stage, as `30s`. By default 2m.",
     )
 
 

@@ -12,7 +12,7 @@ from mesh.rollout import Plan, RolloutPolicy
 from mesh.state import MeshState
 from mesh.targeting import Level
 from meshwright.revisions import in_force
-from meshwright.rollout.record import Rollout, Staged, Version
+from meshwright.rollout.record import Asked, Rollout, Staged, Version
 from policies.rollout import NOT_STAGED
 
 
@@ -63,15 +63,6 @@ class Settled:
     kept: tuple[Rollout, ...] = ()
     new: tuple[Rollout, ...] = ()
     ended: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What was asked for with a write itself: its documents go out by `plan`, whatever policies say."""
-
-    names: frozenset[DocumentName]
-    plan: Plan
-    by: str
 
 
 def settle(

@@ -52,6 +52,16 @@ class Staged:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """What was asked for with a write itself, `at` some time (seconds since the epoch): its documents go out by `plan`, whatever policies say."""
+
+    names: frozenset[DocumentName]
+    plan: Plan
+    by: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Line:
     """`at`: seconds since the epoch."""
 
@@ -144,17 +154,54 @@ class _Kept:
     having: int
 
 
-_ALL = TypeAdapter(tuple[_Kept, ...])
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    names: tuple[tuple[str, str, str], ...]
+    plan: Plan
+    by: str
+    at: float
 
 
-def encode(rollouts: Iterable[Rollout]) -> bytes:
-    return _ALL.dump_json(tuple(_kept(each) for each in rollouts))
+@dataclass(frozen=True, slots=True)
+class _File:
+    rollouts: tuple[_Kept, ...] = ()
+    asked: tuple[_Asked, ...] = ()
 
 
-def decode(content: bytes) -> tuple[Rollout, ...]:
+_FILE = TypeAdapter(_File)
+
+
+def encode(rollouts: Iterable[Rollout], asked: Iterable[Asked] = ()) -> bytes:
+    return _FILE.dump_json(
+        _File(
+            tuple(_kept(each) for each in rollouts),
+            tuple(
+                _Asked(
+                    tuple(sorted((kind, key.namespace, key.name) for kind, key in each.names)),
+                    each.plan,
+                    each.by,
+                    each.at,
+                )
+                for each in asked
+            ),
+        )
+    )
+
+
+def decode(content: bytes) -> tuple[tuple[Rollout, ...], tuple[Asked, ...]]:
     """ValueError, saying why, if this is not what `encode` made, or if a document that it holds cannot be read any more."""
     try:
-        return tuple(_read(each) for each in _ALL.validate_json(content))
+        read = _FILE.validate_json(content)
+        asked = (
+            Asked(
+                frozenset((kind, Key(namespace, name)) for kind, namespace, name in each.names),
+                each.plan,
+                each.by,
+                each.at,
+            )
+            for each in read.asked
+        )
+        return tuple(_read(each) for each in read.rollouts), tuple(asked)
     except ValidationError as error:
         raise ValueError(f"it holds no rollouts: {error.errors(include_url=False)[0]['msg']}") from None
 

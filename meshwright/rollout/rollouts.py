@@ -15,17 +15,17 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from api.rolling import NoSuchRollout, RolloutIsOver
-from mesh.events import Event, SourceSnapshot
+from mesh.events import DocumentName, Event, SourceSnapshot
 from mesh.names import Key
-from mesh.rollout import RolloutPolicy
+from mesh.rollout import Plan, RolloutPolicy
 from mesh.state import MeshState
 from meshwright.editions import NOTHING, Instead, Member, Overlay
 from meshwright.rollout import machine
-from meshwright.rollout.changes import Asked, changed, settle
+from meshwright.rollout.changes import changed, settle
 from meshwright.rollout.keeping import Records, shortened
 from meshwright.rollout.machine import Action, Admit, Complete, Looked, Phase, Restarted, Tell, Withdraw
 from meshwright.rollout.reach import Concerned, concerned, has, thresholds
-from meshwright.rollout.record import Rollout
+from meshwright.rollout.record import Asked, Rollout
 from meshwright.rollout.undo import Undo
 from meshwright.rollout.watching import LEAST, Watching, some
 from store.errors import StoreError
@@ -35,6 +35,8 @@ EVERY: Final = 0.5
 """Seconds between two looks at a rollout."""
 ANEW: Final = 5.0
 """Seconds after which it is reckoned again whom a rollout concerns, if the mesh has changed."""
+ASKED_FOR: Final = 300.0
+"""Seconds within which a write that was asked to go out by stages must have come."""
 COMING_BACK: Final = 30.0
 """Seconds after a restart for which the proxies of a stage are waited for that were there before."""
 PIECE: Final = 500
@@ -173,6 +175,11 @@ class Rollouts:
             self._put(each)
         for name, why in settled.ended.items():
             self._end(self._all[name], Phase.ENDED, why)
+        self._asked = [
+            each
+            for each in self._asked
+            if each.names.isdisjoint(of.name for of in documents) and now - each.at < ASKED_FOR
+        ]
         for each in settled.new:
             self._put(each.tell(now, f"begun by {each.by}: {each.plan}"))
             self._live[each.id] = _Live()
@@ -219,10 +226,20 @@ class Rollouts:
             }
             self._policies = {key: each for key, each in self._policies.items() if key in said | others}
 
-    def ask(self, asked: Asked) -> Callable[[], None]:
-        """What a write that is about to be made asks for. Call what this returns when the write was applied, or was not made."""
+    async def ask(self, names: frozenset[DocumentName], plan: Plan, by: str) -> Callable[[], None]:
+        """A write of documents of these names is about to be made: they are to go out by `plan`. It is kept when this returns, so that a
+        control plane that is killed right after the write knows of it. Call what this returns if nothing was written.
+        """
+        asked = Asked(names, plan, by, self._clock())
         self._asked.append(asked)
-        return lambda: self._asked.remove(asked)
+        self._unsaved = True
+        await self.kept()
+
+        def forget() -> None:
+            self._asked = [each for each in self._asked if each is not asked]
+            self._unsaved = True
+
+        return forget
 
     def refused(self, client: str, refusal: Refusal) -> None:
         """A proxy has refused something."""
@@ -275,7 +292,9 @@ class Rollouts:
 
     def load(self) -> None:
         """Go on with what was on when the program ended. Blocks; before anything is published."""
-        for each in self._records.load():
+        rollouts, asked = self._records.load()
+        self._asked += asked
+        for each in rollouts:
             self._all[each.id] = each
             if not each.holding:
                 continue
@@ -303,7 +322,7 @@ class Rollouts:
         kept = shortened(self._all.values())
         self._all = {each.id: each for each in self._all.values() if each.holding or each in kept}
         try:
-            await asyncio.to_thread(self._records.save, kept)
+            await asyncio.to_thread(self._records.save, kept, tuple(self._asked))
         except OSError as error:
             why = f"{error.strerror or error}"
             if why != self._failing:

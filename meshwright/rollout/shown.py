@@ -10,7 +10,6 @@ from api.shapes.rollouts import Rollout as Shown
 from api.shapes.rollouts import RolloutLine, RolloutSeen
 from mesh.events import DocumentName
 from meshwright.rollout import asking
-from meshwright.rollout.changes import Asked
 from meshwright.rollout.machine import Abort, Event, Pause, Promote, Resume
 from meshwright.rollout.record import Rollout
 from meshwright.rollout.rollouts import Rollouts
@@ -43,7 +42,7 @@ class Rolling:
 
         return self._shown(await self.rollouts.command(name, event))
 
-    def stage(
+    async def stage(
         self, names: frozenset[DocumentName], stages: str, bake: str | None, by: str
     ) -> Callable[[], None]:
         plan = asking.plan(stages, bake)
@@ -52,7 +51,7 @@ class Rolling:
             raise ValueError(
                 f"a change of a {at_once[0]} cannot reach some proxies first: write it before, without stages"
             )
-        return self.rollouts.ask(Asked(names, plan, by))
+        return await self.rollouts.ask(names, plan, by)
 
     def _shown(self, of: Rollout) -> Shown:
         proxies, having, missing, words = self.rollouts.live(of.id)

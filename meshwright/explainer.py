@@ -29,6 +29,7 @@ from mesh.gateway_secrets import Loaded
 from mesh.names import Key
 from mesh.state import MeshState
 from meshwright.publisher import client_ids
+from meshwright.reports import Reports
 from xds.server import XdsServer
 from xds.types import short_name
 
@@ -84,6 +85,13 @@ class Explainer:
             if not each.in_sync
         )
         return Given(held, late)
+
+
+def explainer(reports: Reports, *, on_demand: bool) -> Explainer:
+    """Over all that a running control plane knows. `on_demand`: whether clusters come on demand where a workload says nothing."""
+    return Explainer(
+        lambda: reports.pipeline.state, reports.xds, lambda: reports.certificates.loaded, on_demand
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,17 @@ Envoy asks for the route configurations that its listeners and scopes name, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from meshwright.plan.fleet import Fleet, Member
 from meshwright.plan.held import Difference
 from meshwright.plan.twin import Given, Wanted, id_of
 from meshwright.scopes import Scope
+from pb.envoy.config.listener.v3.listener_pb2 import Listener
 from pb.envoy.config.route.v3.scoped_route_pb2 import ScopedRouteConfiguration
+from pb.envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
+    HttpConnectionManager,
+)
 from xds.resource import Name, Resource
 from xds.types import CLUSTER, LISTENER, ROUTE, SCOPED_ROUTE
 
@@ -48,30 +52,39 @@ def wanted(fleet: Fleet, found: Given) -> Wanted:
     return sent
 
 
-class Routes:
-    """The names of the route configurations that some scoped routes and listeners name."""
-
-    def __init__(self, scoped: frozenset[str], listeners: bytes) -> None:
-        self._scoped, self._listeners = scoped, listeners
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._scoped or (isinstance(name, str) and name.encode() in self._listeners)
+Known = dict[tuple[str, str], frozenset[str]]
+"""By type and version, which route configurations a resource names."""
 
 
-def named_routes(held: Iterable[Resource], known: dict[str, str] | None = None) -> Routes:
-    """Which of them `held` names. `known`: filled and used for the next, where scopes share resources."""
+def named_routes(held: Iterable[Resource], known: Known | None = None) -> frozenset[str]:
+    """The route configurations that `held` name. `known`: filled and used for the next, where scopes share resources."""
     told = known if known is not None else {}
-    every = tuple(held)
-    scoped = frozenset(_leads_to(each, told) for each in every if each.type_url == SCOPED_ROUTE)
-    return Routes(scoped, b"\0".join(each.body for each in every if each.type_url == LISTENER))
+    found: set[str] = set()
+    for each in held:
+        if each.type_url in NAMING:
+            of = told.get((each.type_url, each.version))
+            if of is None:
+                of = told[each.type_url, each.version] = frozenset(NAMING[each.type_url](each.body))
+            found |= of
+    return frozenset(found)
 
 
-def _leads_to(scope: Resource, known: dict[str, str]) -> str:
-    name = known.get(scope.version)
-    if name is None:
-        name = ScopedRouteConfiguration.FromString(scope.body).route_configuration_name
-        known[scope.version] = name
-    return name
+def _of_scope(body: bytes) -> Iterator[str]:
+    yield ScopedRouteConfiguration.FromString(body).route_configuration_name
+
+
+def _of_listener(body: bytes) -> Iterator[str]:
+    listener = Listener.FromString(body)
+    for chain in (*listener.filter_chains, listener.default_filter_chain):
+        for each in chain.filters:
+            if each.typed_config.Is(HttpConnectionManager.DESCRIPTOR):
+                yield HttpConnectionManager.FromString(each.typed_config.value).rds.route_config_name
+    if listener.HasField("api_listener"):
+        manager = listener.api_listener.api_listener
+        yield HttpConnectionManager.FromString(manager.value).rds.route_config_name
+
+
+NAMING: Mapping[str, Callable[[bytes], Iterator[str]]] = {SCOPED_ROUTE: _of_scope, LISTENER: _of_listener}
 
 
 class Named:
@@ -79,10 +92,10 @@ class Named:
 
     def __init__(self, contents: Contents) -> None:
         self._contents = contents
-        self._known: dict[str, str] = {}
-        self._of: dict[tuple[Scope, ...], Routes] = {}
+        self._known: Known = {}
+        self._of: dict[tuple[Scope, ...], frozenset[str]] = {}
 
-    def of(self, scopes: tuple[Scope, ...]) -> Routes:
+    def of(self, scopes: tuple[Scope, ...]) -> frozenset[str]:
         found = self._of.get(scopes)
         if found is None:
             held = (each for scope in scopes for each in self._contents(scope).values())

@@ -85,10 +85,10 @@ def _differences(
     before: Mapping[Name, Resource], after: Mapping[Name, Resource], *, sotw: bool
 ) -> Iterator[Difference]:
     """Route configurations that neither names are sent to nobody."""
-    routes = named_routes(before.values()), named_routes(after.values())
+    routes = named_routes(before.values()) | named_routes(after.values())
     for name in sorted({*before, *after}):
         old, new = before.get(name), after.get(name)
         if (old and old.version) == (new and new.version):
             continue
-        if sotw or name[0] != ROUTE or any(name[1] in each for each in routes):
+        if sotw or name[0] != ROUTE or name[1] in routes:
             yield old, new

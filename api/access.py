@@ -48,12 +48,44 @@ NEEDS: Final[Mapping[str, Need | None]] = {
     "POST /api/v1/rollback": Need(Role.EDITOR),
     "GET /api/v1/watch": Need(Role.VIEWER, Where.EACH),
     "GET /api/v1/status": Need(Role.VIEWER),
+    "GET /api/v1/services": Need(Role.VIEWER, Where.EACH),
+    "GET /api/v1/workloads": Need(Role.VIEWER, Where.EACH),
+    "GET /api/v1/proxies": Need(Role.VIEWER, Where.EACH),
+    "GET /api/v1/proxies/{namespace}/{workload}": Need(Role.VIEWER, Where.PATH),
+    # It has what its workload may know of other namespaces, and patches that may hold anything.
+    "GET /api/v1/proxies/{namespace}/{workload}/config-dump": Need(Role.VIEWER),
+    "GET /api/v1/sources": Need(Role.VIEWER),
+    "GET /api/v1/certificates": Need(Role.VIEWER),
+    "GET /api/v1/plaintext": Need(Role.VIEWER),
+    "POST /api/v1/holds/release": Need(Role.ADMIN),
+    "POST /api/v1/holds/release/{namespace}/{service}": Need(Role.EDITOR, Where.PATH),
+    "GET /api/v1/ca": Need(Role.VIEWER),
+    "POST /api/v1/ca/rotate": Need(Role.ADMIN),
+    "POST /api/v1/ca/abort": Need(Role.ADMIN),
+    "POST /api/v1/ca/proceed": Need(Role.ADMIN),
+    "POST /api/v1/ca/forget/{namespace}/{workload}": Need(Role.ADMIN),
+    # Whoever makes a token can be what it is for.
+    "GET /api/v1/tokens": Need(Role.ADMIN),
+    "POST /api/v1/tokens": Need(Role.ADMIN),
+    "DELETE /api/v1/tokens/{token}": Need(Role.ADMIN),
+    "GET /api/v1/api-tokens": Need(Role.ADMIN),
+    "POST /api/v1/api-tokens": Need(Role.ADMIN),
+    "DELETE /api/v1/api-tokens/{token}": Need(Role.ADMIN),
     # Lines of the control plane name every peer, and paths of requests are what users do.
     "GET /api/v1/logs": Need(Role.EDITOR),
     "GET /api/v1/logs/{namespace}/{workload}": Need(Role.EDITOR, Where.PATH),
     "GET /api/v1/top": Need(Role.VIEWER),
+    # It shows routes, endpoints and policies of all whom a request meets.
+    "POST /api/v1/explain": Need(Role.VIEWER),
     # Envoy is shown what would be written: nobody has it read what they may not write.
     "POST /api/v1/plan": Need(Role.EDITOR, Where.EACH),
+    "GET /api/v1/rollouts": Need(Role.VIEWER),
+    "GET /api/v1/rollouts/{rollout}": Need(Role.VIEWER),
+    # It concerns documents and proxies of any namespace.
+    "POST /api/v1/rollouts/{rollout}/promote": Need(Role.EDITOR),
+    "POST /api/v1/rollouts/{rollout}/abort": Need(Role.EDITOR),
+    "POST /api/v1/rollouts/{rollout}/pause": Need(Role.EDITOR),
+    "POST /api/v1/rollouts/{rollout}/resume": Need(Role.EDITOR),
     "GET /api/v1/upgrade-check": Need(Role.ADMIN),
 }
 """By method and path of the route."""

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from aiohttp import web
 from pydantic import BaseModel
 
 from api.access import NEEDS, check
-from api.authentication import Authentication
-from api.backend import Backend
+from api.authentication import Authentication, peer_of
+from api.backend import Backend, Told
 from api.bodies import body_of
 from api.errors import ApiError
 from api.parameters import path_parameters
 from api.reading import query_of
+from api.roles import Caller, Way
 from api.routing import JSON, Call, Reply, Result, Route
 from api.shapes.problem import MEDIA_TYPE, Problem
+
+NOT_LET_IN: Final = frozenset({401, 403, 429})
 
 log = structlog.get_logger(__name__)
 
@@ -45,15 +48,38 @@ def _bound(
     need = NEEDS[route.name]
 
     async def serve(request: web.Request) -> web.StreamResponse:
-        caller = await authentication.caller(request, public=need is None)
-        path = path_parameters(request.match_info)
-        check(need, caller, path.get("namespace"))
-        query = query_of(request, route.query)
-        body = await body_of(request, route.content) if route.content is not None else None
-        call: Call[Any, Any] = Call(request, backend, caller, path, query, body)
-        return _answered(await route.handler(call))
+        caller, told = Caller("unknown", Way.NOTHING, peer_of(request)), dict[str, Told]()
+        try:
+            caller = await authentication.caller(request, public=need is None)
+            path = path_parameters(request.match_info)
+            check(need, caller, path.get("namespace"))
+            query = query_of(request, route.query)
+            body = await body_of(request, route.content) if route.content is not None else None
+            call: Call[Any, Any] = Call(request, backend, caller, path, query, body, told)
+            answer = _answered(await route.handler(call))
+        except ApiError as error:
+            if route.writes or error.status in NOT_LET_IN:
+                said: dict[str, Told] = {"status": error.status, "refusal": error.detail}
+                backend.record_refusal(
+                    caller.peer, "api refused", {**_who(route, request, caller), **told, **said}
+                )
+            raise
+        if route.writes:
+            backend.record("api write", {**_who(route, request, caller), **told})
+        return answer
 
     return serve
+
+
+def _who(route: Route, request: web.Request, caller: Caller) -> dict[str, Told]:
+    """What the audit log is told of every request. Nothing of the body: it may hold anything."""
+    return {
+        "operation": route.operation,
+        "caller": caller.name,
+        "from": caller.peer,
+        "path": request.path,
+        "reason": request.query.get("reason", ""),
+    }
 
 
 def _answered(result: Result) -> web.StreamResponse:

@@ -10,14 +10,21 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from api.authority import Commands
 from api.looking import Logs
+from api.rolling import Rolling
 from api.shapes.acknowledgements import Acknowledgements
+from api.shapes.explain import ExplainAnswer, ExplainRequest
 from api.shapes.plan import PlanAnswer, PlanRequest
-from api.shapes.status import Status
+from api.shapes.status import Listing, PlaintextReport, Status
 from api.showing import Conditions
 from api.streams import Streams
+from api.tokens import ApiTokens
 from api.writing import Writer
+from ca.times import Clock
+from ca.tokens import TokenStore
 from documents.sets import DocumentSet
+from mesh.names import Key
 from store.repository import Repository
 
 Told = str | int | float | None | list[str]
@@ -45,8 +52,18 @@ class Backend:
     files: Callable[[], DocumentSet]
     conditions: Conditions
     streams: Streams
+    clock: Clock
     status: Callable[[], Status]
+    listing: Callable[[], Listing]
+    config_dump: Callable[[Key], Awaitable[str | None]]
+    release: Callable[[Key | None], int]
+    plaintext: Callable[[], Callable[[], PlaintextReport]]
+    ca: Commands
+    join_tokens: TokenStore
+    api_tokens: ApiTokens
     plan: Callable[[PlanRequest], Awaitable[PlanAnswer]]
     snapshot: Callable[[], Awaitable[bytes]]
+    explain: Callable[[ExplainRequest], Awaitable[ExplainAnswer]]
     logs: Logs
+    rollouts: Rolling
     acknowledgements: Callable[[int, float], Awaitable[Acknowledgements]]

@@ -26,6 +26,9 @@ PATH: Final[Mapping[str, TypeAdapter[Any]]] = {
     "number": TypeAdapter(
         Annotated[int, BeforeValidator(_number), Field(ge=0, le=2**53 - 1, description="Of a revision.")]
     ),
+    "service": TypeAdapter(Annotated[str, Field(pattern=DNS_LABEL)]),
+    "token": TypeAdapter(Annotated[str, Field(pattern=r"^[a-z2-7]{16}$", description="The id of a token.")]),
+    "rollout": TypeAdapter(Annotated[str, Field(pattern=r"^[0-9a-f]{8}$", description="Its id.")]),
     "workload": TypeAdapter(
         Annotated[
             str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,252}$", description="A workload's name.")

@@ -36,6 +36,17 @@ class Grant:
         return self.role >= role and (self.namespaces is None or namespace in self.namespaces)
 
 
+def grant(text: str) -> Grant:
+    """`viewer`, or `editor:shop,blog` for some namespaces. ValueError if it is none."""
+    role, colon, places = text.partition(":")
+    namespaces = frozenset(each.strip() for each in places.split(","))
+    if colon and "" in namespaces:
+        raise ValueError(
+            f"{text[:100]!r} names no namespace after its colon: use ROLE, or ROLE:NAMESPACE,NAMESPACE"
+        )
+    return Grant(Role.parse(role.strip()), namespaces if colon else None)
+
+
 class Way(StrEnum):
     """How a caller has proved who they are."""
 

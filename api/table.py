@@ -4,15 +4,31 @@ from __future__ import annotations
 
 from typing import Final
 
-from api.routes import acknowledgements, documents, logs, plan, revisions, status, upgrade_check
+from api.routes import (
+    acknowledgements,
+    ca,
+    documents,
+    explain,
+    logs,
+    mesh,
+    plan,
+    revisions,
+    rollouts,
+    tokens,
+    upgrade_check,
+)
 from api.routing import Route
 
 ROUTES: Final[tuple[Route, ...]] = (
     *documents.ROUTES,
     *revisions.ROUTES,
-    *status.ROUTES,
+    *mesh.ROUTES,
+    *ca.ROUTES,
+    *tokens.ROUTES,
     *plan.ROUTES,
+    *explain.ROUTES,
     *upgrade_check.ROUTES,
     *acknowledgements.ROUTES,
+    *rollouts.ROUTES,
     *logs.ROUTES,
 )

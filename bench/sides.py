@@ -81,7 +81,7 @@ class Meshwright:
             *(sys.executable, "-m", "meshwright", "serve", "--data-dir", str(data)),
             *("--trust-domain", TRUST_DOMAIN, "--documents", str(documents), "--log-level", "warning"),
             *("--xds-address", f"{LOOPBACK}:{xds}", "--join-address", f"{LOOPBACK}:{join}"),
-            *("--admin-address", f"{LOOPBACK}:{admin}"),
+            *("--admin-address", f"{LOOPBACK}:{admin}", "--api-address", f"{LOOPBACK}:0"),
             *(() if self._tls else ("--plaintext-address", f"{LOOPBACK}:{plaintext}")),
         )
         with running(self.name, folder / "meshwright.log", *command) as process:

@@ -57,8 +57,19 @@ class ServerNames:
 
 
 @dataclass(frozen=True, slots=True)
+class Pair:
+    """PEM: the key, the chain with the leaf first, and the roots that clients are verified with. `generation` grows with each renewal."""
+
+    key: bytes = field(repr=False)
+    chain: bytes
+    roots: bytes
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Current:
     configuration: grpc.ServerCertificateConfiguration = field(repr=False)
+    pair: Pair
     generation: int
     not_after: datetime
     renew_at: datetime
@@ -92,6 +103,11 @@ class ServerCertificate:
     def renew_at(self) -> datetime:
         return self._held().renew_at
 
+    @property
+    def pair(self) -> Pair:
+        """For servers that are not gRPC's."""
+        return self._held().pair
+
     def due_in(self) -> float:
         """Seconds until `renew_at`, zero when it has passed."""
         return max(0.0, (self.renew_at - self._clock()).total_seconds())
@@ -115,9 +131,11 @@ class ServerCertificate:
             configuration = grpc.ssl_server_certificate_configuration(
                 [(key_pem(key), issued.chain_pem)], root_certificates=roots.pem
             )
+            generation = 0 if self._current is None else self._current.generation + 1
             self._current = _Current(
                 configuration=configuration,
-                generation=0 if self._current is None else self._current.generation + 1,
+                pair=Pair(key_pem(key), issued.chain_pem, roots.pem, generation),
+                generation=generation,
                 not_after=issued.not_after,
                 renew_at=renewal_time(issued.issued, issued.not_after, self._chance()),
             )

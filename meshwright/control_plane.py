@@ -54,7 +54,7 @@ from meshwright.access_logs import AccessLogs
 from meshwright.acknowledged import Acknowledged
 from meshwright.admin import Admin, Answers
 from meshwright.answers_to_writes import AnswersToWrites
-from meshwright.api_backend import backend, open_api
+from meshwright.api_backend import Tokens, backend, open_api
 from meshwright.audit import AuditedAuthority, AuditLog
 from meshwright.authority import follow, open_authority
 from meshwright.ca_door import ca_routes
@@ -390,8 +390,11 @@ class ControlPlane:
         for source in sources:
             if isinstance(source, StoreSource):
                 source.on_applied = acknowledged.applied
-        given = backend(reports, audit, self.planner, looking, kept, watch.lately, acknowledged)
-        api = await open_api(data_dir, given, besides)
+        tokens = await Tokens.open(data_dir)
+        given = backend(
+            reports, audit, self.planner, looking, kept, watch, acknowledged, rotator, tokens, rollouts
+        )
+        api, self.addresses["api"] = await open_api(settings, given, certificate, besides)
         self._stack.push_async_callback(api.stop)
 
         answers = AnswersToWrites(pipeline, watch.lately)

@@ -16,8 +16,10 @@ import yaml
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from api.roles import grant
 from ca.keys import KeyType
-from mesh.identity import TRUST_DOMAIN
+from mesh.errors import InvalidName
+from mesh.identity import TRUST_DOMAIN, Identity
 from meshwright.errors import SettingsError
 from meshwright.settings_groups import (
     Address,
@@ -28,6 +30,7 @@ from meshwright.settings_groups import (
     Names,
     TrustDomainNames,
     VaultSettings,
+    loopback,
 )
 
 ENV_PREFIX = "MESHWRIGHT_"
@@ -151,6 +154,32 @@ class Settings(BaseSettings):
     ca_key: Annotated[
         KeyType, Field(description="The kind of key of a root or an intermediate that is made from now on.")
     ] = KeyType.ECDSA_P256
+    api_address: Annotated[
+        Address, Field(description="Where the REST API listens, besides the socket in the data directory.")
+    ] = "127.0.0.1:15013"
+    api_tls: Annotated[
+        bool, Field(description="Whether it speaks TLS there. It must, but for a loopback address.")
+    ] = True
+    api_certificate_file: Annotated[
+        Path | None,
+        Field(
+            description="The certificate that it shows (PEM, with its chain); one of the mesh's if unset. Read again when it changes."
+        ),
+    ] = None
+    api_key_file: Annotated[Path | None, Field(description="The key of that certificate.")] = None
+    api_clients: Annotated[
+        dict[str, str],
+        Field(
+            description="What holders of certificates of the mesh may do there, by SPIFFE id: viewer, editor or admin, "
+            "everywhere, or in some namespaces alone: editor:shop,blog."
+        ),
+    ] = {}
+    api_requests: Annotated[
+        float,
+        Field(
+            description="Requests a second that one caller may make there; five times as many at once.", gt=0
+        ),
+    ] = 100.0
     ca_passphrase: Annotated[
         SecretStr | None,
         Field(
@@ -230,6 +259,16 @@ class Settings(BaseSettings):
             raise ValueError("trust_domain_aliases are others than trust_domain, each of them once")
         if self.ca_files is not None and self.vault is not None:
             raise ValueError("set ca_files or vault, not both: there is one authority")
+        if not self.api_tls:
+            loopback(self.api_address)
+        if (self.api_certificate_file is None) != (self.api_key_file is None):
+            raise ValueError("set api_certificate_file and api_key_file both, or neither")
+        for uri, said in self.api_clients.items():
+            try:
+                Identity.parse(uri)
+                grant(said)
+            except (InvalidName, ValueError) as error:
+                raise ValueError(f"api_clients: {error}") from error
         if self.documents is None and self.consul is None and self.store == "none":
             raise ValueError("no source of services: set documents (a directory), consul.url or store")
         return self

@@ -31,7 +31,7 @@ def _address(text: str) -> str:
     return text
 
 
-def _loopback(text: str) -> str:
+def loopback(text: str) -> str:
     host = _address(text).rpartition(":")[0].strip("[]")
     try:
         loopback = ipaddress.ip_address(host).is_loopback
@@ -54,7 +54,7 @@ TrustDomainNames = Annotated[
     BeforeValidator(_split),
 ]
 Address = Annotated[str, AfterValidator(_address)]
-LoopbackAddress = Annotated[str, AfterValidator(_loopback)]
+LoopbackAddress = Annotated[str, AfterValidator(loopback)]
 
 
 class ConsulSettings(BaseModel):

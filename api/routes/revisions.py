@@ -103,6 +103,7 @@ async def diff_revisions(call: Call[DiffQuery, None]) -> Reply:
 
 async def rollback(call: Call[NoQuery, Rollback]) -> WriteAnswer:
     wish = call.body
+    call.told["reason"] = wish.reason
     answer = await writer(call.backend).rollback(
         wish.to, author=call.caller.name, reason=wish.reason, dry_run=wish.dry_run
     )

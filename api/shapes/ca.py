@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+from pydantic import Field
+
 from api.shapes.shape import Shape
 
 
@@ -75,3 +79,14 @@ class CaStatus(Shape):
     lagging: tuple[Lagging, ...]
     warnings: tuple[str, ...]
     move: MoveStatus | None = None
+
+
+class Rotation(Shape):
+    """`what`: the root, with all that hangs from it, or only the intermediate."""
+
+    what: Literal["root", "intermediate"] = "root"
+    by_hand: bool = Field(default=False, description="Wait for `proceed` before each step.")
+
+
+class Forgetting(Shape):
+    even_if_connected: bool = Field(default=False, description="End its streams, and wait for it no more.")

@@ -42,6 +42,7 @@ def serve(
     admin_address: Annotated[
         str | None, typer.Option(help="HTTP for /metrics, /healthz and /readyz.")
     ] = None,
+    api_address: Annotated[str | None, typer.Option(help="Where the REST API listens: TLS.")] = None,
     server_name: Annotated[
         list[str] | None, typer.Option(help="A DNS name or IP address of this server; repeatable.")
     ] = None,
@@ -77,6 +78,7 @@ def serve(
         join_address=join_address,
         plaintext_address=plaintext_address,
         admin_address=admin_address,
+        api_address=api_address,
         server_names=tuple(server_name) if server_name else None,
         certificate_lifetime=duration(certificate_lifetime) if certificate_lifetime else None,
         ratelimit_redis=ratelimit_redis,

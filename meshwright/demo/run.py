@@ -117,7 +117,7 @@ def _serve(folder: Path, layout: Layout) -> list[str]:
         *(sys.executable, "-m", "meshwright", "serve", "--data-dir", str(folder / "control-plane")),
         *("--documents", str(folder / "config"), "--log-format", "console"),
         *("--xds-address", f"{ADDRESS}:{layout.xds_port}", "--join-address", f"{ADDRESS}:{layout.join_port}"),
-        *("--admin-address", f"{ADDRESS}:{layout.admin_port}"),
+        *("--admin-address", f"{ADDRESS}:{layout.admin_port}", "--api-address", f"{ADDRESS}:0"),
     ]
 
 

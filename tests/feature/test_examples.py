@@ -48,7 +48,7 @@ async def test_the_mesh_of_the_examples_runs_by_its_script(tmp_path: Path) -> No
         *("serve", "--documents", str(tmp_path / "examples" / "mesh")),
         *("--data-dir", str(tmp_path / "build" / "example")),
         *("--xds-address", f"127.0.0.1:{ports['15010']}", "--join-address", f"127.0.0.1:{ports['15011']}"),
-        *("--admin-address", f"127.0.0.1:{admin}"),
+        *("--admin-address", f"127.0.0.1:{admin}", "--api-address", "127.0.0.1:0"),
     )
     async with running("serve", tmp_path, *serve, env=env) as server:
 

@@ -105,6 +105,7 @@ async def world(folder: Path) -> AsyncIterator[World]:
         xds_address="127.0.0.1:0",
         join_address="127.0.0.1:0",
         admin_address="127.0.0.1:0",
+        api_address="127.0.0.1:0",
         plaintext_address=f"127.0.0.1:{plaintext}",
     )
     async with ControlPlane(settings) as control_plane, contextlib.AsyncExitStack() as stack:

@@ -43,6 +43,8 @@ class ControlPlane:
                 *addresses,
                 "--admin-address",
                 f"{LOOPBACK}:{free_port()}",
+                "--api-address",
+                f"{LOOPBACK}:{self.api}",
             ),
             *options,
         )

@@ -113,7 +113,7 @@ class Mesh:
         self._files = files
         self._options = options
         self.xds_port, self.join_port, self.admin_port = free_port(), free_port(), free_port()
-        self.plaintext_port = free_port()
+        self.plaintext_port, self.api_port = free_port(), free_port()
         self.server: Process | None = None
         self._processes: list[Process] = []
 
@@ -156,6 +156,7 @@ class Mesh:
                 f"{LOOPBACK}:{self.admin_port}",
             ),
             *("--plaintext-address", f"{LOOPBACK}:{self.plaintext_port}"),
+            *("--api-address", f"{LOOPBACK}:{self.api_port}"),
         ]
         if self._files:
             command += ["--documents", str(self.documents)]

@@ -1,0 +1,190 @@
+"""Who may what over REST: tokens, client certificates, roles and namespaces, for every route."""
+
+from __future__ import annotations
+
+import ssl
+import stat
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from api.access import NEEDS, Where
+from api.roles import Role
+from api.table import ROUTES
+from tests.support.api import Answered, Api
+from tests.support.mesh import LOOPBACK, Mesh, a_service_document
+from tests.support.processes import eventually
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+PATH = {
+    "kind": "Service", "namespace": "shop", "name": "absent", "workload": "absent", "service": "absent",
+    "number": "0", "token": "a" * 16, "id": "absent", "resource": "absent", "code": "absent",
+}  # fmt: skip
+"""What stands in paths: nothing that there is, so that whoever is let in does no harm."""
+CALLERS = {
+    "nobody": None,
+    "viewer": (Role.VIEWER, None), "editor": (Role.EDITOR, None), "admin": (Role.ADMIN, None),
+    "viewer of shop": (Role.VIEWER, "shop"), "editor of shop": (Role.EDITOR, "shop"), "admin of shop": (Role.ADMIN, "shop"),
+    "editor of another": (Role.EDITOR, "other"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    mesh: Mesh
+    api: Api
+    session: aiohttp.ClientSession
+    url: str
+
+    async def token(self, role: Role, namespace: str | None = None, **more: Any) -> str:
+        wish = {"name": f"{role} of {namespace or 'all'}", "role": str(role), **more}
+        if namespace is not None:
+            wish["namespaces"] = [namespace]
+        made = await self.api("POST", "/api/v1/api-tokens", wish)
+        assert made.status == 201, made
+        return str(made.json["token"])
+
+    async def __call__(self, method: str, path: str, token: str | None = None, **more: Any) -> Answered:
+        headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
+        async with self.session.request(
+            method, self.url + path, headers={**headers, **more.pop("headers", {})}, **more
+        ) as answer:
+            first = (
+                await answer.content.readany() if path.startswith("/api/v1/watch") else await answer.read()
+            )
+            return Answered(answer.status, answer.headers.copy(), first.decode())
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def door(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Door]:
+    folder = tmp_path_factory.mktemp("access")
+    (folder / "settings.yaml").write_text("api_requests: 1000\n")
+    async with Mesh(folder, config=str(folder / "settings.yaml")) as mesh:
+        await mesh.serve()
+        tls = ssl.create_default_context(cafile=str(mesh.data / "roots.pem"))
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=tls)) as session:
+            yield Door(mesh, Api(mesh.data), session, f"https://{LOOPBACK}:{mesh.api_port}")
+
+
+async def test_every_route_for_every_role(door: Door) -> None:
+    """Whoever may not is told so before anything else is looked at; whoever may is never told so."""
+    tokens = {name: None if held is None else await door.token(*held) for name, held in CALLERS.items()}
+    wrong = []
+    for route in ROUTES:
+        need, path = NEEDS[route.name], route.full_path.format(**PATH)
+        for name, held in CALLERS.items():
+            if name == "nobody":
+                continue
+            role, namespace = held or (None, None)
+            if need is None:
+                may = True
+            else:
+                in_place = (
+                    namespace is None
+                    or need.where is Where.EACH
+                    or (need.where is Where.PATH and namespace == "shop")
+                )
+                may = role is not None and role >= need.role and in_place
+            # Nothing is sent in the body: what is let in is refused for that.
+            answer = await door(route.method, path, tokens[name])
+            if (answer.status == 403) is may or answer.status >= 500:
+                wrong.append((route.name, name, answer))
+    assert not wrong
+
+
+async def test_without_good_credentials(door: Door) -> None:
+    for sent in (None, "nonsense", "mwa_" + "a" * 16 + "." + "b" * 43):
+        answer = await door("GET", "/api/v1/status", sent)
+        assert answer.status == 401, answer
+        assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+        assert answer.json["status"] == 401
+    answer = await door("GET", "/api/v1/status", headers={"Authorization": "Basic eDp5"})
+    assert answer.status == 401
+
+
+async def test_tokens_are_shown_once_revoked_and_expire(door: Door) -> None:
+    token = await door.token(Role.VIEWER)
+    assert (await door("GET", "/api/v1/status", token)).status == 200
+    ident = token.removeprefix("mwa_").partition(".")[0]
+    shown = await door.api("GET", "/api/v1/api-tokens")
+    assert ident in {each["id"] for each in shown.json["items"]}
+    secret = token.partition(".")[2]
+    folder = door.mesh.data / "api-tokens"
+    kept = (folder / f"{ident}.json").read_text()
+    assert secret not in shown.text + kept
+    assert stat.S_IMODE((folder / f"{ident}.json").stat().st_mode) == 0o600
+    assert (await door.api("DELETE", f"/api/v1/api-tokens/{ident}")).status == 200
+    assert (await door("GET", "/api/v1/status", token)).status == 401
+    assert (await door.api("DELETE", f"/api/v1/api-tokens/{ident}")).status == 404
+    short = await door.token(Role.VIEWER, life=1)
+
+    async def expired() -> bool:
+        answer = await door("GET", "/api/v1/status", short)
+        return answer.status == 401 and "expired" in answer.json["detail"]
+
+    await eventually(expired, "the token has expired", every=0.2)
+
+
+async def test_a_namespace_is_all_that_its_token_sees_and_writes(door: Door) -> None:
+    shop, documents = await door.token(Role.EDITOR, "shop"), "/api/v1/documents"
+    own = {**a_service_document("own"), "metadata": {"name": "own", "namespace": "shop"}}
+    other = {**own, "metadata": {"name": "theirs", "namespace": "other"}}
+    assert (await door("POST", documents, shop, json=own)).status == 201
+    assert (await door("POST", documents, shop, json=other)).status == 403
+    assert (await door("POST", "/api/v1/batch", shop, json={"documents": [own, other]})).status == 403
+    assert (
+        await door(
+            "POST",
+            "/api/v1/batch",
+            shop,
+            json={"delete": [{"kind": "Service", "namespace": "other", "name": "x"}]},
+        )
+    ).status == 403
+    assert (await door.api("POST", documents, other)).status == 201
+    seen = await door("GET", documents, shop)
+    assert {each["metadata"]["namespace"] for each in seen.json["items"]} == {"shop"}
+    history = await door("GET", "/api/v1/revisions", shop)
+    assert {each["namespace"] for item in history.json["items"] for each in item["changes"]} == {"shop"}
+    assert (await door("GET", f"{documents}/Service/other/theirs", shop)).status == 403
+
+
+async def test_every_write_and_every_refusal_is_in_the_audit_log(door: Door) -> None:
+    token = await door.token(Role.EDITOR, name="auditor")
+    body = a_service_document("audited")
+    assert (await door("POST", "/api/v1/documents?reason=because", token, json=body)).status == 201
+    assert (
+        await door("POST", "/api/v1/api-tokens", token, json={"name": "x", "role": "admin"})
+    ).status == 403
+
+    async def told() -> bool:
+        text = (door.mesh.data / "audit.log").read_text()
+        assert token not in text
+        return all(
+            any(all(word in line for word in words) for line in text.splitlines())
+            for words in (
+                (
+                    "api write",
+                    "createDocument",
+                    "token:auditor",
+                    "127.0.0.1",
+                    "created Service default/audited",
+                    "because",
+                ),
+                ("api refused", "createApiToken", "token:auditor", "403"),
+            )
+        )
+
+    await eventually(told, "both are in the audit log")
+
+
+async def test_a_flood_is_slowed_down_and_told_in_part(door: Door) -> None:
+    statuses = [(await door("GET", "/api/v1/status")).status for _ in range(60)]
+    assert set(statuses) <= {401, 429}
+    assert 429 in statuses
+    # Whoever is known is let in from the same address all the same.
+    assert (await door("GET", "/api/v1/status", await door.token(Role.VIEWER))).status == 200
+    assert replace(door, url=door.url) == door

@@ -32,6 +32,7 @@ from meshwright.commands import (
     plaintext,
     plan,
     proxy,
+    rollout,
     serve,
     status,
     store,
@@ -80,6 +81,7 @@ app.command(rich_help_panel=CHANGING)(history.rollback)
 app.command(rich_help_panel=CHANGING)(waiting.wait)
 app.command(rich_help_panel=CHANGING)(validate.validate)
 app.add_typer(hold.app, name="hold", rich_help_panel=CHANGING)
+app.add_typer(rollout.app, name="rollout", rich_help_panel=CHANGING)
 app.add_typer(token.app, name="token", rich_help_panel=TRUST)
 app.add_typer(store.app, name="store", rich_help_panel=RUNNING)
 app.add_typer(ca.app, name="ca", rich_help_panel=TRUST)

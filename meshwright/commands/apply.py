@@ -46,6 +46,12 @@ async def apply(
             "--stage", metavar="SHARES", help="To some proxies first, and go back by itself: 5%,50%,100%."
         ),
     ] = None,
+    bake: Annotated[
+        str | None,
+        typer.Option(
+            "--bake", metavar="TIME", help="With --stage: how long it must do well in each. By default 2m."
+        ),
+    ] = None,
     wait: WaitOption = False,
     within: WithinOption = "30s",
     output: OutputOption = Output.TABLE,
@@ -61,6 +67,8 @@ async def apply(
 
     if not server_side and force_conflicts:
         raise UsageError("--force-conflicts goes with --server-side")
+    if bake and not stage:
+        raise UsageError("--bake goes with --stage")
     if server_side and stage:
         raise UsageError("--stage goes with a write of all documents together: leave --server-side out")
     given = read(filename)
@@ -73,7 +81,7 @@ async def apply(
                 for each in documents
             ]
         else:
-            body = {"documents": documents, "reason": reason, "dryRun": dry_run, "stage": stage}
+            body = {"documents": documents, "reason": reason, "dryRun": dry_run, "stage": stage, "bake": bake}
             answers = [await _batch(api, body)]
     except RefusedError as error:
         if error.problem is None:

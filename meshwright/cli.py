@@ -23,6 +23,7 @@ from meshwright.commands import (
     doctor,
     edit,
     envoy,
+    explain,
     get,
     history,
     hold,
@@ -71,6 +72,7 @@ app.command(rich_help_panel=LOOKING)(logs.top)
 app.command(rich_help_panel=LOOKING)(plaintext.plaintext)
 app.command(rich_help_panel=LOOKING)(get.get)
 app.command(rich_help_panel=LOOKING)(describe.describe)
+app.command(rich_help_panel=LOOKING)(explain.explain)
 app.command(rich_help_panel=LOOKING)(history.history)
 app.command(rich_help_panel=CHANGING)(apply.apply)
 app.command(rich_help_panel=CHANGING)(edit.edit)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 from api.errors import TooManyRequests, Unprocessable
@@ -17,6 +19,7 @@ from api.shapes.explain import (
     ExplainSource,
     ExplainStep,
 )
+from documents.sets import DocumentSet
 from explain.answer import Branch, Explanation, Step
 from explain.dump import table
 from explain.explaining import caller_of, explain, explain_live
@@ -30,11 +33,15 @@ from mesh.names import Key
 from mesh.state import MeshState
 from meshwright.publisher import client_ids
 from meshwright.reports import Reports
+from policies.registry import KINDS
+from store.scanning import Scanner
 from xds.server import XdsServer
 from xds.types import short_name
 
 WAITING: Final = 8
 """Explanations that may wait for one another: each takes a core for a moment."""
+TOLD: Final = 10
+"""Errors of documents that are told."""
 
 
 @dataclass(slots=True)
@@ -106,6 +113,16 @@ class Given:
         for type_url, name, body, origin in self.resources:
             made.add_encoded(type_url, name, body, origin)
         return made
+
+
+def over_directory(root: Path, trust_domain: str, request: ExplainRequest) -> ExplainAnswer:
+    """As if the documents below `root` were all that there is. Unprocessable; StoreError."""
+    scan = Scanner(root, KINDS, time.time_ns).scan()
+    found = DocumentSet().with_files(scan.read, skipped=scan.skipped)
+    if found.errors:
+        raise Unprocessable("\n".join(str(each) for each in found.errors[:TOLD]))
+    state, _ = MeshState(trust_domain).apply(found.to_snapshot("documents"))
+    return answer(World.of(state), request, Given())
 
 
 def answer(world: World, request: ExplainRequest, given: Given) -> ExplainAnswer:

@@ -11,11 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Final
 
 from ca.errors import CannotMove
 from mesh.identity import TrustDomains
 
+OPEN: Final = timedelta(hours=2)
+"""That a connection of HTTP is open at most, with time to spare: callers close it after an hour (`envoy.clusters.MAX_CONNECTION_AGE`), and its
+callees hold each request against the certificate that it was made with. What is TCP was let in when it began.
+"""
 SHOWN: Final = 5
 UNKNOWN: Final = ""
 """The trust domain of a certificate of which it was not recorded."""
@@ -25,12 +30,14 @@ HOW: Final = "docs/security.md, moving to another trust domain"
 @dataclass(frozen=True, slots=True)
 class Known:
     """`domains`: what is set. `accepted`: trust domains whose identities and server names every proxy knows to be of this mesh. `asked`: those
-    by whose server names some proxy may still ask for a service.
+    by whose server names some proxy may still ask for a service. `left`: aliases of before, and until when connections may be open that were made
+    with certificates of them.
     """
 
     domains: TrustDomains
     accepted: frozenset[str]
     asked: frozenset[str]
+    left: tuple[tuple[str, datetime], ...] = ()
 
     @property
     def heard(self) -> bool:
@@ -45,11 +52,11 @@ def begin(domains: TrustDomains) -> Known:
 
 def heard(known: Known) -> Known:
     """Once every proxy goes by what is set."""
-    return begin(known.domains)
+    return replace(begin(known.domains), left=known.left)
 
 
-def become(before: Known, domains: TrustDomains, held: Mapping[str, Sequence[str]]) -> Known:
-    """What is known once `domains` are set. `held`: the workloads with certificates that are still good, by the certificates' trust domain.
+def become(before: Known, domains: TrustDomains, held: Mapping[str, Sequence[str]], now: datetime) -> Known:
+    """What is known once `domains` are set, of which none is former. `held`: the workloads with certificates that are still good, by the certificates' trust domain.
 
     CannotMove, with the way out, if somebody could be shut out.
     """
@@ -61,7 +68,8 @@ def become(before: Known, domains: TrustDomains, held: Mapping[str, Sequence[str
             f"trust_domain_aliases to [{domains.own}] first, and wait until `meshwright ca status` says that it may become {domains.own} "
             f"({HOW})"
         )
-    for gone in sorted({*before.domains.all} - {*domains.all}):
+    dropped = sorted({*before.domains.all} - {*domains.all})
+    for gone in dropped:
         if holders := sorted({*held.get(gone, ()), *held.get(UNKNOWN, ())}):
             more = f" and {len(holders) - SHOWN} more" if len(holders) > SHOWN else ""
             who = ", ".join(each or "(unknown)" for each in holders[:SHOWN])
@@ -75,9 +83,11 @@ def become(before: Known, domains: TrustDomains, held: Mapping[str, Sequence[str
                 f"`meshwright ca status` says that it may be taken out ({HOW})"
             )
     ours = frozenset(domains.all)
+    left = {name: until for name, until in before.left if until > now} | dict.fromkeys(dropped, now + OPEN)
     return replace(
         before,
         domains=domains,
         accepted=before.accepted & ours,
         asked=(before.asked & ours) | {domains.own},
+        left=tuple((name, until) for name, until in sorted(left.items()) if name not in ours),
     )

@@ -50,20 +50,27 @@ class Identity:
 @dataclass(frozen=True, slots=True)
 class TrustDomains:
     """The trust domain of the mesh, in which it names its workloads, and its `aliases`: an identity of one of those, signed by the mesh's
-    own authority, is the same workload. It has some while it moves from one trust domain to another.
+    own authority, is the same workload. It has some while it moves from one trust domain to another. `former` were aliases lately: by
+    them nobody is let in any more, but connections that were made before may still be open, and their callers are who they were.
     """
 
     own: str
     aliases: tuple[str, ...] = ()
+    former: tuple[str, ...] = ()
 
     @property
     def all(self) -> tuple[str, ...]:
         """The mesh's own first."""
         return (self.own, *self.aliases)
 
+    @property
+    def callers(self) -> tuple[str, ...]:
+        """Those by which callers on open connections may be known."""
+        return (*self.all, *self.former)
+
     def same_as(self, trust_domain: str) -> tuple[str, ...]:
-        """All that mean what `trust_domain` means."""
-        return self.all if trust_domain in self.all else (trust_domain,)
+        """All by which a caller may be known whom `trust_domain` means. What is former means nothing by itself any more."""
+        return self.callers if trust_domain in self.all else (trust_domain,)
 
     def own_name(self, identity: Identity) -> Identity:
         """`identity` by its name in the mesh's own trust domain; as it is, if it is none of the mesh."""

@@ -71,7 +71,7 @@ class MeshState:
     `order` ranks the sources, first wins; a source that it does not name ranks behind, by name. `members` holds, for
     each service, the keys of the workloads that serve it, sorted; `accounts`, of how many of them each service account is; `addresses`, for each virtual address, the services that claim it. `declared` is all else that documents say, of which `routing`,
     `edges` and `policies` are indices. `passing`: see `mesh.transport`; what is not there any more may be among it. `federated`: the
-    foreign trust domains whose callers sidecars let in, sorted. `aliases`: see `TrustDomains`. `leaving`: workloads whose proxies
+    foreign trust domains whose callers sidecars let in, sorted. `aliases`, `former`: see `TrustDomains`. `leaving`: workloads whose proxies
     are about to end, or have; what is not there any more may be among it.
     """
 
@@ -93,11 +93,12 @@ class MeshState:
     passing: frozenset[Passage] = frozenset()
     federated: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
+    former: tuple[str, ...] = ()
     leaving: frozenset[Key] = frozenset()
 
     @property
     def trust_domains(self) -> TrustDomains:
-        return TrustDomains(self.trust_domain, self.aliases)
+        return TrustDomains(self.trust_domain, self.aliases, self.former)
 
     def without(self, leaving: frozenset[Key]) -> tuple[MeshState, Changes]:
         """The state in which callers use none of these workloads, whatever their sources say, and no others are kept from them."""
@@ -186,10 +187,17 @@ class MeshState:
 
     def identities(self, service: Key) -> tuple[Identity, ...]:
         """Whom a caller accepts as `service`, by each of the names that it may have; never empty."""
+        return self._identities(service, self.trust_domains.all)
+
+    def caller_identities(self, service: Key) -> tuple[Identity, ...]:
+        """By whom `service` may be known where it calls."""
+        return self._identities(service, self.trust_domains.callers)
+
+    def _identities(self, service: Key, trust_domains: Iterable[str]) -> tuple[Identity, ...]:
         accounts = frozenset(self.accounts.get(service, NO_ACCOUNTS))
         return tuple(
             identity
-            for trust_domain in self.trust_domains.all
+            for trust_domain in trust_domains
             for identity in self.services[service].identities(trust_domain, accounts)
         )
 

@@ -174,15 +174,15 @@ class ControlPlane:
             unrecorded_until=system_clock() + max(LEAF_LIFETIME, settings.certificate_lifetime),
         )
         self._stack.callback(ledger.close)
-        domains = TrustDomains(settings.trust_domain, settings.trust_domain_aliases)
         move = await asyncio.to_thread(
             Move.open,
             data_dir / "ca",
-            domains,
+            TrustDomains(settings.trust_domain, settings.trust_domain_aliases),
             ledger.ledger,
             system_clock,
             roots=authority.root_trust_domains,
         )
+        domains = move.domains
         audited = AuditedAuthority(RecordedAuthority(authority, ledger.ledger), audit)
         # Agents know it by the trust domain of the certificate that they have.
         former = map(server_name, domains.aliases)
@@ -217,6 +217,7 @@ class ControlPlane:
             merging=_merging(settings),
             federated=federation.trust_domains,
             aliases=domains.aliases,
+            former=domains.former,
         )
         certificates = Certificates(settings.documents, data_dir, system_clock)
         publisher = Publisher(

@@ -210,9 +210,9 @@ class Federation:
         except RecursionError:
             raise ValueError("is nested too deeply") from None
         for each in spec.trust_domains:
-            if each.name in self._own.all:
+            if each.name in self._own.callers:
                 raise ValueError(
-                    f"{each.name} is this mesh's own trust domain: a foreign root may not vouch for it"
+                    f"{each.name} is this mesh's own trust domain, or was it lately: a foreign root may not vouch for it"
                 )
         self._read = content
         domains = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -76,12 +76,18 @@ class Move:
             names = roots & {*domains.all}
             before = begin(TrustDomains(min(names) if len(names) == 1 else domains.own))
         held: dict[str, list[str]] = {}
-        for leaf in _good(ledger, clock()):
+        now = clock()
+        for leaf in _good(ledger, now):
             held.setdefault(leaf.trust_domain, []).append(leaf.workload)
-        known = become(before, domains, held)
+        known = become(before, domains, held, now)
         if known != before or len(domains.all) > 1:
             move_store.save(directory, known)
         return cls(directory, known, ledger, clock)
+
+    @property
+    def domains(self) -> TrustDomains:
+        """As they are set, and what some may still be known by."""
+        return replace(self._known.domains, former=tuple(name for name, _ in self._known.left))
 
     def watch(
         self,

@@ -286,7 +286,7 @@ def _chosen(only: OnlyFields, where: Where, *, http: bool) -> AccessLogFilter | 
     any_of = list(_reasons(only, http=http))
     both = [_any(any_of)] if any_of else []
     if only.callers is not None and where.side is Side.CALLEE:
-        both.append(_called_by(only.callers, where.trust_domains.all))
+        both.append(_called_by(only.callers, where.trust_domains.callers))
     if not both:
         return None
     if len(both) == 1:

@@ -168,7 +168,7 @@ def _caller(entry: CallerFields, reading: Reading, own: str, where: Where) -> Co
 
     def account(given: str) -> Iterator[Text]:
         namespace, name = patterns.named(given, own)
-        return (_exactly(f"spiffe://{each}/ns/{namespace}/sa/{name}") for each in ours.all)
+        return (_exactly(f"spiffe://{each}/ns/{namespace}/sa/{name}") for each in ours.callers)
 
     def service(given: str) -> Iterator[Text]:
         return _identities(Key(*patterns.named(given, own)), where)
@@ -182,7 +182,7 @@ def _caller(entry: CallerFields, reading: Reading, own: str, where: Where) -> Co
         ),
         *(
             _beginning(f"spiffe://{domain}/ns/{each}/")
-            for domain in ours.all
+            for domain in ours.callers
             for each in entry.not_namespaces or ()
         ),
         *(text for each in entry.not_services or () for text in service(each)),
@@ -204,7 +204,7 @@ def _caller(entry: CallerFields, reading: Reading, own: str, where: Where) -> Co
         if reading is Reading.SURELY:  # whoever proves no identity may be any of these
             parts.append(Identity(_beginning("spiffe://")))
     if entry.any_mesh_identity is not None:
-        anyone = either(Identity(_beginning(f"spiffe://{each}/")) for each in ours.all)
+        anyone = either(Identity(_beginning(f"spiffe://{each}/")) for each in ours.callers)
         parts.append(anyone if entry.any_mesh_identity else negated(anyone))
     if entry.ip_blocks:
         parts.append(either(Address(each) for each in entry.ip_blocks))

@@ -157,6 +157,7 @@ def _of_port(state: MeshState, service: Key, port: ServicePort, workload: Key | 
         protocol=port.protocol,
         port_name=port.name,
         aliases=state.aliases,
+        former=state.former,
     )
     return Place(service.namespace, service, workload), where
 
@@ -170,6 +171,7 @@ def _of_gateway(state: MeshState, workload: Key, port: int, *, http: bool) -> tu
         protocol=Protocol.HTTP if http else Protocol.TCP,
         gateway=True,
         aliases=state.aliases,
+        former=state.former,
     )
     return Place(workload.namespace, workload=workload), where
 

@@ -39,7 +39,7 @@ class Where:
     For a kind whose policies are a union, `policy` is the one, and `callers` the SPIFFE ids of those that it names (a prefix, ending in a slash,
     for a namespace); none means everyone. `known`: the SPIFFE ids of each service that the policy mentions as a caller and that is there.
 
-    `gateway`: what a gateway handles: on its port, or on all of them where there is none. `aliases`: see `mesh.identity.TrustDomains`.
+    `gateway`: what a gateway handles: on its port, or on all of them where there is none. `aliases`, `former`: see `mesh.identity.TrustDomains`.
     """
 
     side: Side
@@ -56,10 +56,11 @@ class Where:
     known: tuple[tuple[Key, tuple[str, ...]], ...] = ()
     gateway: bool = False
     aliases: tuple[str, ...] = ()
+    former: tuple[str, ...] = ()
 
     @property
     def trust_domains(self) -> TrustDomains:
-        return TrustDomains(self.trust_domain, self.aliases)
+        return TrustDomains(self.trust_domain, self.aliases, self.former)
 
     def of(self, policy: str, callers: tuple[str, ...]) -> Where:
         return replace(self, policy=policy, callers=callers)

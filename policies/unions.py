@@ -54,7 +54,7 @@ class Mentions:
             mentions = state.policies.policies[policy].mentions
             services = (Key(each.namespace, each.service) for each in mentions if each.service is not None)
             known = self._of[policy] = tuple(
-                (service, tuple(sorted(each.uri for each in state.identities(service))))
+                (service, tuple(sorted(each.uri for each in state.caller_identities(service))))
                 for service in services
                 if service in state.services
             )

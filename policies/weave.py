@@ -192,6 +192,7 @@ class Weaver:
                     served.port.protocol,
                     port_name=served.port.name,
                     aliases=state.aliases,
+                    former=state.former,
                 )
                 place = Place(served.service.namespace, served.service, workload.key)
                 parts = self._parts(Asked(state, place, where, problems), Side.CALLEE | Side.LISTENER)
@@ -232,6 +233,7 @@ class Weaver:
                 protocol,
                 gateway=True,
                 aliases=state.aliases,
+                former=state.former,
             )
             return Asked(state, place, where, problems)
 
@@ -398,14 +400,15 @@ def _spread(kind: PolicyKind, fields: Fields) -> Spread | None:
 
 def identities(state: MeshState, callers: Iterable[CallerRef]) -> Iterator[str]:
     """The SPIFFE ids of the workloads that `callers` mean; of a whole namespace, its prefix, which ends in a slash."""
-    for ref, trust_domain in itertools.product(callers, state.trust_domains.all):
+    for ref, trust_domain in itertools.product(callers, state.trust_domains.callers):
         prefix = f"spiffe://{trust_domain}/ns/{ref.namespace}/"
         if ref.service_account is not None:
             yield f"{prefix}sa/{ref.service_account}"
         elif ref.service is not None:
             service = Key(ref.namespace, ref.service)
             if service in state.services:
-                yield from (each.uri for each in state.identities(service))
+                known = state.caller_identities(service)
+                yield from (each.uri for each in known if each.trust_domain == trust_domain)
         elif ref.workload is not None:
             found = state.workloads.get(Key(ref.namespace, ref.workload))
             if found is not None:

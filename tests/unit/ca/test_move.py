@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import ca.move
 from ca.errors import CannotMove
-from ca.move import Known, become, begin, heard
+from ca.move import OPEN, Known, begin, heard
 from mesh.identity import TrustDomains
 
 OLD, NEW = "old.example", "new.example"
 ONLY_OLD, BOTH_OLD = TrustDomains(OLD), TrustDomains(OLD, (NEW,))
 BOTH_NEW, ONLY_NEW = TrustDomains(NEW, (OLD,)), TrustDomains(NEW)
+
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+
+
+def become(before: Known, domains: TrustDomains, held: Mapping[str, Sequence[str]]) -> Known:
+    return ca.move.become(before, domains, held, NOW)
 
 
 def of(trust_domain: str, *workloads: str) -> Mapping[str, tuple[str, ...]]:
@@ -34,7 +43,7 @@ def test_there_and_back() -> None:
         (ONLY_OLD, of(OLD)),
     ):
         known = heard(become(known, domains, held))
-        assert known == begin(domains)
+        assert replace(known, left=()) == begin(domains)
 
 
 def test_not_before_everybody_accepts_it() -> None:
@@ -52,7 +61,14 @@ def test_not_away_while_anybody_has_a_certificate_of_it() -> None:
         become(moved, ONLY_NEW, {**of(OLD, *(f"default/a{n}" for n in range(8))), **of(NEW)})
     with pytest.raises(CannotMove, match=r"\(unknown\) may hold"):
         become(moved, ONLY_NEW, of("", ""))
-    assert become(moved, ONLY_NEW, of(NEW)) == begin(ONLY_NEW)
+    assert become(moved, ONLY_NEW, of(NEW)) == replace(begin(ONLY_NEW), left=((OLD, NOW + OPEN),))
+
+
+def test_what_was_an_alias_is_remembered_as_long_as_connections_may_be_open() -> None:
+    gone = become(begin(BOTH_NEW), ONLY_NEW, of(NEW))
+    assert become(heard(gone), ONLY_NEW, of(NEW)).left == ((OLD, NOW + OPEN),)
+    assert ca.move.become(gone, ONLY_NEW, of(NEW), NOW + OPEN).left == ()
+    assert become(gone, BOTH_NEW, of(NEW)).left == ()  # it is an alias again
 
 
 def test_not_away_while_anybody_may_ask_by_its_name() -> None:
@@ -62,7 +78,7 @@ def test_not_away_while_anybody_may_ask_by_its_name() -> None:
 
 
 def test_turning_back_waits_for_nobody() -> None:
-    assert become(become(begin(ONLY_OLD), BOTH_OLD, of(OLD)), ONLY_OLD, of(OLD)) == begin(ONLY_OLD)
+    assert become(become(begin(ONLY_OLD), BOTH_OLD, of(OLD)), ONLY_OLD, of(OLD)).heard
     moved = become(begin(BOTH_OLD), BOTH_NEW, of(OLD))
     back = become(moved, BOTH_OLD, {**of(OLD), **of(NEW, "default/api-1")})
     assert not back.heard

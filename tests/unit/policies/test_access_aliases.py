@@ -36,7 +36,7 @@ EXCLUDING = (
 )
 
 
-def mesh(caller: str, *aliases: str) -> MeshState:
+def mesh(caller: str, *aliases: str, former: tuple[str, ...] = ()) -> MeshState:
     """Where `other` lets in `caller`, as a rule has it."""
     made = state(document("only", f"action: allow, rules: [{{from: [{caller}]}}]", TARGET))
     source = next(iter(made.sources.values()))
@@ -44,7 +44,7 @@ def mesh(caller: str, *aliases: str) -> MeshState:
     event = SourceSnapshot(
         "file", tuple(source.services.values()), tuple(source.workloads.values()), declared
     )
-    return replace(MeshState(TRUST_DOMAIN), aliases=aliases).apply(event)[0]
+    return replace(MeshState(TRUST_DOMAIN), aliases=aliases, former=former).apply(event)[0]
 
 
 def allowed(of: MeshState, trust_domain: str) -> bool:
@@ -68,3 +68,18 @@ def test_who_is_kept_out_is_so_by_either_name(caller: str) -> None:
     assert not allowed(moving, TRUST_DOMAIN)
     assert not allowed(moving, FORMER)
     assert allowed(moving, FOREIGN)
+
+
+@pytest.mark.parametrize("caller", [each for each in ALLOWING if FORMER not in each])
+def test_who_called_by_the_former_name_before_goes_on(caller: str) -> None:
+    assert allowed(mesh(caller, former=(FORMER,)), FORMER)
+
+
+@pytest.mark.parametrize("caller", [each for each in ALLOWING if FORMER in each])
+def test_what_says_the_former_name_means_nobody_of_now(caller: str) -> None:
+    assert not allowed(mesh(caller, former=(FORMER,)), TRUST_DOMAIN)
+
+
+@pytest.mark.parametrize("caller", [each for each in EXCLUDING if FORMER not in each])
+def test_who_was_kept_out_by_the_former_name_still_is(caller: str) -> None:
+    assert not allowed(mesh(caller, former=(FORMER,)), FORMER)

@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from meshwright.commands import (
+    api_token,
     apply,
     backup,
     ca,
@@ -86,6 +87,7 @@ app.add_typer(hold.app, name="hold", rich_help_panel=CHANGING)
 app.add_typer(rollout.app, name="rollout", rich_help_panel=CHANGING)
 app.add_typer(token.app, name="token", rich_help_panel=TRUST)
 app.add_typer(store.app, name="store", rich_help_panel=RUNNING)
+app.add_typer(api_token.app, name="api-token", rich_help_panel=TRUST)
 app.add_typer(ca.app, name="ca", rich_help_panel=TRUST)
 app.command(rich_help_panel=RUNNING)(serve.serve)
 app.command(rich_help_panel=RUNNING)(proxy.proxy)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from api.shapes.status import ConditionStatus, ProxyStatus, Sees, ServiceListing, Status, WorkloadListing
-from ca.tokens import TokenRecord
 from meshwright.commands import output
 from meshwright.commands.layout import Column
 
@@ -216,20 +215,6 @@ def show_workloads(workloads: Sequence[WorkloadListing], console: Console | None
         "source",
     )
     table(console or a_console(), headings, rows)
-
-
-def tokens(records: Iterable[TokenRecord], console: Console | None = None) -> None:
-    rows = [
-        (
-            record.token_id,
-            f"ns/{record.namespace}/sa/{record.service_account}",
-            record.workload or "any",
-            record.expires.isoformat(timespec="seconds"),
-            f"{record.used}/{record.uses}",
-        )
-        for record in records
-    ]
-    table(console or a_console(), ("token", "identity", "workload", "expires", "used"), rows)
 
 
 def table(console: Console, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from meshwright.commands.help import Commands
-from meshwright.commands.options import DEFAULT_DATA_DIR, DataDir, Output, OutputOption
+from meshwright.commands.options import Output, OutputOption
+from meshwright.commands.remote import remote
 
 if TYPE_CHECKING:
     from api.shapes.ca import CaStatus
+    from meshwright.api_client import Api
 
 app = Commands(help="The authority: who signs, who is trusted, and moving the mesh to a new root.")
 
@@ -24,8 +24,9 @@ class What(StrEnum):
 
 
 @app.command("status")
-def status(
-    data_dir: DataDir = DEFAULT_DATA_DIR,
+@remote
+async def status(
+    api: Api,
     output: OutputOption = Output.TABLE,
     check: Annotated[
         bool,
@@ -35,17 +36,18 @@ def status(
     ] = False,
 ) -> None:
     """Show the roots, the stage of a rotation, and whom it waits for: the workload, what it lacks, and until when."""
-    from meshwright.client import get_ca
+    from api.shapes.ca import CaStatus
 
-    found = asyncio.run(get_ca(data_dir))
+    found = await api.read(CaStatus, "ca")
     _show(found, output)
     waits = bool(found.lagging_in_all) or found.awaits_operator
     raise typer.Exit(1 if check and (waits or found.warnings) else 0)
 
 
 @app.command("rotate")
-def rotate(
-    data_dir: DataDir = DEFAULT_DATA_DIR,
+@remote
+async def rotate(
+    api: Api,
     what: Annotated[
         What, typer.Argument(help="The root with its intermediate, or the latter alone.")
     ] = What.ROOT,
@@ -59,31 +61,28 @@ def rotate(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Begin to move the mesh to a new root. It goes on by itself, waits for whoever lags, and loses no request."""
-    from meshwright.client import rotate_ca
-
-    _run(rotate_ca(data_dir, what=what.value, by_hand=by_hand), output)
+    await _run(api, "ca/rotate", output, {"what": what.value, "byHand": by_hand})
 
 
 @app.command("abort")
-def abort(data_dir: DataDir = DEFAULT_DATA_DIR, output: OutputOption = Output.TABLE) -> None:
+@remote
+async def abort(api: Api, output: OutputOption = Output.TABLE) -> None:
     """Turn a rotation back to where it began, as carefully as it went."""
-    from meshwright.client import command_ca
-
-    _run(command_ca(data_dir, "abort"), output)
+    await _run(api, "ca/abort", output)
 
 
 @app.command("proceed")
-def proceed(data_dir: DataDir = DEFAULT_DATA_DIR, output: OutputOption = Output.TABLE) -> None:
+@remote
+async def proceed(api: Api, output: OutputOption = Output.TABLE) -> None:
     """Let a rotation that was begun with --by-hand go on to its next stage."""
-    from meshwright.client import command_ca
-
-    _run(command_ca(data_dir, "proceed"), output)
+    await _run(api, "ca/proceed", output)
 
 
 @app.command("forget")
-def forget(
-    workload: Annotated[str, typer.Argument(help="The workload, <namespace>/<name>.")],
-    data_dir: DataDir = DEFAULT_DATA_DIR,
+@remote
+async def forget(
+    api: Api,
+    workload: Annotated[str, typer.Argument(help="The workload, [<namespace>/]<name>.")],
     even_if_connected: Annotated[
         bool,
         typer.Option(
@@ -94,20 +93,22 @@ def forget(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Wait no longer for a proxy that is gone for good. If it is not, and comes back, it may have to join anew."""
-    from mesh.names import Key
-    from meshwright.client import forget_in_ca
+    from meshwright.api_client import path
+    from meshwright.commands.documents import split
 
-    _run(forget_in_ca(data_dir, Key.parse(workload), even_if_connected=even_if_connected), output)
+    where = path("ca", "forget", *split(workload, api.namespace))
+    await _run(api, where, output, {"evenIfConnected": even_if_connected})
 
 
-def _run(command: Coroutine[Any, Any, CaStatus], output: Output) -> None:
-    _show(asyncio.run(command), output)
+async def _run(api: Api, where: str, output: Output, body: dict[str, Any] | None = None) -> None:
+    from api.shapes.ca import CaStatus
+
+    _show(api.model(CaStatus, (await api.send("POST", where, body)).body), output)
 
 
 def _show(found: CaStatus, output: Output) -> None:
     from meshwright.ca_table import show_ca
+    from meshwright.commands.output import show
 
-    if output is Output.JSON:
-        typer.echo(found.model_dump_json(indent=2))
-    else:
-        show_ca(found)
+    data = found.model_dump(mode="json", by_alias=True)
+    show(output, data, lambda console: show_ca(found, console))

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import Annotated
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from meshwright.commands.options import DEFAULT_DATA_DIR, DataDir
+from meshwright.commands.remote import completing, remote
+
+if TYPE_CHECKING:
+    from meshwright.api_client import Api
 
 
-def config_dump(
+async def _proxies(api: Api, _ctx: typer.Context) -> Iterable[str]:
+    return [str(each["proxy"]) for each in (await api.get("proxies")).body["items"]]
+
+
+@remote
+async def config_dump(
+    api: Api,
     proxy: Annotated[
-        str, typer.Argument(help="The proxy: <namespace>/<workload>; the namespace default may be left out.")
+        str,
+        typer.Argument(
+            metavar="PROXY",
+            help="By its workload: [<namespace>/]<workload>.",
+            autocompletion=completing(_proxies),
+        ),
     ],
-    data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
     """Print what the control plane gives a proxy, as JSON, with where each resource comes from. Keys are never shown."""
-    from mesh.names import Key
-    from meshwright.client import get_config_dump
+    from meshwright.api_client import path
+    from meshwright.commands.documents import split
+    from meshwright.commands.output import as_json, write
 
-    typer.echo(asyncio.run(get_config_dump(data_dir, Key.parse(proxy))))
+    where = path("proxies", *split(proxy, api.namespace), "config-dump")
+    write(as_json((await api.get(where)).body))

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from meshwright.commands.help import Commands
-from meshwright.commands.options import DEFAULT_DATA_DIR, DataDir
+from meshwright.commands.remote import remote
+
+if TYPE_CHECKING:
+    from meshwright.api_client import Api
 
 app = Commands(help="Holds: mass removals that were not believed.")
 
 
 @app.command("release")
-def hold_release(
+@remote
+async def release(
+    api: Api,
     service: Annotated[
-        str | None, typer.Argument(help="The service, <namespace>/<name>; all if left out.")
+        str | None, typer.Argument(metavar="[SERVICE]", help="[<namespace>/]<name>; all if left out.")
     ] = None,
-    data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
     """Believe the registry: let the removals that are held take effect now."""
-    from mesh.names import Key
-    from meshwright.client import release_holds
+    from api.shapes.mesh import Released
+    from meshwright.api_client import path
+    from meshwright.commands.documents import split
+    from meshwright.commands.written import counted
 
-    which = Key.parse(service) if service else None
-    typer.echo(f"released {asyncio.run(release_holds(data_dir, which))}")
+    where = path("holds", "release", *(split(service, api.namespace) if service else ()))
+    found = api.model(Released, (await api.send("POST", where)).body)
+    typer.echo(f"released {counted(found.released, 'hold')}")

@@ -1,33 +1,47 @@
-"""`meshwright services` and `meshwright workloads`: what the mesh consists of."""
+"""`meshwright services` and `meshwright workloads`: what the mesh consists of, from all sources."""
 
 from __future__ import annotations
 
-import asyncio
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from meshwright.commands.options import DEFAULT_DATA_DIR, DataDir, Output, OutputOption
+from meshwright.commands.options import Output, OutputOption
+from meshwright.commands.remote import remote
+
+if TYPE_CHECKING:
+    from meshwright.api_client import Api
+
+OfNamespace = Annotated[str | None, typer.Option("--namespace", "-n", help="Only those of this namespace.")]
 
 
-def services(data_dir: DataDir = DEFAULT_DATA_DIR, output: OutputOption = Output.TABLE) -> None:
+@remote
+async def services(api: Api, namespace: OfNamespace = None, output: OutputOption = Output.TABLE) -> None:
     """List the services of the mesh: ports, identities, how many instances serve, and who declared them."""
-    from meshwright.client import get_listing
+    from api.shapes.mesh import Services
+    from meshwright.commands.output import show
     from meshwright.tables import show_services
 
-    found = asyncio.run(get_listing(data_dir))
-    if output is Output.JSON:
-        typer.echo(found.model_dump_json(indent=2, include={"services"}))
-    else:
-        show_services(found.services)
+    found = await api.read(Services, "services", {"namespace": namespace})
+    show(
+        output,
+        [each.model_dump(mode="json", by_alias=True) for each in found.items],
+        lambda console: show_services(found.items, console),
+        [each.service for each in found.items],
+    )
 
 
-def workloads(data_dir: DataDir = DEFAULT_DATA_DIR, output: OutputOption = Output.TABLE) -> None:
+@remote
+async def workloads(api: Api, namespace: OfNamespace = None, output: OutputOption = Output.TABLE) -> None:
     """List the workloads: what they serve, their ports and health, and whether their proxy is connected."""
-    from meshwright.client import get_listing
+    from api.shapes.mesh import Workloads
+    from meshwright.commands.output import show
     from meshwright.tables import show_workloads
 
-    found = asyncio.run(get_listing(data_dir))
-    if output is Output.JSON:
-        typer.echo(found.model_dump_json(indent=2, include={"workloads"}))
-    else:
-        show_workloads(found.workloads)
+    found = await api.read(Workloads, "workloads", {"namespace": namespace})
+    show(
+        output,
+        [each.model_dump(mode="json", by_alias=True) for each in found.items],
+        lambda console: show_workloads(found.items, console),
+        [each.workload for each in found.items],
+    )

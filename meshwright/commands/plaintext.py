@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
+from typing import TYPE_CHECKING
 
-import typer
+from meshwright.commands.options import Output, OutputOption
+from meshwright.commands.remote import remote
 
-from meshwright.commands.options import DEFAULT_DATA_DIR, DataDir, Output, OutputOption
+if TYPE_CHECKING:
+    from meshwright.api_client import Api
 
 
-def plaintext(
-    data_dir: DataDir = DEFAULT_DATA_DIR,
-    output: OutputOption = Output.TABLE,
-) -> None:
+@remote
+async def plaintext(api: Api, output: OutputOption = Output.TABLE) -> None:
     """Show who calls without mesh TLS, and which ports can be made strict (MeshTLS) without refusing anybody."""
-    from meshwright.client import get_plaintext
+    from api.shapes.status import PlaintextReport
+    from meshwright.commands import output as printing
     from meshwright.plaintext_table import show
 
-    found = asyncio.run(get_plaintext(data_dir))
-    if output is Output.JSON:
-        typer.echo(found.model_dump_json(indent=2))
-    else:
-        show(found)
+    found = await api.read(PlaintextReport, "plaintext")
+    data = found.model_dump(mode="json", by_alias=True)
+    printing.show(output, data, lambda console: show(found, console))

@@ -110,7 +110,7 @@ async def test_a_rotation_from_the_command_line(serving: Mesh) -> None:
     assert (before["stage"], before["lagging"], before["warnings"]) == ("stable", [], [])
     assert [root["signs"] for root in before["roots"]] == [True]
     begun = await told(serving, "rotate", "--by-hand")
-    assert (begun["stage"], len(begun["roots"]), begun["awaits_operator"]) == ("trusting", 2, True)
+    assert (begun["stage"], len(begun["roots"]), begun["awaitsOperator"]) == ("trusting", 2, True)
     code, text = await ca(serving, "status", "--check")
     assert code == 1
     assert "meshwright ca proceed" in text

@@ -60,8 +60,10 @@ def _bound(
         except ApiError as error:
             if route.writes or error.status in NOT_LET_IN:
                 said: dict[str, Told] = {"status": error.status, "refusal": error.detail}
+                # Told by caller and address: a stranger's flood hides nothing of those who are known.
+                teller = f"{caller.peer} {caller.name}"
                 backend.record_refusal(
-                    caller.peer, "api refused", {**_who(route, request, caller), **told, **said}
+                    teller, "api refused", {**_who(route, request, caller), **told, **said}
                 )
             raise
         if route.writes:

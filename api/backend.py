@@ -39,7 +39,7 @@ class Record(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """`record` is for what was done; `record_refusal` for what was not, of which a flood by one `peer` is told in part.
+    """`record` is for what was done; `record_refusal` for what was not, of which a flood by one teller (its first argument) is told in part.
 
     `repository` and `writer` are None where the control plane has no store. `files`: the documents that are read from elsewhere.
     """

@@ -9,8 +9,9 @@ proxy that refuses everything is its own trouble and nobody else's.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -126,6 +127,7 @@ class Quarantine:
         # Of refused resources, the cases that they led to; none for what cannot be traced.
         self._known: OrderedDict[About, tuple[CaseName, ...]] = OrderedDict()
         self._refused, self._tried, self._unsaved = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._busy = 0
         publisher.editions.use(book)
 
     async def open(self) -> None:
@@ -207,6 +209,16 @@ class Quarantine:
             )
         return found
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits to be traced or tried."""
+        return not (self._busy or self._waiting or self._trials)
+
+    @property
+    def saved(self) -> bool:
+        """Whether all that is known would survive the end of the control plane."""
+        return not (self._busy or self._unsaved.is_set())
+
     # What is done, until cancelled
 
     async def run(self) -> None:
@@ -221,10 +233,8 @@ class Quarantine:
             self._refused.clear()
             while self._waiting:
                 refused = self._next()
-                try:
+                with self._working():
                     await self._trace(refused)
-                except Exception:
-                    log.exception("what was refused cannot be traced", proxy=refused.client)
                 await asyncio.sleep(0)
 
     def _next(self) -> Refused:
@@ -241,21 +251,33 @@ class Quarantine:
             self._tried.clear()
             while self._trials:
                 _, trial = self._trials.popitem(last=False)
-                try:
+                with self._working():
                     await self._try(trial)
-                except Exception:
-                    log.exception("what was refused cannot be tried", proxy=trial.refused.client)
 
     async def _save_all(self) -> None:
         while True:
             await self._unsaved.wait()
             await asyncio.sleep(QUIET)
             self._unsaved.clear()
-            content = file.written(self.book)
-            try:
-                await asyncio.to_thread(file.save, self._folder, content)
-            except OSError as error:
-                log.warning("the quarantine is not saved", folder=str(self._folder), reason=error.strerror)
+            with self._working():
+                content = file.written(self.book)
+                try:
+                    await asyncio.to_thread(file.save, self._folder, content)
+                except OSError as error:
+                    log.warning(
+                        "the quarantine is not saved", folder=str(self._folder), reason=error.strerror
+                    )
+
+    @contextlib.contextmanager
+    def _working(self) -> Iterator[None]:
+        """What goes wrong with one refusal must not keep others from being looked at: it is told."""
+        self._busy += 1
+        try:
+            yield
+        except Exception:
+            log.exception("what was refused cannot be dealt with")
+        finally:
+            self._busy -= 1
 
     # From a refusal to a document
 

@@ -19,14 +19,17 @@ OURS, PLAIN, SCOPED = "meshwright", "go-control-plane-plain", "go-control-plane-
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One comparison. `ratio` is meshwright / peer, and good up to `limit`. `extra` holds what is reported beside it."""
+    """One comparison. `ratio` is meshwright / peer, and good up to `limit`; None: there is no peer, and nothing to judge.
+
+    `extra` holds what is reported beside it.
+    """
 
     name: str
     what: str
     unit: str
     meshwright: float
     peer: float
-    limit: float
+    limit: float | None
     extra: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -35,7 +38,7 @@ class Row:
 
     @property
     def good(self) -> bool:
-        return self.ratio <= self.limit
+        return self.limit is None or self.ratio <= self.limit
 
     def document(self) -> dict[str, Any]:
         return {
@@ -44,7 +47,7 @@ class Row:
             "unit": self.unit,
             "meshwright": round(self.meshwright, 3),
             "peer": round(self.peer, 3),
-            "ratio": round(self.ratio, 6),
+            "ratio": round(self.ratio, 6) if self.limit is not None else None,
             "limit": self.limit,
             **self.extra,
         }
@@ -206,9 +209,10 @@ def show(rows: Sequence[Row], console: Console) -> None:
         tls = row.extra.get("tls", {})
         table.add_row(
             row.what, row.unit, _number(row.meshwright),
-            _number(row.extra.get("peer_plain")), _ratio(row.extra.get("ratio_plain", row.ratio)),
+            _number(row.extra.get("peer_plain")), _ratio(row.extra.get("ratio_plain", row.ratio if row.limit is not None else None)),
             _number(row.extra.get("peer_scoped")), _ratio(row.extra.get("ratio_scoped")),
-            f"≤ {row.limit:g}", "[green]met[/]" if row.good else "[red]missed[/]",
+            "" if row.limit is None else f"≤ {row.limit:g}",
+            "" if row.limit is None else "[green]met[/]" if row.good else "[red]missed[/]",
             _number(tls.get("meshwright")), _number(tls.get("peer")), _ratio(tls.get("ratio")),
         )  # fmt: skip
     console.print(table)

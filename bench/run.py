@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import report
+from bench import report, store
 from bench.build import ROOT, build
 from bench.measure import Plan, Run, measure
 from bench.processes import BenchError
@@ -50,6 +50,8 @@ def main() -> int:
         console.print(f"bench: {error}", markup=False)
         return 1
     rows = report.Results(runs, f"go-control-plane-{options.beside}").rows()
+    if options.documents:
+        rows += store.rows(options.documents)
     report.show(rows, console)
     report.write(rows, options.output)
     console.print(f"written: {options.output}")
@@ -112,6 +114,9 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument(
         "--policies", type=int, default=20, help="in force in one more run of ours; 0: leave that out"
+    )
+    parser.add_argument(
+        "--documents", type=int, default=10_000, help="in the store, for the store's rows; 0: leave them out"
     )
     parser.add_argument("--lean", action="store_true", help="leave out TLS and the peer in the other shape")
     parser.add_argument("--check", action="store_true", help="exit with 1 if a ratio is above its limit")

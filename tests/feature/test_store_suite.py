@@ -29,6 +29,8 @@ from tests.support.stores import START, a_body, a_repository, delete, put, raw
 
 Opener = Callable[[], Awaitable[Backend]]
 PATIENCE = 45
+CALM = 1.0
+"""Seconds of a leader's life where leaders go."""
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +51,7 @@ def unsteady_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     async def run() -> None:
         async with consul_cluster(tmp_path_factory.mktemp("consul")) as cluster:
             ready.put(cluster.servers[0].url)
-            while not stop.is_set():
+            while not await asyncio.to_thread(stop.wait, CALM):
                 killed = await cluster.kill_leader()
                 await cluster.leader()
                 await cluster.start(killed)
@@ -92,7 +94,9 @@ async def another(place: str | None, tmp_path: Path) -> AsyncIterator[Opener]:
         async def opened() -> Backend:
             backend: Backend
             if place is not None:
-                backend = await ConsulBackend.open(ConsulOptions(address=place, timeout=5), prefix)
+                backend = await ConsulBackend.open(
+                    ConsulOptions(address=place, timeout=5), prefix, patience=60
+                )
             else:
                 backend = await SqliteBackend.open(tmp_path / "store.db")
             stack.push_async_callback(backend.close)

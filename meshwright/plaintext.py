@@ -53,11 +53,11 @@ class PlaintextWatch:
 
     def _take(self, workload: Key, entries: Entries, *, own_tls: bool) -> None:
         """A sidecar speaks of its own ports alone: of any other nothing is recorded."""
-        places = self._places(workload)
+        known = places(self.state(), workload)
         for each in entries:
             common = each.common_properties
             local = common.downstream_local_address.socket_address.port_value
-            place = places.get(local)
+            place = known.get(local)
             address = common.downstream_direct_remote_address.socket_address.address
             if place is None or not _is_address(address):
                 self.metrics.access_log_entries.labels("meaningless").inc()
@@ -73,18 +73,6 @@ class PlaintextWatch:
             self.seen.record(place, address, spoken, 0 if again else 1)
             if not again:
                 self.metrics.plaintext_calls.labels(spoken.value).inc()
-
-    def _places(self, workload: Key) -> dict[int, Place]:
-        """By the port of the sidecar, or of the application where calls are intercepted."""
-        state = self.state()
-        found = state.workloads.get(workload)
-        if found is None:
-            return {}
-        return {
-            port.sidecar_port: Place(port.served[0].service, port.served[0].port.port)
-            for port in inbound_view(state, found).ports
-            if port.served
-        }
 
     def lately(self) -> Callable[[], Lately]:
         """By service and port, who called it within the last hour, in words: to be reckoned in any thread."""
@@ -108,6 +96,18 @@ class PlaintextWatch:
             )
 
         return reckon
+
+
+def places(state: MeshState, workload: Key) -> dict[int, Place]:
+    """What the ports of a sidecar, or of the application where calls are intercepted, are for: of several services, the first."""
+    found = state.workloads.get(workload)
+    if found is None:
+        return {}
+    return {
+        port.sidecar_port: Place(port.served[0].service, port.served[0].port.port)
+        for port in inbound_view(state, found).ports
+        if port.served
+    }
 
 
 def _lately(state: MeshState, calls: Iterable[Call]) -> dict[tuple[Key, int], tuple[str, ...]]:

@@ -73,6 +73,7 @@ class PlanWarning(Shape):
         "not-sent",
         "service-goes",
         "incomplete",
+        "means",
     ]
     document: str = Field(default="", description="`<kind> <namespace>/<name>`, where one is to blame.")
     text: str

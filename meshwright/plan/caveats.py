@@ -8,13 +8,14 @@ from enum import StrEnum
 
 from documents.parsing import Document
 from mesh.names import Key
+from mesh.policy import Policy
 from mesh.references import Resolved, lookup, resolve
 from mesh.routes import ParentKind, Route
 from mesh.state import MeshState
 from mesh.workload import Health
 from meshwright.plan.asked import Asked, body
 from policies.notes import all_notes, route_notes
-from policies.registry import KINDS
+from policies.registry import KINDS, POLICIES
 from policies.transport import Lately, refused
 
 
@@ -29,6 +30,7 @@ class Sort(StrEnum):
     NOT_SENT = "not-sent"
     SERVICE_GOES = "service-goes"
     INCOMPLETE = "incomplete"
+    MEANS = "means"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -47,6 +49,7 @@ def caveats(old: MeshState, new: MeshState, asked: Asked, lately: Lately | None 
         *(each for document in asked.put for each in _converted(document)),
         *(each for document in asked.put for each in _without_endpoints(new, document)),
         *_gone(old, new, asked),
+        *(each for document in asked.put for each in _news(old, new, document)),
         *(
             Caveat(Sort.LOCKED_OUT, f"{kind} {key}", why)
             for (kind, key), why in refused(old, new, lately or {})
@@ -64,6 +67,18 @@ def _in_vain(old: MeshState, new: MeshState, asked: Asked) -> Iterator[Caveat]:
             if line not in known or line.startswith(names):
                 document, _, text = line.partition(": ")
                 yield Caveat(sort, document, text)
+
+
+def _news(old: MeshState, new: MeshState, document: Document) -> Iterator[Caveat]:
+    """What it means for others that a policy is there."""
+    policy = document.value
+    if not isinstance(policy, Policy):
+        return
+    for kind in POLICIES:
+        if kind.name == policy.kind and kind.news is not None:
+            for target in policy.targets:
+                for text in kind.news(old, new, policy, target):
+                    yield Caveat(Sort.MEANS, f"{document.kind} {document.key}", text)
 
 
 def _converted(document: Document) -> Iterator[Caveat]:

@@ -20,6 +20,7 @@ from envoy.install import find_envoy
 from envoy.render import Renderer
 from mesh.names import Key
 from mesh.state import MeshState
+from meshwright.calls_seen import Lately as Seen
 from meshwright.certificates import CertificateStore
 from meshwright.editions import Editions
 from meshwright.plan.asked import Asked, Body, Name, Unfit, created_at, read
@@ -63,6 +64,7 @@ class Live:
     certificates: CertificateStore
     on_demand: bool
     lately: Callable[[], Callable[[], Lately]]
+    seen: Callable[[], Seen]
     clock: Callable[[], datetime]
     store: str | None = None
     files: str | None = None
@@ -128,8 +130,10 @@ class Planner:
         setting = Setting(live.certificates, live.on_demand)
         basis = Basis(state, fleet, setting, people[0] if people else "documents", people, bodies)
 
+        seen = live.seen()
+
         def reckoned() -> Plan:
-            made = plan(replace(basis, lately=lately()), asked, self._renderer)
+            made = plan(replace(basis, lately=lately(), seen=seen), asked, self._renderer)
             return replace(made, caveats=(*made.caveats, *_of_files(state, asked, live.files)))
 
         return await asyncio.to_thread(reckoned)

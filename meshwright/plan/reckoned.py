@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from documents.parsing import parse
 from envoy.render import Renderer
 from mesh.state import MeshState, SourceView
+from meshwright.calls_seen import Lately as Seen
 from meshwright.plan.asked import Asked, Body, Name, body, comparable
 from meshwright.plan.candidate import SERVICES, candidate, holding
 from meshwright.plan.caveats import Caveat, caveats
@@ -15,6 +16,7 @@ from meshwright.plan.caveats import Sort as CaveatSort
 from meshwright.plan.difference import FieldChange, fields
 from meshwright.plan.fleet import Fleet
 from meshwright.plan.grouping import ResourceChange, Sort, together
+from meshwright.plan.locked_out import locked_out
 from meshwright.plan.subscribed import wanted
 from meshwright.plan.twin import Given, Setting, by_client, given
 from policies.registry import KINDS
@@ -24,7 +26,8 @@ from policies.transport import Lately
 @dataclass(frozen=True, slots=True)
 class Basis:
     """What a plan starts from. `into`: the source that new documents go to; `editable`: those whose documents can be written to; `bodies`:
-    documents in force, of those that are asked about, where the state itself keeps no text of them.
+    documents in force, of those that are asked about, where the state itself keeps no text of them. `lately`: who spoke plaintext;
+    `seen`: who called whom; None where nobody can know.
     """
 
     state: MeshState
@@ -34,6 +37,7 @@ class Basis:
     editable: tuple[str, ...]
     bodies: Mapping[Name, Body] = field(default_factory=dict)
     lately: Lately = field(default_factory=dict)
+    seen: Seen | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,7 @@ def plan(basis: Basis, asked: Asked, renderer: Renderer | None = None) -> Plan:
     differing = tuple(by_client(has, wanted(basis.fleet, has)))
     told = (
         *caveats(basis.state, found.state, asked, basis.lately),
+        *(locked_out(basis.state, found.state, basis.seen) if basis.seen is not None else ()),
         *(Caveat(CaveatSort.DOUBTFUL, f"{kind} {key}", said) for (kind, key), said in found.cautions),
         *(Caveat(CaveatSort.NOT_SENT, subject, why) for subject, why in sorted(has.problems.items())),
     )

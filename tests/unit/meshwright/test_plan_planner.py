@@ -13,6 +13,7 @@ from api.errors import NotFound, TooManyRequests, Unprocessable
 from api.shapes.plan import PlanRequest
 from envoy.render import Renderer
 from mesh.events import SourceSnapshot
+from meshwright.calls_seen import Lately as Seen
 from meshwright.certificates import NoCertificates
 from meshwright.plan.planner import PIECE, WAITING, Live, Planner
 from meshwright.publisher import Publisher
@@ -54,6 +55,7 @@ def a_live(services: int, lately: Callable[[], Lately] = dict) -> Live:
         NoCertificates(),
         on_demand=False,
         lately=lambda: lately,
+        seen=Seen,
         clock=lambda: datetime.now(UTC),
         store="store",
         envoy=lambda: None,

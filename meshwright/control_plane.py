@@ -58,6 +58,7 @@ from meshwright.api_backend import Tokens, backend, open_api
 from meshwright.audit import AuditedAuthority, AuditLog
 from meshwright.authority import follow, open_authority
 from meshwright.ca_door import ca_routes
+from meshwright.calls_seen import CallsSeen
 from meshwright.certificates import Certificates
 from meshwright.data_dir import held
 from meshwright.doors import Doors
@@ -334,10 +335,11 @@ class ControlPlane:
             time.monotonic,
         )
         access = AccessLines(time.monotonic)
+        seen = CallsSeen(lambda: pipeline.state, time.monotonic)
         access_logs = AccessLogs(
             doors.who,
             lambda proof: doors.stale(proof, system_clock()),
-            access.beside({**watch.listeners(), **rollouts.watching.listeners()}),
+            seen.beside(access.beside({**watch.listeners(), **rollouts.watching.listeners()})),
             metrics,
         )
         leaving = Leaving(
@@ -380,6 +382,7 @@ class ControlPlane:
                 certificates,
                 on_demand=settings.clusters == "onDemand",
                 lately=watch.lately,
+                seen=seen.lately,
                 clock=system_clock,
                 store=STORE if repository is not None else None,
                 files=FILES if settings.documents is not None else None,

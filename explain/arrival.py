@@ -104,7 +104,7 @@ class Arrivals:
         """At one endpoint."""
         state = self._world.state
         callee = None if target.workload is None else state.workloads.get(target.workload)
-        steps = (upstream.secured(target, sight),)
+        steps = (upstream.secured(target, sight, of),)
         if callee is None:
             step = Step("application", f"what listens on {target.address}:{target.port} answers")
             return Branch((*steps, step), Outcome(Ending.APPLICATION, arrives=_arrives(request)))
@@ -139,8 +139,8 @@ class Arrivals:
         resources = self._world.resources(callee)
         listener = connections.taking(resources, dialled)
         if listener is None:
-            why = f"the sidecar of {callee.key} does not listen on port {target.port}"
-            return self._unreached(here, request, of, why, f"Look at the ports of workload {callee.key}")
+            why = f"the sidecar there does not listen on port {target.port}"
+            return self._unreached(here, request, of, why, "Look at the ports of the workload")
         chain = connections.chain(listener.message, dialled)
         if chain is None:
             return self._no_chain(here, request, of, dialled)
@@ -173,7 +173,7 @@ class Arrivals:
         accepted = [each.matcher.exact for each in validation.match_typed_subject_alt_names]
         own = self._world.identities(callee)
         if accepted and not set(accepted).intersection(own):
-            why = f"{callee.key} proves to be {own[0]}, and {' or '.join(accepted)} is wanted"
+            why = f"the workload there proves to be {own[0]}, and {' or '.join(accepted)} is wanted"
             return (
                 why,
                 "Add its service account to `serviceAccounts` of the service, or correct the workload's",
@@ -184,15 +184,15 @@ class Arrivals:
         wanted = terminated.common_tls_context.combined_validation_context.default_validation_context
         prefixes = [each.matcher.prefix for each in wanted.match_typed_subject_alt_names]
         if prefixes and not any(identity.startswith(each) for each in prefixes):
-            why = f"{callee.key} lets in callers of {', '.join(prefixes)} only, and the caller is {identity}"
+            why = f"the sidecar there lets in callers of {', '.join(prefixes)} only, and the caller is {identity}"
             return why, "Federate the two trust domains"
         return None
 
     def _no_chain(self, here: Sight, request: Request | None, of: Workload, dialled: Dialled) -> Branch:
         if dialled.tls:
-            why = f"the sidecar of {here.proxy} takes no TLS for {dialled.server_name} on port {dialled.port}"
+            why = f"the sidecar there takes no TLS for {dialled.server_name} on port {dialled.port}"
             return self._unreached(here, request, of, why, "Look at the services that the workload serves")
-        why = f"the sidecar of {here.proxy} takes mesh TLS only on port {dialled.port}, and the call is plaintext"
+        why = f"the sidecar there takes mesh TLS only on port {dialled.port}, and the call is plaintext"
         remedy = "Give the caller a sidecar, or let plaintext in by a MeshTLS policy of mode permissive"
         return self._unreached(here, request, of, why, remedy)
 

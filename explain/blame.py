@@ -36,10 +36,11 @@ INSIDE_ROUTES: Mapping[str, Mapping[Path, tuple[str, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """A field of a kind of policies as it holds at a place."""
+    """A field of a kind of policies as it holds at a place: where it is said, and the whole of that policy or rule."""
 
     value: object
     source: Source
+    document: Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +66,13 @@ class Blame:
             policy = merged.origins[path]
             if rule is not None and path in own and policy == rule.route.key and own[path] == value:
                 inner = INSIDE_ROUTES.get(kind, {}).get(path, ())
-                source = self.provenance.document(
-                    rule.route.kind, rule.route.key, "spec", "rules", rule.place, *inner
-                )
+                at = ("spec", "rules", rule.place)
+                whole = self.provenance.document(rule.route.kind, rule.route.key, *at)
+                source = self.provenance.document(rule.route.kind, rule.route.key, *at, *inner)
             else:
+                whole = self.provenance.document(kind, policy, "spec")
                 source = self.provenance.document(kind, policy, "spec", *path)
-            said[".".join(path)] = Said(value, source)
+            said[".".join(path)] = Said(value, source, whole)
         return said
 
     def all_of(self, kind: str, place: Place) -> tuple[Source, ...]:
@@ -88,10 +90,8 @@ class Blame:
             return ()
         if KINDS[kind].union:
             return self.all_of(kind, place)
-        documents: dict[str, Source] = {}
-        for said in self.merged(kind, place, rule).values():
-            documents.setdefault(said.source.document, said.source)
-        return tuple(documents.values())
+        said = self.merged(kind, place, rule).values()
+        return tuple(dict.fromkeys(each.document for each in said))
 
     def policy(self, kind: str, key: Key, *path: str | int) -> Source:
         return self.provenance.document(kind, key, *path)

@@ -28,7 +28,11 @@ def access(standing: Any, own: Any | None, route: Route | None, request: Request
     decision = rbac.enforced(config, sight.peer, request)
     trial = rbac.on_trial(config, sight.peer, request)
     details = () if trial.allowed else (f"policies on trial would refuse it: {_named(trial.by)}",)
-    cautions = (f"{sight.proxy}: {decision.unread}, which cannot be told here",) if decision.unread else ()
+    cautions = (
+        (f"access at {sight.whose} depends on {decision.unread}, which cannot be told here",)
+        if decision.unread
+        else ()
+    )
     if decision.allowed:
         if not config.HasField("rules"):
             return Passing(
@@ -45,7 +49,11 @@ def connection(config: network.RBAC, sight: Sight) -> Passing:
     """For a connection that nobody looks into; the request of the `Passing` means nothing."""
     nothing = Request("", "", "")
     decision = rbac.enforced(config, sight.peer, None)
-    cautions = (f"{sight.proxy}: {decision.unread}, which cannot be told here",) if decision.unread else ()
+    cautions = (
+        (f"access at {sight.whose} depends on {decision.unread}, which cannot be told here",)
+        if decision.unread
+        else ()
+    )
     if decision.allowed:
         said, sources = _let_in(sight, None)
         steps = (sight.step("access", said, (), sources),) if config.HasField("rules") else ()

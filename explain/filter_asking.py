@@ -56,7 +56,7 @@ def authorization(
     )
     details = (f"if {whom} does not answer, {silent}",)
     said = f"{whom} is asked by {'gRPC' if by_grpc else 'HTTP'} whether it may go on"
-    caution = f"{sight.proxy} asks {whom} about the request: that it permits is taken for granted"
+    caution = f"{whom} is asked about the request by {sight.whose}: that it permits is taken for granted"
     return Passing(request, (sight.step("authorization", said, details, sources),), cautions=(caution,))
 
 
@@ -65,8 +65,9 @@ def local_limit(
 ) -> Passing:
     del route
     config = LocalRateLimit.FromString((own if own is not None else standing).value)
-    buckets = [config.token_bucket] if config.HasField("token_bucket") else []
-    buckets.extend(each.token_bucket for each in config.descriptors)
+    # Beside descriptors, the bucket of the filter itself is for what none of them means.
+    own = [config.token_bucket] if config.HasField("token_bucket") else []
+    buckets = [each.token_bucket for each in config.descriptors] or own
     rates = tuple(
         f"at most {each.max_tokens} at once, {each.tokens_per_fill.value or 1} more every {duration(each.fill_interval)}"
         for each in buckets
@@ -98,9 +99,7 @@ def concurrency(
 ) -> Passing:
     del standing, own, route
     said = "counts against how many requests the application can take at once; one too many is answered 503"
-    caution = (
-        f"{sight.proxy} limits how many requests are in progress: that there is room is taken for granted"
-    )
+    caution = f"how many requests are in progress at {sight.whose} is limited: that there is room is taken for granted"
     return Passing(
         request, (sight.step("concurrency", said, (), sight.said("Concurrency")),), cautions=(caution,)
     )
@@ -117,7 +116,7 @@ def session(standing: Any, own: Any | None, route: Route | None, request: Reques
 def script(standing: Any, own: Any | None, route: Route | None, request: Request, sight: Sight) -> Passing:
     del standing, own, route
     sources = sight.said("Extension")
-    caution = f"{sight.proxy} runs code of an Extension: what it does with the request is not known here"
+    caution = f"code of an Extension runs at {sight.whose}: what it does with the request is not known here"
     step = sight.step("extension", "code of an Extension is run", (), sources)
     return Passing(request, (step,), cautions=(caution,))
 
@@ -126,9 +125,7 @@ def _limited(request: Request, sight: Sight, what: str, rates: tuple[str, ...]) 
     step = sight.step(
         "rate limit", f"counts against {what}; over it, it is answered 429", rates, sight.said("RateLimit")
     )
-    caution = (
-        f"{sight.proxy} counts the request against a rate limit: that it is not used up is taken for granted"
-    )
+    caution = f"a rate limit counts the request at {sight.whose}: that it is not used up is taken for granted"
     return Passing(request, (step,), cautions=(caution,))
 
 

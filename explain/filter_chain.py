@@ -97,7 +97,5 @@ def _one(each: HttpFilter, found: Found, request: Request, sight: Sight) -> Pass
         return reader(each.typed_config, own, found.route, request, sight)
     if kind in SILENT:
         return Passing(request)
-    caution = (
-        f"{sight.proxy} runs the filter {each.name} ({kind}): what it does with a request is not known here"
-    )
+    caution = f"the filter {each.name} ({kind}) runs at {sight.whose}: what it does with a request is not known here"
     return Passing(request, cautions=(caution,))

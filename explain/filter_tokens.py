@@ -62,7 +62,7 @@ def tokens(standing: Any, own: Any | None, route: Route | None, request: Request
     if not provider.forward:
         verified = replace(verified, token=None)
     step = sight.step("token", f"verified: issued by {provider.issuer}", (), sources)
-    caution = f"{sight.proxy} verifies the token of the request: that its signature and its time hold is taken for granted"
+    caution = f"the token of the request is verified by {sight.whose}: that its signature and its time hold is taken for granted"
     return Passing(verified, (step,), cautions=(caution,))
 
 

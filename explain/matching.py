@@ -14,6 +14,9 @@ from explain.request import Request
 from pb.envoy.config.route.v3.route_components_pb2 import HeaderMatcher, QueryParameterMatcher
 from pb.envoy.type.matcher.v3.string_pb2 import StringMatcher
 
+SECRET = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key"})
+"""Headers whose values nobody is told, neither what is sent nor what is wanted."""
+
 
 def text(matcher: StringMatcher, value: str) -> bool:
     kind = matcher.WhichOneof("match_pattern")
@@ -106,6 +109,8 @@ def header_shown(matcher: HeaderMatcher) -> str:
     name = "method" if matcher.name == ":method" else f"header {matcher.name}"
     unless = "not " if matcher.invert_match else ""
     kind = matcher.WhichOneof("header_match_specifier")
+    if kind == "string_match" and matcher.name in SECRET:
+        return f"{unless}{name} as it says"
     if kind == "string_match":
         return f"{unless}{name} {shown(matcher.string_match)}"
     if kind in {None, "present_match"}:

@@ -197,6 +197,8 @@ def _told(wanted: str, request: Request, name: str) -> str:
     found = request.header(name)
     if name == ":method":
         return wanted
+    if name in matching.SECRET and found is not None:
+        return f"wants another header {name}"
     return f"{wanted}, which the request has not" if found is None else f"{wanted}, but it is {_short(found)}"
 
 

@@ -33,6 +33,13 @@ class Sight:
     gateway: int | None = None
     rule: RuleView | None = None
 
+    @property
+    def whose(self) -> str:
+        """Whose sidecars do the same here, in words."""
+        if self.takes is not None and self.takes.service is not None:
+            return f"the sidecars of service {self.takes.service}"
+        return f"the proxy of {self.proxy}"
+
     def said(self, kind: str) -> tuple[Source, ...]:
         """The policies of `kind` that say something here."""
         side = KINDS[kind].side

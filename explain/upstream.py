@@ -12,7 +12,7 @@ from explain.wording import duration
 from mesh.names import Key
 from mesh.policy import Place
 from mesh.state import MeshState
-from mesh.workload import Health, endpoint
+from mesh.workload import Health, Workload, endpoint
 from pb.envoy.config.cluster.v3.circuit_breaker_pb2 import CircuitBreakers
 from pb.envoy.config.cluster.v3.cluster_pb2 import Cluster
 from pb.envoy.config.core.v3.base_pb2 import TransportSocket
@@ -59,17 +59,19 @@ def targets(cluster: Cluster, assignment: ClusterLoadAssignment, state: MeshStat
 def described(cluster: Cluster, sight: Sight) -> Step:
     """How requests are spread, and the limits on the way, each with what said so."""
     called = names.called(cluster.name)
+    place = Place(called[0].namespace, called[0]) if called is not None else None
+    connect = sight.blame.merged("TimeoutPolicy", place).get("connect") if place is not None else None
+    why = "" if connect is None else f": {connect.source}"
     details = [
         f"load balancing: {_balancing(cluster)}",
-        f"connect timeout {duration(cluster.connect_timeout)}",
+        f"connect timeout {duration(cluster.connect_timeout)}{why}",
     ]
     details.extend(_limits(cluster))
     if cluster.HasField("outlier_detection"):
         details.append("endpoints that fail are taken out for a while (outlier detection)")
     details.extend("endpoints are checked by the caller itself (health check)" for _ in cluster.health_checks)
-    sources: list[Source] = []
+    sources: list[Source] = [] if connect is None else [connect.source]
     if called is not None:
-        place = Place(called[0].namespace, called[0])
         for kind in POLICIES:
             sources.extend(sight.blame.of(kind, place))
         sources.extend(sight.blame.provenance.service(called[0]))
@@ -131,10 +133,11 @@ def missing(cluster: str, state: MeshState) -> tuple[str, str]:
     return f"no endpoint of {key} can be reached from here", "Look at the policies of its load balancing"
 
 
-def secured(found: Target, sight: Sight) -> Step:
+def secured(found: Target, sight: Sight, caller: Workload) -> Step:
     """How an endpoint is spoken to, and what it has to prove."""
     if found.tls is None:
-        return sight.step("transport", "plaintext: the endpoint takes no mesh TLS")
+        why = "the endpoint is called without mesh TLS" if caller.meshed else "the caller has no sidecar"
+        return sight.step("transport", f"plaintext: {why}")
     accepted = tuple(
         each.matcher.exact
         for each in found.tls.common_tls_context.combined_validation_context.default_validation_context.match_typed_subject_alt_names

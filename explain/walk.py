@@ -152,7 +152,7 @@ class Walk:
     ) -> tuple[str, str]:
         state = self.world.state
         if sight.gateway is not None or sight.takes is not None:
-            if lookup.host is None:
+            if lookup.host is None or not lookup.passed:
                 why = f"no listener or route of the gateway has the host {request.authority}"
                 return why, "Attach a route with that host name to the gateway"
             return f"no rule for host {lookup.domain} takes the request", "Add a rule that does"

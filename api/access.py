@@ -32,6 +32,8 @@ PUBLIC: Final = None
 """For routes that tell nobody anything that is not in our documentation."""
 
 NEEDS: Final[Mapping[str, Need | None]] = {
+    "GET /openapi.json": PUBLIC,
+    "GET /docs": PUBLIC,
     "GET /api/v1/documents": Need(Role.VIEWER, Where.EACH),
     "POST /api/v1/documents": Need(Role.EDITOR, Where.EACH),
     "GET /api/v1/documents/{kind}/{namespace}/{name}": Need(Role.VIEWER, Where.PATH),
@@ -79,6 +81,8 @@ NEEDS: Final[Mapping[str, Need | None]] = {
     "POST /api/v1/explain": Need(Role.VIEWER),
     # Envoy is shown what would be written: nobody has it read what they may not write.
     "POST /api/v1/plan": Need(Role.EDITOR, Where.EACH),
+    "GET /api/v1/quarantine": Need(Role.VIEWER, Where.EACH),
+    "POST /api/v1/quarantine/{kind}/{namespace}/{name}/release": Need(Role.EDITOR, Where.PATH),
     "GET /api/v1/rollouts": Need(Role.VIEWER),
     "GET /api/v1/rollouts/{rollout}": Need(Role.VIEWER),
     # It concerns documents and proxies of any namespace.

@@ -16,6 +16,7 @@ from api.rolling import Rolling
 from api.shapes.acknowledgements import Acknowledgements
 from api.shapes.explain import ExplainAnswer, ExplainRequest
 from api.shapes.plan import PlanAnswer, PlanRequest
+from api.shapes.quarantine import Quarantined
 from api.shapes.status import Listing, PlaintextReport, Status
 from api.showing import Conditions
 from api.streams import Streams
@@ -24,6 +25,7 @@ from api.writing import Writer
 from ca.times import Clock
 from ca.tokens import TokenStore
 from documents.sets import DocumentSet
+from mesh.events import DocumentName
 from mesh.names import Key
 from store.repository import Repository
 
@@ -66,4 +68,6 @@ class Backend:
     explain: Callable[[ExplainRequest], Awaitable[ExplainAnswer]]
     logs: Logs
     rollouts: Rolling
+    quarantined: Callable[[], tuple[Quarantined, ...]]
+    release_quarantined: Callable[[DocumentName], int]
     acknowledgements: Callable[[int, float], Awaitable[Acknowledgements]]

@@ -12,6 +12,7 @@ from api.routes import (
     logs,
     mesh,
     plan,
+    quarantine,
     revisions,
     rollouts,
     tokens,
@@ -30,5 +31,6 @@ ROUTES: Final[tuple[Route, ...]] = (
     *upgrade_check.ROUTES,
     *acknowledgements.ROUTES,
     *rollouts.ROUTES,
+    *quarantine.ROUTES,
     *logs.ROUTES,
 )

@@ -39,11 +39,13 @@ from meshwright.kept import Kept
 from meshwright.looking import Looking
 from meshwright.plaintext import PlaintextWatch
 from meshwright.plan.planner import Planner
+from meshwright.quarantine.shown import shown as quarantined
 from meshwright.reports import Reports, version
 from meshwright.rollout.rollouts import Rollouts
 from meshwright.rollout.shown import Rolling
 from meshwright.rotation import Rotator
 from meshwright.settings import Settings
+from policies.registry import KINDS
 
 REFUSED = Rate(burst=100, per_second=1)
 """Refusals of one peer that are told."""
@@ -98,7 +100,9 @@ def backend(
         repository=kept.repository,
         writer=kept.writer(Foresight(lambda: reports.pipeline.state, watch.lately)),
         files=kept.files,
-        conditions=DocumentStatus(lambda: reports.pipeline.state, reports.certificates, kept.of_store),
+        conditions=DocumentStatus(
+            lambda: reports.pipeline.state, reports.certificates, kept.of_store, reports.quarantine.of
+        ),
         streams=Streams(),
         clock=system_clock,
         status=reports.status,
@@ -114,6 +118,8 @@ def backend(
         explain=explainer(reports, on_demand=planner.live.on_demand).explain,
         logs=looking,
         rollouts=Rolling(rollouts),
+        quarantined=lambda: tuple(map(quarantined, reports.quarantine.told())),
+        release_quarantined=reports.quarantine.release,
         acknowledgements=acknowledged.wait,
     )
 
@@ -129,7 +135,7 @@ async def open_api(
         time.monotonic,
         Rates(known=Rate(5 * settings.api_requests, settings.api_requests)),
     )
-    server = ApiServer(application(ROUTES, given, authentication, besides))
+    server = ApiServer(application(ROUTES, KINDS, given, authentication, besides))
     await server.start()
     path = settings.data_dir / SOCKET
     try:

@@ -34,6 +34,7 @@ from meshwright.commands import (
     plaintext,
     plan,
     proxy,
+    quarantine,
     rollout,
     serve,
     status,
@@ -84,6 +85,7 @@ app.command(rich_help_panel=CHANGING)(history.rollback)
 app.command(rich_help_panel=CHANGING)(waiting.wait)
 app.command(rich_help_panel=CHANGING)(validate.validate)
 app.add_typer(hold.app, name="hold", rich_help_panel=CHANGING)
+app.add_typer(quarantine.app, name="quarantine", rich_help_panel=CHANGING)
 app.add_typer(rollout.app, name="rollout", rich_help_panel=CHANGING)
 app.add_typer(token.app, name="token", rich_help_panel=TRUST)
 app.add_typer(store.app, name="store", rich_help_panel=RUNNING)

@@ -19,6 +19,8 @@ from meshwright.gateway_status import (
     listener_set_statuses,
     route_statuses,
 )
+from meshwright.quarantine.book import Told
+from meshwright.quarantine.watch import sentence
 from policies.effects import Merges, notes
 from store.sets import file_of
 
@@ -32,6 +34,7 @@ class DocumentStatus:
     state: Callable[[], MeshState]
     certificates: Certificates
     stored: Callable[[], DocumentSet]
+    quarantined: Callable[[DocumentName], tuple[Told, ...]] = lambda _: ()
 
     def __call__(self, names: Iterable[DocumentName]) -> Mapping[DocumentName, dict[str, Tree]]:
         wanted = tuple(names)
@@ -49,6 +52,8 @@ class DocumentStatus:
             file = stored.files.get(file_of(name))
             if file is not None and file.errors:
                 said["errors"] = [str(each) for each in file.errors]
+            if aside := self.quarantined(name):
+                said["quarantined"] = [sentence(each) for each in aside]
             found[name] = said
         return found
 

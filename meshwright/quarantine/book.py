@@ -159,9 +159,9 @@ class Book:
 
     def instead_of(self, name: DocumentName, revision: str, member: Member, source: str) -> Instead | None:
         """What `member` may see in the place of a revision of a document that is refused: None: nothing can stand for it."""
-        refused = {case.revision for case in self._of.get(name, {}).values() if case.concerns(member)} | {
-            revision
-        }
+        refused = {
+            case.revision for case in tuple(self._of.get(name, {}).values()) if case.concerns(member)
+        } | {revision}
         # Before what is known, and where that says so, it was not there.
         earlier = next((each for each in self.history.of(name) if each.revision not in refused), None)
         if earlier is not None and earlier.value is not None:
@@ -233,8 +233,8 @@ class Book:
         return tuple(self._cases.values())
 
     def told(self) -> Iterator[Told]:
-        """All cases, by document."""
-        for case in sorted(self._cases.values(), key=lambda each: each.id):
+        """All cases, by document. May be asked from another thread: what it walks through are copies."""
+        for case in sorted(self.cases(), key=lambda each: each.id):
             standing = self._standing.get(case.name)
             client = min(case.clients, default="")
             someone = Member(client, Key("", ""), proved=True, proxyless=False, envoy=case.envoy)

@@ -55,8 +55,8 @@ reference: venv ## Write docs/reference/, a page for each kind of document, from
 	@$(BIN)/python -m meshwright.reference_doc docs/reference
 
 golden: tools ## Rewrite the golden files from what the code renders now; then read the diff
-	@MESHWRIGHT_REWRITE_GOLDENS=1 $(BIN)/pytest tests/golden $(ARGS)
-	@git status --short tests/golden
+	@MESHWRIGHT_REWRITE_GOLDENS=1 $(BIN)/pytest tests/golden tests/feature/test_cli_golden.py $(ARGS)
+	@git status --short tests/golden tests/feature/cli
 
 heavy: tools ## Run the long forms of the long suites
 	@$(BIN)/pytest -m heavy $(ARGS)

@@ -194,6 +194,9 @@ def told(problem: Mapping[str, Any], place: Place = lambda _document, _path: Non
         "--force-conflicts"
         for each in problem.get("owners") or ()
     ]
+    if lines:
+        # Who reads a list of them needs no first one in a sentence.
+        said = said.partition(" The first: ")[0]
     return "\n  ".join([said, *(each for each in lines if each not in said)])
 
 

@@ -52,7 +52,10 @@ async def edit(
     try:
         answer = await _edited(api, where, found, file, text, reason)
     except BaseException:
-        tell(f"your text is kept in {file}")
+        if _body(file.read_text()) == text:
+            file.unlink()
+        else:
+            tell(f"your text is kept in {file}")
         raise
     file.unlink()
     if answer is None:

@@ -28,6 +28,7 @@ def access(standing: Any, own: Any | None, route: Route | None, request: Request
     decision = rbac.enforced(config, sight.peer, request)
     trial = rbac.on_trial(config, sight.peer, request)
     details = () if trial.allowed else (f"policies on trial would refuse it: {_named(trial.by)}",)
+    lines = () if trial.allowed else _policies(trial.by, sight)
     cautions = (
         (f"access at {sight.whose} depends on {decision.unread}, which cannot be told here",)
         if decision.unread
@@ -36,7 +37,7 @@ def access(standing: Any, own: Any | None, route: Route | None, request: Request
     if decision.allowed:
         if not config.HasField("rules"):
             return Passing(
-                request, (sight.step("access", "no policy refuses it", details),) if details else ()
+                request, (sight.step("access", "no policy refuses it", details, lines),) if details else ()
             )
         said, sources = _let_in(sight, request)
         return Passing(request, (sight.step("access", said, details, sources),), cautions=cautions)
@@ -82,10 +83,14 @@ def _refused(by: str, sight: Sight, request: Request | None) -> tuple[str, str, 
         lines = tuple(_line(sight, each) for each in rules) or (sight.blame.policy(KIND, key, "spec"),)
         return f"{KIND} {by} denies {who}", f"Narrow the rule of {KIND} {by} that denies it", lines
     names = _named(by)
-    keys = [Key.parse(each) for each in by.removeprefix(UNLESS).split(",") if "/" in each]
-    lines = tuple(sight.blame.policy(KIND, each, "spec") for each in keys)
     why = f"what no policy allows is refused here, and none allows {who}: {names}"
-    return why, f"Add a rule that allows it to {KIND} {keys[0] if keys else names}", lines
+    first = names.partition(",")[0]
+    return why, f"Add a rule that allows it to {KIND} {first}", _policies(by, sight)
+
+
+def _policies(by: str, sight: Sight) -> tuple[Source, ...]:
+    keys = [Key.parse(each) for each in by.removeprefix(UNLESS).split(",") if "/" in each]
+    return tuple(sight.blame.policy(KIND, each, "spec") for each in keys)
 
 
 def _rulings(sight: Sight, request: Request | None) -> list[access_verdict.Ruling]:

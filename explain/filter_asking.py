@@ -66,8 +66,8 @@ def local_limit(
     del route
     config = LocalRateLimit.FromString((own if own is not None else standing).value)
     # Beside descriptors, the bucket of the filter itself is for what none of them means.
-    own = [config.token_bucket] if config.HasField("token_bucket") else []
-    buckets = [each.token_bucket for each in config.descriptors] or own
+    whole = [config.token_bucket] if config.HasField("token_bucket") else []
+    buckets = [each.token_bucket for each in config.descriptors] or whole
     rates = tuple(
         f"at most {each.max_tokens} at once, {each.tokens_per_fill.value or 1} more every {duration(each.fill_interval)}"
         for each in buckets

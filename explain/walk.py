@@ -81,7 +81,9 @@ class Walk:
         lookup = route_table.look_up(table, request) if table is not None else Lookup(None)
         if not lookup.taken and any(each.name == fallback.ANOTHER_LOOK for each in manager.http_filters):
             steps, table, lookup = self._outside(resources, request, sight, steps)
-        if table is not None and lookup.host is not None:
+        # At the end there is one route, which says nothing: what policies say on it is told by the filters.
+        arrived = sight.takes is not None and sight.gateway is None and len(lookup.taken) == 1
+        if table is not None and lookup.host is not None and not arrived:
             steps = (*steps, route_words.chosen(lookup, sight))
         branches = [
             self._taken(manager, table, lookup, each, resources, request, sight, of) for each in lookup.taken

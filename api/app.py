@@ -18,8 +18,10 @@ from api.errors import ApiError
 from api.parameters import path_parameters
 from api.reading import query_of
 from api.roles import Caller, Way
+from api.routes.description import DESCRIPTION, Description
 from api.routing import JSON, Call, Reply, Result, Route
 from api.shapes.problem import MEDIA_TYPE, Problem
+from documents.envelope import Kind
 
 NOT_LET_IN: Final = frozenset({401, 403, 429})
 
@@ -27,13 +29,15 @@ log = structlog.get_logger(__name__)
 
 
 def application(
-    routes: Iterable[Route],
+    routes: tuple[Route, ...],
+    kinds: tuple[Kind, ...],
     backend: Backend,
     authentication: Authentication,
     besides: Iterable[web.RouteDef] = (),
 ) -> web.Application:
-    """Serves `routes`, and `besides` as they are. A route that `api.access` does not name raises KeyError."""
+    """Serves `routes` for documents of `kinds`, and `besides` as they are. A route that `api.access` does not name raises KeyError."""
     app = web.Application(middlewares=[_problems])
+    app[DESCRIPTION] = Description(routes, kinds, backend.version)
     for route in routes:
         app.router.add_route(
             route.method, route.full_path, _bound(route, backend, authentication), name=route.operation

@@ -7,6 +7,7 @@ from typing import Final
 from api.routes import (
     acknowledgements,
     ca,
+    description,
     documents,
     explain,
     logs,
@@ -33,4 +34,5 @@ ROUTES: Final[tuple[Route, ...]] = (
     *rollouts.ROUTES,
     *quarantine.ROUTES,
     *logs.ROUTES,
+    *description.ROUTES,
 )

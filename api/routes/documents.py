@@ -426,8 +426,9 @@ def _permit(caller: Caller, namespace: str) -> None:
 
 
 DOCUMENT: Final = "Document"
+WRITTEN: Final = "WrittenDocument"
 _ONE: Final = Content(
-    schemas={JSON: DOCUMENT, YAML: DOCUMENT},
+    schemas={JSON: WRITTEN, YAML: WRITTEN},
     description="A document. Its metadata.resourceVersion, if given, must be what it has now.",
 )
 _PATCH: Final = Content(

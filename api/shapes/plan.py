@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from api.shapes.shape import Shape
 
@@ -26,8 +26,16 @@ class PlanRequest(Shape):
         default=(), max_length=5_000, description="Whole documents, as they would be applied."
     )
     delete: tuple[DocumentRef, ...] = Field(default=(), max_length=5_000)
-    revision: int | None = Field(default=None, ge=0, description="A revision to go back to, instead.")
+    revision: int | None = Field(
+        default=None, ge=0, le=2**53, description="A revision to go back to, instead."
+    )
     check: bool = Field(default=True, description="Whether a real Envoy checks what proxies would get.")
+
+    @model_validator(mode="after")
+    def _either(self) -> Self:
+        if self.revision is not None and (self.documents or self.delete):
+            raise ValueError("a revision says itself what would be written: leave documents and delete out")
+        return self
 
 
 class FieldDifference(Shape):

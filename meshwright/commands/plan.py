@@ -167,8 +167,9 @@ def _named(text: str, namespace: str) -> tuple[str, str, str]:
 
 
 def _people(console: Console, found: PlanAnswer) -> None:
-    from meshwright.commands.output import line
-    from meshwright.plan.text import lines
+    from meshwright.commands.output import line, width_of
+    from meshwright.plan.text import folded, lines
 
     for each in lines(found):
-        line(console, each, STYLES.get(each.strip()[:1], ""))
+        for part in folded(each, width_of(console)):
+            line(console, part, STYLES.get(each.strip()[:1], ""))

@@ -53,9 +53,10 @@ async def upgrade_check(
 
     Run it with the new version's `meshwright` against the control plane that runs the old one.
     """
-    from meshwright.commands.output import line, show, tell
+    from meshwright.commands.output import line, show, tell, width_of
     from meshwright.errors import RefusedError, UsageError
     from meshwright.plan.snapshot import UnreadableSnapshot, read
+    from meshwright.plan.text import folded
     from meshwright.plan.upgraded import answer
 
     if snapshot is not None and save is not None:
@@ -75,7 +76,8 @@ async def upgrade_check(
 
     def people(console: Console) -> None:
         for each in _lines(found):
-            line(console, each)
+            for part in folded(each, width_of(console)):
+                line(console, part)
 
     show(output, found.model_dump(mode="json", by_alias=True), people)
     if check and (found.resources or found.refused):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 
 from api.shapes.plan import EnvoyCheck, FieldDifference, PlanAnswer, ResourceDifference
@@ -42,6 +43,16 @@ def lines(plan: PlanAnswer) -> Iterator[str]:
         yield from _more(plan.more_warnings, "warnings", "  ")
         yield ""
     yield from check(plan.check)
+
+
+def folded(line: str, width: int | None) -> list[str]:
+    """`line` as it stands on a terminal of that width: broken between words alone, further lines further in. None: there is no width."""
+    if width is None or len(line) <= width:
+        return [line]
+    indent = " " * (len(line) - len(line.lstrip()) + 4)
+    return textwrap.wrap(
+        line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def resources(changes: Sequence[ResourceDifference], more: int) -> Iterator[str]:

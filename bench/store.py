@@ -166,7 +166,7 @@ async def _bare_list(path: pathlib.Path) -> float:
 
     def read() -> int:
         with contextlib.closing(sqlite3.connect(path)) as db:
-            rows = db.execute("SELECT data FROM blobs WHERE data LIKE '{\"body%'")
+            rows = db.execute("SELECT data FROM blobs WHERE CAST(data AS TEXT) LIKE '{\"body%'")
             return sum(1 for (data,) in rows if json.loads(data))
 
     return await _timed(lambda: asyncio.to_thread(read))

@@ -41,7 +41,7 @@ class Document:
     def as_declared(self) -> Declared:
         if self.piece is None:
             return Declared(self.kind, self.value)
-        return Declared(self.kind, self.value, self.piece.data.decode(), self.piece.line)
+        return Declared(self.kind, self.value, self.piece.data.decode(), self.where.line or 0)
 
     @property
     def origin(self) -> str:

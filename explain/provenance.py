@@ -57,6 +57,6 @@ class Provenance:
 
     def _read(self, found: Declared, kind: str, key: Key) -> Lines | None:
         if (kind, key) not in self._lines:
-            text = found.text
+            text = found.text if found.line else ""  # Of the store, a document has no lines.
             self._lines[kind, key] = Piece(found.line, text.encode()).lines() if text else None
         return self._lines[kind, key]

@@ -26,7 +26,7 @@ DocumentName = tuple[str, Key]
 @dataclass(frozen=True, slots=True)
 class Declared:
     """What a document other than a service or a workload declares. `text` is the document itself, to be read again one day, and `line`
-    the one of its file, from 1, that it begins on.
+    the one of its file, from 1, that it begins on; 0 where it was not written in lines.
     """
 
     kind: str

@@ -105,8 +105,8 @@ def as_file(stored: Stored, kinds: tuple[Kind, ...] = KINDS) -> ParsedFile:
 
 
 def text_of(document: Mapping[str, Tree]) -> str:
-    """A document as JSON that our YAML reads, a field a line."""
-    text = json.dumps(document, indent=2, ensure_ascii=False)
+    """A document as JSON that our YAML reads."""
+    text = json.dumps(document, ensure_ascii=False)
     return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
 
 

@@ -130,7 +130,8 @@ class BuiltinAuthority:
     @property
     def root_trust_domains(self) -> frozenset[str]:
         """Those that the roots name which are trusted now."""
-        return frozenset(_trust_domain(pair.root.certificate) for pair in self._pairs.values())
+        roots = (pair.root for pair in self._pairs.values() if pair.root.id in self._rotation.bundle)
+        return frozenset(_trust_domain(each.certificate) for each in roots)
 
     @property
     def bundle_path(self) -> Path:

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import grpc.aio
 import pytest
+import pytest_asyncio
 import yaml
 from aiohttp import web
 
@@ -25,6 +26,8 @@ from tests.support.foreign import Foreign, foreign_ca, signed_by
 from tests.support.mesh import Instance, Load, Mesh, a_document
 from tests.support.ports import free_port
 from tests.support.processes import eventually
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 A, B = "a.example", "b.example"
 STORE = sni(Key("default", "store"), 80, A)
@@ -91,6 +94,7 @@ class Two:
         new.rename(path)
 
     def with_b(self) -> None:
+        self.published.away, self.published.says = False, None
         self.federate(self.a, {"name": B, "endpoint": {"url": f"http://127.0.0.1:{self.published.port}/"}})
 
     async def distrusted(self, because: str) -> None:
@@ -137,8 +141,9 @@ def configured(folder: Path) -> str:
     return str(path)
 
 
-@pytest.fixture
-async def two(tmp_path: Path) -> AsyncIterator[Two]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def two(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Two]:
+    tmp_path = tmp_path_factory.mktemp("two")
     a = Mesh(tmp_path / "a", trust_domain=A, config=configured(tmp_path / "a"))
     b = Mesh(tmp_path / "b", trust_domain=B, config=configured(tmp_path / "b"))
     stores = a_store("store-1", "agent"), a_store("store-2", "control-plane")
@@ -202,6 +207,30 @@ async def test_callers_of_another_mesh(two: Two) -> None:
     assert (await two.a.status()).federated == {}
 
 
+@pytest.mark.heavy
+async def test_the_other_mesh_rotates_its_root(two: Two) -> None:
+    two.with_b()
+    await two.call_until(200)
+    target = f"http://127.0.0.1:{two.web.outbound_port}/"
+    async with Load(target, "store-1.a.example") as one, Load(target, "store-2.a.example") as other:
+        before = (await get_ca(two.b.data)).roots
+        await rotate_ca(two.b.data, what="root", by_hand=False)
+
+        async def heard() -> bool:
+            return (await two.a.status()).federated[B].startswith("2 roots")
+
+        await eventually(heard, "A has heard of B's new root before B signs by it")
+
+        async def rotated() -> bool:
+            now = await get_ca(two.b.data)
+            return now.stage == "stable" and now.roots != before
+
+        await eventually(rotated, "B has another root", patience=20)
+        await one.more(20)
+        await other.more(20)
+    assert (one.failures, other.failures) == ([], [])
+
+
 async def test_a_bundle_that_changes(two: Two) -> None:
     two.with_b()
     await two.call_until(200)
@@ -219,20 +248,6 @@ async def test_a_bundle_that_changes(two: Two) -> None:
             two.published.says = lie
             await two.distrusted(distrusted)
         two.published.says = None
-
-        before = (await get_ca(two.b.data)).roots
-        await rotate_ca(two.b.data, what="root", by_hand=False)
-
-        async def heard() -> bool:
-            return (await two.a.status()).federated[B].startswith("2 roots")
-
-        await eventually(heard, "A has heard of B's new root before B signs by it")
-
-        async def rotated() -> bool:
-            now = await get_ca(two.b.data)
-            return now.stage == "stable" and now.roots != before
-
-        await eventually(rotated, "B has another root", patience=20)
         await one.more(20)
         await other.more(20)
     assert (one.failures, other.failures) == ([], [])

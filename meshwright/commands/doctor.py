@@ -37,7 +37,10 @@ async def doctor(api: Api, output: OutputOption = Output.TABLE) -> None:
     running = of_control_plane[0].state == "ok"
     here = isinstance(api.target, OnThisMachine)
     fields = Settings.model_fields
-    addresses = {name: str(fields[name].default) for name in ("xds_address", "join_address", "admin_address")}
+    addresses = {
+        name: str(fields[name].default)
+        for name in ("xds_address", "join_address", "admin_address", "api_address")
+    }
     data_dir = api.target.data_dir if isinstance(api.target, OnThisMachine) else None
     found = await asyncio.to_thread(lambda: list(machine(data_dir, addresses, running=running or not here)))
     findings = [*found, *of_control_plane]

@@ -33,7 +33,14 @@ class ControlPlane:
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def serve(self, *options: str) -> None:
-        addresses = ("--xds-address", f"{LOOPBACK}:{self.xds}", "--join-address", f"{LOOPBACK}:{self.join}")
+        addresses = (
+            "--api-address",
+            f"{LOOPBACK}:{self.api}",
+            "--xds-address",
+            f"{LOOPBACK}:{self.xds}",
+            "--join-address",
+            f"{LOOPBACK}:{self.join}",
+        )
         log = self.start(
             "control-plane",
             *(

@@ -70,7 +70,6 @@ class Terminal:
             env=environment,
             cwd=cwd,
             timeout=PATIENCE,
-            echo=False,
         )
 
     def __enter__(self) -> Self:
@@ -87,14 +86,14 @@ class Terminal:
         end = time.monotonic() + PATIENCE
         while text not in (shown := self.screen()):
             assert time.monotonic() < end, f"{text!r} did not come:\n{shown}"
-            if not self._read(0.2) and not self._child.isalive():
-                self._read(0.0)
+            if not self.read(0.2) and not self._child.isalive():
+                self.read(0.0)
                 assert text in self.screen(), f"it ended, and {text!r} had not come:\n{self.screen()}"
         return self.screen()
 
     def end(self) -> Screen:
         """Until the program has ended."""
-        while self._read(PATIENCE):
+        while self.read(PATIENCE):
             pass
         self._child.close()
         code = self._child.exitstatus
@@ -112,7 +111,7 @@ class Terminal:
         }
         return Screen(tuple(lines), frozenset(colours))
 
-    def _read(self, patience: float) -> bool:
+    def read(self, patience: float) -> bool:
         """Whether something came."""
         try:
             self._stream.feed(self._child.read_nonblocking(65536, timeout=patience))

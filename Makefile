@@ -7,7 +7,7 @@ BIN := .venv/bin
 # Extra arguments for pytest: make test ARGS='tests/unit -k names'
 ARGS ?=
 
-.PHONY: help venv tools demo test check check-lint check-format check-types check-scripts check-imports format settings-doc reference golden heavy soak compose-test fuzz bench clean distclean
+.PHONY: help venv tools demo test check check-lint check-format check-types check-scripts check-imports format settings-doc analyze-doc reference golden heavy soak compose-test fuzz bench clean distclean
 
 help: ## List the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -50,6 +50,9 @@ format: venv ## Format the Python and the Go
 
 settings-doc: venv ## Write docs/settings.md from the one list of settings
 	@$(BIN)/python -m meshwright.settings_doc docs/settings.md
+
+analyze-doc: venv ## Write docs/analyze.md from the checks
+	@$(BIN)/python -m meshwright.analysis.markdown docs/analyze.md
 
 reference: venv ## Write docs/reference/, a page for each kind of document, from the models that read them
 	@$(BIN)/python -m meshwright.reference_doc docs/reference

@@ -49,6 +49,7 @@ NEEDS: Final[Mapping[str, Need | None]] = {
     "GET /api/v1/revisions/{number}/diff": Need(Role.VIEWER, Where.EACH),
     "POST /api/v1/rollback": Need(Role.EDITOR),
     "GET /api/v1/watch": Need(Role.VIEWER, Where.EACH),
+    "GET /api/v1/analyze": Need(Role.VIEWER),
     "GET /api/v1/status": Need(Role.VIEWER),
     "GET /api/v1/services": Need(Role.VIEWER, Where.EACH),
     "GET /api/v1/workloads": Need(Role.VIEWER, Where.EACH),

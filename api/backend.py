@@ -14,6 +14,7 @@ from api.authority import Commands
 from api.looking import Logs
 from api.rolling import Rolling
 from api.shapes.acknowledgements import Acknowledgements
+from api.shapes.analysis import Analysis
 from api.shapes.explain import ExplainAnswer, ExplainRequest
 from api.shapes.plan import PlanAnswer, PlanRequest
 from api.shapes.quarantine import Quarantined
@@ -70,4 +71,5 @@ class Backend:
     rollouts: Rolling
     quarantined: Callable[[], tuple[Quarantined, ...]]
     release_quarantined: Callable[[DocumentName], int]
+    analyze: Callable[[tuple[str, ...], str], Awaitable[Analysis]]
     acknowledgements: Callable[[int, float], Awaitable[Acknowledgements]]

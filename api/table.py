@@ -6,6 +6,7 @@ from typing import Final
 
 from api.routes import (
     acknowledgements,
+    analysis,
     ca,
     description,
     documents,
@@ -33,6 +34,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *acknowledgements.ROUTES,
     *rollouts.ROUTES,
     *quarantine.ROUTES,
+    *analysis.ROUTES,
     *logs.ROUTES,
     *description.ROUTES,
 )

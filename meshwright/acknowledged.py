@@ -16,6 +16,7 @@ import structlog
 
 from api.shapes.acknowledgements import Acknowledgements, Behind, Refusing
 from meshwright.metrics import Metrics
+from meshwright.quarantine.book import Told
 from xds.status import ClientStatus, TypeStatus
 from xds.types import short_name
 
@@ -204,6 +205,12 @@ class Acknowledged:
                         documents=each.refusal.origin,
                         seconds=round(now - each.refusal.at, 3),
                     )
+
+
+def aside(told: Iterable[Told]) -> Iterator[str]:
+    """The documents of which an older value, or none, is in force somewhere, each once."""
+    names = {each.case.name for each in told if each.active}
+    return (f"{kind} {key}" for kind, key in sorted(names))
 
 
 def _why(status: ClientStatus, late: list[TypeStatus]) -> str:

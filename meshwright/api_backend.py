@@ -28,6 +28,7 @@ from ca.times import system_clock
 from ca.tokens import TokenStore
 from mesh.identity import Identity
 from meshwright.acknowledged import Acknowledged
+from meshwright.analysis.analyst import Analyst
 from meshwright.audit import AuditLog
 from meshwright.data_dir import SOCKET
 from meshwright.document_status import DocumentStatus
@@ -120,6 +121,13 @@ def backend(
         rollouts=Rolling(rollouts),
         quarantined=lambda: tuple(map(quarantined, reports.quarantine.told())),
         release_quarantined=reports.quarantine.release,
+        analyze=Analyst(
+            lambda: reports.pipeline.state,
+            reports.status,
+            watch.report,
+            lambda: acknowledged.report(acknowledged.newest()),
+            system_clock,
+        ).analyze,
         acknowledgements=acknowledged.wait,
     )
 

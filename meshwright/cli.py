@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from meshwright.commands import (
+    analyze,
     api_token,
     apply,
     backup,
@@ -76,6 +77,7 @@ app.command(rich_help_panel=LOOKING)(get.get)
 app.command(rich_help_panel=LOOKING)(describe.describe)
 app.command(rich_help_panel=LOOKING)(explain.explain)
 app.command(rich_help_panel=LOOKING)(history.history)
+app.command(rich_help_panel=LOOKING)(analyze.analyze)
 app.command(rich_help_panel=CHANGING)(apply.apply)
 app.command(rich_help_panel=CHANGING)(edit.edit)
 app.command(rich_help_panel=CHANGING)(delete.delete)

@@ -51,7 +51,7 @@ from mesh.state import Merging, MeshState
 from meshwright import logs
 from meshwright.access_lines import AccessLines
 from meshwright.access_logs import AccessLogs
-from meshwright.acknowledged import Acknowledged
+from meshwright.acknowledged import Acknowledged, aside
 from meshwright.admin import Admin, Answers
 from meshwright.answers_to_writes import AnswersToWrites
 from meshwright.api_backend import Tokens, backend, open_api
@@ -390,7 +390,9 @@ class ControlPlane:
                 settled=pipeline.settled,
             )
         )
-        acknowledged = Acknowledged(pipeline, xds, time.monotonic, metrics)
+        acknowledged = Acknowledged(
+            pipeline, xds, time.monotonic, metrics, lambda: aside(reports.quarantine.told())
+        )
         for source in sources:
             if isinstance(source, StoreSource):
                 source.on_applied = acknowledged.applied

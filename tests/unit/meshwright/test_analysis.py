@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from meshwright.analysis.catalogue import CHECKS, chosen
 from meshwright.analysis.examples import sight
 from meshwright.analysis.finding import Check, Example, Found, Severity
+from meshwright.analysis.markdown import page
 from meshwright.analysis.run import analyze
 
 
@@ -55,3 +57,8 @@ def test_codes_are_chosen_by_how_they_begin() -> None:
     assert {each.code for each in chosen(["mw01"])} == {each.code for each in CHECKS if each.code < "MW02"}
     with pytest.raises(KeyError):
         chosen(["MW77"])
+
+
+def test_the_page_is_written_from_the_checks() -> None:
+    written = (Path(__file__).parents[3] / "docs" / "analyze.md").read_text()
+    assert written == page(), "make analyze-doc"

@@ -12,7 +12,7 @@ import ssl
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 from aiohttp import web
 
@@ -26,8 +26,6 @@ from ca.times import Clock
 from mesh.identity import Identity
 
 _CREDENTIALS: Final = struct.Struct("3i")  # struct ucred: pid, uid, gid
-STRANGERS: Final = Rate(burst=20, per_second=1)
-"""Requests of one address that show no good credentials."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +33,17 @@ class Rates:
     """How often may be asked, by each that is known, by all others from one address, and by all of these together."""
 
     known: Rate = Rate(burst=500, per_second=100)
-    strangers: Rate = STRANGERS
+    strangers: Rate = Rate(burst=20, per_second=1)
     all_strangers: Rate = Rate(burst=200, per_second=50)
+
+    @classmethod
+    def of(cls, a_second: float) -> Self:
+        """Those that go with so many requests a second of one that is known."""
+        return cls(
+            known=Rate(5 * a_second, a_second),
+            strangers=Rate(a_second / 5, a_second / 100),
+            all_strangers=Rate(2 * a_second, a_second / 2),
+        )
 
 
 class Authentication:

@@ -1,7 +1,7 @@
 """What an answer can be besides a good one. Each is told as a `Problem` (RFC 9457).
 
 ApiError                  `detail`: what happened, and the way out
-├── BadRequest            400 the request cannot be read
+├── BadRequest            400 the request is not as /openapi.json describes it
 ├── Unauthenticated       401 nobody known has sent it
 ├── Forbidden             403 who sent it may not
 ├── NotFound              404
@@ -11,7 +11,7 @@ ApiError                  `detail`: what happened, and the way out
 ├── PreconditionFailed    412 If-Match or If-None-Match does not hold
 ├── TooLarge              413
 ├── UnknownMediaType      415
-├── Unprocessable         422 it can be read, and is wrong
+├── Unprocessable         422 it is as described, and wrong all the same
 ├── TooManyRequests       429 `retry_after`: seconds
 ├── Unavailable           503 something that is needed does not answer
 └── InsufficientStorage   507 the store is full

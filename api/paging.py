@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from api.errors import BadRequest
+from api.errors import Unprocessable
 from mesh.names import Key
 from store.stored import Name
 
@@ -33,18 +33,18 @@ def token(place: Place, request: str) -> str:
 
 
 def place(text: str, request: str) -> Place:
-    """The reverse of `token`. BadRequest."""
+    """The reverse of `token`. Unprocessable."""
     try:
         said = json.loads(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
     except (ValueError, binascii.Error) as error:
-        raise BadRequest(WRONG) from error
+        raise Unprocessable(WRONG) from error
     match said:
         case [int(revision), str(kind), str(namespace), str(name), str(mark)] if (
             mark == _mark(request) and type(revision) is int and revision >= 0
         ):
             return Place(revision, (kind, Key(namespace, name)))
         case _:
-            raise BadRequest(WRONG)
+            raise Unprocessable(WRONG)
 
 
 def page(names: Sequence[Name], after: Name | None, limit: int) -> tuple[Sequence[Name], int]:

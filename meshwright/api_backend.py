@@ -141,7 +141,7 @@ async def open_api(
         {Identity.parse(uri): grant(said) for uri, said in settings.api_clients.items()},
         system_clock,
         time.monotonic,
-        Rates(known=Rate(5 * settings.api_requests, settings.api_requests)),
+        Rates.of(settings.api_requests),
     )
     server = ApiServer(application(ROUTES, KINDS, given, authentication, besides))
     await server.start()

@@ -52,7 +52,7 @@ async def list_documents(call: Call[ListQuery, None]) -> Reply:
     try:
         labels, fields = label_selector(query.label_selector), field_selector(query.field_selector)
     except BadSelector as error:
-        raise BadRequest(str(error)) from error
+        raise Unprocessable(str(error)) from error
     asked = query.model_dump_json(exclude={"continue_", "limit"})
     begin = place(query.continue_, asked) if query.continue_ else None
     at = begin.revision if begin is not None else query.at
@@ -123,7 +123,7 @@ async def patch_document(call: Call[PatchQuery, Sent]) -> Reply:
         return await _apply(call)
     kind, key = _name(call)
     if call.query.force:
-        raise BadRequest("force is for server-side apply alone: leave it out")
+        raise Unprocessable("force is for server-side apply alone: leave it out")
     change = _change(call.body)
 
     def plan(stand: Stand) -> Plan:
@@ -217,11 +217,11 @@ async def _apply(call: Call[PatchQuery, Sent]) -> Reply:
     """Server-side apply."""
     (kind, key), query = _name(call), call.query
     if query.field_manager is None:
-        raise BadRequest("fieldManager is missing: to apply, say who owns what is applied")
+        raise Unprocessable("fieldManager is missing: to apply, say who owns what is applied")
     manager = query.field_manager
     given = named(draft(call.body), kind, key)
     if given.metadata.get("managedFields") is not None:
-        raise BadRequest("metadata.managedFields cannot be applied: leave it out")
+        raise Unprocessable("metadata.managedFields cannot be applied: leave it out")
     version = given.resource_version
 
     def plan(stand: Stand) -> Plan:
@@ -450,7 +450,7 @@ ROUTES: Final = (
     Route(
         "GET", "/documents", "listDocuments", "Documents, in the order of kind, namespace and name", list_documents,
         {200: Answer(DocumentPage, "A page of documents.")},
-        tag="Documents", query=ListQuery, problems=(404, 410, 503),
+        tag="Documents", query=ListQuery, problems=(404, 410, 422, 503),
         description="Of namespaces that the caller may view alone. Documents of files are among them, with status.readOnly.",
     ),
     Route(

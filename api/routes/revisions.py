@@ -8,7 +8,7 @@ from typing import Final
 
 from aiohttp import web
 
-from api.errors import BadRequest, Forbidden
+from api.errors import Forbidden, Unprocessable
 from api.paging import Place, page, place, token
 from api.roles import Caller, Role
 from api.routes.documents import repository, writer
@@ -40,7 +40,7 @@ from store.stored import Stored
 async def list_revisions(call: Call[RevisionsQuery, None]) -> RevisionPage:
     query = call.query
     if (query.namespace is None) != (query.name is None):
-        raise BadRequest("namespace and name go together: give both, or neither")
+        raise Unprocessable("namespace and name go together: give both, or neither")
     key = Key(query.namespace, query.name) if query.namespace and query.name else None
     with answered():
         found = await repository(call.backend).history(
@@ -194,7 +194,7 @@ _GONE: Final = (404, 410, 503)
 ROUTES: Final = (
     Route(
         "GET", "/revisions", "listRevisions", "Revisions, the newest first", list_revisions,
-        {200: Answer(RevisionPage, "A page of revisions.")}, tag="History", query=RevisionsQuery, problems=_GONE,
+        {200: Answer(RevisionPage, "A page of revisions.")}, tag="History", query=RevisionsQuery, problems=(422, *_GONE),
     ),
     Route(
         "GET", "/revisions/{number}", "getRevision", "A revision", get_revision,
@@ -203,7 +203,7 @@ ROUTES: Final = (
     Route(
         "GET", "/revisions/{number}/documents", "listDocumentsOfRevision", "All documents as of a revision",
         list_documents_of_revision, {200: Answer(DocumentPage, "A page of documents.")},
-        tag="History", query=PageQuery, problems=_GONE,
+        tag="History", query=PageQuery, problems=(422, *_GONE),
     ),
     Route(
         "GET", "/revisions/{number}/diff", "diffRevisions", "How documents differ between two revisions", diff_revisions,

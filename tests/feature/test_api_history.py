@@ -46,7 +46,7 @@ async def test_history_and_the_way_back(api: Api) -> None:
     assert first in [each["number"] for each in page["items"]]
     of_one = (await api("GET", "/api/v1/revisions?kind=Service&namespace=default&name=old")).json
     assert [each["number"] for each in of_one["items"]] == [second, first]
-    assert (await api("GET", "/api/v1/revisions?name=old")).status == 400
+    assert (await api("GET", "/api/v1/revisions?name=old")).status == 422
     differs = (await api("GET", f"/api/v1/revisions/{first}/diff")).json
     assert [(each["name"], each["before"] is None) for each in differs["items"]] == [
         ("new", True),

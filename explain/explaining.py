@@ -71,7 +71,7 @@ def caller_of(state: MeshState, name: str) -> Workload:
         return by_account
     raise Unaskable(
         f"there is no workload {key}, and no service of that name that one serves: "
-        "`meshwright get workloads` lists those there are"
+        "`meshwright workloads` lists those there are"
     )
 
 
@@ -142,7 +142,7 @@ def _called(state: MeshState, caller: Workload, question: Question) -> tuple[str
     if "/" in to:
         key = Key.parse(to)
         if key not in state.services:
-            raise Unaskable(f"there is no service {key}: `meshwright get services` lists those there are")
+            raise Unaskable(f"there is no service {key}: `meshwright services` lists those there are")
         outside = state.services[key].external
         return (
             outside.host if outside is not None and outside.host else hostnames(key, "")[0]

@@ -78,7 +78,7 @@ class Rendering:
 
     def scope(self, key: str) -> Held[ScopedRouteConfiguration] | None:
         found = self._table.scope(key)
-        if found is None and self._workload.gateway is None and key in self._by_host():
+        if found is None and key in self._by_host():
             service = self._by_host()[key]
             view = scope_view(self._shop.state, service, self._scope.namespace)
             if view is not None:

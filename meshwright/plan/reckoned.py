@@ -17,7 +17,7 @@ from meshwright.plan.difference import FieldChange, fields
 from meshwright.plan.fleet import Fleet
 from meshwright.plan.grouping import ResourceChange, Sort, together
 from meshwright.plan.locked_out import locked_out
-from meshwright.plan.subscribed import wanted
+from meshwright.plan.subscribed import Subscribed
 from meshwright.plan.twin import Given, Setting, by_client, given
 from policies.registry import KINDS
 from policies.transport import Lately
@@ -73,7 +73,7 @@ def plan(basis: Basis, asked: Asked, renderer: Renderer | None = None) -> Plan:
     """What it would mean to write `asked`. `renderer`: one that may remember from plan to plan."""
     found = candidate(basis.state, asked, basis.into, basis.editable)
     has = given(basis.state, found.events, basis.fleet, basis.setting, renderer)
-    differing = tuple(by_client(has, wanted(basis.fleet, has)))
+    differing = tuple(by_client(has, Subscribed(basis.fleet, has)))
     told = (
         *caveats(basis.state, found.state, asked, basis.lately),
         *(locked_out(basis.state, found.state, basis.seen) if basis.seen is not None else ()),

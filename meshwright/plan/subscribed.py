@@ -9,47 +9,79 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from meshwright.plan.fleet import Fleet, Member
 from meshwright.plan.held import Difference
-from meshwright.plan.twin import Given, Wanted, id_of
+from meshwright.plan.twin import Given, id_of
 from meshwright.scopes import Scope
 from pb.envoy.config.listener.v3.listener_pb2 import Listener
 from pb.envoy.config.route.v3.scoped_route_pb2 import ScopedRouteConfiguration
 from pb.envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
 )
+from xds.cache import Subscription
 from xds.resource import Name, Resource
 from xds.types import CLUSTER, LISTENER, ROUTE, SCOPED_ROUTE
 
 Contents = Callable[[Scope], Mapping[Name, Resource]]
 
 
-def wanted(fleet: Fleet, found: Given) -> Wanted:
-    """Of a client that is not connected, everything counts but clusters that come on demand, and routes that nothing names."""
-    members: Mapping[str, Member] = {id_of(each): each for each in fleet}
-    before, after = Named(found.held.before), Named(found.held.now)
+class Subscribed:
+    """Of clients of which nothing is known, everything counts but clusters that come on demand, and routes that nothing names."""
 
-    def sent(client: str, difference: Difference) -> bool:
+    def __init__(self, fleet: Fleet, found: Given) -> None:
+        self._members: Mapping[str, Member] = {id_of(each): each for each in fleet}
+        self._found = found
+        self._before, self._after = Named(found.held.before), Named(found.held.now)
+
+    def sent(self, client: str, difference: Difference) -> bool:
+        """Whether `client` is sent that something differs."""
         old, new = difference
         one = new or old
         if one is None:
             return False
-        member = members[client]
-        asked = None if member.wants is None else member.wants.get(one.type_url, ())
-        at_once = found.at_once.get(client)
+        member = self._members[client]
+        asked = self._asked(member, one.type_url)
+        at_once = self._found.at_once.get(client)
         if at_once is not None and one.type_url == CLUSTER and one.on_request:
             named = asked is not None and any(one.name in each.names for each in asked)
             return named or one.name in at_once
-        if asked is not None:
-            if not asked or any(each.wants(one.name) for each in asked):
-                return bool(asked)
-            if old is not None:
-                return False  # what is there and was not asked for is not asked for because it changes
-        if one.type_url != ROUTE or member.proxyless:
-            return True
-        return one.name in after.of(found.after.get(client, ())) or one.name in before.of(
-            found.before[client]
-        )
+        if asked is not None and (not asked or any(each.wants(one.name) for each in asked)):
+            return bool(asked)
+        if one.type_url == ROUTE and not member.proxyless:
+            before, after = self._named(client)
+            return one.name in after or (asked is None and one.name in before)
+        # What is there and was not asked for is not asked for because it changes.
+        return asked is None or old is None
 
-    return sent
+    def besides(self, client: str) -> tuple[Difference, ...]:
+        """Routes that do not differ, and are sent all the same: a listener or a scope names them, and none did before."""
+        member = self._members[client]
+        asked = self._asked(member, ROUTE)
+        before, after = self._named(client)
+        scopes = self._found.after.get(client, ())
+        found: list[Difference] = []
+        for name in sorted(after - before):
+            if asked is None or not any(each.wants(name) for each in asked):
+                was, now = (self._look(contents, of, name) for contents, of in self._contents(client, scopes))
+                if was is not None and now is not None and was.version == now.version:
+                    found.append((None, now))
+        return tuple(found)
+
+    def _contents(
+        self, client: str, scopes: tuple[Scope, ...]
+    ) -> tuple[tuple[Contents, tuple[Scope, ...]], tuple[Contents, tuple[Scope, ...]]]:
+        held = self._found.held
+        return (held.before, self._found.before[client]), (held.now, scopes)
+
+    @staticmethod
+    def _look(contents: Contents, scopes: tuple[Scope, ...], name: str) -> Resource | None:
+        held = (contents(scope).get((ROUTE, name)) for scope in scopes)
+        return next((each for each in held if each is not None), None)
+
+    @staticmethod
+    def _asked(member: Member, type_url: str) -> tuple[Subscription, ...] | None:
+        return None if member.wants is None else member.wants.get(type_url, ())
+
+    def _named(self, client: str) -> tuple[frozenset[str], frozenset[str]]:
+        return self._before.of(self._found.before[client]), self._after.of(self._found.after.get(client, ()))
 
 
 Known = dict[tuple[str, str], frozenset[str]]

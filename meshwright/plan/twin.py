@@ -5,8 +5,9 @@ It has a renderer, a weaver and contents of its own, so that it works in a threa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from envoy.render import Renderer
 from mesh.events import Changes, DocumentName, SourceUpdate
@@ -18,6 +19,7 @@ from meshwright.plan.fleet import Fleet, Member
 from meshwright.plan.held import Difference, Held
 from meshwright.publisher import Attached, Publisher, Update, client_id
 from meshwright.scopes import Scope
+from xds.types import LISTENER, SCOPED_ROUTE
 
 
 class Twin(Publisher):
@@ -143,14 +145,30 @@ def _named(event: SourceUpdate) -> frozenset[DocumentName]:
     )
 
 
-Wanted = Callable[[str, Difference], bool]
-"""Whether a client is sent something that differs for it."""
+class Receiving(Protocol):
+    """Says what of all that it could have a client is sent: `subscribed.Subscribed`."""
+
+    def sent(self, client: str, difference: Difference) -> bool: ...
+    def besides(self, client: str) -> tuple[Difference, ...]: ...
+
+
+class Everything:
+    """Of clients that subscribe to all there is."""
+
+    def sent(self, client: str, difference: Difference) -> bool:
+        del client, difference
+        return True
+
+    def besides(self, client: str) -> tuple[Difference, ...]:
+        del client
+        return ()
 
 
 def by_client(
-    found: Given, wanted: Wanted = lambda *_: True
+    found: Given, receiving: Receiving | None = None
 ) -> Iterable[tuple[tuple[str, ...], tuple[Difference, ...]]]:
     """What differs, for the clients of whom the same differs; clients for whom nothing does are left out."""
+    receives = receiving or Everything()
     alike: dict[tuple[tuple[Scope, ...], tuple[Scope, ...]], list[str]] = {}
     for client, scopes in found.before.items():
         alike.setdefault((scopes, found.after.get(client, scopes)), []).append(client)
@@ -158,10 +176,13 @@ def by_client(
         differences = found.held.differences(before, after)
         if not differences:
             continue
-        together: dict[tuple[bool, ...], list[str]] = {}
+        together: dict[tuple[tuple[bool, ...], tuple[Difference, ...]], list[str]] = {}
+        names = any(new is not None and new.type_url in {LISTENER, SCOPED_ROUTE} for _, new in differences)
         for client in clients:
-            together.setdefault(tuple(wanted(client, each) for each in differences), []).append(client)
-        for mask, some in together.items():
-            left = tuple(each for each, sent in zip(differences, mask, strict=True) if sent)
+            mask = tuple(receives.sent(client, each) for each in differences)
+            besides = receives.besides(client) if names else ()
+            together.setdefault((mask, besides), []).append(client)
+        for (mask, besides), some in together.items():
+            left = (*(each for each, sent in zip(differences, mask, strict=True) if sent), *besides)
             if left:
                 yield tuple(some), left

@@ -29,6 +29,11 @@ PATIENCE = 20.0
 """Seconds that callers have, as for any update: then the port is strict, whoever has not heard. A sidecar that does not take plaintext is
 waited for as long as it is connected, for until then its callers are well served."""
 
+SETTLE = 1.0
+"""Seconds between the last acknowledgement and what it was waited for. An Envoy acknowledges when its main thread has an update; its workers have
+it a moment later, and what they were doing meanwhile is under way: a connection of the old kind must not arrive where the new one is wanted.
+"""
+
 PIECE = 100
 """Workloads, about, whose ports are reckoned before other work of the loop gets its turn: some 2 ms."""
 
@@ -50,10 +55,20 @@ class Streams(Protocol):
 
 @dataclass(slots=True)
 class _Batch:
-    """Places that set out together. `began`: when it was published; `heard`: the types, and clients, that were acknowledged since."""
+    """Places that set out together. `began`: when it was published; `heard`: the types, and clients, that were acknowledged since. `clear`: since
+    when nobody is waited for, by the workload that is called, or None for all callers.
+    """
 
     began: float | None = None
     heard: set[tuple[str, str]] = field(default_factory=set)
+    clear: dict[Key | None, float] = field(default_factory=dict)
+
+    def settled(self, whom: Key | None, *, waits: bool, now: float, settle: float) -> bool:
+        """Whether nobody has been waited for, for long enough."""
+        if waits:
+            self.clear.pop(whom, None)
+            return False
+        return now - self.clear.setdefault(whom, now) >= settle
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +84,13 @@ class Passages:
         streams: Streams,
         clock: Callable[[], float],
         patience: float = PATIENCE,
+        settle: float = SETTLE,
     ) -> None:
         self._pipeline = pipeline
         self._streams = streams
         self._clock = clock
         self._patience = patience
+        self._settle = settle
         self._under_way: dict[Key, dict[Passage, _Way]] = {}
         self._changed = asyncio.Event()
         # What is to be reckoned yet: services, and the state from before the first change of them.
@@ -169,15 +186,18 @@ class Passages:
         for place, mode in ways:
             if mode is TlsMode.OFF:
                 if place.workload not in callees:
-                    callees[place.workload] = self._waits(batch, place.workload)
-                if not callees[place.workload]:
+                    waits = self._waits(batch, place.workload)
+                    callees[place.workload] = batch.settled(
+                        place.workload, waits=waits, now=now, settle=self._settle
+                    )
+                if callees[place.workload]:
                     yield place
                 continue
             if callers is None:
                 callers = self._behind(batch, ENDPOINT, self._streams.streams())
                 if late and callers:
                     log.warning("strict before all callers have heard of it", lagging=sorted(callers)[:20])
-            if late or not callers:
+            if late or batch.settled(None, waits=bool(callers), now=now, settle=self._settle):
                 yield place
 
     def _waits(self, batch: _Batch, workload: Key) -> bool:

@@ -23,6 +23,11 @@ from meshwright.rollout.machine import Health
 CERTAINTY: Final = 2.58
 """Standard deviations: of 200 rollouts that stay just within a bound, about one would be withdrawn by chance at a look."""
 
+TOGETHER: Final = 2
+"""Failures rarely come alone: so many count as one."""
+SLOW_TOGETHER: Final = 5
+"""Nor do slow requests: what holds up one holds up those beside it."""
+
 STEP: Final = 1.1
 """Latencies are counted in steps of a tenth."""
 FINEST: Final = 0.000_1
@@ -166,7 +171,7 @@ class _Others:
 def _errors(observed: Observed, others: _Others, bounds: Bounds, total: int) -> Iterable[str]:
     failed = sum(each.failed for each in observed.having.values())
     share = f"{_share(failed, total)} failed with the change{others.words}"
-    if bounds.errors is not None and at_least(failed, total) > bounds.errors / 100:
+    if bounds.errors is not None and at_least(failed, total, TOGETHER) > bounds.errors / 100:
         yield f"{share}; at most {bounds.errors:g} % may ({_most(observed)})"
     if bounds.errors_over is not None:
         # Of what others say nothing, nothing is held against the change; if they say nothing at all, none should fail.
@@ -178,7 +183,7 @@ def _errors(observed: Observed, others: _Others, bounds: Bounds, total: int) -> 
         ]
         failed = sum(each.failed for each in compared)
         requests = sum(each.requests for each in compared)
-        if requests >= bounds.requests and at_least(failed, requests) > allowed:
+        if requests >= bounds.requests and at_least(failed, requests, TOGETHER) > allowed:
             yield f"{share}; at most {bounds.errors_over:g} points more may ({_most(observed)})"
 
 
@@ -194,12 +199,12 @@ def _latencies(observed: Observed, others: _Others, bounds: Bounds) -> Iterable[
         ("p99", 0.01, bounds.p99, bounds.p99_over),
     ):
         now = quantile(having, 1 - beyond)
-        if absolute is not None and at_least(_slower(having, absolute), total) > beyond:
+        if absolute is not None and at_least(_slower(having, absolute), total, SLOW_TOGETHER) > beyond:
             yield f"{name} is {_time(now)} with the change; at most {_time(absolute)} is allowed"
         if factor is not None and others.latencies:
             reference = quantile(others.latencies, 1 - beyond)
             limit = max(reference * factor, reference + SLACK)
-            if at_least(_slower(having, limit), total) > beyond:
+            if at_least(_slower(having, limit), total, SLOW_TOGETHER) > beyond:
                 yield (
                     f"{name} is {_time(now)} with the change, {_time(reference)} without it; at most {factor:g} times that is allowed"
                 )
@@ -232,14 +237,14 @@ def _slower(latencies: Mapping[int, int], limit: float) -> int:
     return sum(count for at, count in latencies.items() if at > bound)
 
 
-def at_least(hits: int, of: int) -> float:
-    """The lower end of Wilson's interval for the true share, of 1."""
+def at_least(hits: int, of: int, together: int = 1) -> float:
+    """The lower end of Wilson's interval for the true share, of 1. `together`: how many of them say no more than one by itself."""
     if not hits:
         return 0.0
-    share, squared = hits / of, CERTAINTY**2
-    middle = share + squared / (2 * of)
-    spread = CERTAINTY * math.sqrt(share * (1 - share) / of + squared / (4 * of * of))
-    return max(0.0, (middle - spread) / (1 + squared / of))
+    share, squared, count = hits / of, CERTAINTY**2, of / together
+    middle = share + squared / (2 * count)
+    spread = CERTAINTY * math.sqrt(share * (1 - share) / count + squared / (4 * count * count))
+    return max(0.0, (middle - spread) / (1 + squared / count))
 
 
 def _most(observed: Observed) -> str:

@@ -35,6 +35,14 @@ def ended(entry: Entry) -> bool:
     return entry.common_properties.access_log_type in ENDS
 
 
+def began(entry: Entry) -> float | None:
+    """Seconds since the epoch, by the clock of the proxy; None where it is not told."""
+    common = entry.common_properties
+    if not common.HasField("start_time"):
+        return None
+    return common.start_time.seconds + common.start_time.nanos / 1e9
+
+
 def asked(entry: Entry) -> str:
     """Whom a caller asked for, whatever became of it: the host of a request, the cluster of a connection."""
     if isinstance(entry, HTTPAccessLogEntry):

@@ -420,6 +420,7 @@ class Rollouts:
                         f"{len(live.concerned.everybody)} proxies concerned have it")  # fmt: skip
         await self._published()
         live.published = self._monotonic()
+        self.watching.published(name, self._clock())
 
     async def _withdraw(self, name: str, reason: str) -> None:
         rollout, live = self._all[name], self._live[name]

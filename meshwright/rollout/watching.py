@@ -5,6 +5,7 @@ Only some say it: those of the stage, and about as many of the others, and of th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -16,7 +17,7 @@ from mesh.views import inbound_view
 from meshwright.access_logs import Entries, OnEntries
 from meshwright.metrics import Metrics
 from meshwright.rollout.health import Judgement, Observed, Seen, judge
-from meshwright.rollout.outcomes import callee, calls, ended, outcome
+from meshwright.rollout.outcomes import Entry, began, callee, calls, ended, outcome
 from meshwright.rollout.reach import Concerned
 
 MOST = 200
@@ -28,13 +29,15 @@ LEAST = 20
 @dataclass(slots=True)
 class Watched:
     """What is seen of one rollout. `having`: the workloads whose proxies have the change; `places`: where those are called that enforce
-    it themselves, so that their callers speak of it too.
+    it themselves, so that their callers speak of it too. `since`: when the stage had been published, in seconds since the epoch: what
+    began before is of another time, however late it is told.
     """
 
     bounds: Bounds
     having: frozenset[Key] = frozenset()
     others: frozenset[Key] = frozenset()
     places: frozenset[tuple[str, int]] = frozenset()
+    since: float = math.inf
     observed: Observed = field(default_factory=Observed)
 
 
@@ -64,7 +67,15 @@ class Watching:
         self._of.pop(rollout, None)
 
     def next_stage(self, rollout: str) -> None:
-        self._of[rollout].observed.next_stage()
+        """Nothing counts until it is `published`."""
+        watched = self._of[rollout]
+        watched.since = math.inf
+        watched.observed.next_stage()
+
+    def published(self, rollout: str, now: float) -> None:
+        """`now`: seconds since the epoch."""
+        if rollout in self._of:
+            self._of[rollout].since = now
 
     def look(
         self, rollout: str, concerned: Concerned, having: frozenset[Key], others: frozenset[Key]
@@ -89,7 +100,7 @@ class Watching:
         for watched in self._speaking(workload, entries):
             here = workload in watched.having
             for each in entries:
-                if ended(each):
+                if _counts(each, watched):
                     found = outcome(each, client_errors=watched.bounds.client_errors)
                     having = here or callee(each) in watched.places
                     watched.observed.add(calls(each), found, having=having)
@@ -98,7 +109,7 @@ class Watching:
         for watched in self._speaking(workload, entries):
             subject = "as", self._service(workload)
             for each in entries:
-                if ended(each):
+                if _counts(each, watched):
                     found = outcome(each, client_errors=watched.bounds.client_errors)
                     watched.observed.add(subject, found, having=workload in watched.having)
 
@@ -111,6 +122,11 @@ class Watching:
     def _service(self, workload: Key) -> str:
         found = self._state().workloads.get(workload)
         return str(found.services[0]) if found is not None and found.services else str(workload)
+
+
+def _counts(entry: Entry, watched: Watched) -> bool:
+    at = began(entry)
+    return ended(entry) and watched.since < math.inf and (at is None or at >= watched.since)
 
 
 def some(workloads: Iterable[Key], most: int = MOST) -> frozenset[Key]:

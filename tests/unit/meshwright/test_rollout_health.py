@@ -112,6 +112,11 @@ def test_a_few_slow_requests_are_no_p99_yet() -> None:
     assert judge(observed, Bounds(p99=0.1)).health is Health.GOOD
 
 
+def test_requests_that_were_held_up_together_are_no_p99_either() -> None:
+    observed = seen((True, API, 56, 0, 0.01), (True, STORE, 4, 0, 0.3), (False, API, 500, 0, 0.01))
+    assert judge(observed, BOUNDS).health is Health.GOOD
+
+
 def test_equal_proxies_are_hardly_ever_told_apart() -> None:
     chance = random.Random(1)
     wrong = 0

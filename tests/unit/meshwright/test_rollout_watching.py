@@ -107,6 +107,7 @@ class House:
         state, _ = MeshState(TRUST_DOMAIN).apply(snapshot)
         self.watching = Watching(lambda: state, Metrics(CollectorRegistry()))
         self.watching.begin("r", Bounds())
+        self.watching.published("r", 1000.0)
         self.watching.look("r", concerned, frozenset(having), frozenset(others))
 
     def says(self, log: str, workload: Key, *entries: HTTPAccessLogEntry) -> tuple[int, int, int, int]:
@@ -122,6 +123,17 @@ def test_whose_request_it_is() -> None:
     assert house.says(names.SERVED_LOG, WEB_1, a_request(500)) == (2, 2, 1, 0)
     assert house.says(names.CALLS_LOG, API_1, a_request(500)) == (2, 2, 1, 0), "nobody watches it"
     assert house.watching.proxies() == {WEB_1, WEB_2}
+
+
+def test_what_began_before_is_of_another_time() -> None:
+    house = House(Concerned(callers=frozenset({WEB_1})), {WEB_1}, set())
+    late = a_request(503)
+    late.common_properties.start_time.seconds = 999
+    assert house.says(names.CALLS_LOG, WEB_1, late) == (0, 0, 0, 0)
+    late.common_properties.start_time.seconds = 1001
+    assert house.says(names.CALLS_LOG, WEB_1, late) == (1, 1, 0, 0)
+    house.watching.next_stage("r")
+    assert house.says(names.CALLS_LOG, WEB_1, late) == (0, 0, 0, 0)
 
 
 def test_a_call_to_who_has_the_change_is_one_with_it() -> None:

@@ -25,8 +25,8 @@ class Quarantined(Shape):
         description="What an Envoy of the version says that the control plane asked itself; unknown: there is none here, or it cannot tell."
     )
     instead: Literal["earlier", "nothing", "itself"] = Field(
-        description="What those see for whom it is set aside: an earlier revision, the mesh without the document, or, for nothing can stand for "
-        "what protects somebody, the document itself: then proxies keep what they took before."
+        description="What those see for whom it is set aside: an earlier revision, the mesh without the document, or, where nothing can stand for "
+        "it, the document itself: then proxies keep what they took before."
     )
     proxies: tuple[str, ...] = Field(description="Some of those that refused it.")
     refused_by: int = Field(description="How many did.")

@@ -15,7 +15,7 @@ from mesh.events import DocumentName, Event
 from mesh.names import Key
 from mesh.state import MeshState
 from meshwright.editions import NOTHING, Instead, Member, Overlay
-from meshwright.quarantine.cases import Case, CaseName, Verdict
+from meshwright.quarantine.cases import FOUNDATIONS, Case, CaseName, Verdict
 from meshwright.quarantine.history import History
 from meshwright.revisions import Held, in_force, revision_of
 
@@ -162,13 +162,13 @@ class Book:
         refused = {
             case.revision for case in tuple(self._of.get(name, {}).values()) if case.concerns(member)
         } | {revision}
-        # Before what is known, and where that says so, it was not there.
         earlier = next((each for each in self.history.of(name) if each.revision not in refused), None)
         if earlier is not None and earlier.value is not None:
             return Instead(earlier.source, earlier.value)
+        # It was not there, as far as is known.
         if self.protects(name) or name == ("Workload", member.workload):
             return None
-        return Instead(source, None)
+        return None if earlier is None and name[0] in FOUNDATIONS else Instead(source, None)
 
     def _chosen(self, member: Member, below: Overlay, *, alone: bool) -> list[tuple[DocumentName, Instead]]:
         """`alone`: also of what `member` alone refuses."""

@@ -12,6 +12,11 @@ IDENTITIES = 2
 """Different identities, proved by certificates, that have to refuse a document before it is set aside for all proxies of their version,
 where no Envoy here can be asked."""
 
+FOUNDATIONS = frozenset({"Gateway", "Service", "Workload"})
+"""Kinds of documents that much else stands on. Without one there is nothing left that Envoy could refuse, which proves nothing against it;
+and nothing stands for it, unless it has just come.
+"""
+
 REMEMBERED = 1_000
 """Clients of a case that are remembered, each for itself."""
 

@@ -11,6 +11,7 @@ from mesh.events import DocumentName
 from mesh.state import MeshState
 from meshwright.editions import Instead, Member, Overlay
 from meshwright.quarantine.book import Book
+from meshwright.quarantine.cases import FOUNDATIONS
 from meshwright.quarantine.sketch import Sketcher, Untraceable
 from meshwright.revisions import documents_of, in_force, origin_of, revision_of
 from xds.resource import Resource
@@ -20,8 +21,6 @@ LATEST = 32
 """Documents that changed last which are looked at, whether or not a resource says that they made it."""
 MOST = 64
 """Documents of one resource that are looked at."""
-LAST = ("Workload", "Service", "Gateway")
-"""Kinds that are suspected last among those of which none has changed: without them there would be much less than one resource."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +39,20 @@ class Suspect:
     then: Rendered | None
     replaceable: bool
 
+    @property
+    def is_foundation(self) -> bool:
+        return self.name[0] in FOUNDATIONS
+
+    @property
+    def takes_all_away(self) -> bool:
+        """Whether there is nothing left to refuse without it, which says nothing of it."""
+        return self.is_foundation and self.then is None
+
 
 async def suspects(
     book: Book, sketcher: Sketcher, member: Member, state: MeshState, resource: Resource
 ) -> AsyncIterator[Suspect]:
-    """Those that changed last come first. `state`: the mesh as the client sees it. Rests between two, for each costs a rendering."""
+    """Those that changed last come first, and foundations last of all. `state`: the mesh as the client sees it. Rests between two, for each costs a rendering."""
     name = resource.type_url, resource.name
     latest = tuple(book.history.latest())[:LATEST]
     for document in _candidates(state, resource, latest):
@@ -76,10 +84,9 @@ async def suspects(
 def _candidates(
     state: MeshState, resource: Resource, latest: tuple[DocumentName, ...]
 ) -> Iterator[DocumentName]:
-    """Those that changed, the last first; then all that are known to have made the resource, policies first."""
+    """Those that changed, the last first; then all that are known to have made the resource. Foundations after all others."""
     made = [*documents_of(resource.origin)]
     if resource.type_url == ENDPOINT:
         services = [key for kind, key in made if kind == "Service"]
         made += [("Workload", member) for key in services for member in state.members.get(key, ())]
-    by_kind = sorted(made[:MOST], key=lambda each: LAST[::-1].index(each[0]) if each[0] in LAST else -1)
-    yield from dict.fromkeys((*latest, *by_kind))
+    yield from sorted(dict.fromkeys((*latest, *made[:MOST])), key=lambda each: each[0] in FOUNDATIONS)

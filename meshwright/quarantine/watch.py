@@ -407,11 +407,12 @@ class Quarantine:
     async def _guilty(self, trial: _Trial, around: Neighbours) -> tuple[Suspect, ...]:
         """Those without whom an Envoy here takes the resource: one, where one is enough; none, if it takes it without none of them."""
         envoy = trial.member.envoy
-        for suspect in trial.suspects:
+        telling = [each for each in trial.suspects if not each.takes_all_away]
+        for suspect in telling:
             if suspect.then is None or await self._envoys.accepts(envoy, suspect.then, around):
                 return (suspect,)
         together: list[Suspect] = []
-        for suspect in trial.suspects:
+        for suspect in telling:
             together.append(suspect)
             if len(together) > 1 and await self._accepts_without(trial, together, around):
                 break
@@ -497,7 +498,7 @@ def sentence(told: Told) -> str:
         else f"{len(case.clients)} that refused it ({', '.join(sorted(case.clients)[:3])})"
     )
     if told.instead is None:
-        there = "nothing can stand for it, for it protects somebody: they keep what they took before"
+        there = "nothing can stand for it: they keep what they took before, and cold ones go without that resource"
     elif told.instead.value is None:
         there = "there, it is as if the document did not exist"
     else:

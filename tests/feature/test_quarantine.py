@@ -7,8 +7,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import aiohttp
-
+from tests.support.headers import headers
 from tests.support.mesh import Instance, Mesh
 from tests.support.poisons import Poison, of_routes, poisons
 from tests.support.processes import eventually
@@ -18,14 +17,6 @@ def header(value: str) -> dict[str, object]:
     """Another change of the same resource: callers of api find `value` in answers."""
     other = of_routes({"responseHeadersToAdd": [{"header": {"key": "x-other", "value": value}}]}, "")
     return other.document(other.bad, "other")
-
-
-async def headers(mesh: Mesh, web: Instance) -> dict[str, str]:
-    """Of an answer that web gets from api."""
-    url = f"http://{web.address}:{web.outbound_port}/"
-    async with aiohttp.ClientSession() as session, session.get(url, headers={"Host": "api.mesh"}) as answer:
-        assert answer.status == 200
-        return dict(answer.headers)
 
 
 async def in_sync(mesh: Mesh) -> bool:
@@ -71,7 +62,7 @@ async def refused_and_corrected(mesh: Mesh, web: Instance, poison: Poison, numbe
     mesh.write("other.yaml", header(f"v{number}"))
 
     async def landed() -> bool:
-        return (await headers(mesh, web)).get("x-other") == f"v{number}"
+        return (await headers(web, "api.mesh")).get("x-other") == f"v{number}"
 
     await eventually(landed, f"{poison.says}: another change lands")
     await eventually(lambda: in_sync(mesh), "nobody refuses anything any more")
@@ -86,7 +77,7 @@ async def refused_and_corrected(mesh: Mesh, web: Instance, poison: Poison, numbe
     if poison.resource.startswith("Route") and poison.kind == "EnvoyPatch":
 
         async def in_force() -> bool:
-            return (await headers(mesh, web)).get("x-corrected") == "yes"
+            return (await headers(web, "api.mesh")).get("x-corrected") == "yes"
 
         await eventually(in_force, "the corrected document is in force")
     assert await mesh.metric('meshwright_quarantined_documents{for="all"}') == 0

@@ -15,6 +15,7 @@ from discovery.consul_options import ConsulOptions
 from meshwright.errors import SettingsError
 from meshwright.settings import Settings
 from store.backend import Backend
+from store.consul_http import ConsulHttp
 from store.consul_kv import ConsulBackend
 from store.errors import StoreError
 from store.housekeeping import collect
@@ -34,19 +35,24 @@ log = structlog.get_logger(__name__)
 
 @contextlib.asynccontextmanager
 async def open_store(settings: Settings) -> AsyncIterator[Repository | None]:
-    """The store of a control plane, within the block; None if it is to have none. SettingsError, StoreError."""
+    """The store of a control plane, within the block; None if it is to have none. SettingsError, StoreError.
+
+    A Consul need not answer now: the last good state serves until it does.
+    """
     if settings.store == "none":
         yield None
         return
-    async with opened(settings.store, settings) as backend:
+    async with opened(settings.store, settings, wait=False) as backend:
         yield Repository(backend)
 
 
 @contextlib.asynccontextmanager
-async def opened(place: str, settings: Settings, *, make: bool = True) -> AsyncIterator[Backend]:
+async def opened(
+    place: str, settings: Settings, *, make: bool = True, wait: bool = True
+) -> AsyncIterator[Backend]:
     """The store at `place`: `sqlite`, `sqlite:FILE`, `consul` (as the Consul of discovery) or `consul:URL[/PREFIX]`.
 
-    `make`: a file that is not there is made. SettingsError, StoreError.
+    `make`: a file that is not there is made. `wait`: it must answer before the block begins. SettingsError, StoreError.
     """
     kind, _, rest = place.partition(":")
     backend: Backend
@@ -57,7 +63,9 @@ async def opened(place: str, settings: Settings, *, make: bool = True) -> AsyncI
         backend = await SqliteBackend.open(file)
     elif kind == "consul":
         options, prefix = _consul(rest, settings)
-        backend = await ConsulBackend.open(options, prefix)
+        backend = (
+            await ConsulBackend.open(options, prefix) if wait else ConsulBackend(ConsulHttp(options), prefix)
+        )
     else:
         raise SettingsError(
             f"store {place!r} is not known: use sqlite, sqlite:FILE, consul or consul:URL[/PREFIX]"

@@ -1,0 +1,124 @@
+"""Control planes and their stores: what is written is in force, after a crash too, and on every replica."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from api.shapes.status import SourceState
+from discovery.consul_options import ConsulOptions
+from mesh.names import Key
+from meshwright.errors import SettingsError
+from meshwright.settings import load
+from meshwright.stores import opened
+from store.consul_kv import ConsulBackend
+from store.errors import StoreUnavailable
+from store.repository import Repository
+from store.sqlite import SqliteBackend
+from store.writes import Delete, Put
+from tests.support.consul_agent import consul_agent
+from tests.support.mesh import Mesh, a_service_document
+from tests.support.processes import eventually
+from tests.support.stores import a_body
+
+
+def service(name: str) -> Put:
+    return Put("Service", Key("default", name), a_service_document(name))
+
+
+async def source(mesh: Mesh, name: str = "store") -> SourceState:
+    (found,) = (each for each in (await mesh.status()).sources if each.source == name)
+    return found
+
+
+async def services(mesh: Mesh, count: int) -> SourceState:
+    async def there() -> SourceState | None:
+        state = await source(mesh)
+        return state if state.services == count else None
+
+    assert mesh.server is not None
+    return await eventually(there, f"{count} services of the store", mesh.server)
+
+
+async def test_what_is_written_is_in_force_and_survives_a_crash(tmp_path: Path) -> None:
+    async with Mesh(tmp_path) as mesh:
+        mesh.write("files.yaml", a_service_document("of-files"))
+        await mesh.serve()
+        backend = await SqliteBackend.open(mesh.data / "store.db")
+        repository = Repository(backend)
+        await repository.commit([service("a"), service("b")], author="ada")
+        await services(mesh, 2)
+        assert mesh.server is not None
+        await mesh.server.kill()
+        # Written while nobody serves.
+        await repository.commit(
+            [Delete("Service", Key("default", "a")), service("c"), service("d")], author="ada"
+        )
+        await mesh.serve()
+        await services(mesh, 3)
+        # A document that cannot be read keeps its last good one, and is told; the others are in force.
+        broken = Put("Service", Key("default", "b"), a_body("b", {"ports": "none"}))
+        await repository.commit([broken, service("e")], author="ada")
+        state = await services(mesh, 4)
+        assert [each.partition(":")[0] for each in state.errors] == ["Service default/b, spec.ports"]
+        await repository.rollback(2, author="ada")
+        assert (await services(mesh, 3)).errors == ()
+        assert (await source(mesh, "files")).services == 1
+        await backend.close()
+
+
+async def test_a_name_that_files_hold_is_theirs(tmp_path: Path) -> None:
+    async with Mesh(tmp_path) as mesh:
+        mesh.write("files.yaml", a_service_document("both", port=81))
+        await mesh.serve()
+        backend = await SqliteBackend.open(mesh.data / "store.db")
+        await Repository(backend).commit([service("both")], author="ada")
+        await backend.close()
+
+        async def told() -> bool:
+            return any(
+                "service default/both of source store is left out" in each
+                for each in (await mesh.status()).conflicts
+            )
+
+        assert mesh.server is not None
+        await eventually(told, "the second declaration is told", mesh.server)
+
+
+async def test_replicas_share_a_store_in_consul(tmp_path: Path) -> None:
+    async with consul_agent() as agent:
+        place = f"consul:{agent.url}/mesh/store"
+        async with Mesh(tmp_path / "one", store=place) as one, Mesh(tmp_path / "two", store=place) as two:
+            await one.serve()
+            await two.serve()
+            backend = await ConsulBackend.open(ConsulOptions(address=agent.url), "mesh/store")
+            await Repository(backend).commit([service("a")], author="ada")
+            await backend.close()
+            for mesh in (one, two):
+                await services(mesh, 1)
+            # Without Consul, what it said last stays in force, and the operator is told.
+            assert two.server is not None
+
+            async def kept() -> bool:
+                return any(b'"a"' in each.read_bytes() for each in (two.data / "last-good").glob("store*"))
+
+            await eventually(kept, "the last good state of the store is on the disk", two.server)
+            agent.stop()
+            await two.server.kill()
+            await two.serve()
+            assert (await services(two, 1)).state in {"restored", "failed"}
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("consul", "consul at which address"),
+        ("sqlite:/nonexistent/store.db", "Check that its directory is there"),
+        ("redis://here", "use sqlite, sqlite:FILE, consul or consul:URL"),
+    ],
+)
+async def test_a_store_that_cannot_be_is_told(tmp_path: Path, place: str, said: str) -> None:
+    with pytest.raises((SettingsError, StoreUnavailable), match=said):
+        async with opened(place, load(None, {"data_dir": tmp_path})):
+            pass

@@ -16,7 +16,7 @@ from explain.text import lines
 from explain.world import World
 from mesh.names import Key
 from tests.support.explain_envoy import Told, application, ask, proxies
-from tests.support.explain_random import BARE, CALLER, SERVICES, SIDECARS, MeshDraw, Ports
+from tests.support.explain_random import BARE, CALLER, EDGE, SERVICES, SIDECARS, MeshDraw, Ports
 from tests.support.ports import free_ports
 
 REQUESTS = 110
@@ -26,11 +26,12 @@ def ports() -> Ports:
     workloads = (*SIDECARS, BARE)
     served = [(name, service) for name in SIDECARS for service in SERVICES]
     sidecars = (CALLER, *SIDECARS)
-    free = iter(free_ports(len(sidecars) + len(workloads) + len(served)))
+    free = iter(free_ports(len(sidecars) + len(workloads) + len(served) + 1))
     return Ports(
         {each: next(free) for each in sidecars},
         {each: next(free) for each in workloads},
         {each: next(free) for each in served},
+        next(free),
     )
 
 
@@ -63,13 +64,13 @@ async def compare(folder: Path, seed: int, requests: int) -> tuple[int, dict[str
     async with contextlib.AsyncExitStack() as stack:
         for name, port in taken.application.items():
             await stack.enter_async_context(application(name, port))
-        await stack.enter_async_context(proxies(folder, state, (CALLER, *SIDECARS)))
+        await stack.enter_async_context(proxies(folder, state, (CALLER, EDGE), SIDECARS))
         for number in range(requests):
             question = draw.question()
             found = explain(world, question)
             outcomes = found.outcomes()
             assert sum((part for part, _ in outcomes), Fraction(0)) == 1
-            told = await ask(taken.outbound[CALLER], question)
+            told = await ask(taken.edge if question.gateway else taken.outbound[CALLER], question)
             said = "\n".join(lines(found))
             assert any(agrees(each, told) for _, each in outcomes), (
                 f"seed {seed}, {number}: {question}\n{told}\n{said}"

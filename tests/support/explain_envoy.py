@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,15 +38,17 @@ class Told:
 
 
 @contextlib.asynccontextmanager
-async def proxies(folder: Path, state: MeshState, workloads: Iterable[str]) -> AsyncIterator[None]:
-    """A sidecar for each of `workloads`, of which the first tells of clusters."""
+async def proxies(
+    folder: Path, state: MeshState, asking: Sequence[str], serving: Iterable[str]
+) -> AsyncIterator[None]:
+    """A proxy for each. Those that are asked by the test tell of clusters."""
     authority = TestAuthority()
     async with contextlib.AsyncExitStack() as stack:
-        for number, name in enumerate(workloads):
+        for name in (*asking, *serving):
             workload = state.workloads[Key.parse(name)]
             secrets = authority.secrets(workload.identity(TRUST_DOMAIN).uri)
             resources = rendered(state, str(workload.key))
-            given = tuple(_telling(resources)) if number == 0 else resources
+            given = tuple(_telling(resources)) if name in asking else resources
             await stack.enter_async_context(envoy(folder, name, given, secrets))
         yield
 

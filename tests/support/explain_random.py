@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import yaml
@@ -11,10 +11,12 @@ import yaml
 from documents.parsing import parse
 from explain.question import Question
 from mesh.events import SourceSnapshot
+from mesh.names import Key
 from mesh.state import MeshState
 from policies.registry import KINDS
 from tests.support.access_random import PATHS, VALUES, Draw
 from tests.support.builders import TRUST_DOMAIN
+from tests.support.ports import LOOPBACK
 
 POLICY, ROUTE = "meshwright.dev/v1alpha1", "gateway.networking.k8s.io/v1"
 SERVICES = tuple(f"s{number}" for number in range(8))
@@ -23,6 +25,11 @@ SIDECARS = {"left": "v1", "right": "v2"}
 """Workloads with a sidecar that serve, and the label `version` of each."""
 BARE = "bare"
 """The one that has none."""
+EDGE, GATEWAY = "edge-1", Key("default", "edge")
+"""The workload that plays the gateway."""
+HOSTS = ("shop.example.com", "x.example.com", "a.b.example.com", "www.example.org", "elsewhere.example")
+LISTENERS = ("", "*.example.com", "shop.example.com")
+"""Host names of the gateway's listeners; the first has none."""
 PREFIXES = ("/", "/a", "/a/b", "/b", "/x%20y", "/pkg.Svc", "/~u")
 EXPRESSIONS = ("/a.*", "/[ab]", "(?i)/A/?.*", "/b/.+/c", ".*\\.css", "/.{0,3}")
 QUERY = (("q", "1"), ("q", "2"), ("r", "a b"), ("r", ""))
@@ -34,11 +41,12 @@ ORIGINS = ("https://a.example", "https://x.b.example", "http://a.example:8080")
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """`outbound`: of each sidecar. `application`: by workload. `sidecar`: by workload and service."""
+    """`outbound`: of each sidecar. `application`: by workload. `sidecar`: by workload and service. `edge`: of the gateway."""
 
     outbound: dict[str, int]
     application: dict[str, int]
     sidecar: dict[tuple[str, str], int]
+    edge: int
 
 
 class MeshDraw:
@@ -66,15 +74,20 @@ class MeshDraw:
             headers.append(("access-control-request-method", draw.one(METHODS)))
         path = draw.one(PATHS).partition("?")[0]
         query = draw.one(SENT_QUERY) if draw.often(0.4) else ""
-        service = draw.one((*SERVICES, *SERVICES, *SERVICES, "nobody"))
-        host = draw.one((service, f"{service}.default", f"{service}.mesh", f"{service}.default.mesh:80"))
-        return Question(
-            CALLER,
+        sent = Question(
             method="OPTIONS" if draw.often(0.1) else draw.one(METHODS),
             path=f"{path}?{query}" if query else path,
-            authority=f"{service}:81" if draw.often(0.03) else host,
             headers=tuple(headers),
         )
+        if draw.often(0.3):
+            host = draw.one(HOSTS)
+            authority = f"{host}:{self._ports.edge}" if draw.often(0.5) else host
+            return replace(
+                sent, authority=authority, gateway=GATEWAY, port=self._ports.edge, address=LOOPBACK
+            )
+        service = draw.one((*SERVICES, *SERVICES, *SERVICES, "nobody"))
+        host = draw.one((service, f"{service}.default", f"{service}.mesh", f"{service}.default.mesh:80"))
+        return replace(sent, caller=CALLER, authority=f"{service}:81" if draw.often(0.03) else host)
 
     # Documents
 
@@ -83,6 +96,7 @@ class MeshDraw:
         made.append(self._caller())
         made.extend(self._sidecar(name) for name in SIDECARS)
         made.append(_document("Workload", BARE, self._bare()))
+        made.extend(self._edge())
         for each in SERVICES:
             made.extend(
                 _document(
@@ -133,6 +147,33 @@ class MeshDraw:
         served = [each for each in SERVICES[:-1] if self._draw.often(0.2)]
         ports = [{"name": each, "app": self._ports.application[BARE]} for each in served]
         return {"services": served, "serviceAccount": "served", "address": "127.0.0.1", "ports": ports}
+
+    def _edge(self) -> Iterator[dict[str, Any]]:
+        yield _document(
+            "Workload", EDGE, {"gateway": GATEWAY.name, "address": LOOPBACK, "serviceAccount": "web"}
+        )
+        listeners = [
+            {"name": f"l{number}", "port": self._ports.edge, "protocol": "HTTP"}
+            | ({"hostname": host} if host else {})
+            for number, host in enumerate(LISTENERS)
+            if not host or self._draw.often(0.7)
+        ]
+        spec: dict[str, Any] = {"gatewayClassName": "meshwright", "listeners": listeners}
+        yield _document("Gateway", GATEWAY.name, spec, version=ROUTE)
+        for number in self._draw.times(3):
+            spec = {
+                "parentRefs": [{"name": GATEWAY.name}],
+                "rules": [
+                    *(self._rule(self._draw.one(SERVICES)) for _ in self._draw.times(3)),
+                    *self._last(self._draw.one(SERVICES)),
+                ],
+            }
+            if self._draw.often(0.7):
+                spec["hostnames"] = self._draw.some((*HOSTS, "*.example.com", "*.b.example.com"))
+            yield _document("HTTPRoute", f"edge-{number}", spec, version=ROUTE)
+        if self._draw.often(0.5):
+            target = {"targetRefs": [{"kind": "Workload", "name": EDGE}]}
+            yield _document("AccessPolicy", "p-edge", target | self._draw.policy())
 
     def _route(self, service: str) -> dict[str, Any]:
         spec = {

@@ -26,7 +26,7 @@ async def test_consul_stopped_and_restarted_empty(tmp_path: Path) -> None:
             consul.stop()
 
             async def failed() -> bool:
-                (source,) = (await mesh.status()).sources
+                source = next(each for each in (await mesh.status()).sources if each.source == "consul")
                 return source.state == "failed" and bool(source.error)
 
             await eventually(failed, "status tells that Consul is away")
@@ -88,7 +88,7 @@ async def test_control_plane_restarted_while_consul_is_down(tmp_path: Path) -> N
             await mesh.serve()  # ready: from disk
             await load.more(100)
             assert await mesh.endpoints(web, "default/api:80") == {f"127.0.0.1:{api.sidecar_port}"}
-            (source,) = (await mesh.status()).sources
+            source = next(each for each in (await mesh.status()).sources if each.source == "consul")
             assert source.state in {"restored", "failed"}
             await mesh.up(late)  # a fresh proxy gets everything
 

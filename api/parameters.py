@@ -24,7 +24,7 @@ PATH: Final[Mapping[str, TypeAdapter[Any]]] = {
     "namespace": TypeAdapter(Annotated[str, Field(pattern=DNS_LABEL)]),
     "name": TypeAdapter(Annotated[str, Field(pattern=DNS_LABEL)]),
     "number": TypeAdapter(
-        Annotated[int, BeforeValidator(_number), Field(ge=0, le=2**53 - 1, description="Of a revision.")]
+        Annotated[int, Field(ge=0, le=2**53 - 1, description="Of a revision."), BeforeValidator(_number)]
     ),
     "service": TypeAdapter(Annotated[str, Field(pattern=DNS_LABEL)]),
     "token": TypeAdapter(Annotated[str, Field(pattern=r"^[a-z2-7]{16}$", description="The id of a token.")]),

@@ -12,12 +12,17 @@ from aiohttp import web
 GRACE: Final = 1.0
 """Seconds that open requests get at the end."""
 
+LONGEST: Final = 64 * 1024
+"""Bytes of the path with its query, and of one header: selectors and reasons may be long, and grow when they are quoted."""
+
 
 class ApiServer:
     """One application on several doors. OSError where a door cannot be opened."""
 
     def __init__(self, app: web.Application) -> None:
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=GRACE)
+        self._runner = web.AppRunner(
+            app, access_log=None, shutdown_timeout=GRACE, max_line_size=LONGEST, max_field_size=LONGEST
+        )
         self._socket: Path | None = None
 
     async def start(self) -> None:

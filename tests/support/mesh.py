@@ -8,6 +8,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -268,7 +269,7 @@ class Mesh:
             return json.loads(text)
         return text
 
-    async def endpoints(self, each: Instance, cluster: str) -> set[str]:
+    async def endpoints(self, each: Instance, cluster: str) -> AbstractSet[str]:
         """The addresses that the sidecar of `each` sends to for `cluster`, from its own config dump."""
         found = await self.envoy(each, "/clusters?format=json")
         for status in found.get("cluster_statuses", []):

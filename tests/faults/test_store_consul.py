@@ -14,6 +14,7 @@ from store.checking import check
 from store.consul_http import Away, ConsulHttp, Operation, Pair
 from store.consul_kv import ConsulBackend
 from store.errors import OutcomeUnknown, StoreUnavailable
+from store.housekeeping import collect
 from store.repository import Repository
 from tests.support.consul_agent import consul_agent
 from tests.support.consul_cluster import Cluster, Server, consul_cluster
@@ -185,11 +186,20 @@ async def test_a_token_that_may_not_is_told_and_never_shown() -> None:
     async with consul_agent(acl=True) as agent:
         with pytest.raises(StoreUnavailable, match="key:write on its prefix and session:write"):
             await ConsulBackend.open(ConsulOptions(address=agent.url), "test")
-        backend = await ConsulBackend.open(ConsulOptions(address=agent.url, token=agent.token), "test")
-        await a_repository(backend).commit([put("first")], author="ada")
+        # What docs/store.md says that it needs.
+        rules = 'key_prefix "test" { policy = "write" }\nsession_prefix "" { policy = "write" }'
+        await agent.put("/v1/acl/policy", {"Name": "store", "Rules": rules})
+        token = (await agent.put("/v1/acl/token", {"Policies": [{"Name": "store"}]}))["SecretID"]
+        backend = await ConsulBackend.open(ConsulOptions(address=agent.url, token=token), "test")
+        repository = a_repository(backend)
+        await repository.commit([put("first")], author="ada")
+        await repository.commit([put("first", {"n": 2})], author="ada")
         async with backend.lock("job"):
             await backend.publish("acks/one", b"1", ttl=30)
-        assert agent.token not in backend.where
+        assert await backend.published("acks/") == {"acks/one": b"1"}
+        await backend.withdraw("acks/one")
+        assert (await collect(repository, keep=1, grace=-60)).revisions == 1
+        assert token not in backend.where
         await backend.close()
         wrong = ConsulOptions(address=agent.url, token="0f0e4f3a-0000-4000-8000-000000000000")
         with pytest.raises(StoreUnavailable) as caught:

@@ -72,14 +72,22 @@ class Changes:
         if not put and not gone:
             made = self._put()
             put = {name_of(made): made}
-        self.there |= put
+        self.there |= {name: each for name, each in put.items() if name[2] not in SIDECARS}
         for name in gone:
             del self.there[name]
         return list(put.values()), gone
 
     def _put(self) -> Document:
         make = self.random.choice(
-            (self._policy, self._policy, self._policy, self._route, self._workload, self._service)
+            (
+                self._policy,
+                self._policy,
+                self._policy,
+                self._route,
+                self._workload,
+                self._service,
+                self._caller,
+            )
         )
         return make()
 
@@ -131,6 +139,18 @@ class Changes:
             "weight": self.random.randint(1, 5),
         }
         return workload(f"more-{number}", self.random.choice(("api", "web", "cart")), number, **spec)
+
+    def _caller(self) -> Document:
+        """The first workload with other calls: by name, or by a local port. It is never deleted."""
+        uses = self.random.choice(
+            (
+                ["api", "cart"],
+                ["api"],
+                [{"service": "api", "localPort": 8080}, "cart"],
+                ["api", "cart", "store"],
+            )
+        )
+        return workload("web-1", "web", 1, uses=uses)
 
     def _service(self) -> Document:
         name = f"extra-{self.random.randint(1, 3)}"

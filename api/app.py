@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import structlog
@@ -33,16 +33,14 @@ def application(
     kinds: tuple[Kind, ...],
     backend: Backend,
     authentication: Authentication,
-    besides: Iterable[web.RouteDef] = (),
 ) -> web.Application:
-    """Serves `routes` for documents of `kinds`, and `besides` as they are. A route that `api.access` does not name raises KeyError."""
+    """Serves `routes` for documents of `kinds`. A route that `api.access` does not name raises KeyError."""
     app = web.Application(middlewares=[_problems])
     app[DESCRIPTION] = Description(routes, kinds, backend.version)
     for route in routes:
         app.router.add_route(
             route.method, route.full_path, _bound(route, backend, authentication), name=route.operation
         )
-    app.add_routes(besides)
     return app
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import structlog
-from aiohttp import web
 
 from api.app import application
 from api.authentication import Authentication, Rates
@@ -41,6 +40,7 @@ from meshwright.looking import Looking
 from meshwright.plaintext import PlaintextWatch
 from meshwright.plan.planner import Planner
 from meshwright.quarantine.shown import shown as quarantined
+from meshwright.replicas import Replicas
 from meshwright.reports import Reports, version
 from meshwright.rollout.rollouts import Rollouts
 from meshwright.rollout.shown import Rolling
@@ -83,6 +83,7 @@ def backend(
     kept: Kept,
     watch: PlaintextWatch,
     acknowledged: Acknowledged,
+    replicas: Replicas,
     rotator: Rotator,
     tokens: Tokens,
     rollouts: Rollouts,
@@ -128,14 +129,14 @@ def backend(
             lambda: acknowledged.report(acknowledged.newest()),
             system_clock,
         ).analyze,
-        acknowledgements=acknowledged.wait,
+        acknowledgements=replicas.wait,
     )
 
 
 async def open_api(
-    settings: Settings, given: Backend, certificate: ServerCertificate, besides: Iterable[web.RouteDef]
+    settings: Settings, given: Backend, certificate: ServerCertificate
 ) -> tuple[ApiServer, str]:
-    """The API, listening, and its address. SettingsError if it cannot. `besides`: routes of the socket that are not the API's (yet)."""
+    """The API, listening, and its address. SettingsError if it cannot."""
     authentication = Authentication(
         given.api_tokens,
         {Identity.parse(uri): grant(said) for uri, said in settings.api_clients.items()},
@@ -143,7 +144,7 @@ async def open_api(
         time.monotonic,
         Rates.of(settings.api_requests),
     )
-    server = ApiServer(application(ROUTES, KINDS, given, authentication, besides))
+    server = ApiServer(application(ROUTES, KINDS, given, authentication))
     await server.start()
     path = settings.data_dir / SOCKET
     try:

@@ -57,7 +57,6 @@ from meshwright.answers_to_writes import AnswersToWrites
 from meshwright.api_backend import Tokens, backend, open_api
 from meshwright.audit import AuditedAuthority, AuditLog
 from meshwright.authority import follow, open_authority
-from meshwright.ca_door import ca_routes
 from meshwright.calls_seen import CallsSeen
 from meshwright.certificates import Certificates
 from meshwright.data_dir import held
@@ -82,6 +81,7 @@ from meshwright.publisher import Publisher, client_id
 from meshwright.quarantine.opened import open_quarantine
 from meshwright.rate_limit_gate import RateLimitGate
 from meshwright.rate_limits import rate_limits
+from meshwright.replicas import Replicas, replica_name
 from meshwright.reports import Reports
 from meshwright.rollout.opened import connect, open_rollouts
 from meshwright.rotation import Rotator
@@ -95,7 +95,9 @@ from pb.meshwright.join.v1.join_pb2_grpc import add_JoinServiceServicer_to_serve
 from pb.meshwright.trust.v1.trust_pb2_grpc import add_TrustServiceServicer_to_server
 from policies.registry import KINDS
 from ratelimit.service import RateLimits
+from store.backend import Backend
 from store.directory import Directory
+from store.repository import Repository
 from store.sets import StoreDocuments
 from xds.cache import ResourceCache
 from xds.server import XdsServer, XdsSettings, server_options
@@ -284,7 +286,11 @@ class ControlPlane:
             lambda event, fields: audit.record(event, **fields),
         )
         quarantine = await open_quarantine(
-            publisher, pipeline, renderer, observer, xds, data_dir, audit.record
+            publisher, pipeline, renderer, observer, xds, repository, data_dir, audit.record
+        )
+        acknowledged = Acknowledged(pipeline, xds, time.monotonic, metrics, lambda: aside(quarantine.told()))
+        replicas = Replicas(
+            acknowledged, replica_name(random.random), _shared(settings, repository), time.monotonic
         )
         reports = Reports(
             settings.trust_domain,
@@ -300,6 +306,7 @@ class ControlPlane:
             certificates,
             federation,
             quarantine,
+            replicas,
         )
         joins = JoinService(
             audited,
@@ -357,12 +364,7 @@ class ControlPlane:
         admin = Admin(
             Answers(
                 ready=reports.not_ready,
-                status=reports.status,
-                listing=reports.listing,
-                config_dump=reports.config_dump,
-                release=discovery.release,
                 refresh_metrics=refresh_metrics,
-                plaintext=watch.report,
                 bundle=lambda: spiffe_document(authority.roots(), settings.federation_refresh),
             ),
             metrics,
@@ -373,7 +375,6 @@ class ControlPlane:
         looking = Looking(
             self._ring, access, reports.status, lambda workload: workload in pipeline.state.workloads
         )
-        besides = [*admin.private_routes(), *ca_routes(rotator)]
         self.planner = Planner(
             Live(
                 lambda: pipeline.state,
@@ -390,17 +391,24 @@ class ControlPlane:
                 settled=pipeline.settled,
             )
         )
-        acknowledged = Acknowledged(
-            pipeline, xds, time.monotonic, metrics, lambda: aside(reports.quarantine.told())
-        )
         for source in sources:
             if isinstance(source, StoreSource):
                 source.on_applied = acknowledged.applied
         tokens = await Tokens.open(data_dir)
         given = backend(
-            reports, audit, self.planner, looking, kept, watch, acknowledged, rotator, tokens, rollouts
+            reports,
+            audit,
+            self.planner,
+            looking,
+            kept,
+            watch,
+            acknowledged,
+            replicas,
+            rotator,
+            tokens,
+            rollouts,
         )
-        api, self.addresses["api"] = await open_api(settings, given, certificate, besides)
+        api, self.addresses["api"] = await open_api(settings, given, certificate)
         self._stack.push_async_callback(api.stop)
 
         answers = AnswersToWrites(pipeline, watch.lately)
@@ -469,6 +477,7 @@ class ControlPlane:
             ("rollouts", rollouts.run(ready)),
             ("leaving", leaving.run()),
             ("acknowledgements", acknowledged.run()),
+            ("replicas", replicas.run()),
             ("store", keep_house(repository, settings.store_history)),
             ("loop lag", watch_loop_lag(metrics, time.monotonic)),
         ):
@@ -576,6 +585,11 @@ def _record(audit: AuditLog, documents: tuple[list[str], list[str]] | None) -> N
     put, removed = documents or ([], [])
     if put or removed:
         audit.record("documents changed", put=put, removed=removed)
+
+
+def _shared(settings: Settings, repository: Repository | None) -> Backend | None:
+    """The store, where other control planes may be over it."""
+    return repository.backend if repository is not None and settings.store.startswith("consul") else None
 
 
 def _merging(settings: Settings) -> Merging:

@@ -28,10 +28,11 @@ KIND = "RequestAuthentication"
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """`provider` verified the token, if any did. `failure`: the status and why, where the requirement is not met."""
+    """`provider` verified the token, if any did. `failure`: the status and why, where the requirement is not met; `near`: how far it came."""
 
     provider: str = ""
     failure: tuple[int, str] | None = None
+    near: int = 0
 
 
 def tokens(standing: Any, own: Any | None, route: Route | None, request: Request, sight: Sight) -> Passing:
@@ -93,9 +94,8 @@ def _checked(wanted: JwtRequirement, providers: Mapping[str, JwtProvider], token
 
 
 def _worst(tries: list[Checked]) -> Checked:
-    """What is said of a token that is there counts more than that there is none."""
-    found = [each for each in tries if each.failure is not None and each.failure[1] != MISSING]
-    return next(iter(found), tries[0] if tries else Checked(failure=(401, MISSING)))
+    """Of several issuers, the one of whom the token is knows more of what is wrong with it; that there is none at all counts least."""
+    return max(tries, key=lambda each: each.near, default=Checked(failure=(401, MISSING)))
 
 
 MISSING = "it has no token, and needs one"
@@ -107,9 +107,9 @@ def _by(name: str, providers: Mapping[str, JwtProvider], token: Claims | None) -
         return Checked(failure=(401, MISSING))
     issuer = token.get("iss")
     if issuer is not None and provider.issuer and issuer != provider.issuer:
-        return Checked(failure=(401, f"its token is of {issuer}, which nobody trusts here"))
+        return Checked(failure=(401, f"its token is of {issuer}, which nobody trusts here"), near=1)
     if provider.audiences and not _meant_for(token.get("aud"), provider):
-        return Checked(failure=(403, f"its token is not for {listed(tuple(provider.audiences))}"))
+        return Checked(failure=(403, f"its token is not for {listed(tuple(provider.audiences))}"), near=2)
     return Checked(name)
 
 

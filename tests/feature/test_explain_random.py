@@ -1,5 +1,5 @@
 """What an explanation says of a request is what real sidecars make of it: random meshes of routes, splits, redirects, rewrites, header
-changes, access policies and faults, and random requests to them.
+changes, access policies, tokens, faults and a gateway, and random requests to them.
 """
 
 from __future__ import annotations
@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from mesh.names import Key
 from tests.support.explain_envoy import Told, application, ask, proxies
 from tests.support.explain_random import BARE, CALLER, EDGE, SERVICES, SIDECARS, MeshDraw, Ports
 from tests.support.ports import free_ports
+from tests.support.tokens import Issuer, SigningKey
 
 REQUESTS = 110
 
@@ -57,7 +59,8 @@ def agrees(outcome: Outcome, told: Told) -> bool:
 async def compare(folder: Path, seed: int, requests: int) -> tuple[int, dict[str, int]]:
     """How many of the questions have one answer only, and how often each ending and status was met."""
     taken = ports()
-    draw = MeshDraw(seed, taken)
+    issuers = [Issuer(f"https://idp.example/{name}", [SigningKey.ec(name)]) for name in ("a", "b", "nobody")]
+    draw = MeshDraw(seed, taken, issuers)
     state = draw.state()
     world = World.of(state)
     certain, met = 0, dict[str, int]()
@@ -70,7 +73,10 @@ async def compare(folder: Path, seed: int, requests: int) -> tuple[int, dict[str
             found = explain(world, question)
             outcomes = found.outcomes()
             assert sum((part for part, _ in outcomes), Fraction(0)) == 1
-            told = await ask(taken.edge if question.gateway else taken.outbound[CALLER], question)
+            claims: dict[str, Any] = dict(question.claims or {})
+            signed = (each.token(**claims) for each in issuers if each.name == claims.get("iss"))
+            port = taken.edge if question.gateway else taken.outbound[CALLER]
+            told = await ask(port, question, next(signed, ""))
             said = "\n".join(lines(found))
             assert any(agrees(each, told) for _, each in outcomes), (
                 f"seed {seed}, {number}: {question}\n{told}\n{said}"

@@ -86,14 +86,15 @@ async def application(name: str, port: int) -> AsyncIterator[None]:
         yield
 
 
-async def ask(port: int, question: Question) -> Told:
-    """Send the very request of `question` to the caller's sidecar."""
+async def ask(port: int, question: Question, token: str) -> Told:
+    """Send the very request of `question` to the caller's sidecar, with `token`, if it is not empty."""
     reader, writer = await asyncio.open_connection(LOOPBACK, port)
     try:
         lines = [
             f"{question.method} {question.path} HTTP/1.1",
             f"host: {question.authority}",
             *(f"{name}: {value}" for name, value in question.headers),
+            *((f"authorization: Bearer {token}",) if token else ()),
             "content-length: 0",
         ]
         writer.write(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))

@@ -14,9 +14,10 @@ from mesh.events import SourceSnapshot
 from mesh.names import Key
 from mesh.state import MeshState
 from policies.registry import KINDS
-from tests.support.access_random import PATHS, VALUES, Draw
+from tests.support.access_random import CLAIMS, PATHS, VALUES, Draw
 from tests.support.builders import TRUST_DOMAIN
 from tests.support.ports import LOOPBACK
+from tests.support.tokens import AUDIENCE, Issuer
 
 POLICY, ROUTE = "meshwright.dev/v1alpha1", "gateway.networking.k8s.io/v1"
 SERVICES = tuple(f"s{number}" for number in range(8))
@@ -50,11 +51,12 @@ class Ports:
 
 
 class MeshDraw:
-    """The same for the same seed."""
+    """The same for the same seed. `issuers`: of tokens, the last of whom nobody trusts."""
 
-    def __init__(self, seed: int, ports: Ports) -> None:
+    def __init__(self, seed: int, ports: Ports, issuers: Sequence[Issuer]) -> None:
         self._draw = Draw(seed)
         self._ports = ports
+        self._issuers = issuers
 
     def state(self) -> MeshState:
         """A mesh of the documents that are right; random ones need not be."""
@@ -79,6 +81,12 @@ class MeshDraw:
             path=f"{path}?{query}" if query else path,
             headers=tuple(headers),
         )
+        if draw.often(0.3):
+            claims = draw.one(tuple(CLAIMS.values())) | {
+                "iss": draw.one(self._issuers).name,
+                "aud": draw.one((AUDIENCE, "others", [AUDIENCE, "others"])),
+            }
+            sent = replace(sent, claims=claims)
         if draw.often(0.3):
             host = draw.one(HOSTS)
             authority = f"{host}:{self._ports.edge}" if draw.often(0.5) else host
@@ -291,6 +299,8 @@ class MeshDraw:
                 _document("AccessPolicy", f"p-{service}-{number}", target | said)
                 for number, said in enumerate(draw.policies()[:2])
             )
+        if draw.often(0.3):
+            made.append(_document("RequestAuthentication", f"a-{service}", target | self._authentication()))
         if draw.often(0.2):
             fault: dict[str, Any] = {"abort": {"httpStatus": draw.one((418, 500, 503)), "percent": 100}}
             if draw.often(0.7):
@@ -303,6 +313,29 @@ class MeshDraw:
                 _document("MeshTLS", f"m-{service}", target | {"mode": draw.one(("permissive", "off"))})
             )
         return made
+
+    def _authentication(self) -> dict[str, Any]:
+        draw, modes = self._draw, ("required", "optional", "off")
+        issuers = [
+            {
+                "name": each.name.rpartition("/")[2],
+                "issuer": each.name,
+                "jwks": {"inline": each.jwks},
+                "audiences": [AUDIENCE] if draw.often(0.5) else [],
+                "forward": draw.often(0.7),
+                "claims": [{"claim": "sub", "header": "x-a"}] if draw.often(0.3) else [],
+            }
+            for each in draw.some(self._issuers[:-1])
+        ]
+        said: dict[str, Any] = {"issuers": issuers, "mode": draw.one(modes)}
+        if said["mode"] == "optional":
+            said["allowInvalid"] = draw.often(0.4)
+        if draw.often(0.5):
+            match: dict[str, Any] = {"paths": [draw.one(({"prefix": "/a"}, {"exact": "/b"}, {"regex": "/a.*"}))]}
+            if draw.often(0.3):
+                match = {"methods": ["GET", "PUT"]}
+            said["rules"] = [{"match": match, "mode": draw.one(modes)}]
+        return said
 
 
 def _document(

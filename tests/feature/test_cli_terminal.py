@@ -1,10 +1,8 @@
-"""The command line as a person uses it, in a terminal: an editor, the tab key, colours, Ctrl-C; and from another machine."""
+"""The command line as a person uses it, in a terminal: an editor, colours, a watch, Ctrl-C."""
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 import stat
 import time
 from collections.abc import Iterator
@@ -12,45 +10,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.feature.cli_cases import CHANGED, SHOP
-from tests.support import binaries
-from tests.support.control_plane import ControlPlane, serving
+from tests.support.control_plane import ControlPlane
 from tests.support.processes import PATIENCE, meshwright
+from tests.support.shop import a_shop, work_in
 from tests.support.terminal import Terminal, on_screen, through_pipe
-
-STORE = """\
-apiVersion: meshwright.dev/v1alpha1
-kind: Workload
-metadata: {name: api-1}
-spec:
-  services: [api]
-  serviceAccount: api
-  address: 127.0.0.1
-  ports: [{name: http, app: 9001, sidecar: 15101}]
-  meshed: true
-"""
 
 
 @pytest.fixture(scope="module")
 def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    folder = tmp_path_factory.mktemp("cli")
-    (folder / "shop.yaml").write_text(SHOP)
-    (folder / "changed.yaml").write_text(CHANGED)
-    with serving(folder) as made:
+    with a_shop(tmp_path_factory.mktemp("cli")) as made:
         yield made
 
 
 @pytest.fixture
 def here(plane: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> ControlPlane:
-    """With the documents of the shop in force."""
-    monkeypatch.setenv("MESHWRIGHT_DATA_DIR", str(plane.data))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(plane.folder))
-    monkeypatch.setenv("PATH", f"{binaries.ROOT / '.venv' / 'bin'}:{os.environ['PATH']}")
-    monkeypatch.setenv("TMPDIR", str(plane.folder))
-    monkeypatch.chdir(plane.folder)
-    applied = through_pipe("apply", "-f", "shop.yaml")
-    assert applied.code == 0, applied
-    return plane
+    return work_in(plane, monkeypatch)
 
 
 def an_editor(folder: Path, *lines: str) -> str:
@@ -101,35 +75,6 @@ def test_an_edit_of_what_somebody_else_has_changed_is_refused_and_kept(here: Con
     assert "attempts: 5" in through_pipe("get", "retry", "api", "-o", "yaml").out
 
 
-def test_the_tab_key_completes_commands_kinds_and_names(here: ControlPlane) -> None:
-    with Terminal("bash", "--norc", "--noprofile", "-i", env={"PS1": "> "}) as shell:
-        shell.type("source <(meshwright completion bash); echo read''y\n")
-        shell.wait_for("ready")
-        shell.type("meshwright desc\t")
-        shell.wait_for("meshwright describe")
-        shell.type("HTTPR\t")
-        shell.wait_for("meshwright describe HTTPRoute")
-        shell.type("ap\t")
-        shell.wait_for("meshwright describe HTTPRoute api")
-        shell.type("\nmeshwright get service check\t")
-        shell.wait_for("meshwright get service checkout-of-the-whole-shop")
-
-
-@pytest.mark.parametrize("shell", ["zsh", "fish"])
-def test_names_are_completed_in_other_shells_too(here: ControlPlane, shell: str) -> None:
-    """By the very call that their scripts make."""
-    typed = {"_TYPER_COMPLETE_ARGS": "meshwright get service ", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
-    ran = through_pipe(env={"_MESHWRIGHT_COMPLETE": f"complete_{shell}", **typed})
-    assert "checkout-of-the-whole-shop" in ran.out
-
-
-def test_completion_says_nothing_where_there_is_no_control_plane(here: ControlPlane) -> None:
-    typed = {"_TYPER_COMPLETE_ARGS": "meshwright get service --data-dir /nowhere "}
-    ran = through_pipe(env={"_MESHWRIGHT_COMPLETE": "complete_zsh", **typed})
-    assert "checkout" not in ran.out + ran.err
-    assert "control plane" not in ran.out + ran.err
-
-
 def test_a_watch_shows_what_changes_until_it_is_ended(here: ControlPlane) -> None:
     with Terminal(*meshwright("get", "retry", "--watch")) as terminal:
         terminal.wait_for("→ Service api")
@@ -158,53 +103,3 @@ def test_a_pipe_that_is_closed_early_is_no_error(here: ControlPlane) -> None:
     with Terminal("bash", "-c", "meshwright --help | head -1; echo over") as terminal:
         shown = terminal.end()
     assert shown.lines == ("Usage: meshwright [OPTIONS] COMMAND [ARGS]...", "over")
-
-
-def test_from_afar_a_token_says_what_one_may(here: ControlPlane) -> None:
-    token = here.folder / "viewer.token"
-    made = through_pipe("api-token", "create", "somebody", "--role", "viewer")
-    assert made.code == 0, made
-    token.write_text(made.out)
-    afar = ("--server", f"https://localhost:{here.api}", "--token-file", str(token))
-    trusted = (*afar, "--ca-file", str(here.data / "roots.pem"))
-    assert "checkout-of-the-whole-shop" in through_pipe("get", "services", *trusted).out
-    refused = through_pipe("delete", "retry", "api", *trusted)
-    assert refused.code == 6
-    assert "somebody" in refused.err
-    assert "--role" in refused.err or "api-token create" in refused.err
-    # Without the mesh's roots nobody is believed to be the control plane, and is shown the token.
-    stranger = through_pipe("get", "services", *afar)
-    assert stranger.code == 5
-    assert "--ca-file" in stranger.err
-    assert through_pipe("context", "set", "afar", *afar, "--ca-file", str(here.data / "roots.pem")).code == 0
-    assert "checkout-of-the-whole-shop" in through_pipe("get", "services", "--context", "afar").out
-    ident = re.search(r"token (\w+):", made.err)
-    assert ident
-    assert through_pipe("api-token", "revoke", ident[1]).code == 0
-    assert through_pipe("get", "services", *trusted).code == 6
-
-
-def test_a_stuck_proxy_is_named_by_who_waits(here: ControlPlane) -> None:
-    (here.folder / "store.yaml").write_text(STORE)
-    assert through_pipe("apply", "-f", "store.yaml").code == 0
-    agent = here.sidecar("api-1", "api")
-    end = time.monotonic() + PATIENCE
-    while "in sync" not in (shown := through_pipe("status").out):
-        assert time.monotonic() < end, shown
-        time.sleep(0.1)
-    assert "default/api-1" in through_pipe("top").out
-    dumped = through_pipe("config-dump", "api-1")
-    assert dumped.code == 0
-    assert "PRIVATE" not in dumped.out
-    envoys = [int(each) for each in Path(f"/proc/{agent.pid}/task/{agent.pid}/children").read_text().split()]
-    assert envoys
-    for pid in envoys:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        late = through_pipe("apply", "-f", "changed.yaml", "--wait=1s")
-    finally:
-        for pid in envoys:
-            os.kill(pid, signal.SIGCONT)
-    assert late.code == 7, late
-    assert "default/api-1" in late.err
-    assert through_pipe("wait", "--timeout", "30s").code == 0

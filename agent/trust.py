@@ -6,14 +6,12 @@ The protocol is `proto/meshwright/trust/v1/trust.proto`. While the control plane
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Awaitable, Callable
 from typing import NoReturn, TypeAlias
 
 import grpc
 import grpc.aio
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
 from structlog.typing import FilteringBoundLogger
 
 from agent.backoff import Backoff
@@ -22,6 +20,7 @@ from agent.identity_store import StoredIdentity
 from agent.join import ControlPlane, channel, explained
 from agent.renew import CertificateKeeper, Membership, Sleep
 from agent.stopping import first
+from ca.certificate import fingerprint
 from ca.errors import UnusableBundle
 from ca.federation import Federated, in_order, parse_file
 from ca.times import Chance
@@ -138,7 +137,4 @@ class TrustWatch:
 
 
 def _sums(roots_pem: bytes) -> list[bytes]:
-    return [
-        hashlib.sha256(each.public_bytes(serialization.Encoding.DER)).digest()
-        for each in x509.load_pem_x509_certificates(roots_pem)
-    ]
+    return [bytes.fromhex(fingerprint(each)) for each in x509.load_pem_x509_certificates(roots_pem)]

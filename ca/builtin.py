@@ -24,6 +24,7 @@ from cryptography.exceptions import InvalidSignature
 
 from ca import files, profile, rotation_store
 from ca.authority import AuthorityStatus, IssuedCertificate, LeafRequest, TrustBundle
+from ca.certificate import uris
 from ca.certify import certify, check_trust_domain
 from ca.errors import (
     AuthorityError,
@@ -395,9 +396,5 @@ def _open_intermediate(
 
 
 def _trust_domain(certificate: x509.Certificate) -> str:
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return ""
-    uris = names.get_values_for_type(x509.UniformResourceIdentifier)
-    return uris[0].removeprefix("spiffe://") if uris else ""
+    found = uris(certificate)
+    return found[0].removeprefix("spiffe://") if found else ""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from cryptography.hazmat.primitives import serialization
-
 from ca import profile
 from ca.authority import IssuedCertificate, LeafRequest
+from ca.certificate import pem
 from ca.errors import AuthorityError, AuthorityExpired, WrongTrustDomain
 from ca.signer import Signer
 
@@ -42,7 +41,7 @@ def certify(
     return IssuedCertificate(
         identity=request.identity,
         workload=request.workload,
-        chain_pem=certificate.public_bytes(serialization.Encoding.PEM) + signer.certificate_pem + chain_pem,
+        chain_pem=pem(certificate) + signer.certificate_pem + chain_pem,
         serial=serial,
         issued=now,
         not_before=times.not_before,

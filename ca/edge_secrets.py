@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from ca.certificate import pem
 from ca.errors import CaError
 from pb.envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 
@@ -163,4 +164,4 @@ def _public(key: object) -> bytes:
 
 
 def _pem(certificates: list[x509.Certificate]) -> bytes:
-    return b"".join(each.public_bytes(Encoding.PEM) for each in certificates)
+    return b"".join(map(pem, certificates))

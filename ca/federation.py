@@ -14,7 +14,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -23,21 +23,20 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from ca.authority import TrustBundle
+from ca.certificate import extension, pem, uris
 from ca.errors import UnusableBundle
+from ca.keys import RSA_BITS
 from mesh.identity import TRUST_DOMAIN
 
 X509_USE: Final = "x509-svid"
 MAXIMUM_ROOTS: Final = 64
 MAXIMUM_KEYS: Final = 1024
 """Entries of a key set: keys for JWT-SVIDs, which we pass over, are among them."""
-RSA_BITS: Final = 2048
 CURVES: Final = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 REFRESH_HINT: Final = 300
 """Seconds after which others should ask for our own bundle again. The rotation of a root waits longer than that only if it is told to:
 docs/security.md.
 """
-
-Extension = TypeVar("Extension", bound=x509.ExtensionType)
 
 Federated = tuple[TrustBundle, ...]
 """The bundles of foreign trust domains, by name, each of them once, none of ours."""
@@ -133,7 +132,7 @@ def _bundle(roots: list[x509.Certificate], trust_domain: str) -> TrustBundle:
         raise UnusableBundle(f"the bundle of {trust_domain} has more than {MAXIMUM_ROOTS} roots")
     for each in roots:
         _check(each, trust_domain)
-    pems = dict.fromkeys(each.public_bytes(Encoding.PEM) for each in roots)
+    pems = dict.fromkeys(map(pem, roots))
     return TrustBundle(trust_domain, tuple(pems))
 
 
@@ -141,35 +140,27 @@ def _check(root: x509.Certificate, trust_domain: str) -> None:
     """That Envoy takes it, and that it does not say itself that it is somebody else's."""
     try:
         strong = _strong(root.public_key())
-        authority = _extension(root, x509.BasicConstraints)
-        names = _extension(root, x509.SubjectAlternativeName)
+        authority = extension(root, x509.BasicConstraints)
+        names = uris(root)
     except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
         raise UnusableBundle(f"a root of the bundle of {trust_domain} is not well made") from None
     if authority is None or not authority.ca:
         raise UnusableBundle(f"a certificate of the bundle of {trust_domain} is not that of an authority")
     if not strong:
         raise UnusableBundle(
-            f"a root of the bundle of {trust_domain} has a key that is weak or of an unknown kind: RSA of {RSA_BITS} bits or more, "
+            f"a root of the bundle of {trust_domain} has a key that is weak or of an unknown kind: RSA of {RSA_BITS[0]} bits or more, "
             "ECDSA with P-256, P-384 or P-521, and Ed25519 are taken"
         )
-    uris = names.get_values_for_type(x509.UniformResourceIdentifier) if names is not None else []
-    if any(not _of(each, trust_domain) for each in uris if each.startswith("spiffe:")):
+    if any(not _of(each, trust_domain) for each in names if each.startswith("spiffe:")):
         raise UnusableBundle(f"a root of the bundle of {trust_domain} is that of another trust domain")
 
 
 def _strong(key: object) -> bool:
     return (
         isinstance(key, ed25519.Ed25519PublicKey)
-        or (isinstance(key, rsa.RSAPublicKey) and key.key_size >= RSA_BITS)
+        or (isinstance(key, rsa.RSAPublicKey) and key.key_size >= RSA_BITS[0])
         or (isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, CURVES))
     )
-
-
-def _extension(root: x509.Certificate, kind: type[Extension]) -> Extension | None:
-    try:
-        return root.extensions.get_extension_for_class(kind).value
-    except x509.ExtensionNotFound:
-        return None
 
 
 def _of(uri: str, trust_domain: str) -> bool:

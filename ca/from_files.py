@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives import serialization
 
 from ca import files, keys
 from ca.authority import IssuedCertificate, LeafRequest, TrustBundle
+from ca.certificate import extension, pem, uris
 from ca.certify import certify
 from ca.errors import AuthorityError, DamagedAuthority, WrongTrustDomain
 from ca.signer import Signer
@@ -141,7 +142,7 @@ class FilesAuthority:
         _check_chain(chain, roots, self._files)
         _check_trust_domain(chain[0], TrustDomains(self._trust_domain, self._aliases), self._files.chain)
         between = tuple(each for each in chain[1:] if each not in roots)
-        return _Read(signer, b"".join(map(_pem, between)), tuple(map(_pem, roots)))
+        return _Read(signer, b"".join(map(pem, between)), tuple(map(pem, roots)))
 
     def _key(self) -> keys.PrivateKey:
         path = self._files.key
@@ -172,18 +173,14 @@ def _certificates(path: Path) -> list[x509.Certificate]:
         raise DamagedAuthority(f"{path} does not hold certificates in PEM") from None
 
 
-def _pem(certificate: x509.Certificate) -> bytes:
-    return certificate.public_bytes(serialization.Encoding.PEM)
-
-
 def _check_signs(certificate: x509.Certificate, path: Path) -> None:
     """RFC 5280, 4.2.1.9 and 4.2.1.3: who signs says so, and its path length counts what stands below it."""
     try:
-        constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
-        usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
-        signs = constraints.ca and usage.key_cert_sign
-    except (x509.ExtensionNotFound, ValueError):
-        signs = False
+        constraints = extension(certificate, x509.BasicConstraints)
+        usage = extension(certificate, x509.KeyUsage)
+    except ValueError:
+        constraints = usage = None
+    signs = constraints is not None and constraints.ca and usage is not None and usage.key_cert_sign
     if not signs:
         raise DamagedAuthority(
             f"{path}: {certificate.subject.rfc4514_string()[:200]} may not sign certificates: have it issued with CA:TRUE and "
@@ -213,14 +210,8 @@ def _issued(certificate: x509.Certificate, by: x509.Certificate) -> bool:
 
 def _check_trust_domain(certificate: x509.Certificate, domains: TrustDomains, path: Path) -> None:
     """An intermediate of SPIFFE names its trust domain (X509-SVID, 3.1); one of an ordinary authority names none."""
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return
-    uris = [
-        uri for uri in names.get_values_for_type(x509.UniformResourceIdentifier) if uri.startswith("spiffe:")
-    ]
-    if uris and uris not in [[f"spiffe://{each}"] for each in domains.all]:
+    found = [uri for uri in uris(certificate) if uri.startswith("spiffe:")]
+    if found and found not in [[f"spiffe://{each}"] for each in domains.all]:
         raise WrongTrustDomain(
-            f"{path} is an intermediate of {', '.join(uris)[:200]}, not of the trust domain {domains.own!r}"
+            f"{path} is an intermediate of {', '.join(found)[:200]}, not of the trust domain {domains.own!r}"
         )

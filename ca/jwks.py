@@ -7,19 +7,18 @@ a token names one that is not among them (but not as often as somebody likes), a
 from __future__ import annotations
 
 import asyncio
-import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Final, Protocol
 
 import jwt
 
 from ca.errors import ProofUnavailable
-from ca.proof_jwt import ALGORITHMS, RSA_BITS
+from ca.keys import RSA_BITS
+from ca.proof_jwt import ALGORITHMS
 from ca.rate_limit import Monotonic
-from ca.web import Answer, NoAnswer, ask
+from ca.web import Answer, NoAnswer, ask, check_url
 
 FRESH: Final = 300.0
 """Seconds after which keys are looked for again."""
@@ -129,20 +128,6 @@ class KeySet:
             self._loaded, self._problem = self._monotonic(), ""
 
 
-def check_url(url: str) -> str:
-    """`url`, if keys may be taken from it: by TLS, or from this host. ValueError otherwise."""
-    parts = urllib.parse.urlsplit(url)
-    if parts.scheme == "https" and parts.hostname:
-        return url
-    try:
-        local = parts.hostname == "localhost" or ip_address(parts.hostname or "").is_loopback
-    except ValueError:
-        local = False
-    if parts.scheme == "http" and local:
-        return url
-    raise ValueError("must be an https URL: whoever can change the keys can be anybody")
-
-
 def _parsed(body: bytes) -> dict[str | None, jwt.PyJWK]:
     """By key id; the only key also by None. Keys that are for something else, or too weak, are left out (RFC 7517, 5)."""
     listed = Answer(200, body).document().get("keys")
@@ -171,5 +156,5 @@ def _usable(listed: object) -> jwt.PyJWK | None:
         key = jwt.PyJWK(listed)
     except (jwt.PyJWTError, ValueError, TypeError):
         return None
-    weak = key.key_type == "RSA" and key.key.key_size < RSA_BITS
+    weak = key.key_type == "RSA" and key.key.key_size < RSA_BITS[0]
     return None if weak or not isinstance(listed.get("kid", ""), str) else key

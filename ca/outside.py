@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Final, NoReturn, Protocol
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 
 from ca import files
 from ca.authority import Authority, AuthorityStatus, IssuedCertificate, LeafRequest, TrustBundle
+from ca.certificate import fingerprint
 from ca.errors import AuthorityError, CannotRotate
 from ca.rotation import Generation, RootId, Rotation, stable
 from ca.times import Clock
@@ -131,7 +131,7 @@ class _Taken:
 
 
 def _read(bundle: TrustBundle) -> _Taken:
-    roots = {_id(each): each for pem in bundle.roots for each in x509.load_pem_x509_certificates(pem)}
+    roots = {fingerprint(each): each for pem in bundle.roots for each in x509.load_pem_x509_certificates(pem)}
     if not roots:
         raise AuthorityError("the trust bundle has no root")
     return _Taken(bundle, roots)
@@ -140,7 +140,3 @@ def _read(bundle: TrustBundle) -> _Taken:
 def _write(path: Path, pem: bytes) -> None:
     if not path.exists() or path.read_bytes() != pem:
         files.write_atomically(path, pem, files.PUBLIC)
-
-
-def _id(certificate: x509.Certificate) -> RootId:
-    return certificate.fingerprint(hashes.SHA256()).hex()

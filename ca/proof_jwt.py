@@ -27,7 +27,6 @@ ALGORITHMS: Final[Mapping[str, tuple[str, ...]]] = {
     "OKP": ("EdDSA",),
 }
 """By the type of the key (RFC 7517): a public key can never be taken for a shared secret."""
-RSA_BITS: Final = 2048
 
 _PLACEHOLDER = re.compile(r"\{(namespace|serviceAccount)\}")
 _LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"

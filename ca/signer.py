@@ -9,9 +9,10 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 
 from ca import files, keys
+from ca.certificate import fingerprint, pem
 from ca.errors import DamagedAuthority, SealedAuthority
 from ca.keys import KeyType, PrivateKey, key_pem
 from ca.rotation import RootId
@@ -31,11 +32,11 @@ class Signer:
 
     @property
     def certificate_pem(self) -> bytes:
-        return self.certificate.public_bytes(serialization.Encoding.PEM)
+        return pem(self.certificate)
 
     @property
     def id(self) -> RootId:
-        return self.certificate.fingerprint(hashes.SHA256()).hex()
+        return fingerprint(self.certificate)
 
     def sign(self, unsigned: x509.CertificateBuilder) -> x509.Certificate:
         return unsigned.sign(self.key, keys.digest(self.key))

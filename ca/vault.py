@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -18,6 +18,7 @@ from cryptography.x509.oid import NameOID
 
 from ca import files
 from ca.authority import IssuedCertificate, LeafRequest, TrustBundle
+from ca.certificate import extension, pem, uris
 from ca.certify import check_trust_domain
 from ca.errors import AuthorityError, InsecureFile
 from ca.times import Clock
@@ -98,7 +99,7 @@ class VaultAuthority:
         return IssuedCertificate(
             identity=request.identity,
             workload=request.workload,
-            chain_pem=b"".join(map(_pem, (leaf, *between))),
+            chain_pem=b"".join(map(pem, (leaf, *between))),
             serial=leaf.serial_number,
             issued=now,
             not_before=leaf.not_valid_before_utc,
@@ -112,7 +113,7 @@ class VaultAuthority:
                 found = x509.load_pem_x509_certificates(await asyncio.to_thread(file.read_bytes))
             except (OSError, ValueError, x509.InvalidVersion):
                 raise AuthorityError(f"{file} does not hold the trust bundle: certificates in PEM") from None
-            return tuple(map(_pem, found))
+            return tuple(map(pem, found))
         answer = await self._ask("GET", "cert/ca_chain", None)
         try:
             chain = str((answer.document().get("data") or {}).get("certificate", "")).encode()
@@ -124,7 +125,7 @@ class VaultAuthority:
                 f"Vault's {self._options.mount} knows no root of its own: import the chain of its issuer, or give the trust bundle "
                 "as a file (setting vault.roots_file)"
             )
-        return tuple(map(_pem, found))
+        return tuple(map(pem, found))
 
     async def _call(self, method: str, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
         answer = await self._ask(method, path, body)
@@ -186,19 +187,17 @@ def _signed(data: Mapping[str, Any]) -> tuple[x509.Certificate, list[x509.Certif
 def _check(leaf: x509.Certificate, request: LeafRequest) -> None:
     """Everything that decides who its holder is. AuthorityError, with what to change in the role."""
     try:
-        names = _extension(leaf, x509.SubjectAlternativeName) or x509.SubjectAlternativeName([])
-        constraints = _extension(leaf, x509.BasicConstraints)
+        names = extension(leaf, x509.SubjectAlternativeName) or x509.SubjectAlternativeName([])
+        constraints = extension(leaf, x509.BasicConstraints)
     except ValueError:
         raise AuthorityError("Vault's certificate cannot be read") from None
-    uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+    found = uris(leaf)
     users = [str(each.value) for each in leaf.subject.get_attributes_for_oid(NameOID.USER_ID)]
     wrong = None
     if leaf.public_key() != request.csr.public_key:
         wrong = "another key than the one that was sent"
-    elif uris != [request.identity.uri]:
-        wrong = (
-            f"the URIs {', '.join(uris)[:200] or 'none'} in place of {request.identity.uri}: allowed_uri_sans"
-        )
+    elif found != [request.identity.uri]:
+        wrong = f"the URIs {', '.join(found)[:200] or 'none'} in place of {request.identity.uri}: allowed_uri_sans"
     elif users != ([] if request.workload is None else [str(request.workload)]):
         wrong = f"the user ids {', '.join(users)[:200] or 'none'} in place of {request.workload}: allowed_user_ids"
     elif constraints is not None and constraints.ca:
@@ -207,17 +206,3 @@ def _check(leaf: x509.Certificate, request: LeafRequest) -> None:
         wrong = "other DNS names than those that were asked for: allowed_domains, allow_bare_domains"
     if wrong is not None:
         raise AuthorityError(f"Vault signed a certificate with {wrong}: {_ROLE}")
-
-
-E = TypeVar("E", bound=x509.ExtensionType)
-
-
-def _extension(certificate: x509.Certificate, kind: type[E]) -> E | None:
-    try:
-        return certificate.extensions.get_extension_for_class(kind).value
-    except x509.ExtensionNotFound:
-        return None
-
-
-def _pem(certificate: x509.Certificate) -> bytes:
-    return certificate.public_bytes(serialization.Encoding.PEM)

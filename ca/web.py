@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
+import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 
@@ -70,3 +72,17 @@ async def ask(
     except (aiohttp.ClientError, OSError, ValueError) as error:
         # TimeoutError, which is an OSError, has no words of its own.
         raise NoAnswer(f"{url} does not answer: {type(error).__name__}: {error}".rstrip(": ")) from None
+
+
+def check_url(url: str) -> str:
+    """`url`, if keys may be taken from it: by TLS, or from this host. ValueError otherwise."""
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme == "https" and parts.hostname:
+        return url
+    try:
+        local = parts.hostname == "localhost" or ip_address(parts.hostname or "").is_loopback
+    except ValueError:
+        local = False
+    if parts.scheme == "http" and local:
+        return url
+    raise ValueError("must be an https URL: whoever can change the keys can be anybody")

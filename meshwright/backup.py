@@ -26,6 +26,7 @@ from typing import Any, Final
 
 from ca import files
 from ca.builtin import BUNDLE, ROOT
+from ca.signer import ENCRYPTED
 from meshwright.data_dir import AUTHORITY, LOCK, used
 from meshwright.errors import SettingsError
 from meshwright.stores import FILE as STORE
@@ -58,7 +59,7 @@ def create(data_dir: Path, archive: Path, now: datetime) -> Backup:
             stack.enter_context(files.locked(data_dir / AUTHORITY))
         names = ((str(path.relative_to(data_dir)), path) for path in _files(data_dir))
         contents = {name: _content(path) for name, path in names if not _stale(name)}
-    sealed = b"ENCRYPTED PRIVATE KEY" in contents.get(f"{AUTHORITY}/{ROOT}", b"")
+    sealed = ENCRYPTED in contents.get(f"{AUTHORITY}/{ROOT}", b"")
     manifest = {
         "format": FORMAT,
         "made": now.isoformat(),
@@ -143,7 +144,7 @@ def _unpack(archive: Path, into: Path) -> Backup:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         files.write_atomically(path, content, files.PUBLIC if name == BUNDLE else files.PRIVATE)
     into.chmod(0o700)
-    return Backup(made, len(kept), b"ENCRYPTED PRIVATE KEY" in contents[f"{AUTHORITY}/{ROOT}"])
+    return Backup(made, len(kept), ENCRYPTED in contents[f"{AUTHORITY}/{ROOT}"])
 
 
 def _read(tar: tarfile.TarFile, entry: tarfile.TarInfo) -> bytes:

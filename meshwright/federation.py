@@ -22,9 +22,8 @@ from ca.authority import TrustBundle
 from ca.bundle_source import BundleEndpoint, BundleFile
 from ca.errors import UnusableBundle
 from ca.federation import Federated, ends, in_order, parse_file, spiffe_document
-from ca.jwks import check_url
 from ca.rate_limit import Monotonic
-from ca.web import NoAnswer
+from ca.web import NoAnswer, check_url
 from mesh.identity import TRUST_DOMAIN, TrustDomains
 from meshwright.errors import SettingsError
 

@@ -18,7 +18,7 @@ from pydantic import (
 )
 from pydantic_settings import NoDecode
 
-from ca.jwks import check_url
+from ca.web import check_url
 from mesh.identity import TRUST_DOMAIN
 from meshwright.errors import SettingsError
 

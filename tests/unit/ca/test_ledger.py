@@ -127,7 +127,7 @@ async def test_it_is_written_anew_while_leaves_are_issued(
 
     if killed == "before the journals are removed":
         monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)
-    in_the_way = tmp_path / f".{SNAPSHOT}.{os.getpid()}.tmp"
+    in_the_way = tmp_path / SNAPSHOT
     if killed == "before the snapshot":
         in_the_way.mkdir()
     monkeypatch.setattr(
@@ -199,7 +199,7 @@ async def test_a_journal_is_on_the_disk_before_it_is_closed_and_the_loop_waits_f
 async def test_a_disk_that_takes_no_snapshot_is_not_filled_with_journals(tmp_path: Path) -> None:
     file = opened(tmp_path, created=True)
     file.ledger.issued(a_leaf(1))
-    in_the_way = tmp_path / f".{SNAPSHOT}.{os.getpid()}.tmp"
+    in_the_way = tmp_path / SNAPSHOT
     in_the_way.mkdir()
     for _ in range(5):
         assert file.grown

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import threading
 from pathlib import Path
@@ -28,22 +29,27 @@ def opened(where: AuthorityFiles, data: Path) -> OutsideAuthority:
     return OutsideAuthority(FilesAuthority.open(where, TRUST_DOMAIN, system_clock), data, system_clock)
 
 
-async def test_a_bundle_that_could_not_be_written_is_seen_by_nobody_and_tried_again(tmp_path: Path) -> None:
-    """What is in the file's way stands for a full disk."""
+async def test_a_bundle_that_could_not_be_written_is_seen_by_nobody_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that is full, which is made up: it would take a file system of its own."""
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
     corporate, other, data = Corporate(), Corporate("Other"), tmp_path / "data"
     where = corporate.write(tmp_path)
     authority = opened(where, data)
     assert not await authority.follow()
     before = authority.roots(), authority.rotation
     where.roots.write_bytes(both := pem(corporate.root) + pem(other.root))
-    in_the_way = data / f".{BUNDLE}.{os.getpid()}.tmp"
-    in_the_way.mkdir()
-    for _ in range(2):
-        with pytest.raises(OSError):
-            await authority.follow()
-        assert (authority.roots(), authority.rotation) == before
-        assert (data / BUNDLE).read_bytes() == pem(corporate.root)
-    in_the_way.rmdir()
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "fsync", full)
+        for _ in range(2):
+            with pytest.raises(OSError):
+                await authority.follow()
+            assert (authority.roots(), authority.rotation) == before
+            assert (data / BUNDLE).read_bytes() == pem(corporate.root)
     assert await authority.follow()
     assert (data / BUNDLE).read_bytes() == authority.roots().pem == both
     ids = tuple(each.fingerprint(hashes.SHA256()).hex() for each in (corporate.root, other.root))

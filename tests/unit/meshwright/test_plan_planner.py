@@ -128,3 +128,20 @@ async def test_what_is_not_there_cannot_be_deleted() -> None:
     request = PlanRequest.model_validate({"delete": [{"kind": "TimeoutPolicy", "name": "none"}]})
     answer = await Planner(a_live(1)).plan(request)
     assert answer.refused == ("TimeoutPolicy default/none is not there: nothing to delete",)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {},
+        {"kind": 7},
+        {"apiVersion": "v1", "kind": "\ud800", "metadata": None},
+        {"apiVersion": "meshwright.dev/v1alpha1", "kind": "Service", "metadata": {"name": "\u0000"}},
+        {"apiVersion": "meshwright.dev/v1alpha1", "kind": "TimeoutPolicy", "metadata": [], "spec": 1e400},
+        {**TIMEOUT, "metadata": {"name": "a", "annotations": {"\ud800": "\u2028\ufeff"}}},
+        {**TIMEOUT, "spec": {"targetRefs": [{"kind": "Service", "name": "s1"}], "x": [[[[[[]]]]]] * 3}},
+    ],
+)
+async def test_nonsense_is_unprocessable_and_nothing_worse(document: dict[str, object]) -> None:
+    with pytest.raises(Unprocessable):
+        await Planner(a_live(1)).plan(PlanRequest(documents=(document,)))

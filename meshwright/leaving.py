@@ -16,6 +16,7 @@ import structlog
 
 from mesh.names import Key
 from meshwright.access_logs import Stale, WhoSpeaks
+from meshwright.passages import SETTLE
 from meshwright.pipeline import Pipeline
 from meshwright.publisher import client_ids
 from pb.envoy.config.core.v3.base_pb2 import Node
@@ -107,6 +108,9 @@ class Leaving(LeaveServiceServicer):
             while behind and self._clock() - began < self._patience:
                 await asyncio.sleep(EVERY)
                 behind = self._behind(began) & behind
+            if not behind:
+                # Workers of an Envoy have the endpoints a moment after its main thread, which acknowledges.
+                await asyncio.sleep(SETTLE)
             if behind:
                 log.warning("proxy leaves before all callers have heard", lagging=sorted(behind)[:20])
             yield LeaveResponse(over=True, lagging=len(behind))

@@ -51,6 +51,7 @@ from meshwright.pipeline import Pipeline
 from meshwright.proxies import proxies
 from meshwright.publisher import Publisher, client_ids
 from meshwright.quarantine.watch import Quarantine
+from meshwright.replicas import Replicas
 from meshwright.sizes import ScopeSize
 from policies.notes import all_notes
 from xds.resource import Resource
@@ -78,6 +79,7 @@ class Reports:
     certificates: Certificates
     federation: Federation
     quarantine: Quarantine
+    replicas: Replicas
 
     def not_ready(self) -> str | None:
         """What is waited for; None when proxies are answered."""
@@ -138,6 +140,7 @@ class Reports:
             gateways=tuple(gateway_statuses(state, self.certificates, _refused_listeners(clients))),
             listener_sets=tuple(listener_set_statuses(state, self.certificates)),
             backend_tls=tuple(backend_tls_statuses(state, self.certificates)),
+            replicas=self.replicas.status(),
         )
 
     def connected(self) -> frozenset[Key]:

@@ -140,6 +140,14 @@ def _troubles(status: Status, release: str, console: Console) -> None:
         for each in unmet(told.conditions):
             at = f" at {each.at}" if each.at else ""
             line(console, f"{each.reason} {told.subject}{at}: {_one_line(each.message)}", "yellow")
+    for replica in status.replicas:
+        names = ", ".join([*replica.behind[:5], *replica.refusing[:5]])
+        said = f" (behind, or refusing: {names})" if names else ""
+        line(
+            console,
+            f"REPLICA {replica.replica}: revision {replica.revision} {replica.state} at {replica.proxies} proxies{said}",
+            "yellow" if names else "",
+        )
     for text in status.conflicts:
         line(console, f"CONFLICT {text}", "yellow")
     for text in status.notes:

@@ -47,7 +47,7 @@ class Acknowledgements(Shape):
     """`state`: pending (a control plane has not taken the revision yet), waiting (for those `behind`), refused (by those `refused`, nobody
     else is waited for), or acknowledged. `proxies`: those that are connected. `took`: seconds from when the revision was taken to
     the last answer, where that is known. `quarantined`: documents of which an older value is in force, for Envoy refuses the new one.
-    `silent`: replicas that have not said how far they are.
+    `silent`: replicas that have not taken the revision, or have not said so. `replica`: whose answer it is; empty: that of all.
     """
 
     revision: int
@@ -59,3 +59,4 @@ class Acknowledgements(Shape):
     took: float | None = None
     replicas: int = 1
     silent: tuple[str, ...] = ()
+    replica: str = ""

@@ -171,6 +171,17 @@ class BackendTlsStatus(Shape):
     origin: tuple[str, ...]
 
 
+class ReplicaStatus(Shape):
+    """A control plane of several over one store: the newest revision that it has taken, and who of its proxies is behind, or refuses."""
+
+    replica: str
+    revision: int
+    state: str
+    proxies: int
+    behind: tuple[str, ...]
+    refusing: tuple[str, ...]
+
+
 class Status(Shape):
     version: str
     trust_domain: str
@@ -189,6 +200,7 @@ class Status(Shape):
     listener_sets: tuple[ListenerSetStatus, ...] = ()
     backend_tls: tuple[BackendTlsStatus, ...] = ()
     federated: dict[str, str] = Field(default={})
+    replicas: tuple[ReplicaStatus, ...] = ()
 
 
 class PlaintextCall(Shape):

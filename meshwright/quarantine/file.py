@@ -6,6 +6,7 @@ with mode 0600. One that cannot be read is set aside and reported: it never stop
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -72,13 +73,11 @@ _SHAPE = TypeAdapter(_OnDisk)
 def written(book: Book) -> bytes:
     """What the file says of `book`."""
     cases = tuple(book.cases())
-    kept = {case.name for case in cases}
-    for name in book.history.latest():
-        if len(kept) >= KEPT + len(cases):
-            break
-        kept.add(name)
+    changed = [*itertools.islice(book.history.latest(), KEPT)]
+    # Read again in this order, those that changed last are the last again.
+    kept = dict.fromkeys((*(case.name for case in cases if case.name not in changed), *reversed(changed)))
     earlier = tuple(
-        _earlier(name[0], name[1], each) for name, of in book.history if name in kept for each in reversed(of)
+        _earlier(name[0], name[1], each) for name in kept for each in reversed(book.history.of(name))
     )
     return _SHAPE.dump_json(_OnDisk(1, tuple(map(_case, cases)), earlier))
 

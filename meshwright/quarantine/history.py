@@ -13,6 +13,9 @@ from meshwright.revisions import Held, documents_of, held, name_of, origin_of, r
 REVISIONS, DOCUMENTS, BYTES = 4, 500, 8 * 1024 * 1024
 """How many earlier values of one document, of how many documents, and how much text of all together is remembered."""
 
+LEARNED = 50
+"""Documents of which it is remembered what the store knows of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
@@ -32,13 +35,21 @@ class History:
 
     def __init__(self) -> None:
         self._of: OrderedDict[DocumentName, tuple[Earlier, ...]] = OrderedDict()
+        self._learned: OrderedDict[DocumentName, tuple[Earlier, ...]] = OrderedDict()
         self._size = 0
 
     def __iter__(self) -> Iterator[tuple[DocumentName, tuple[Earlier, ...]]]:
         yield from self._of.items()
 
     def of(self, name: DocumentName) -> tuple[Earlier, ...]:
-        return self._of.get(name, ())
+        return self._of.get(name) or self._learned.get(name, ())
+
+    def learn(self, name: DocumentName, earlier: tuple[Earlier, ...]) -> None:
+        """What a document was before, as somebody knows who remembers longer. That it changed is no news, and says nothing of when."""
+        self._learned[name] = earlier
+        self._learned.move_to_end(name)
+        while len(self._learned) > LEARNED:
+            self._learned.popitem(last=False)
 
     def latest(self) -> Iterator[DocumentName]:
         """The documents that changed, the last first."""

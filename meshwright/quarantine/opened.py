@@ -12,10 +12,13 @@ from meshwright.observer import StreamObserver
 from meshwright.pipeline import Pipeline
 from meshwright.publisher import Publisher
 from meshwright.quarantine.book import Book
+from meshwright.quarantine.kept import StoreHistory
 from meshwright.quarantine.sketch import Sketcher
 from meshwright.quarantine.trial import Envoys
 from meshwright.quarantine.watch import Quarantine, Record
+from meshwright.stores import STORE
 from policies.registry import KINDS, POLICIES
+from store.repository import Repository
 from xds.server import XdsServer
 
 PROTECTING = frozenset(
@@ -35,6 +38,7 @@ async def open_quarantine(
     renderer: Renderer,
     observer: StreamObserver,
     xds: XdsServer,
+    repository: Repository | None,
     data_dir: Path,
     record: Record,
 ) -> Quarantine:
@@ -52,6 +56,7 @@ async def open_quarantine(
         Envoys(system_clock),
         data_dir,
         kinds=KINDS,
+        kept=None if repository is None else StoreHistory(repository, STORE, KINDS),
         identity=identity,
         clock=time.time,
         record=record,

@@ -29,9 +29,11 @@ from meshwright.publisher import Publisher
 from meshwright.quarantine import file
 from meshwright.quarantine.book import Book, Told
 from meshwright.quarantine.cases import Case, CaseName, Verdict
+from meshwright.quarantine.history import Earlier
 from meshwright.quarantine.sketch import Sketcher, Untraceable
 from meshwright.quarantine.suspects import Suspect, suspects
 from meshwright.quarantine.trial import Neighbours
+from meshwright.revisions import documents_of, in_force
 from xds.resource import Resource
 from xds.state import Refusal
 from xds.types import CLUSTER, SECRET, short_name
@@ -66,6 +68,14 @@ class Envoys(Protocol):
     async def accepts(self, envoy: str, resource: Rendered, around: Neighbours) -> bool | None: ...
 
 
+class Kept(Protocol):
+    """See `kept.StoreHistory`."""
+
+    @property
+    def source(self) -> str: ...
+    async def earlier(self, name: DocumentName) -> tuple[Earlier, ...]: ...
+
+
 class Record(Protocol):
     """Writes a line of the audit log."""
 
@@ -96,7 +106,9 @@ class _Trial:
 
 
 class Quarantine:
-    """`identity`: the proved SPIFFE id of a client, if any. `clock` tells seconds since 1970."""
+    """`kept`: where earlier revisions are known, if anywhere. `identity`: the proved SPIFFE id of a client, if any. `clock` tells seconds
+    since 1970.
+    """
 
     def __init__(
         self,
@@ -108,6 +120,7 @@ class Quarantine:
         folder: Path,
         *,
         kinds: tuple[Kind, ...],
+        kept: Kept | None,
         identity: Callable[[str], str | None],
         clock: Callable[[], float],
         record: Record,
@@ -119,6 +132,7 @@ class Quarantine:
         self._envoys = envoys
         self._folder = folder
         self._kinds = kinds
+        self._kept = kept
         self._identity = identity
         self._clock = clock
         self._record = record
@@ -297,6 +311,7 @@ class Quarantine:
                 self._accuse(case, refused)
             return
         state = self._publisher.edition(refused.client).state
+        await self._learn(state, resource)
         found: list[Suspect] = []
         async for suspect in suspects(self.book, self._sketcher, member, state, refused.resource):
             known = self.book.find(suspect.name, suspect.revision, member.envoy)
@@ -320,6 +335,15 @@ class Quarantine:
         if len(self._trials) < TRIALS or about in self._trials:
             self._trials[about] = _Trial(about, refused, member, tuple(found), accused)
             self._tried.set()
+
+    async def _learn(self, state: MeshState, resource: Resource) -> None:
+        """What the store knows of documents that have not changed since the control plane started."""
+        if self._kept is None:
+            return
+        for name in tuple(documents_of(resource.origin))[:SUSPECTS]:
+            found = in_force(state, name)
+            if found is not None and found[0] == self._kept.source and not self.book.history.of(name):
+                self.book.history.learn(name, await self._kept.earlier(name))
 
     def _remember(self, about: About, led_to: tuple[CaseName, ...]) -> None:
         self._known[about] = led_to

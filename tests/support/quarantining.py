@@ -21,7 +21,7 @@ from meshwright.quarantine.cases import Verdict
 from meshwright.quarantine.opened import PROTECTING
 from meshwright.quarantine.sketch import Sketcher
 from meshwright.quarantine.trial import Envoys, Neighbours
-from meshwright.quarantine.watch import Quarantine
+from meshwright.quarantine.watch import Kept, Quarantine
 from meshwright.scopes import Seen
 from policies.registry import KINDS
 from tests.support import binaries
@@ -67,7 +67,9 @@ class Asked(Protocol):
 class Mesh:
     """`audit`: what was told there."""
 
-    def __init__(self, folder: Path, envoys: Asked, proxies: int, first: tuple[Declared, ...]) -> None:
+    def __init__(
+        self, folder: Path, envoys: Asked, proxies: int, first: tuple[Declared, ...], kept: Kept | None
+    ) -> None:
         self.cache, renderer, state = ResourceCache(), Renderer(), MeshState(TRUST_DOMAIN)
         self.publisher = Publisher(state, renderer)
         self.pipeline = Pipeline(
@@ -85,6 +87,7 @@ class Mesh:
             envoys,
             folder,
             kinds=KINDS,
+            kept=kept,
             identity=self.identities.get,
             clock=lambda: 1_700_000_000.0,
             record=lambda event, **_: self.audit.append(event),
@@ -163,9 +166,13 @@ class Mesh:
 
 @contextlib.asynccontextmanager
 async def a_mesh(
-    folder: Path, envoys: Asked | None = None, proxies: int = 3, first: tuple[Declared, ...] = ()
+    folder: Path,
+    envoys: Asked | None = None,
+    proxies: int = 3,
+    first: tuple[Declared, ...] = (),
+    kept: Kept | None = None,
 ) -> AsyncIterator[Mesh]:
-    made = Mesh(folder, envoys or an_envoy(), proxies, first)
+    made = Mesh(folder, envoys or an_envoy(), proxies, first, kept)
     await made.quarantine.open()
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(made.pipeline.run()), group.create_task(made.quarantine.run())]

@@ -5,15 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from envoy.render import Rendered
 from mesh.names import Key
 from meshwright.quarantine.book import OF_ONE
 from meshwright.quarantine.cases import Verdict
 from meshwright.quarantine.file import NAME
+from meshwright.quarantine.kept import StoreHistory
 from meshwright.quarantine.trial import Neighbours
+from policies.registry import KINDS
+from store.repository import Repository
+from store.sets import as_file
+from store.sqlite import SqliteBackend
+from store.writes import Put
 from tests.support.policy_documents import declared
-from tests.support.quarantining import BAD, ENVOY, GOOD, NO_ENVOY, ROUTES, a_mesh, a_patch
+from tests.support.quarantining import BAD, ENVOY, GOOD, NO_ENVOY, ROUTES, SOURCE, a_mesh, a_patch
 from xds.state import Refusal
 
 PATCH = ("EnvoyPatch", Key("default", "patch"))
@@ -234,6 +241,31 @@ async def test_a_restart_between_the_poison_and_its_refusal_still_knows_what_was
         again.refuse(one)
         await again.settled()
         assert again.routes(one) == good
+
+
+async def test_what_the_store_remembers_is_used_where_nothing_has_changed_since_the_start(
+    tmp_path: Path,
+) -> None:
+    backend = await SqliteBackend.open(tmp_path / "store.db")
+    try:
+        repository = Repository(backend)
+        for value in (GOOD, BAD):
+            body = yaml.safe_load(a_patch(value).text)
+            await repository.commit([Put(*PATCH, body)], author="test")
+        stored = await repository.get(*PATCH)
+        assert stored is not None
+        (document,) = as_file(stored, KINDS).documents
+        kept = StoreHistory(repository, SOURCE, KINDS)
+        async with a_mesh(tmp_path, first=(document.as_declared(),), kept=kept) as mesh:
+            one = mesh.connect("web-0")
+            mesh.refuse(one)
+            await mesh.saved()
+            assert GOOD.encode() in mesh.routes(one)
+            assert mesh.verdicts() == {f"patch {ENVOY}": Verdict.REFUSES}
+        async with a_mesh(tmp_path, first=(document.as_declared(),)) as again:
+            assert GOOD.encode() in again.routes(again.connect("web-1"))
+    finally:
+        await backend.close()
 
 
 async def test_a_file_that_cannot_be_read_is_set_aside(tmp_path: Path) -> None:

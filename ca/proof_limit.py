@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
@@ -10,6 +9,7 @@ from typing import Final
 from ca.authority import LEAF_LIFETIME
 from ca.proof import Claim
 from ca.rate_limit import AttemptLimit, Monotonic, Rate
+from ca.recent import Recent
 from mesh.names import Key
 
 MOST_NAMES: Final = 256
@@ -38,7 +38,7 @@ class ProofLimit:
         self._workloads = AttemptLimit(monotonic, per_peer=per_workload)
         self._proofs = AttemptLimit(monotonic, per_peer=per_proof)
         self._life = life.total_seconds()
-        self._names: OrderedDict[str, dict[Key, float]] = OrderedDict()
+        self._names: Recent[str, dict[Key, float]] = Recent(MOST_PROOFS)
 
     def refusal(self, claim: Claim) -> str | None:
         """Why no certificate is made by `claim` now; None if one may be, and then it is counted."""
@@ -52,10 +52,7 @@ class ProofLimit:
 
     def _named(self, claim: Claim) -> str | None:
         now = self._monotonic()
-        names = self._names.pop(claim.by, {})
-        self._names[claim.by] = names  # the most recent stands last
-        if len(self._names) > MOST_PROOFS:
-            self._names.popitem(last=False)
+        names: dict[Key, float] = self._names.use(claim.by, dict)
         if claim.workload not in names and len(names) >= MOST_NAMES:
             for name, until in tuple(names.items()):
                 if until <= now or self._declared(name):

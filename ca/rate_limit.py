@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import urllib.parse
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from ca.recent import Recent
 
 Monotonic = Callable[[], float]
 """Seconds from a clock that never goes back, as `time.monotonic`."""
@@ -54,8 +55,7 @@ class AttemptLimit:
     ) -> None:
         self._monotonic = monotonic
         self._per_peer = per_peer
-        self._peers: OrderedDict[str, Bucket] = OrderedDict()
-        self._remembered_peers = remembered_peers
+        self._peers: Recent[str, Bucket] = Recent(remembered_peers)
         self._all = Bucket(in_all, monotonic())
 
     def attempt(self, peer: str, *, in_all: bool = True) -> bool:
@@ -64,10 +64,7 @@ class AttemptLimit:
         Without `in_all` only the peer's own rate counts, so that strangers cannot keep out those that we know.
         """
         now = self._monotonic()
-        bucket = self._peers.pop(peer, None) or Bucket(self._per_peer, now)
-        self._peers[peer] = bucket  # the most recent stands last
-        if len(self._peers) > self._remembered_peers:
-            self._peers.popitem(last=False)
+        bucket = self._peers.use(peer, lambda: Bucket(self._per_peer, now))
         if bucket.left(now) < 1 or (in_all and self._all.left(now) < 1):
             return False
         bucket.take()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
 from ca.rate_limit import Bucket, Rate
+from ca.recent import Recent
 
 REMEMBERED: Final = 4096
 
@@ -17,7 +17,7 @@ class Flood:
     def __init__(self, monotonic: Callable[[], float], rate: Rate) -> None:
         self._monotonic = monotonic
         self._rate = rate
-        self._buckets: OrderedDict[str, tuple[Bucket, int]] = OrderedDict()
+        self._buckets: Recent[str, tuple[Bucket, int]] = Recent(REMEMBERED)
 
     def told(self, who: str) -> int | None:
         """None if this is not to be told; else how many of `who` were not, since the last one that was."""
@@ -26,8 +26,5 @@ class Flood:
         tells = bucket.left(now) >= 1
         if tells:
             bucket.take()
-        self._buckets[who] = bucket, 0 if tells else left_out + 1
-        self._buckets.move_to_end(who)  # the most recent stands last
-        if len(self._buckets) > REMEMBERED:
-            self._buckets.popitem(last=False)
+        self._buckets.put(who, (bucket, 0 if tells else left_out + 1))
         return left_out if tells else None

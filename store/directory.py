@@ -21,6 +21,7 @@ from documents.envelope import Kind
 from documents.sets import DocumentSet
 from policies.registry import KINDS
 from store.errors import DirectoryUnavailable
+from store.git import GitReader, WorkingTree
 from store.scanning import YOUNG, Scanner
 
 STEP, DEBOUNCE = 1, 20
@@ -47,6 +48,9 @@ class Directory:
         self._rescan = rescan
         self._now = now
         self._documents = DocumentSet()
+        self._git = GitReader(root)
+        self.tree: WorkingTree | None = None
+        """The working tree of Git that it is in, as it was at the last look."""
 
     @property
     def latest(self) -> DocumentSet:
@@ -65,24 +69,33 @@ class Directory:
         scanner = Scanner(self.root, self._kinds, self._now)
         changed = asyncio.Event()
         watcher = asyncio.create_task(self._notice(changed), name=f"watch {self.root}")
+        git = asyncio.create_task(self._look_at_tree(changed=True), name=f"git {self.root}")
         try:
             await asyncio.sleep(
                 0
             )  # The watcher comes first, so that no change falls between it and the first look.
-            told, fresh = False, True
+            told, fresh, others = False, True, True
             while True:
                 changed.clear()
                 documents, young = await asyncio.to_thread(self._look, scanner, fresh=fresh)
+                others = others or documents is not self._documents
                 fresh = fresh and bool(documents.failure)
                 if documents is not self._documents or not told:
                     self._documents, told = documents, True
                     yield documents
+                if git.done():  # Documents never wait for Git.
+                    git = asyncio.create_task(self._look_at_tree(changed=others), name=f"git {self.root}")
+                    others = False
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(changed.wait(), 1.2 * YOUNG / 1e9 if young else self._rescan)
         finally:
-            watcher.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await watcher
+            for task in (watcher, git):
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+
+    async def _look_at_tree(self, *, changed: bool) -> None:
+        self.tree = await asyncio.to_thread(self._git.look, changed=changed)
 
     def _look(self, scanner: Scanner, *, fresh: bool) -> tuple[DocumentSet, bool]:
         """The documents now: the same object if nothing has changed. And whether another look is due soon."""

@@ -17,6 +17,7 @@ from meshwright.plan.difference import FieldChange, fields
 from meshwright.plan.fleet import Fleet
 from meshwright.plan.grouping import ResourceChange, Sort, together
 from meshwright.plan.locked_out import locked_out
+from meshwright.plan.misfit import misfits
 from meshwright.plan.subscribed import Subscribed
 from meshwright.plan.twin import Given, Setting, by_client, given
 from policies.registry import KINDS
@@ -76,6 +77,7 @@ def plan(basis: Basis, asked: Asked, renderer: Renderer | None = None) -> Plan:
     differing = tuple(by_client(has, Subscribed(basis.fleet, has)))
     told = (
         *caveats(basis.state, found.state, asked, basis.lately),
+        *(each for document in asked.put for each in misfits(found.state, document)),
         *(locked_out(basis.state, found.state, basis.seen) if basis.seen is not None else ()),
         *(Caveat(CaveatSort.DOUBTFUL, f"{kind} {key}", said) for (kind, key), said in found.cautions),
         *(Caveat(CaveatSort.NOT_SENT, subject, why) for subject, why in sorted(has.problems.items())),

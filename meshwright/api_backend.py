@@ -42,7 +42,7 @@ from meshwright.plan.planner import Planner
 from meshwright.quarantine.shown import shown as quarantined
 from meshwright.replicas import Replicas
 from meshwright.reports import Reports, version
-from meshwright.rollout.rollouts import Rollouts
+from meshwright.rollout.driver import Driver
 from meshwright.rollout.shown import Rolling
 from meshwright.rotation import Rotator
 from meshwright.settings import Settings
@@ -86,7 +86,7 @@ def backend(
     replicas: Replicas,
     rotator: Rotator,
     tokens: Tokens,
-    rollouts: Rollouts,
+    rollouts: Driver,
 ) -> Backend:
     refusals = Flood(time.monotonic, REFUSED)
 

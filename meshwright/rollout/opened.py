@@ -10,8 +10,9 @@ from meshwright.metrics import Metrics
 from meshwright.observer import StreamObserver
 from meshwright.pipeline import Pipeline
 from meshwright.publisher import Publisher
+from meshwright.rollout.book import Book, Tells
+from meshwright.rollout.driver import Driver
 from meshwright.rollout.keeping import FileRecords
-from meshwright.rollout.rollouts import Rollouts, Tells
 from meshwright.rollout.undo import undoing
 from meshwright.rollout.watching import Watching
 from store.repository import Repository
@@ -27,32 +28,32 @@ async def open_rollouts(
     metrics: Metrics,
     data_dir: Path,
     tells: Tells,
-) -> Rollouts:
+) -> Driver:
     """Before sources are heard, and before the quarantine is opened, which goes before what this says."""
-    made = Rollouts(
+    book = Book(FileRecords(data_dir), tells, metrics.registry, time.time)
+    await asyncio.to_thread(book.load)
+    publisher.editions.use(book)
+    made = Driver(
+        book,
         pipeline,
         publisher.clients,
         xds,
-        FileRecords(data_dir),
         Watching(lambda: pipeline.state, metrics),
         undoing(repository),
-        tells,
-        metrics.registry,
         clock=time.time,
         monotonic=time.monotonic,
     )
-    await asyncio.to_thread(made.load)
-    publisher.editions.use(made)
+    made.resume()
     return made
 
 
-def connect(rollouts: Rollouts, pipeline: Pipeline, observer: StreamObserver) -> None:
+def connect(rollouts: Driver, pipeline: Pipeline, observer: StreamObserver) -> None:
     """Once all others are there that want to know of refusals, and of what is published."""
     others, told = pipeline.before_publishing, observer.on_refusal
 
     async def before_publishing() -> None:
         # What was decided is kept before any proxy is told of it.
-        await rollouts.kept()
+        await rollouts.book.kept()
         await others()
 
     def refused(client: str, type_url: str, refusal: Refusal) -> None:

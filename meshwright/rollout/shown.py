@@ -10,9 +10,9 @@ from api.shapes.rollouts import Rollout as Shown
 from api.shapes.rollouts import RolloutLine, RolloutSeen
 from mesh.events import DocumentName
 from meshwright.rollout import asking
+from meshwright.rollout.driver import Driver
 from meshwright.rollout.machine import Abort, Event, Pause, Promote, Resume
 from meshwright.rollout.record import Rollout
-from meshwright.rollout.rollouts import Rollouts
 from policies.rollout import NOT_STAGED
 
 
@@ -20,13 +20,13 @@ from policies.rollout import NOT_STAGED
 class Rolling:
     """Fills `api.rolling.Rolling`."""
 
-    rollouts: Rollouts
+    driver: Driver
 
     def all(self) -> tuple[Shown, ...]:
-        return tuple(map(self._shown, self.rollouts.all()))
+        return tuple(map(self._shown, self.driver.book.all()))
 
     def one(self, name: str) -> Shown:
-        return self._shown(self.rollouts.one(name))
+        return self._shown(self.driver.book.one(name))
 
     async def command(self, name: str, command: Command, by: str, reason: str) -> Shown:
         def event(now: float) -> Event:
@@ -40,7 +40,7 @@ class Rolling:
                 case "resume":
                     return Resume(now, by)
 
-        return self._shown(await self.rollouts.command(name, event))
+        return self._shown(await self.driver.command(name, event))
 
     async def stage(
         self, names: frozenset[DocumentName], stages: str, bake: str | None, by: str
@@ -51,11 +51,11 @@ class Rolling:
             raise ValueError(
                 f"a change of a {at_once[0]} cannot reach some proxies first: write it before, without stages"
             )
-        return await self.rollouts.ask(names, plan, by)
+        return await self.driver.book.ask(names, plan, by)
 
     def _shown(self, of: Rollout) -> Shown:
-        proxies, having, missing, words = self.rollouts.live(of.id)
-        requests, failed, without, failed_without = self.rollouts.watching.counts(of.id)
+        live = self.driver.live(of.id)
+        requests, failed, without, failed_without = self.driver.watching.counts(of.id)
         return Shown(
             id=of.id,
             documents=tuple(map(str, of.documents)),
@@ -69,12 +69,12 @@ class Rolling:
             holding=of.holding,
             started=of.started,
             ended=of.ended,
-            proxies=proxies,
-            having=having,
-            missing=missing,
+            proxies=len(live.concerned.everybody),
+            having=live.having,
+            missing=live.missing,
             seen=RolloutSeen(
                 requests=requests, failed=failed, requests_without=without, failed_without=failed_without
             ),
-            health=words,
+            health=live.words,
             told=tuple(RolloutLine(at=each.at, words=each.words) for each in of.told),
         )

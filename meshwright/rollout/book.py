@@ -1,0 +1,248 @@
+"""All rollouts of a control plane: begun and ended by what sources say, kept over restarts, and what each proxy is given by them.
+
+Who is not to have a change yet is given the edition of the mesh in which its documents say what they said before (`meshwright/editions.py`).
+What is decided is on the disk before any proxy is told of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Final, Protocol
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from api.rolling import NoSuchRollout
+from mesh.events import DocumentName, Event, SourceSnapshot
+from mesh.names import Key
+from mesh.rollout import Plan, RolloutPolicy
+from mesh.state import MeshState
+from meshwright.editions import NOTHING, Instead, Member, Overlay
+from meshwright.rollout.changes import changed, settle
+from meshwright.rollout.keeping import Records, shortened
+from meshwright.rollout.machine import Phase
+from meshwright.rollout.reach import has
+from meshwright.rollout.record import Asked, Rollout
+
+ASKED_FOR: Final = 300.0
+"""Seconds within which a write that was asked to go out by stages must have come."""
+POLICY: Final = "RolloutPolicy"
+
+log = structlog.get_logger(__name__)
+
+
+class Tells(Protocol):
+    """A line of the audit log."""
+
+    def __call__(self, event: str, fields: Mapping[str, str | int | float | list[str] | None]) -> None: ...
+
+
+class Book:
+    """An `Overlayer`. `clock` is seconds since the epoch. Used from one event loop."""
+
+    def __init__(
+        self, records: Records, tells: Tells, registry: CollectorRegistry, clock: Callable[[], float]
+    ) -> None:
+        self._records = records
+        self._tells = tells
+        self._clock = clock
+        self._all: dict[str, Rollout] = {}
+        self._policies: dict[Key, RolloutPolicy] = {}
+        self._asked: list[Asked] = []
+        self._overlays: dict[tuple[str, ...], Overlay] = {}
+        self._unsaved = False
+        self._saving = asyncio.Lock()
+        self.failing = ""
+        # Whether somebody may have to be given something else since this was last made false.
+        self.moved = False
+        # The rollout that is being undone where its documents are kept.
+        self.undoing = ""
+        self._phases = Gauge(
+            "meshwright_rollouts", "Staged rollouts that are on, by phase.", ["phase"], registry=registry
+        )
+        self._ended = Counter(
+            "meshwright_rollouts_ended_total",
+            "Staged rollouts that are over, by how they ended.",
+            ["outcome"],
+            registry=registry,
+        )
+
+    # Reading
+
+    def all(self) -> tuple[Rollout, ...]:
+        """The newest first."""
+        return tuple(sorted(self._all.values(), key=lambda each: -each.started))
+
+    def one(self, name: str) -> Rollout:
+        """NoSuchRollout."""
+        try:
+            return self._all[name]
+        except KeyError:
+            raise NoSuchRollout(
+                f"there is no rollout {name!r}: `meshwright rollout list` names them"
+            ) from None
+
+    def holding(self) -> list[Rollout]:
+        """Those by which somebody may be given something else than all sources say: all that are on, and withdrawn ones that are not undone."""
+        return [each for each in self._all.values() if each.holding]
+
+    def overlay(self, member: Member, below: Overlay) -> Overlay:
+        del below
+        lacking = tuple(
+            each.id
+            for each in self._all.values()
+            if each.holding and not has(each, member.workload, member.declared)
+        )
+        if not lacking:
+            return NOTHING
+        found = self._overlays.get(lacking)
+        if found is None:
+            instead: dict[DocumentName, Instead] = {}
+            for name in lacking:
+                instead |= {each.name: each.instead for each in self._all[name].documents}
+            found = self._overlays[lacking] = Overlay.of(instead)
+        return found
+
+    # What sources say
+
+    def before(self, state: MeshState, event: Event) -> None:
+        """`event` is about to be applied to `state`: what of it goes out by stages, nobody has once this returns."""
+        self._follow(state, event)
+        going = self.holding()
+        if not self._policies and not self._asked and not going:
+            return
+        documents = changed(state, event)
+        if not documents:
+            return
+        now = self._clock()
+        settled = settle(state, documents, going, self._policies.values(), self._asked, now, self.undoing)
+        for each in settled.kept:
+            self.put(each)
+        for name, why in settled.ended.items():
+            self.end(self._all[name], Phase.ENDED, why)
+        self._asked = [
+            each
+            for each in self._asked
+            if each.names.isdisjoint(of.name for of in documents) and now - each.at < ASKED_FOR
+        ]
+        for each in settled.new:
+            self.put(each.tell(now, f"begun by {each.by}: {each.plan}"))
+            told: dict[str, str | int | float | list[str] | None] = {
+                "rollout": each.id,
+                "documents": [str(of) for of in each.documents],
+                "stages": str(each.plan),
+                "by": each.by,
+            }
+            log.info("rollout begun", **told)
+            self._tells("rollout begun", told)
+
+    def _follow(self, state: MeshState, event: Event) -> None:
+        """Which policies there are."""
+        for each in getattr(event, "declared", ()):
+            if isinstance(each.value, RolloutPolicy):
+                self._policies[each.value.key] = each.value
+        for kind, key in getattr(event, "removed_declared", ()):
+            if kind == POLICY:
+                self._policies.pop(key, None)
+        if isinstance(event, SourceSnapshot):
+            said = {each.name[1] for each in event.declared if each.kind == POLICY}
+            others = {
+                name[1]
+                for of, view in state.sources.items()
+                if of != event.source
+                for name in view.declared
+                if name[0] == POLICY
+            }
+            self._policies = {key: each for key, each in self._policies.items() if key in said | others}
+
+    async def ask(self, names: frozenset[DocumentName], plan: Plan, by: str) -> Callable[[], None]:
+        """A write of documents of these names is about to be made: they are to go out by `plan`. It is kept when this returns, so that a
+        control plane that is killed right after the write knows of it. Call what this returns if nothing was written.
+        """
+        asked = Asked(names, plan, by, self._clock())
+        self._asked.append(asked)
+        self._unsaved = True
+        await self.kept()
+
+        def forget() -> None:
+            self._asked = [each for each in self._asked if each is not asked]
+            self._unsaved = True
+
+        return forget
+
+    # Writing
+
+    def put(self, rollout: Rollout, *, moved: bool = True) -> None:
+        """`moved`: whether somebody may have to be given something else by it."""
+        self._all[rollout.id] = rollout
+        self._unsaved = True
+        if moved:
+            self.moved = True
+            self._overlays.clear()
+
+    def say(self, name: str, words: str) -> None:
+        self.put(self._all[name].tell(self._clock(), words), moved=False)
+        log.info("rollout", rollout=name, said=words)
+        self._tells("rollout", {"rollout": name, "said": words})
+
+    def withdrawn(self, name: str, reason: str) -> None:
+        """Nobody is given it any more; its documents are not put back yet."""
+        rollout = self._all[name].tell(self._clock(), reason)
+        self.put(rollout)
+        self._ended.labels(Phase.WITHDRAWN.value).inc()
+        log.warning(
+            "rollout withdrawn", rollout=name, documents=[str(of) for of in rollout.documents], reason=reason
+        )
+        self._tells("rollout withdrawn", {"rollout": name, "reason": reason})
+
+    def end(self, rollout: Rollout, phase: Phase, why: str) -> None:
+        """All sources say now what everybody is given."""
+        state = rollout.state
+        if phase is Phase.COMPLETED or not state.over:
+            self._ended.labels(phase.value).inc()
+            state = replace(state, phase=phase, reason=why or state.reason)
+        now = self._clock()
+        self.put(replace(rollout, state=state, ended=now).tell(now, why or "everybody has it"))
+        event = "rollout completed" if phase is Phase.COMPLETED else "rollout ended"
+        log.info(event, rollout=rollout.id, reason=why)
+        self._tells(event, {"rollout": rollout.id, "reason": why})
+
+    def refresh_metrics(self) -> None:
+        for phase in Phase:
+            self._phases.labels(phase.value).set(sum(each.state.phase is phase for each in self.holding()))
+
+    # Keeping
+
+    def load(self) -> None:
+        """What was on when the program ended. Blocks; before sources are heard."""
+        rollouts, asked = self._records.load()
+        self._asked += asked
+        self._all |= {each.id: each for each in rollouts}
+
+    async def kept(self) -> None:
+        """Return when all that was decided is on the disk, or it is known that the disk does not take it."""
+        if not self._unsaved:
+            return
+        async with self._saving:
+            if self._unsaved:
+                await self._save()
+
+    def keep_again(self) -> None:
+        """After a failure: there may be room again."""
+        self._unsaved = self._unsaved or bool(self.failing)
+
+    async def _save(self) -> None:
+        self._unsaved = False
+        kept = shortened(self._all.values())
+        self._all = {each.id: each for each in kept}
+        try:
+            await asyncio.to_thread(self._records.save, kept, tuple(self._asked))
+        except OSError as error:
+            why = f"{error.strerror or error}"
+            if why != self.failing:
+                log.warning("rollouts cannot be written: a restart would not know of them", reason=why)
+            self.failing = why
+            return
+        self.failing = ""

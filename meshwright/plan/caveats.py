@@ -49,6 +49,7 @@ def caveats(old: MeshState, new: MeshState, asked: Asked, lately: Lately | None 
         *(each for document in asked.put for each in _converted(document)),
         *(each for document in asked.put for each in _without_endpoints(new, document)),
         *_gone(old, new, asked),
+        *_emptied(old, new, asked),
         *(each for document in asked.put for each in _news(old, new, document)),
         *(
             Caveat(Sort.LOCKED_OUT, f"{kind} {key}", why)
@@ -103,11 +104,34 @@ def _without_endpoints(state: MeshState, document: Document) -> Iterator[Caveat]
             if not isinstance(found, Resolved) or found.service in told or found.host:
                 continue
             told.add(found.service)
-            members = [state.workloads[each] for each in state.members.get(found.service, ())]
-            if all(each.health is Health.CRITICAL for each in members):
-                why = "none of its workloads is healthy" if members else "no workload serves it"
+            if not _healthy(state, found.service):
+                served = state.members.get(found.service)
+                why = "none of its workloads is healthy" if served else "no workload serves it"
                 text = f"it sends requests to service {found.service}, and {why}: they are answered 503"
                 yield Caveat(Sort.TO_NOTHING, f"{document.kind} {document.key}", text)
+
+
+def _emptied(old: MeshState, new: MeshState, asked: Asked) -> Iterator[Caveat]:
+    """Services that lose the last workload that is not critical."""
+    workloads = {key for kind, key in asked.names if kind == "Workload"}
+    served = {
+        service
+        for state in (old, new)
+        for key in workloads
+        if (found := state.workloads.get(key)) is not None
+        for service in found.services
+    }
+    for service in sorted(served):
+        if service in new.services and _healthy(old, service) and not _healthy(new, service):
+            text = (
+                "nobody is left who serves it and is healthy: its callers are answered 503, or not connected"
+            )
+            yield Caveat(Sort.TO_NOTHING, f"Service {service}", text)
+
+
+def _healthy(state: MeshState, service: Key) -> bool:
+    members = (state.workloads[each] for each in state.members.get(service, ()))
+    return any(each.health is not Health.CRITICAL for each in members)
 
 
 def _gone(old: MeshState, new: MeshState, asked: Asked) -> Iterator[Caveat]:

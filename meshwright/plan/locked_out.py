@@ -37,8 +37,8 @@ def locked_out(old: MeshState, new: MeshState, lately: Lately) -> Iterator[Cavea
     yield Caveat(
         Sort.INCOMPLETE,
         "",
-        f"whom access policies lock out is told from calls of the last hour as far as they are known: {lately.proxies} proxies have told of "
-        f"{len(lately.calls)}, by caller, method, path and host. Proxies tell while a rollout watches them, and of callers without mesh TLS",
+        f"whom access policies lock out is told from the calls of the last hour that are known: {len(lately.calls)}, of {lately.proxies} "
+        "proxies, by caller, method, path and host. Proxies tell of them while a rollout watches them, and of callers without mesh TLS",
     )
 
 

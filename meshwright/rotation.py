@@ -12,9 +12,9 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry
 
-from api.shapes.ca import CaStatus, Lagging, MoveStatus, RootStatus
+from api.shapes.ca import CaStatus, MoveStatus
 from ca.errors import CaError, CannotRotate
 from ca.federation import Federated
 from ca.ledger_file import LedgerFile
@@ -31,7 +31,6 @@ from ca.rotation import (
     Step,
     abort,
     advance,
-    awaits_operator,
     begin,
     lack_of,
     lagging,
@@ -42,6 +41,8 @@ from ca.times import Chance, Clock
 from ca.trust import TrustService
 from mesh.names import Key
 from meshwright.keeper import SecretKeeper
+from meshwright.rotation_status import ca_status
+from meshwright.rotation_told import RotationTold
 from xds.stream import Stream
 from xds.types import SECRET
 
@@ -58,12 +59,7 @@ QUIET, QUIET_MOST = 1.0, 10.0
 """Seconds between the last acknowledgement of a stage and the next stage. Envoy uses a secret up to 0.1 s after it has acknowledged it.
 Where proxies come and go all the time, it is not waited longer than the second of the two.
 """
-SHOWN: Final = 100
 FORGOTTEN: Final = "an operator's word: the rotation of the root does not wait for this proxy any more"
-REPEAT: Final = timedelta(minutes=10)
-"""How often it is told in the log whom a rotation waits for; and a root that ends soon, each day."""
-SOON = 0.1, timedelta(days=180)
-"""A root ends soon when this part of its life is left, and no more than so many days."""
 
 log = structlog.get_logger(__name__)
 
@@ -115,8 +111,7 @@ class Rotator:
         self._window = 0.0
         self._hastened = 0.0
         self._lagged, self._clear = monotonic(), 0.0
-        self._told: tuple[datetime, Stage] | None = None
-        self._warned: datetime | None = None
+        self._told = RotationTold(authority, registry)
         # What the proxies are given was made from the state on the disk, so that nothing is to be done for it again.
         self._roots_version = keeper.publish_roots()
         self.trust = TrustService(
@@ -130,18 +125,6 @@ class Rotator:
             aliases=aliases,
         )
         self._move = move
-        self._stages = Gauge(
-            "meshwright_ca_rotation_stage",
-            "1 for the stage in which the rotation of the authority's root is; stable: none goes on.",
-            ["stage"],
-            registry=registry,
-        )
-        self._lagging = Gauge(
-            "meshwright_ca_rotation_lagging",
-            "Certificates whose holders the rotation of the root waits for.",
-            registry=registry,
-        )
-        self._measure(())
 
     # Commands
 
@@ -232,7 +215,7 @@ class Rotator:
     async def _look(self) -> None:
         now = self._clock()
         self._ledger.expire(now)
-        self._warn(now)
+        self._told.warn(now)
         async with self._stepping:
             await self._file.sync()
             if self._file.grown:
@@ -240,11 +223,11 @@ class Rotator:
             await self._finish()
             while self._authority.rotation.stage is not Stage.STABLE:
                 lags = await self._lags()
-                self._measure(lags)
+                self._told.measure(lags)
                 waited_for = [lag.leaf for lag in lags]
                 step = advance(self._authority.rotation, waited_for, self._clock())
                 if not self._quiet(lags) or step is None or self._unheard():
-                    self._tell(lags, now)
+                    self._told.waits(lags, now)
                     if self._monotonic() - self._hastened > HASTEN_AGAIN:
                         self._hasten_envoys()  # one that was being issued when signing began
                     return
@@ -338,12 +321,12 @@ class Rotator:
         if after.stage is Stage.STABLE:
             self._given_up.clear()
         self._todo += step.actions
-        self._told, self._clear, self._lagged = None, 0.0, self._monotonic()
+        self._clear, self._lagged = 0.0, self._monotonic()
         if after.stage is not before.stage or after.aborting is not before.aborting:
             told = {"stage": after.stage.value, "before": before.stage.value}
             log.info("rotation of the root", **told, aborting=after.aborting, leaves=len(self._ledger))
             self._record("ca rotation", {**told, "aborting": "yes" if after.aborting else ""})
-        self._measure(())
+        self._told.began()
         self._woken.set()
         await self._finish()
 
@@ -381,103 +364,15 @@ class Rotator:
             return None
         return self._window * self._chance()
 
-    # Telling
-
     def status(self) -> CaStatus:
         rotation, now = self._authority.rotation, self._clock()
         leaves = [leaf for leaf in self._ledger.leaves() if leaf.not_after > now]
-        lags = self._waited_for(rotation, leaves, now)
-        return CaStatus(
-            stage=rotation.stage.value,
-            aborting=rotation.aborting,
-            since=_iso(rotation.since),
-            generation=rotation.signing,
-            roots=tuple(
-                RootStatus(sha256=root, not_after=_iso(self._authority.root_ends(root)), signs=root == signs)
-                for signs in (_signing_root(rotation),)
-                for root in rotation.bundle
-            ),
-            intermediate_not_after=_iso(self._authority.status().intermediate_not_after),
+        return ca_status(
+            self._authority,
             leaves=len(leaves),
-            awaits_operator=awaits_operator(rotation),
-            lagging_in_all=len(lags),
-            lagging=tuple(self._lagging_of(lag, rotation) for lag in lags[:SHOWN]),
-            warnings=tuple(self._warnings(now)),
+            lags=self._waited_for(rotation, leaves, now),
+            streams_of=self._streams_of,
+            watched=self.trust.watched,
+            warnings=self._told.warnings(now),
             move=self._move(),
         )
-
-    def _lagging_of(self, lag: Lag, rotation: Rotation) -> Lagging:
-        leaf, note, connected = lag.leaf, "", False
-        if leaf.holder is Holder.ENVOY:
-            streams = list(self._streams_of(Key.parse(leaf.workload)))
-            connected = bool(streams)
-            for stream in streams:
-                state = stream.session.states.get(SECRET)
-                if state is not None and state.refusal is not None:
-                    note = f"it refused {', '.join(state.refusal.names)}: {state.refusal.message[:200]}"
-        elif leaf.holder is Holder.AGENT:
-            connected = leaf.workload in self.trust.watched()
-        else:
-            note = "issued before certificates were recorded: nobody knows to whom"
-        return Lagging(
-            workload=leaf.workload or "(unknown)",
-            holder=leaf.holder.value,
-            lacks=lag.lack.value,
-            since=_iso(rotation.since),
-            until=_iso(leaf.not_after),
-            connected=connected,
-            note=note,
-        )
-
-    def _tell(self, lags: list[Lag], now: datetime) -> None:
-        """Say now and then whom it waits for."""
-        rotation = self._authority.rotation
-        if self._told is None:
-            self._told = now, rotation.stage  # most stages are over before anybody need know
-            return
-        since, stage = self._told
-        if stage is rotation.stage and now - since < REPEAT:
-            return
-        self._told = now, rotation.stage
-        if awaits_operator(rotation) and not lags:
-            log.info("the rotation of the root waits for `meshwright ca proceed`", stage=rotation.stage.value)
-        elif lags:
-            log.warning(
-                "the rotation of the root waits",
-                stage=rotation.stage.value,
-                since=_iso(rotation.since),
-                number=len(lags),
-                workloads=sorted({lag.leaf.workload or "(unknown)" for lag in lags})[:10],
-                hint="see `meshwright ca status`",
-            )
-
-    def _measure(self, lags: Iterable[Lag]) -> None:
-        for stage in Stage:
-            self._stages.labels(stage.value).set(self._authority.rotation.stage is stage)
-        self._lagging.set(len(list(lags)))
-
-    def _warn(self, now: datetime) -> None:
-        if self._warned is not None and now - self._warned < timedelta(days=1):
-            return
-        self._warned = now
-        for text in self._warnings(now):
-            log.warning(text)
-
-    def _warnings(self, now: datetime) -> Iterable[str]:
-        status = self._authority.status()
-        part, most = SOON
-        left = status.root_not_after - now
-        if left < min(part * (status.root_not_after - status.root_not_before), most):
-            yield (
-                f"the root ends at {_iso(status.root_not_after)}, in {left.days} days: "
-                f"begin to move to a new one now: {status.remedy}"
-            )
-
-
-def _signing_root(rotation: Rotation) -> str:
-    following = rotation.next
-    return following.root if following and rotation.signing == following.number else rotation.base.root
-
-
-def _iso(time: datetime) -> str:
-    return time.isoformat(timespec="seconds")

@@ -89,7 +89,7 @@ async def test_a_root_that_ends_soon_is_told_with_what_its_authority_has_for_it(
             outside = OutsideAuthority(made, tmp_path, system_clock)
         here = await stack.enter_async_context(rotating(tmp_path, outside))
         days = 29 if outside else 3600
-        (warning,) = here.rotator._warnings(system_clock() + timedelta(days=days))
+        (warning,) = here.rotator._told.warnings(system_clock() + timedelta(days=days))
         assert ("`meshwright ca rotate`" in warning) is (outside is None)
         assert ("changed where it is kept" in warning) is (outside is not None)
 

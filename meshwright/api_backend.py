@@ -103,7 +103,11 @@ def backend(
         writer=kept.writer(Foresight(lambda: reports.pipeline.state, watch.lately)),
         files=kept.files,
         conditions=DocumentStatus(
-            lambda: reports.pipeline.state, reports.certificates, kept.of_store, reports.quarantine.of
+            lambda: reports.pipeline.state,
+            reports.certificates,
+            kept.of_store,
+            reports.quarantine.of,
+            rollouts.book.of,
         ),
         streams=Streams(),
         clock=system_clock,

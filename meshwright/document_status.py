@@ -20,7 +20,7 @@ from meshwright.gateway_status import (
     route_statuses,
 )
 from meshwright.quarantine.book import Told
-from meshwright.quarantine.watch import sentence
+from meshwright.quarantine.telling import sentence
 from policies.effects import Merges, notes
 from store.sets import file_of
 
@@ -35,6 +35,7 @@ class DocumentStatus:
     certificates: Certificates
     stored: Callable[[], DocumentSet]
     quarantined: Callable[[DocumentName], tuple[Told, ...]] = lambda _: ()
+    rolling: Callable[[DocumentName], str | None] = lambda _: None
 
     def __call__(self, names: Iterable[DocumentName]) -> Mapping[DocumentName, dict[str, Tree]]:
         wanted = tuple(names)
@@ -54,6 +55,8 @@ class DocumentStatus:
                 said["errors"] = [str(each) for each in file.errors]
             if aside := self.quarantined(name):
                 said["quarantined"] = [sentence(each) for each in aside]
+            if on_its_way := self.rolling(name):
+                said["rollout"] = on_its_way
             found[name] = said
         return found
 

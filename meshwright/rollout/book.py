@@ -88,6 +88,24 @@ class Book:
         """Those by which somebody may be given something else than all sources say: all that are on, and withdrawn ones that are not undone."""
         return [each for each in self._all.values() if each.holding]
 
+    def of(self, name: DocumentName) -> str | None:
+        """What the status of a document says, where not everybody is given what it says."""
+        for each in self.holding():
+            if name in each.names:
+                stage = f"stage {each.state.stage + 1} of {len(each.plan.stages)} ({each.plan.stages[each.state.stage]})"
+                where = each.state.reason or f"{each.state.phase} at {stage}"
+                return f"{each.id}: {where}; see `meshwright rollout status {each.id}`"
+        return None
+
+    def problems(self) -> dict[str, str]:
+        """What was withdrawn, and is in force nowhere though its document says it, by document."""
+        return {
+            str(of): f"it is in force nowhere: {each.state.reason} (rollout {each.id})"
+            for each in self.holding()
+            if each.state.over
+            for of in each.documents
+        }
+
     def overlay(self, member: Member, below: Overlay) -> Overlay:
         del below
         lacking = tuple(

@@ -172,6 +172,8 @@ async def test_pause_promote_abort(shop: Shop) -> None:
     begun = await shop.newest(known)
     name = begun["id"]
     await shop.becomes(name, phase="baking")
+    document = await shop.call("GET", "/api/v1/documents/TimeoutPolicy/default/api")
+    assert f"{name}: baking at stage 1 of 3 (30%)" in document.json["status"]["rollout"]
     paused = await shop.call("POST", f"/api/v1/rollouts/{name}/pause", {})
     assert paused.json["paused"]
     assert (await shop.call("POST", f"/api/v1/rollouts/{name}/resume", {})).json["paused"] is False

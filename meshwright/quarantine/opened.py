@@ -14,8 +14,9 @@ from meshwright.publisher import Publisher
 from meshwright.quarantine.book import Book
 from meshwright.quarantine.kept import StoreHistory
 from meshwright.quarantine.sketch import Sketcher
+from meshwright.quarantine.telling import Record
 from meshwright.quarantine.trial import Envoys
-from meshwright.quarantine.watch import Quarantine, Record
+from meshwright.quarantine.watch import Quarantine
 from meshwright.stores import STORE
 from policies.registry import KINDS, POLICIES
 from store.repository import Repository

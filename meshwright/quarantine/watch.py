@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -21,7 +21,6 @@ import structlog
 from documents.envelope import Kind
 from envoy.render import Rendered
 from mesh.events import DocumentName, Event
-from mesh.names import Key
 from mesh.state import MeshState
 from meshwright.editions import Member, Overlay
 from meshwright.pipeline import Pipeline
@@ -29,17 +28,18 @@ from meshwright.publisher import Publisher
 from meshwright.quarantine import file
 from meshwright.quarantine.book import Book, Told
 from meshwright.quarantine.cases import Case, CaseName, Verdict
+from meshwright.quarantine.guilt import Envoys, Trial, guilty
 from meshwright.quarantine.history import Earlier
+from meshwright.quarantine.refused import About, Refused, Waiting
 from meshwright.quarantine.sketch import Sketcher, Untraceable
 from meshwright.quarantine.suspects import Suspect, suspects
+from meshwright.quarantine.telling import FOR_ALL, QUARANTINED, RELEASED, Record, Teller, problems
 from meshwright.quarantine.trial import Neighbours
 from meshwright.revisions import documents_of, in_force
 from xds.resource import Resource
 from xds.state import Refusal
-from xds.types import CLUSTER, SECRET, short_name
+from xds.types import CLUSTER, SECRET
 
-CLIENTS, OF_ONE = 1_000, 16
-"""Clients of which something waits to be looked at, and how many refused resources of one. What is beyond that is not traced."""
 KNOWN = 500
 """Refused resources of which it is remembered what they led to."""
 TRIALS = 64
@@ -51,21 +51,7 @@ MESSAGE = 600
 QUIET = 0.2
 """Seconds in which what is to be saved is collected."""
 
-QUARANTINED = "document quarantined"
-FOR_ALL = "document quarantined for all proxies of a version"
-RELEASED = "document no longer quarantined"
-"""What is told in the log and in the audit log."""
-
-About = tuple[str, str, str, str]
-"""A refused resource: its type, its name, its version, and the version of Envoy."""
-
 log = structlog.get_logger(__name__)
-
-
-class Envoys(Protocol):
-    """See `trial.Envoys`."""
-
-    async def accepts(self, envoy: str, resource: Rendered, around: Neighbours) -> bool | None: ...
 
 
 class Kept(Protocol):
@@ -74,35 +60,6 @@ class Kept(Protocol):
     @property
     def source(self) -> str: ...
     async def earlier(self, name: DocumentName) -> tuple[Earlier, ...]: ...
-
-
-class Record(Protocol):
-    """Writes a line of the audit log."""
-
-    def __call__(self, event: str, **fields: str | int) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A resource that a client refused. `identity`: what the client has proved to be, at one stream at least."""
-
-    client: str
-    identity: str | None
-    resource: Resource
-    message: str
-
-    @property
-    def about(self) -> str:
-        return f"{short_name(self.resource.type_url)} {self.resource.name}"
-
-
-@dataclass(frozen=True, slots=True)
-class _Trial:
-    about: About
-    refused: Refused
-    member: Member
-    suspects: tuple[Suspect, ...]
-    accused: Case | None
 
 
 class Quarantine:
@@ -135,9 +92,9 @@ class Quarantine:
         self._kept = kept
         self._identity = identity
         self._clock = clock
-        self._record = record
-        self._waiting: OrderedDict[str, OrderedDict[About, Refused]] = OrderedDict()
-        self._trials: OrderedDict[About, _Trial] = OrderedDict()
+        self._teller = Teller(record)
+        self._waiting = Waiting()
+        self._trials: OrderedDict[About, Trial] = OrderedDict()
         # Of refused resources, the cases that they led to; none for what cannot be traced.
         self._known: OrderedDict[About, tuple[CaseName, ...]] = OrderedDict()
         self._refused, self._tried, self._unsaved = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -159,13 +116,11 @@ class Quarantine:
         """A proxy refused resources. Neither blocks nor raises."""
         if type_url == SECRET or not refusal.culprits:
             return
-        if client in self.book.odd or (client not in self._waiting and len(self._waiting) >= CLIENTS):
+        if client in self.book.odd:
             return
-        own, identity = self._waiting.setdefault(client, OrderedDict()), self._identity(client)
+        identity = self._identity(client)
         for resource in refusal.culprits:
-            name = type_url, resource.name, resource.version, ""
-            if len(own) < OF_ONE or name in own:
-                own[name] = Refused(client, identity, resource, refusal.message[:MESSAGE])
+            self._waiting.put(Refused(client, identity, resource, refusal.message[:MESSAGE]))
         self._refused.set()
 
     def changed(self, before: MeshState, after: MeshState, event: Event) -> None:
@@ -179,7 +134,7 @@ class Quarantine:
             still = {each.case.id for each in self.book.told() if each.active}
             for case_id, case in active.items():
                 if case_id not in still:
-                    self._tell(RELEASED, case, why="it says something else now")
+                    self._teller.tell(RELEASED, case, why="it says something else now")
         if moved or noted:
             self._unsaved.set()
 
@@ -188,7 +143,7 @@ class Quarantine:
         cases = [case for case in self.book.cases() if case.name == name]
         for case in cases:
             self.book.drop(case)
-            self._tell(RELEASED, case, why="it was released")
+            self._teller.tell(RELEASED, case, why="it was released")
         if cases:
             self._changed_for_all()
         return len(cases)
@@ -209,19 +164,8 @@ class Quarantine:
         return {"all": len(whole), "some": len({case.name for case in active} - whole)}
 
     def problems(self) -> dict[str, str]:
-        """For `meshwright status`: by document, that it is set aside, for whom and why."""
-        found = {
-            f"{case.name[0]} {case.name[1]} at {case.envoy or 'proxies of unknown version'}": sentence(each)
-            for each in self.book.told()
-            if each.active
-            for case in (each.case,)
-        }
-        for client in sorted(self.book.odd):
-            found[f"proxy {client}"] = (
-                "it refuses so much that nothing is set aside for it any more: it keeps what it took before. "
-                "Look at its log, and whether something else than Envoy speaks in its name"
-            )
-        return found
+        """For `meshwright status`."""
+        return problems(self.book.told(), self.book.odd)
 
     @property
     def idle(self) -> bool:
@@ -246,18 +190,10 @@ class Quarantine:
             await self._refused.wait()
             self._refused.clear()
             while self._waiting:
-                refused = self._next()
+                refused = self._waiting.take()
                 with self._working():
                     await self._trace(refused)
                 await asyncio.sleep(0)
-
-    def _next(self) -> Refused:
-        """One of each client in turn, so that one that refuses much keeps nobody waiting."""
-        client, own = self._waiting.popitem(last=False)
-        _, refused = own.popitem(last=False)
-        if own:
-            self._waiting[client] = own
-        return refused
 
     async def _try_all(self) -> None:
         while True:
@@ -324,7 +260,7 @@ class Quarantine:
                 break
         if not found:
             self._remember(about, ())
-            self._tell_untraced(refused)
+            self._teller.untraced(refused)
             return
         first, accused = found[0], None
         if first.changed or len(found) == 1:
@@ -333,7 +269,7 @@ class Quarantine:
                 return
             self._remember(about, (accused.id,))
         if len(self._trials) < TRIALS or about in self._trials:
-            self._trials[about] = _Trial(about, refused, member, tuple(found), accused)
+            self._trials[about] = Trial(about, refused, member, tuple(found), accused)
             self._tried.set()
 
     async def _learn(self, state: MeshState, resource: Resource) -> None:
@@ -401,23 +337,23 @@ class Quarantine:
         self.book.put(case, self._pipeline.state)
         self._unsaved.set()
         if known is None:
-            self._tell(QUARANTINED, case, why=case.message)
+            self._teller.tell(QUARANTINED, case, why=case.message)
         if case.for_all and (known is None or not known.for_all):
-            self._tell(FOR_ALL, case, why=case.message)
+            self._teller.tell(FOR_ALL, case, why=case.message)
             self._pipeline.reassign()
 
     # From a document to a verdict
 
-    async def _try(self, trial: _Trial) -> None:
+    async def _try(self, trial: Trial) -> None:
         member, resource = trial.member, trial.refused.resource
         around = self._around(member.client)
         whole = Rendered(resource.type_url, resource.name, resource.body)
         accepted = await self._envoys.accepts(member.envoy, whole, around)
-        guilty: tuple[Suspect, ...] = ()
+        found: tuple[Suspect, ...] = ()
         if accepted is False:
-            guilty = await self._guilty(trial, around)
-        if guilty:
-            self._convict(trial, guilty)
+            found = await guilty(trial, self._envoys, self._sketcher, around)
+        if found:
+            self._convict(trial, found)
             return
         verdict = Verdict.ACCEPTS if accepted else Verdict.UNKNOWN
         accused = trial.accused
@@ -428,50 +364,21 @@ class Quarantine:
         if known is not None and known.verdict is Verdict.PENDING:
             self._put(known, replace(known, verdict=verdict))
 
-    async def _guilty(self, trial: _Trial, around: Neighbours) -> tuple[Suspect, ...]:
-        """Those without whom an Envoy here takes the resource: one, where one is enough; none, if it takes it without none of them."""
-        envoy = trial.member.envoy
-        telling = [each for each in trial.suspects if not each.takes_all_away]
-        for suspect in telling:
-            if suspect.then is None or await self._envoys.accepts(envoy, suspect.then, around):
-                return (suspect,)
-        together: list[Suspect] = []
-        for suspect in telling:
-            together.append(suspect)
-            if len(together) > 1 and await self._accepts_without(trial, together, around):
-                break
-        else:
-            return ()
-        for suspect in tuple(together[:-1]):
-            less = [each for each in together if each is not suspect]
-            if await self._accepts_without(trial, less, around):
-                together = less
-        return tuple(together)
-
-    async def _accepts_without(self, trial: _Trial, some: Collection[Suspect], around: Neighbours) -> bool:
-        resource = trial.refused.resource
-        overlay = Overlay.of({each.name: each.instead for each in some})
-        try:
-            then = self._sketcher.resource(trial.member.client, (resource.type_url, resource.name), overlay)
-        except Untraceable:
-            return False
-        return then is None or bool(await self._envoys.accepts(trial.member.envoy, then, around))
-
-    def _convict(self, trial: _Trial, guilty: Collection[Suspect]) -> None:
+    def _convict(self, trial: Trial, found: Collection[Suspect]) -> None:
         refused, member = trial.refused, trial.member
-        self._remember(trial.about, tuple((each.name, each.revision, member.envoy) for each in guilty))
-        for suspect in guilty:
+        self._remember(trial.about, tuple((each.name, each.revision, member.envoy) for each in found))
+        for suspect in found:
             known = self.book.find(suspect.name, suspect.revision, member.envoy)
             case = (known or self._case(suspect, refused, member)).refused_by(
                 refused.client, refused.identity
             )
             self._put(known, replace(case, verdict=Verdict.REFUSES))
         innocent = trial.accused
-        if innocent is not None and innocent.name not in {each.name for each in guilty}:
+        if innocent is not None and innocent.name not in {each.name for each in found}:
             known = self.book.find(*innocent.id)
             if known is not None and known.verdict is Verdict.PENDING:
                 self.book.drop(known)
-                self._tell(RELEASED, known, why="another one is guilty")
+                self._teller.tell(RELEASED, known, why="another one is guilty")
                 self._changed_for_all()
 
     def _around(self, client: str) -> Neighbours:
@@ -487,51 +394,3 @@ class Quarantine:
     def _changed_for_all(self) -> None:
         self._pipeline.reassign()
         self._unsaved.set()
-
-    # Log and audit log
-
-    def _tell(self, what: str, case: Case, *, why: str) -> None:
-        fields: dict[str, str | int] = {
-            "document": f"{case.name[0]} {case.name[1]}",
-            "revision": case.revision,
-            "envoy": case.envoy,
-            "resource": case.resource,
-            "origin": case.origin,
-            "proxies": len(case.clients),
-            "why": why,
-        }
-        (log.info if what == RELEASED else log.warning)(what, **fields)
-        self._record(what, **fields)
-
-    def _tell_untraced(self, refused: Refused) -> None:
-        """The proxy keeps what it has of it, and a cold one goes without."""
-        log.warning(
-            "a proxy refuses what no document made",
-            proxy=refused.client,
-            resource=refused.about,
-            message=refused.message,
-        )
-
-
-def sentence(told: Told) -> str:
-    """For whom a document is set aside, why, and what is in force there."""
-    case = told.case
-    whom = (
-        f"all proxies of {case.envoy}"
-        if case.for_all
-        else f"{len(case.clients)} that refused it ({', '.join(sorted(case.clients)[:3])})"
-    )
-    if told.instead is None:
-        there = "nothing can stand for it: they keep what they took before, and cold ones go without that resource"
-    elif told.instead.value is None:
-        there = "there, it is as if the document did not exist"
-    else:
-        there = "there, its earlier revision is in force"
-    return (
-        f"Envoy refuses {case.resource}, which revision {case.revision} of it made ({case.origin}): {case.message}. "
-        f"It is set aside for {whom}; {there}. Correct the document"
-    )
-
-
-def key_of(kind: str, namespace: str, name: str) -> DocumentName:
-    return ("Service" if kind == "ExternalService" else kind), Key(namespace, name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from api.shapes.logs import AccessPage, ControlPlaneLogsQuery, LogPage, LogsQuery, Top, TopQuery
+from api.shapes.logs import AccessPage, ControlPlaneLogsQuery, LogPage, ProxyLogsQuery, Top, TopQuery
 from mesh.names import Key
 
 
@@ -13,7 +13,7 @@ class Logs(Protocol):
 
     def control_plane(self, query: ControlPlaneLogsQuery) -> LogPage: ...
 
-    def proxy(self, proxy: Key, query: LogsQuery) -> AccessPage:
+    def proxy(self, proxy: Key, query: ProxyLogsQuery) -> AccessPage:
         """NotFound if there is no such proxy."""
         ...
 

@@ -28,10 +28,11 @@ _Entry = HTTPAccessLogEntry | TCPAccessLogEntry
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """One request, or one TCP connection (`method` and `status` are empty). `duration` is seconds; None where Envoy does not say."""
+    """What one `log` (the name that Envoy gave it) says: one request, or one TCP connection (`method` and `status` are empty). `duration` is seconds; None where Envoy does not say."""
 
     number: int
     at: datetime
+    log: str
     source: str
     destination: str
     cluster: str
@@ -64,35 +65,35 @@ class AccessLines:
     def __init__(self, now: Callable[[], float], per_proxy: int = PER_PROXY, proxies: int = PROXIES) -> None:
         self._now = now
         self._per_proxy, self._proxies = per_proxy, proxies
-        self._kept: OrderedDict[Key, deque[tuple[int, float, _Entry]]] = OrderedDict()
+        self._kept: OrderedDict[Key, deque[tuple[int, float, str, _Entry]]] = OrderedDict()
         self._numbers = itertools.count(1)
 
     def beside(self, listeners: Mapping[str, OnEntries]) -> dict[str, OnEntries]:
         """`listeners`, each of which is given what it was given before, after a look at it."""
 
-        def looking(listener: OnEntries) -> OnEntries:
+        def looking(log: str, listener: OnEntries) -> OnEntries:
             def take(workload: Key, entries: Entries) -> None:
-                self.take(workload, entries)
+                self.take(workload, entries, log)
                 listener(workload, entries)
 
             return take
 
-        return {name: looking(each) for name, each in listeners.items()}
+        return {name: looking(name, each) for name, each in listeners.items()}
 
-    def take(self, workload: Key, entries: Entries) -> None:
+    def take(self, workload: Key, entries: Entries, log: str) -> None:
         kept = self._kept.setdefault(workload, deque(maxlen=self._per_proxy))
         self._kept.move_to_end(workload)
         now = self._now()
         # What would be pushed out at once needs no number.
         for each in entries[-self._per_proxy :]:
-            kept.append((next(self._numbers), now, each))
+            kept.append((next(self._numbers), now, log, each))
         if len(self._kept) > self._proxies:
             self._kept.popitem(last=False)
 
     def lines(self, workload: Key, count: int, *, after: int = 0) -> list[Access]:
         """The newest `count`, the oldest first; none of a proxy that sends no access logs here."""
         kept = [each for each in self._kept.get(workload, ()) if each[0] > after]
-        return [_access(number, entry) for number, _, entry in kept[-count:]]
+        return [_access(number, log, entry) for number, _, log, entry in kept[-count:]]
 
     def last(self, workload: Key) -> int:
         kept = self._kept.get(workload)
@@ -104,7 +105,7 @@ class AccessLines:
 
     def _rates(self, proxy: Key, window: float) -> Rates:
         now = self._now()
-        kept = [(at, entry) for _, at, entry in self._kept[proxy] if now - at <= window]
+        kept = [(at, entry) for _, at, _, entry in self._kept[proxy] if now - at <= window]
         crowded = len(kept) == self._per_proxy
         over = max(now - kept[0][0], 1.0) if crowded else window
         durations = sorted(
@@ -116,7 +117,7 @@ class AccessLines:
         )
 
 
-def _access(number: int, entry: _Entry) -> Access:
+def _access(number: int, log: str, entry: _Entry) -> Access:
     common = entry.common_properties
     at = (
         common.start_time.ToDatetime(UTC) if common.HasField("start_time") else datetime.fromtimestamp(0, UTC)
@@ -126,6 +127,7 @@ def _access(number: int, entry: _Entry) -> Access:
     return Access(
         number,
         at,
+        log,
         _address(common.downstream_remote_address),
         _address(common.upstream_remote_address),
         common.upstream_cluster,

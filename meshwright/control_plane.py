@@ -68,6 +68,7 @@ from meshwright.keeper import SecretKeeper
 from meshwright.kept import Kept
 from meshwright.leaving import Leaving
 from meshwright.log_ring import LogRing
+from meshwright.log_watch import LogWatch
 from meshwright.looking import Looking
 from meshwright.metrics import Metrics, watch_loop_lag
 from meshwright.moving import Move
@@ -372,8 +373,14 @@ class ControlPlane:
         self._stack.push_async_callback(admin.stop)
         host, port = _host_and_port(settings.admin_address)
         self.addresses["admin"] = f"{host}:{await admin.start(host, port)}"
+        log_watch = LogWatch(lambda proxies: pipeline.report(proxies, "logs"))
+        self._stack.callback(log_watch.close)
         looking = Looking(
-            self._ring, access, reports.status, lambda workload: workload in pipeline.state.workloads
+            self._ring,
+            access,
+            log_watch,
+            reports.status,
+            lambda workload: workload in pipeline.state.workloads,
         )
         self.planner = Planner(
             Live(

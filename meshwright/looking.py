@@ -12,7 +12,7 @@ from api.shapes.logs import (
     ControlPlaneLogsQuery,
     LogLine,
     LogPage,
-    LogsQuery,
+    ProxyLogsQuery,
     ProxyTop,
     Top,
     TopQuery,
@@ -21,15 +21,21 @@ from api.shapes.status import ProxyStatus, Status
 from mesh.names import Key
 from meshwright.access_lines import AccessLines, Rates
 from meshwright.log_ring import LogRing
+from meshwright.log_watch import LogWatch
 
 
 class Looking:
     """Implements `api.looking.Logs`. `known`: whether the mesh has a workload of that name."""
 
     def __init__(
-        self, ring: LogRing, access: AccessLines, status: Callable[[], Status], known: Callable[[Key], bool]
+        self,
+        ring: LogRing,
+        access: AccessLines,
+        watch: LogWatch,
+        status: Callable[[], Status],
+        known: Callable[[Key], bool],
     ) -> None:
-        self._ring, self._access, self._status, self._known = ring, access, status, known
+        self._ring, self._access, self._watch, self._status, self._known = ring, access, watch, status, known
 
     def control_plane(self, query: ControlPlaneLogsQuery) -> LogPage:
         lines = self._ring.lines(query.lines, after=query.after, level=query.level)
@@ -43,15 +49,17 @@ class Looking:
             last=self._ring.last,
         )
 
-    def proxy(self, proxy: Key, query: LogsQuery) -> AccessPage:
+    def proxy(self, proxy: Key, query: ProxyLogsQuery) -> AccessPage:
         last = self._access.last(proxy)
         if not last and not self._known(proxy):
             raise NotFound(f"there is no workload {proxy}: `meshwright workloads` lists those that are")
+        watched = query.watch and self._watch.want(proxy)
         lines = self._access.lines(proxy, query.lines, after=query.after)
         return AccessPage(
             items=tuple(AccessLine(**dataclasses.asdict(each)) for each in lines),
             last=max(last, query.after),
             sends=bool(last),
+            watched=watched,
         )
 
     def top(self, query: TopQuery) -> Top:

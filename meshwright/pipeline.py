@@ -44,6 +44,7 @@ class Pipeline:
         """`rescope` has to be set before streams come: it moves a client to other scopes."""
         self.state = state
         self._publisher = publisher
+        self._reporting: dict[str, frozenset[Key]] = {}
         self._cache = cache
         self.pace = pace
         self._clock = clock
@@ -96,9 +97,12 @@ class Pipeline:
             self._idle.clear()
             self._woken.set()
 
-    def report(self, workloads: frozenset[Key]) -> None:
-        """Let the proxies of `workloads`, and no others, say what they handle, in access logs: published by `run`, at once."""
-        self.reassign(self._publisher.report(workloads))
+    def report(self, workloads: frozenset[Key], by: str = "rollouts") -> None:
+        """Let the proxies of `workloads`, and those that others than `by` want to hear of, say what they handle, in access logs: published by
+        `run`, at once.
+        """
+        self._reporting[by] = workloads
+        self.reassign(self._publisher.report(frozenset().union(*self._reporting.values())))
 
     def _take_in(self, changes: Changes) -> None:
         if not changes:

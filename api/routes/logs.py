@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from api.routing import Answer, Call, Route
-from api.shapes.logs import AccessPage, ControlPlaneLogsQuery, LogPage, LogsQuery, Top, TopQuery
+from api.shapes.logs import AccessPage, ControlPlaneLogsQuery, LogPage, ProxyLogsQuery, Top, TopQuery
 from mesh.names import Key
 
 
@@ -13,7 +13,7 @@ async def control_plane(call: Call[ControlPlaneLogsQuery, None]) -> LogPage:
     return call.backend.logs.control_plane(call.query)
 
 
-async def proxy(call: Call[LogsQuery, None]) -> AccessPage:
+async def proxy(call: Call[ProxyLogsQuery, None]) -> AccessPage:
     return call.backend.logs.proxy(Key(call.path["namespace"], call.path["workload"]), call.query)
 
 
@@ -41,9 +41,9 @@ ROUTES: Final = (
         proxy,
         {200: Answer(AccessPage, "Entries, the oldest first.")},
         tag="Mesh",
-        query=LogsQuery,
+        query=ProxyLogsQuery,
         problems=(404,),
-        description="Of proxies that send access logs to the control plane: those of ports that take plaintext, and those that a rollout watches.",
+        description="Of proxies that send access logs to the control plane: those of ports that take plaintext, those that a rollout watches, and those that are watched by asking here.",
     ),
     Route(
         "GET",

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, JsonValue
 
-from api.shapes.shape import Query, Shape
+from api.shapes.shape import Query, Shape, YesNo
 
 Number = int
 LINES = 200
@@ -41,11 +41,19 @@ class LogPage(Shape):
     last: int
 
 
+class ProxyLogsQuery(LogsQuery):
+    watch: YesNo = Field(
+        default=False,
+        description="Let this proxy report what it handles, for some 15 seconds from now on; ask again to go on.",
+    )
+
+
 class AccessLine(Shape):
-    """A request, or a TCP connection, of which `method` is empty and `status` null. `duration` is seconds; queries of paths are left out."""
+    """What `log` of the proxy says: a request, or a TCP connection, of which `method` is empty and `status` null. `duration` is seconds; queries of paths are left out."""
 
     number: int
     at: datetime
+    log: str
     source: str
     destination: str
     cluster: str
@@ -60,11 +68,14 @@ class AccessLine(Shape):
 
 
 class AccessPage(Shape):
-    """The oldest first. `last` as of log lines. `sends`: whether this proxy has sent any access log."""
+    """The oldest first. `last` as of log lines. `sends`: whether this proxy has sent any access log; `watched`: whether it reports because
+    this was asked for.
+    """
 
     items: tuple[AccessLine, ...]
     last: int
     sends: bool
+    watched: bool
 
 
 class TopQuery(Query):

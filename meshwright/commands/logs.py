@@ -15,7 +15,7 @@ from meshwright.commands.remote import completing, remote
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from api.shapes.logs import AccessLine, LogLine, ProxyTop
+    from api.shapes.logs import AccessLine, AccessPage, LogLine, ProxyTop
     from meshwright.api_client import Api
 
 CONTROL_PLANE = "control-plane"
@@ -50,12 +50,11 @@ async def logs(
 ) -> None:
     """Show the last log lines of the control plane, or the requests and connections that a proxy has reported.
 
-    Proxies report to the control plane on ports that take plaintext, and while a rollout watches them; else `sends` is false.
+    A proxy reports to the control plane on ports that take plaintext, while a rollout watches it, and while you --follow it.
     """
     from api.shapes.logs import AccessPage, LogPage
     from meshwright.api_client import path
     from meshwright.commands.documents import split
-    from meshwright.commands.output import tell
     from meshwright.errors import UsageError
 
     of_proxy = whose != CONTROL_PLANE
@@ -69,17 +68,28 @@ async def logs(
     after = 0
     while True:
         page: AccessPage | LogPage = (
-            await api.read(AccessPage, where, {**query, "after": after})
+            await api.read(AccessPage, where, {**query, "after": after, "watch": follow})
             if of_proxy
             else await api.read(LogPage, where, {**query, "after": after})
         )
-        if isinstance(page, AccessPage) and not page.sends and not after:
-            tell(f"{whose} has sent no access logs to the control plane: its own are where an AccessLog says")
+        if isinstance(page, AccessPage):
+            _explain(page, whose, first=not after, follow=follow)
         _print(output, page.items, shown)
         if not follow:
             return
         after = page.last
         await asyncio.sleep(PAUSE)
+
+
+def _explain(page: AccessPage, whose: str, *, first: bool, follow: bool) -> None:
+    from meshwright.commands.output import tell
+
+    if follow and not page.watched:
+        tell(f"{whose} is not watched: too many proxies are at this time; end other `logs --follow`")
+    elif first and not page.sends and not follow:
+        tell(
+            f"{whose} has sent no access logs to the control plane: --follow lets it, for as long as you look"
+        )
 
 
 def _print(output: Output, items: Sequence[Any], people: Callable[[Console, Sequence[Any]], None]) -> None:
@@ -130,7 +140,7 @@ def _accesses(console: Console, items: Sequence[AccessLine]) -> None:
         failed = bool(each.status and each.status >= 500)
         line(
             console,
-            f"{each.at:%Y-%m-%d %H:%M:%S.%f} {each.source}{to}: {what}{took}{flags}",
+            f"{each.at:%Y-%m-%d %H:%M:%S.%f} {each.log.rpartition('.')[2]} {each.source}{to}: {what}{took}{flags}",
             "red" if failed else "",
         )
 

@@ -32,7 +32,7 @@ def a_request(
 
 def test_a_request_is_told_without_its_query() -> None:
     lines = AccessLines(Clock())
-    lines.take(WEB, [a_request(503)])
+    lines.take(WEB, [a_request(503)], "calls")
     (line,) = lines.lines(WEB, 10)
     assert (line.method, line.authority, line.path, line.status) == ("GET", "api.mesh", "/orders", 503)
     assert (line.cluster, line.duration) == ("api", 0.01)
@@ -43,7 +43,7 @@ def test_a_connection_has_no_status() -> None:
     entry = TCPAccessLogEntry()
     entry.connection_properties.received_bytes = 7
     entry.common_properties.response_flags.upstream_connection_failure = True
-    lines.take(WEB, [entry])
+    lines.take(WEB, [entry], "calls")
     (line,) = lines.lines(WEB, 10)
     assert (line.method, line.status, line.received) == ("", None, 7)
     assert line.flags == ("upstream_connection_failure",)
@@ -53,9 +53,9 @@ def test_a_connection_has_no_status() -> None:
 def test_rates_are_over_the_window() -> None:
     clock = Clock()
     lines = AccessLines(clock)
-    lines.take(WEB, [a_request()] * 10)
+    lines.take(WEB, [a_request()] * 10, "calls")
     clock.now += 100
-    lines.take(WEB, [a_request(seconds=0.02)] * 3 + [a_request(500, seconds=0.5)])
+    lines.take(WEB, [a_request(seconds=0.02)] * 3 + [a_request(500, seconds=0.5)], "calls")
     (rates,) = lines.rates(60)
     assert (rates.count, rates.errors, rates.over, rates.crowded) == (4, 1, 60, False)
     assert (rates.p50, rates.p99) == (0.02, 0.5)
@@ -66,18 +66,18 @@ def test_of_a_busy_proxy_the_rate_is_over_what_is_kept() -> None:
     lines = AccessLines(clock, per_proxy=5)
     for _ in range(20):
         clock.now += 1
-        lines.take(WEB, [a_request()])
+        lines.take(WEB, [a_request()], "calls")
     (rates,) = lines.rates(60)
     assert (rates.count, rates.crowded, rates.over) == (5, True, 4)
 
 
 def test_who_is_noisy_crowds_out_nobody_else_and_who_is_silent_the_longest_goes_first() -> None:
     lines = AccessLines(Clock(), per_proxy=3, proxies=2)
-    lines.take(API, [a_request()])
-    lines.take(WEB, [a_request()] * 100)
+    lines.take(API, [a_request()], "calls")
+    lines.take(WEB, [a_request()] * 100, "calls")
     assert len(lines.lines(API, 10)) == 1
     assert len(lines.lines(WEB, 10)) == 3
-    lines.take(Key("shop", "new-1"), [a_request()])
+    lines.take(Key("shop", "new-1"), [a_request()], "calls")
     assert lines.lines(API, 10) == []
 
 

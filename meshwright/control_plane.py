@@ -308,6 +308,7 @@ class ControlPlane:
             federation,
             quarantine,
             replicas,
+            lambda name: kept.commit() if name == FILES else None,
         )
         joins = JoinService(
             audited,

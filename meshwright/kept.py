@@ -26,6 +26,11 @@ class Kept:
     def files(self) -> DocumentSet:
         return self.directory.latest if self.directory is not None else DocumentSet()
 
+    def commit(self) -> str | None:
+        """Of the working tree of Git that the directory is in."""
+        tree = self.directory.tree if self.directory is not None else None
+        return str(tree) if tree is not None else None
+
     def of_store(self) -> DocumentSet:
         return self.stored.latest[0] if self.stored is not None else DocumentSet()
 

@@ -10,7 +10,7 @@ import importlib.metadata
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -80,6 +80,8 @@ class Reports:
     federation: Federation
     quarantine: Quarantine
     replicas: Replicas
+    at: Callable[[str], str | None]
+    """The commit of the source of that name, where it has one."""
 
     def not_ready(self) -> str | None:
         """What is waited for; None when proxies are answered."""
@@ -117,6 +119,7 @@ class Reports:
                     error=each.last_error if each.state is Supervised.FAILED else None,
                     errors=each.errors,
                     warnings=each.warnings,
+                    at=self.at(each.name),
                 )
                 for each in sources
             ),

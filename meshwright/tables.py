@@ -36,6 +36,9 @@ def show_status(status: Status, release: str, console: Console | None = None) ->
             for each in status.sources
         ],
     )  # fmt: skip
+    for each in status.sources:
+        if each.at is not None:
+            line(console, f"{each.source} are of Git's {each.at}")
     console.print()
     if status.proxies:
         rows = [

@@ -107,7 +107,7 @@ class HoldStatus(Shape):
 
 
 class SourceState(Shape):
-    """`state`: starting, live, failed or restored."""
+    """`state`: starting, live, failed or restored. `at`: the commit of documents that are in a working tree of Git."""
 
     source: str
     state: str
@@ -117,6 +117,7 @@ class SourceState(Shape):
     error: str | None
     errors: tuple[str, ...]
     warnings: tuple[str, ...]
+    at: str | None = None
 
 
 class ConditionStatus(Shape):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -122,3 +123,17 @@ async def test_a_store_that_cannot_be_is_told(tmp_path: Path, place: str, said: 
     with pytest.raises((SettingsError, StoreUnavailable), match=said):
         async with opened(place, load(None, {"data_dir": tmp_path})):
             pass
+
+
+async def test_status_says_the_commit_of_a_working_tree(tmp_path: Path) -> None:
+    async with Mesh(tmp_path) as mesh:
+        mesh.write("files.yaml", a_service_document("a"))
+        for command in (("init", "--quiet", "--initial-branch", "main"), ("add", ".")):
+            subprocess.run(["git", *command], cwd=mesh.documents, check=True)
+        await mesh.serve()
+
+        async def told() -> bool:
+            return (await source(mesh, "files")).at == "no commit (main) with changes"
+
+        assert mesh.server is not None
+        await eventually(told, "the state of the working tree", mesh.server)

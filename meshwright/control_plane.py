@@ -309,6 +309,7 @@ class ControlPlane:
             quarantine,
             replicas,
             lambda name: kept.commit() if name == FILES else None,
+            rollouts.book,
         )
         joins = JoinService(
             audited,

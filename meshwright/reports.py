@@ -52,6 +52,7 @@ from meshwright.proxies import proxies
 from meshwright.publisher import Publisher, client_ids
 from meshwright.quarantine.watch import Quarantine
 from meshwright.replicas import Replicas
+from meshwright.rollout.book import Book as RolloutBook
 from meshwright.sizes import ScopeSize
 from policies.notes import all_notes
 from xds.resource import Resource
@@ -82,6 +83,7 @@ class Reports:
     replicas: Replicas
     at: Callable[[str], str | None]
     """The commit of the source of that name, where it has one."""
+    rollouts: RolloutBook
 
     def not_ready(self) -> str | None:
         """What is waited for; None when proxies are answered."""
@@ -135,7 +137,7 @@ class Reports:
                 for each in sources
                 for hold in each.holds
             ),
-            problems={**self.publisher.problems, **self.quarantine.problems()},
+            problems={**self.publisher.problems, **self.quarantine.problems(), **self.rollouts.problems()},
             notes=tuple(all_notes(state)),
             conflicts=tuple(state.conflicts()),
             certificates={kind: when.isoformat(timespec="seconds") for kind, when in self._expiries()},

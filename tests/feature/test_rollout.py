@@ -93,6 +93,8 @@ async def test_a_change_that_fails_is_withdrawn_at_the_first_stage_and_others_ne
     held = await eventually(lambda: told(shop, begun["id"]), "it is said what becomes of the file")
     assert held["holding"]
     assert "cannot be put back from here" in held["undone"]
+    problems = (await shop.mesh.status()).problems
+    assert f"(rollout {begun['id']})" in problems["HTTPRoute default/api"]
     # What the file says next is another change; what it said before ends this one.
     shop.mesh.write("route.yaml", a_route("api"))
     await shop.becomes(begun["id"], holding=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from envoy import names
 from explain import matching, route_table
 from explain.request import Request
 from pb.envoy.config.core.v3.base_pb2 import HeaderValueOption
@@ -44,7 +45,8 @@ def headers(request: Request, holders: Iterable[Holder]) -> Request:
 def headers_shown(holders: Iterable[Holder]) -> tuple[str, ...]:
     found: list[str] = []
     for each in holders:
-        found.extend(f"header {name} is removed" for name in each.request_headers_to_remove)
+        gone = (name for name in each.request_headers_to_remove if name != names.LISTENER)  # our own mark
+        found.extend(f"header {name} is removed" for name in gone)
         for option in each.request_headers_to_add:
             how = (
                 "is added" if option.append_action == HeaderValueOption.APPEND_IF_EXISTS_OR_ADD else "is set"

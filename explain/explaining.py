@@ -109,7 +109,7 @@ def _from_workload(world: World, walk: Walk, question: Question) -> tuple[str, B
         why = "nothing takes connections to that address: unknown ones are refused"
         step = sight.step("listener", why, (), sight.said(EGRESS))
         return shown, Branch((step,), closed(why, "Declare it as an ExternalService"))
-    step = sight.step("listener", _words(held.message), (), world.provenance.workload(caller.key))
+    step = sight.step("listener", _words(held.message, chain), (), world.provenance.workload(caller.key))
     return shown, _in_chain(walk, chain, resources, request, sight, caller).after(step)
 
 
@@ -229,9 +229,11 @@ def _listening(listener: Listener) -> int:
     return listener.address.socket_address.port_value
 
 
-def _words(listener: Listener) -> str:
+def _words(listener: Listener, chain: FilterChain) -> str:
     address = listener.address.socket_address
     where = f"{address.address}:{address.port_value}"
+    if listener.HasField("default_filter_chain") and chain == listener.default_filter_chain:
+        return f"whatever no service has the address of, by {where}"
     if listener.name == names.OUTBOUND:
         return f"HTTP by host name, on {where}"
     if listener.name.startswith("virtual/"):

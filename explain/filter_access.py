@@ -34,6 +34,9 @@ def access(standing: Any, own: Any | None, route: Route | None, request: Request
         if decision.unread
         else ()
     )
+    if decision.unread:
+        said = f"depends on {decision.unread}"
+        return Passing(request, (sight.step("access", said, details, lines),), cautions=cautions)
     if decision.allowed:
         if not config.HasField("rules"):
             return Passing(

@@ -134,6 +134,8 @@ def _permitted(what: Permission, peer: Peer, request: Request | None) -> bool:
             return _said(what.sourced_metadata.metadata_matcher, request)
         case "metadata":
             return _said(what.metadata, request)
+        case "matcher":
+            raise Unreadable("the address that it resolves to")
         case other:
             raise Unreadable(f"a condition on requests by {other}")
 

@@ -64,8 +64,9 @@ def named(route: Route) -> str:
         names.UNKNOWN: "hosts that nobody in the mesh knows",
         "wildcard": "a service outside whose host is a wildcard",
         "nobody": "names of the mesh that nobody has",
+        "": "the listener of another server name",
     }
-    return known.get(route.name, f"route {route.name}" if route.name else "a route without a name")
+    return known.get(route.name, f"route {route.name}")
 
 
 def source(sight: Sight, route: Route, *path: str | int) -> tuple[Source, ...]:
@@ -77,8 +78,9 @@ def source(sight: Sight, route: Route, *path: str | int) -> tuple[Source, ...]:
 
 def chosen(lookup: Lookup, sight: Sight) -> Step:
     """Which route was taken, and why not the ones before it."""
-    passed = lookup.passed[-PASSED:]
-    more = len(lookup.passed) - len(passed)
+    told = [each for each in lookup.passed if rule_of(each.route) is not None]
+    passed = told[-PASSED:]
+    more = len(told) - len(passed)
     details = [f"not {named(each.route)}: it {each.why}" for each in passed]
     if more > 0:
         details.insert(0, f"not {more} before these")

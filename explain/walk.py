@@ -31,6 +31,8 @@ from pb.envoy.extensions.filters.network.http_connection_manager.v3.http_connect
     HttpConnectionManager,
 )
 
+MISDIRECTED = 421
+"""https://www.rfc-editor.org/rfc/rfc9110#section-15.5.20"""
 Onward = Callable[[Request], Branch]
 
 
@@ -232,6 +234,8 @@ class Walk:
         rule = route_words.rule_of(route)
         if route.name == "no-match":
             why, remedy = "no rule for this host takes such a request", "Add a rule that does"
+        elif status == MISDIRECTED:
+            remedy = "Connect with the host as the server name"
         elif rule is not None:
             problems = self._problems(rule)
             if problems:

@@ -6,6 +6,7 @@ What the log may not hold, secrets, is not here either: the ring is given the ve
 from __future__ import annotations
 
 import itertools
+import math
 import sys
 from collections import deque
 from collections.abc import MutableMapping
@@ -74,8 +75,8 @@ class LogRing:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, bool | int | float) or value is None:
-        return value
+    if isinstance(value, bool | int) or value is None or (isinstance(value, float) and math.isfinite(value)):
+        return value  # JSON knows no other numbers
     if isinstance(value, list | tuple):
         return [_plain(each) for each in value[:MEMBERS]]
     return str(value)[:TEXT]

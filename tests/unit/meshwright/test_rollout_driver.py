@@ -27,7 +27,7 @@ from meshwright.rollout.keeping import FileRecords
 from meshwright.rollout.machine import Abort, Phase, Promote
 from meshwright.rollout.record import Asked, Rollout
 from meshwright.rollout.watching import Watching
-from meshwright.scopes import Outbound
+from meshwright.scopes import Outbound, Runtime
 from store.errors import StoreUnavailable
 from tests.support.builders import TRUST_DOMAIN, a_key, a_proxy, a_service
 from tests.support.policy_documents import declared
@@ -139,6 +139,10 @@ class World:
             )
         }
 
+    def watched(self) -> set[Key]:
+        """Who is to say what it handles."""
+        return {each for each in WEBS if Runtime(watching=True) in self.scopes[str(each)]}
+
     def one(self) -> Rollout:
         return self.book.all()[0]
 
@@ -176,6 +180,7 @@ async def begun(world: World, request: str = "7s") -> None:
 async def test_from_stage_to_stage(tmp_path: Path) -> None:
     async with a_world(tmp_path) as world:
         await begun(world)
+        assert world.watched() == {*WEBS}
         world.streams[str(FIRST)].heard_until = 0.0
         await world.round(5)
         assert world.driver.live(world.one().id).missing == (str(FIRST),)
@@ -191,6 +196,8 @@ async def test_from_stage_to_stage(tmp_path: Path) -> None:
             await world.round(11)
         assert world.phase() is Phase.COMPLETED
         assert world.having("7s") == {*WEBS}
+        await world.round()
+        assert world.watched() == set(), "nobody has to say anything any more"
         assert not world.book.holding()
         assert world.told[0] == "rollout begun"
         assert world.told[-1] == "rollout completed"

@@ -37,6 +37,13 @@ LINE = 16 * 1024 * 1024
 Model = TypeVar("Model", bound=BaseModel)
 Query = Mapping[str, str | int | bool | None]
 
+_COMMANDS = {
+    "GET /api/v1/documents": "`meshwright get all -A`",
+    "GET /api/v1/proxies": "`meshwright status`",
+    "GET /api/v1/quarantine": "`meshwright quarantine list`",
+    "GET /api/v1/sources": "`meshwright status`",
+}
+"""What the API advises, as people do it here."""
 _BY_STATUS: dict[int, type[MeshwrightError]] = {
     401: ForbiddenError,
     403: ForbiddenError,
@@ -197,6 +204,8 @@ def told(problem: Mapping[str, Any], place: Place = lambda _document, _path: Non
     if lines:
         # Who reads a list of them needs no first one in a sentence.
         said = said.partition(" The first: ")[0]
+    for route, command in _COMMANDS.items():
+        said = said.replace(route, command)
     return "\n  ".join([said, *(each for each in lines if each not in said)])
 
 

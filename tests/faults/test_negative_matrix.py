@@ -5,10 +5,7 @@ What fails in the TLS handshake never comes that far, see tests/feature/test_mut
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import hashlib
-import hmac
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -34,9 +31,11 @@ from mesh.names import Key
 from meshwright.audit import FILE
 from pb.meshwright.join.v1.join_pb2 import JoinRequest, RenewRequest
 from pb.meshwright.join.v1.join_pb2_grpc import JoinServiceStub
+from tests.support import forging
 from tests.support.ca_builders import Credentials, a_csr, signed_request
+from tests.support.forging import public_jwk, public_pem
 from tests.support.mesh import LOOPBACK, Instance, Mesh
-from tests.support.oidc import KUBERNETES, Oidc, oidc, part, public_jwk, public_pem
+from tests.support.oidc import KUBERNETES, Oidc, oidc
 from tests.support.processes import eventually
 from tests.support.xds_streams import Stream
 from xds.types import CLUSTER, SECRET
@@ -132,26 +131,17 @@ class Case:
 
 
 def forged(door: Door, algorithm: str, signature: bytes = b"", **header: Any) -> str:
-    head = part({"alg": algorithm, "typ": "JWT", "kid": "rsa-1", **header})
-    claims = {
-        name: value.timestamp() if isinstance(value, datetime) else value
-        for name, value in door.issuer.claims().items()
-    }
-    return f"{head}.{part(claims)}.{base64.urlsafe_b64encode(signature).decode().rstrip('=')}"
+    head = {"alg": algorithm, "typ": "JWT", "kid": "rsa-1", **header}
+    return forging.forged(head, door.issuer.claims(), lambda _: signature)
 
 
 def confused(door: Door) -> str:
-    """HS256 with the issuer's public key as the secret: what a verifier that trusts the header would accept."""
-    unsigned = forged(door, "HS256").rpartition(".")[0]
-    signature = hmac.new(public_pem(door.issuer.rsa), unsigned.encode(), hashlib.sha256).digest()
-    return f"{unsigned}.{base64.urlsafe_b64encode(signature).decode().rstrip('=')}"
+    return forging.confused("rsa-1", door.issuer.claims(), public_pem(door.issuer.rsa))
 
 
 def changed(door: Door, **claims: Any) -> str:
     """A good token whose claims somebody has rewritten."""
-    head, _, rest = door.issuer.token().partition(".")
-    payload = door.issuer.token(**claims).split(".")[1]
-    return f"{head}.{payload}.{rest.rpartition('.')[2]}"
+    return forging.altered(door.issuer.token(), door.issuer.claims(**claims))
 
 
 def jwk_in_header(door: Door) -> str:

@@ -19,7 +19,8 @@ from ca.proof_jwt import Issuer, JwtProof, Subjects
 from ca.times import system_clock
 from pb.meshwright.join.v1.join_pb2 import JoinRequest
 from tests.support.ca_builders import API, API_1, JoinServer, a_csr, a_join_server
-from tests.support.oidc import KUBERNETES, Oidc, oidc, public_jwk
+from tests.support.forging import public_jwk
+from tests.support.oidc import KUBERNETES, Oidc, oidc
 
 NO_POD: dict[str, Any] = {"kubernetes.io": None}
 POD = ("kubernetes.io", "pod", "name")

@@ -36,9 +36,14 @@ from mesh.identity import Identity
 from mesh.names import Key
 from pb.envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DiscoveryRequest
 from policies.registry import KINDS
+from store.codec import digest, encode_stored
+from store.errors import BadStream
+from store.manifest import Node, encode_node
+from store.portable import _Reader
+from store.stored import Stored
 from tests.support.envoy_static import rendered
 from tests.support.example_world import sidecars, state
-from tests.support.oidc import public_jwk
+from tests.support.forging import public_jwk
 from tests.support.xds_talk import SCOPE, several
 from xds.cache import ResourceCache, ScopeChange
 from xds.delta import DeltaSession
@@ -51,6 +56,14 @@ Target = Callable[[bytes], None]
 NOW: Final = datetime(2030, 1, 1, tzinfo=UTC)
 ISSUER: Final = "https://issuer.example"
 API: Final = Key("default", "api-1")
+
+
+def export_of_a_store(data: bytes) -> None:
+    """What `meshwright import` is given."""
+    reader = _Reader()
+    with contextlib.suppress(BadStream):
+        reader.read(data.splitlines())
+        reader.finished()
 
 
 def csr(data: bytes) -> None:
@@ -183,6 +196,7 @@ def targets() -> dict[str, Target]:
         "foreign-bundle": foreign_bundle,
         "node": node,
         "documents": documents,
+        "store-export": export_of_a_store,
         "mesh": Mesh(),
     }
 
@@ -204,6 +218,13 @@ def seeds(name: str, target: Target) -> Iterator[bytes]:
         with tempfile.TemporaryDirectory() as folder:
             bundle = BuiltinAuthority.open(Path(folder), "b.example", lambda: NOW).roots()
             yield from (spiffe_document(bundle), bundle.pem)
+    elif name == "store-export":
+        blob = encode_stored(Stored("Service", API, {"spec": {}}, NOW, "u", 1, "1"))
+        node = encode_node(Node(entries={("Service", API): digest(blob)}))
+        lines = [("document", digest(blob), blob), ("node", digest(node), node)]
+        head = b'{"meshwright-store":1,"head":{"number":0,"id":"","oldest":0}}'
+        said = [b'{"%s":"%s","json":%s}' % (what.encode(), of.encode(), data) for what, of, data in lines]
+        yield b"\n".join([head, *said, b'{"end":2}'])
     elif name == "node":
         request = DeltaDiscoveryRequest(type_url=CLUSTER, resource_names_subscribe=["*", "a"])
         request.node.id = "default/api-1"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,8 +12,9 @@ from typing import Any
 
 import jwt
 from aiohttp import web
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from tests.support.forging import public_jwk
 
 KUBERNETES = "system:serviceaccount:{namespace}:{serviceAccount}"
 
@@ -103,21 +103,3 @@ async def oidc() -> AsyncIterator[Oidc]:
     finally:
         issuer.stop()
         await runner.cleanup()
-
-
-def public_jwk(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey, kid: str) -> dict[str, Any]:
-    algorithm: Any = (
-        jwt.algorithms.RSAAlgorithm if isinstance(key, rsa.RSAPrivateKey) else jwt.algorithms.ECAlgorithm
-    )
-    made = algorithm.to_jwk(key.public_key(), as_dict=True)
-    return {**made, "kid": kid, "use": "sig"}
-
-
-def public_pem(key: rsa.RSAPrivateKey) -> bytes:
-    return key.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
-
-
-def part(value: dict[str, Any]) -> str:
-    return base64.urlsafe_b64encode(json.dumps(value, default=str).encode()).decode().rstrip("=")

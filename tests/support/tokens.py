@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
-import hashlib
-import hmac
 import json
 import ssl
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 import jwt
 from aiohttp import web
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
+from tests.support import forging
+from tests.support.forging import public_jwk, public_pem
 from tests.support.ports import LOOPBACK
 
 AUDIENCE = "api"
@@ -47,18 +43,12 @@ class SigningKey:
 
     @property
     def public(self) -> dict[str, Any]:
-        if isinstance(self.private, rsa.RSAPrivateKey):
-            made = RSAAlgorithm.to_jwk(self.private.public_key(), as_dict=True)
-        else:
-            made = ECAlgorithm.to_jwk(self.private.public_key(), as_dict=True)
-        return {**made, "kid": self.kid, "alg": self.algorithm, "use": "sig"}
+        return {**public_jwk(self.private, self.kid), "alg": self.algorithm}
 
     @property
     def pem(self) -> bytes:
         """Of the public key: what an attacker knows."""
-        return self.private.public_key().public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
+        return public_pem(self.private)
 
 
 @dataclass(slots=True)
@@ -85,25 +75,14 @@ class Issuer:
 
     def unsigned(self) -> str:
         """`alg: none` (RFC 8725, section 2.1)."""
-        header = {"alg": "none", "typ": "JWT", "kid": self.keys[0].kid}
-        return ".".join((*(_encoded(json.dumps(each).encode()) for each in (header, self.claims())), ""))
+        return forging.forged({"alg": "none", "typ": "JWT", "kid": self.keys[0].kid}, self.claims())
 
     def confused(self) -> str:
-        """HS256 with the public key as the secret (RFC 8725, section 2.1). PyJWT refuses to make such a thing, so it is put together here."""
-        return self._forged({"alg": "HS256", "typ": "JWT", "kid": self.keys[0].kid})
-
-    def _forged(self, header: Mapping[str, object]) -> str:
-        signed = ".".join(_encoded(json.dumps(each).encode()) for each in (header, self.claims()))
-        return f"{signed}.{_encoded(hmac.digest(self.keys[0].pem, signed.encode(), hashlib.sha256))}"
+        return forging.confused(self.keys[0].kid, self.claims(), self.keys[0].pem)
 
     def altered(self) -> str:
         """A good token whose claims were changed after it was signed."""
-        header, _, signature = self.token().split(".")
-        return ".".join((header, _encoded(json.dumps(self.claims(sub="root")).encode()), signature))
-
-
-def _encoded(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+        return forging.altered(self.token(), self.claims(sub="root"))
 
 
 class JwksServer:

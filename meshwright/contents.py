@@ -104,6 +104,10 @@ class Contents:
         """Of which some scope is."""
         return {edition_of(scope) for scope in self._of}
 
+    def version_of(self, scope: Scope, service: Key, name: Name) -> str:
+        """Of a resource that is there."""
+        return self._of[scope][service][name].version
+
     def all_of(self, scope: Scope) -> Iterator[Resource]:
         for made in self._of.get(scope, {}).values():
             yield from made.values()

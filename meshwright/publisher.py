@@ -274,6 +274,14 @@ class Publisher:
         """All that is sent of a scope but secrets."""
         return self._contents.all_of(scope)
 
+    def given(self, client: str, name: Name) -> str | None:
+        """The version of the resource `name` that `client` is to have; None: none that is one service's or workload's."""
+        for scope in self.scopes_of(client):
+            key = self._contents.service_of(scope, name)
+            if key is not None:
+                return self._contents.version_of(scope, key, name)
+        return None
+
     def service_of(self, scope: Scope, name: Name) -> Key | None:
         """Which service's entry of `scope` holds the resource `name`."""
         return self._contents.service_of(scope, name)

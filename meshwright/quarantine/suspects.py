@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from envoy.render import Rendered
@@ -17,8 +17,8 @@ from meshwright.revisions import documents_of, in_force, origin_of, revision_of
 from xds.resource import Resource
 from xds.types import ENDPOINT
 
-LATEST = 32
-"""Documents that changed last which are looked at, whether or not a resource says that they made it."""
+LATEST = 8
+"""Documents that changed last which are looked at though a resource does not say that they made it, where none that did has changed."""
 MOST = 64
 """Documents of one resource that are looked at."""
 
@@ -54,8 +54,12 @@ async def suspects(
 ) -> AsyncIterator[Suspect]:
     """Those that changed last come first, and foundations last of all. `state`: the mesh as the client sees it. Rests between two, for each costs a rendering."""
     name = resource.type_url, resource.name
-    latest = tuple(book.history.latest())[:LATEST]
-    for document in _candidates(state, resource, latest):
+    latest, found_one = tuple(book.history.latest()), False
+    made = _made_by(state, resource, latest)
+    others = [each for each in latest if each not in made][:LATEST]
+    for document in (*made, *others):
+        if found_one and document in others:
+            return
         found = in_force(state, document)
         if found is None:
             continue
@@ -70,6 +74,7 @@ async def suspects(
             continue
         if then is not None and then.body == resource.body:
             continue
+        found_one = found_one or document in latest
         yield Suspect(
             document,
             revision,
@@ -81,12 +86,14 @@ async def suspects(
         )
 
 
-def _candidates(
-    state: MeshState, resource: Resource, latest: tuple[DocumentName, ...]
-) -> Iterator[DocumentName]:
-    """Those that changed, the last first; then all that are known to have made the resource. Foundations after all others."""
+def _made_by(state: MeshState, resource: Resource, latest: tuple[DocumentName, ...]) -> list[DocumentName]:
+    """Of the documents that made the resource, those that changed, the last first; then the others. Foundations after all of them."""
     made = [*documents_of(resource.origin)]
     if resource.type_url == ENDPOINT:
         services = [key for kind, key in made if kind == "Service"]
         made += [("Workload", member) for key in services for member in state.members.get(key, ())]
-    yield from sorted(dict.fromkeys((*latest, *made[:MOST])), key=lambda each: each[0] in FOUNDATIONS)
+    when = {name: place for place, name in enumerate(latest)}
+    return sorted(
+        dict.fromkeys(made[:MOST]),
+        key=lambda each: (each[0] in FOUNDATIONS, when.get(each, len(when))),
+    )

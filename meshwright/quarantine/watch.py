@@ -22,7 +22,7 @@ from documents.envelope import Kind
 from envoy.render import Rendered
 from mesh.events import DocumentName, Event
 from mesh.state import MeshState
-from meshwright.editions import Member, Overlay
+from meshwright.editions import Member
 from meshwright.pipeline import Pipeline
 from meshwright.publisher import Publisher
 from meshwright.quarantine import file
@@ -31,7 +31,7 @@ from meshwright.quarantine.cases import Case, CaseName, Verdict
 from meshwright.quarantine.guilt import Envoys, Trial, guilty
 from meshwright.quarantine.history import Earlier
 from meshwright.quarantine.refused import About, Refused, Waiting
-from meshwright.quarantine.sketch import Sketcher, Untraceable
+from meshwright.quarantine.sketch import Sketcher
 from meshwright.quarantine.suspects import Suspect, suspects
 from meshwright.quarantine.telling import FOR_ALL, QUARANTINED, RELEASED, Record, Teller, problems
 from meshwright.quarantine.trial import Neighbours
@@ -232,12 +232,16 @@ class Quarantine:
     # From a refusal to a document
 
     async def _trace(self, refused: Refused) -> None:
-        member = self._member(refused.client)
-        if member is None or not self._is_current(refused):
-            return
+        member, resource = self._member(refused.client), refused.resource
+        if (
+            member is None
+            or self._publisher.given(refused.client, (resource.type_url, resource.name)) != resource.version
+        ):
+            return  # something else is on its way
         if self.book.odd:
             self.book.forget_odd({each.client for each in self._publisher.clients()})
-        resource = refused.resource
+        if refused.client in self.book.odd:
+            return
         about = resource.type_url, resource.name, resource.version, member.envoy
         led_to = self._known.get(about)
         if led_to is not None and all(self.book.find(*each) for each in led_to):
@@ -286,16 +290,6 @@ class Quarantine:
         self._known.move_to_end(about)
         while len(self._known) > KNOWN:
             self._known.popitem(last=False)
-
-    def _is_current(self, refused: Refused) -> bool:
-        """Whether the client is still to be given what it refused. If not, something else is on its way."""
-        resource = refused.resource
-        try:
-            now = self._sketcher.resource(refused.client, (resource.type_url, resource.name), Overlay())
-        except Untraceable as error:
-            log.info("refused, and not traced", proxy=refused.client, resource=resource.name, why=str(error))
-            return False
-        return now is not None and now.body == resource.body
 
     def _member(self, client: str) -> Member | None:
         try:

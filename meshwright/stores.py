@@ -26,7 +26,10 @@ FILE: Final = "store.db"
 """The embedded store, in the data directory."""
 PREFIX: Final = "meshwright"
 """Where in Consul's KV the store is, if the setting does not say."""
+LOOK: Final = timedelta(minutes=10)
 HOUSEKEEPING: Final = timedelta(hours=6)
+"""How often it is looked whether the store is to be tidied up, and how long it is not after it was."""
+TIDIED: Final = "housekeeping"
 STORE: Final = "store"
 """The name of the store as a source."""
 
@@ -122,10 +125,13 @@ def _split(address: str) -> tuple[str, str]:
 async def keep_house(repository: Repository | None, keep: int | None) -> None:
     """Now and then remove what no revision leads to, and old revisions beyond `keep`; until cancelled. One replica does it."""
     while True:
-        await asyncio.sleep(HOUSEKEEPING.total_seconds())
+        await asyncio.sleep(LOOK.total_seconds())
         if repository is None:
             continue
         try:
+            if await repository.backend.published(TIDIED):
+                continue  # By this replica or another, not long ago.
+            await repository.backend.publish(TIDIED, b"", HOUSEKEEPING.total_seconds())
             removed = await collect(repository, keep)
         except StoreError as error:
             log.warning("the store was not tidied up", reason=str(error))

@@ -19,7 +19,7 @@ from typing import Any
 
 from store.backend import NOTHING, Backend, Head
 from store.codec import canonical, decode_revision, decode_stored, digest
-from store.errors import BadStream, StoreCorrupt
+from store.errors import BadStream, StoreError
 from store.manifest import NO_ENTRIES, decode_node
 from store.repository import Repository
 from store.revision import Revision
@@ -28,6 +28,8 @@ MAGIC = "meshwright-store"
 VERSION = 1
 BATCH = 2 << 20
 """Bytes that are written at once."""
+_NONSENSE = (ValueError, KeyError, TypeError, AttributeError, StopIteration, RecursionError)
+"""What comes of JSON that has another shape than ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ class _Reader:
                 blob = self._one(json.loads(line))
             except BadStream:
                 raise
-            except (ValueError, KeyError, TypeError, StoreCorrupt) as error:
+            except (*_NONSENSE, StoreError) as error:
                 raise BadStream(f"line {self.number} of the export is damaged: {error}") from error
             if blob is not None:
                 blobs[blob[0]] = blob[1]

@@ -189,7 +189,7 @@ class Repository:
         InvalidWrite, StoreTooLarge, OutcomeUnknown, and what a backend raises.
         """
         given = tuple(writes)
-        asked = await asyncio.to_thread(checked, given) if len(given) > 1 else checked(given)
+        asked = await asyncio.to_thread(checked, given)  # One document may have 1 MiB.
         names = tuple(each.name for each in asked)
 
         async def step(parent: Revision, at: datetime) -> tuple[Prepared, str, Mapping[str, bytes]]:
@@ -201,7 +201,7 @@ class Repository:
             def work() -> Prepared:
                 return prepared(asked, current, based, number=parent.number + 1, at=at, uid=self._uid)
 
-            made = await asyncio.to_thread(work) if len(asked) > 1 else work()
+            made = await asyncio.to_thread(work)
             changed = {each.name: each.blob for each in made.changes}
             root, new = await self.blobs.resolve(
                 lambda nodes: manifest.update(nodes, parent.root, changed), len(changed)

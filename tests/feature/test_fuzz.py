@@ -10,7 +10,18 @@ import pytest
 
 from tests.support.binaries import ROOT
 
-TARGETS = ("csr", "peer", "join-token", "jwt", "key-set", "foreign-bundle", "node", "documents", "mesh")
+TARGETS = (
+    "csr",
+    "peer",
+    "join-token",
+    "jwt",
+    "key-set",
+    "foreign-bundle",
+    "node",
+    "documents",
+    "store-export",
+    "mesh",
+)
 PATIENCE = 110
 
 

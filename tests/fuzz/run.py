@@ -18,7 +18,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(
-    include=["ca", "documents", "envoy", "mesh", "policies", "xds", "yaml", "jwt"]
+    include=["ca", "documents", "envoy", "mesh", "policies", "store", "xds", "yaml", "jwt"]
 ):
     from tests.fuzz.targets import seeds, targets
 

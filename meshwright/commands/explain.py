@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 GRPC_HEADERS = (("content-type", "application/grpc"), ("te", "trailers"))
 PATIENCE = 60.0
 """Seconds: much may have to be rendered for it."""
+NARROWEST = 20
+"""Columns that text needs to be folded."""
+MARGIN = re.compile(r" *(?:- |by |Way out: |[a-z]+(?: [a-z]+)? {2,})?")
+"""What stands before the text of a line."""
 HEADINGS = ("The client sees", "To be known", "The proxy differs from what the mesh says")
 
 
@@ -271,7 +276,20 @@ def _named(name: str, namespace: str) -> str:
 
 
 def _people(console: Console, found: ExplainAnswer) -> None:
-    from meshwright.commands.output import line
+    from meshwright.commands.output import line, width_of
 
     for each in found.text:
-        line(console, each, "bold" if each in HEADINGS else "")
+        for part in _folded(each, width_of(console)):
+            line(console, part, "bold" if each in HEADINGS else "")
+
+
+def _folded(text: str, width: int | None) -> list[str]:
+    """Between words, behind the margin that the line has; `width` None: nobody looks."""
+    from meshwright.commands.layout import fold
+
+    head = MARGIN.match(text)
+    margin = len(head[0]) if head is not None else 0
+    if width is None or len(text) <= width or width - margin < NARROWEST:
+        return [text]
+    first, *others = fold(text[margin:], width - margin)
+    return [text[:margin] + first, *(" " * margin + each for each in others)]

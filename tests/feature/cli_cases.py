@@ -54,10 +54,23 @@ spec: {}
 """
 NO_YAML = "kind: [\n"
 STALE = CHANGED.replace("name: api}", 'name: api, resourceVersion: "1"}')
+CALLERS = """\
+---
+apiVersion: meshwright.dev/v1alpha1
+kind: Workload
+metadata: {name: web}
+spec: {address: 10.0.0.1, meshed: true}
+---
+apiVersion: meshwright.dev/v1alpha1
+kind: Workload
+metadata: {name: api-1}
+spec: {services: [api], address: 10.0.0.2, meshed: true, ports: [{name: http, app: 9001, sidecar: 15101}]}
+"""
 FILES = {
     "shop.yaml": SHOP,
     "documents/shop.yaml": SHOP,
     "documents/wrong.yaml": WRONG,
+    "callers/shop.yaml": SHOP + CALLERS,
     "changed.yaml": CHANGED,
     "wrong.yaml": WRONG,
     "no.yaml": NO_YAML,
@@ -93,6 +106,10 @@ CASES = (
     Case("plan-usage", "plan"),
     Case("plan-offline", "plan changed.yaml --documents documents"),
     Case("upgrade-check", "upgrade-check"),
+    Case("explain", "explain --from web --to api GET /orders/7 --documents callers"),
+    Case("explain-narrow", "explain --from web --to apu --documents callers", 60),
+    Case("explain-wrong", "explain --from web --to api"),
+    Case("explain-usage", "explain --from web --to api GET / -H x-tenant"),
     Case("apply-stdin-json", "apply -f - -o json", stdin=CHANGED),
     Case("apply-conflict", "apply -f stale.yaml"),
     Case("apply-server-side", "apply -f changed.yaml --server-side --field-manager ci"),

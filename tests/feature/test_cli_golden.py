@@ -75,8 +75,8 @@ def _all(folder: Path, env: dict[str, str]) -> dict[str, str]:
 def printed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """What each case prints, masked."""
     folder = tmp_path_factory.mktemp("cli")
-    (folder / "documents").mkdir()
     for name, text in FILES.items():
+        (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
     env = {
         "MESHWRIGHT_DATA_DIR": str(folder / "data"),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import structlog
@@ -22,6 +23,7 @@ from api.routes.description import DESCRIPTION, Description
 from api.routing import JSON, Call, Reply, Result, Route
 from api.shapes.problem import MEDIA_TYPE, Problem
 from documents.envelope import Kind
+from documents.reading import Tree
 
 NOT_LET_IN: Final = frozenset({401, 403, 429})
 
@@ -58,7 +60,7 @@ def _bound(
             query = query_of(request, route.query)
             body = await body_of(request, route.content) if route.content is not None else None
             call: Call[Any, Any] = Call(request, backend, caller, path, query, body, told)
-            answer = _answered(await route.handler(call))
+            answer = await _answered(await route.handler(call))
         except ApiError as error:
             if route.writes or error.status in NOT_LET_IN:
                 said: dict[str, Told] = {"status": error.status, "refusal": error.detail}
@@ -86,17 +88,20 @@ def _who(route: Route, request: web.Request, caller: Caller) -> dict[str, Told]:
     }
 
 
-def _answered(result: Result) -> web.StreamResponse:
+async def _answered(result: Result) -> web.StreamResponse:
     if isinstance(result, web.StreamResponse):
         return result
-    if isinstance(result, BaseModel):
-        result = Reply(result)
-    shape = result.shape
-    text = shape.model_dump_json(by_alias=True) if isinstance(shape, BaseModel) else json.dumps(shape)
-    body = None if shape is None else text.encode()
+    reply = Reply(result) if isinstance(result, BaseModel) else result
+    # What is long is written beside the event loop; nobody knows beforehand what is.
+    body = None if reply.shape is None else await asyncio.to_thread(_written, reply.shape)
     return web.Response(
-        body=body, status=result.status, headers=result.headers, content_type=JSON if body else None
+        body=body, status=reply.status, headers=reply.headers, content_type=JSON if body else None
     )
+
+
+def _written(shape: BaseModel | Mapping[str, Tree]) -> bytes:
+    text = shape.model_dump_json(by_alias=True) if isinstance(shape, BaseModel) else json.dumps(shape)
+    return text.encode()
 
 
 @web.middleware

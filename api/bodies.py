@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from aiohttp import web
@@ -17,10 +18,11 @@ from api.routing import Content
 
 PATIENCE: Final = 30.0
 """Seconds for a whole body."""
-OFF_LOOP: Final = 32 * 1024
+OFF_LOOP: Final = 8 * 1024
 """Bytes that are parsed on the event loop; more take longer than it may be held up."""
 
 Model = TypeVar("Model", bound=BaseModel)
+Found = TypeVar("Found")
 
 
 async def body_of(request: web.Request, content: Content) -> Any:
@@ -35,9 +37,12 @@ async def body_of(request: web.Request, content: Content) -> Any:
     model = content.model
     if model is None:
         return sent
-    if len(data) <= OFF_LOOP:
-        return parsed(sent, model)
-    return await asyncio.to_thread(parsed, sent, model)
+    return await beside(sent, lambda: parsed(sent, model))
+
+
+async def beside(sent: Sent, work: Callable[[], Found]) -> Found:
+    """What `work` makes of a body: in a thread, if that is large."""
+    return work() if len(sent.data) <= OFF_LOOP else await asyncio.to_thread(work)
 
 
 def parsed(sent: Sent, model: type[Model]) -> Model:

@@ -15,6 +15,8 @@ from documents.reading import Tree
 MERGE: Final = "application/merge-patch+json"
 PATCH: Final = "application/json-patch+json"
 MAX_OPERATIONS: Final = 1000
+MAX_COPIED: Final = 100_000
+"""Values that the operations of one patch may copy in all: a few lines that copy a document into itself would mean gigabytes."""
 _POINTER: Final = r"^(/([^~/]|~[01])*)*$"
 _INDEX: Final = re.compile(r"0|[1-9][0-9]{0,8}")
 
@@ -50,9 +52,30 @@ def merged(target: Tree, patch: Tree) -> Tree:
 def patched(target: Tree, patch: JsonPatch) -> Tree:
     """`target` with all operations of a JSON patch, which is not changed itself. Conflicting if a test fails; Unprocessable if a place is not there."""
     result = copy.deepcopy(target)
+    copied = 0
     for number, each in enumerate(patch.root):
+        if each.op == "copy" and each.from_ is not None:
+            copied += _values(_at(result, _steps(each.from_), f"operation {number} (copy)"))
+            if copied > MAX_COPIED:
+                raise Unprocessable(
+                    f"operation {number} (copy): the patch copies more than {MAX_COPIED:,} values: send the document whole"
+                )
         result = _one(result, each, number)
     return result
+
+
+def _values(tree: Tree) -> int:
+    """How many there are, itself included."""
+    number, level = 0, [tree]
+    while level:
+        number += len(level)
+        level = [
+            below
+            for each in level
+            if isinstance(each, dict | list)
+            for below in (each.values() if isinstance(each, dict) else each)
+        ]
+    return number
 
 
 def _one(tree: Tree, each: Operation, number: int) -> Tree:

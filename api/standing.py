@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
 
 from documents.envelope import Kind
 from documents.parsing import ParsedFile, parse_kept
@@ -15,9 +14,6 @@ from mesh.names import Key
 from store.repository import Repository
 from store.sets import as_file, file_of, text_of
 from store.stored import Name, Stored
-
-OFF_LOOP: Final = 8
-"""Documents that are read on the event loop; more take longer than it may be held up."""
 
 Latest = Callable[[], tuple[DocumentSet, Mapping[Name, Stored]]]
 
@@ -54,17 +50,18 @@ class Standing:
 
     async def _read(self, documents: Mapping[Name, Stored]) -> DocumentSet:
         read, known = self._latest()
-        changed = [
-            (name, documents.get(name))
-            for name in {*documents, *known}
-            if _version(documents.get(name)) != _version(known.get(name))
-        ]
 
         def work() -> DocumentSet:
+            changed = [
+                (name, documents.get(name))
+                for name in {*documents, *known}
+                if _version(documents.get(name)) != _version(known.get(name))
+            ]
             put = [as_file(stored, self._kinds) for _, stored in changed if stored is not None]
             return read.with_files(put, [file_of(name) for name, stored in changed if stored is None])
 
-        return work() if len(changed) <= OFF_LOOP else await asyncio.to_thread(work)
+        # In a thread in any case: of thousands, to compare them alone takes too long for the event loop.
+        return await asyncio.to_thread(work)
 
     def parsed(self, kind: str, key: Key, revision: int, document: Mapping[str, Tree]) -> ParsedFile:
         """`document` as the file that it would be in a `Stand`, written by `revision`."""

@@ -98,12 +98,12 @@ class Writer:
     async def write(
         self, plan: Callable[[Stand], Plan], *, author: str, reason: str, dry_run: bool
     ) -> WriteAnswer:
-        """Plan on the store as it is, and do it. ApiError: nothing was written (or, where it says so, nobody knows)."""
+        """Plan on the store as it is (in a thread), and do it. ApiError: nothing was written (or, where it says so, nobody knows)."""
         async with self._one:
             for _ in range(ATTEMPTS):
                 with answered():
                     stand = await self._standing.at_head()
-                planned = plan(stand)
+                planned = await asyncio.to_thread(plan, stand)
                 # In a thread in any case: a policy may concern every service.
                 checked = await asyncio.to_thread(
                     self._checked, stand, planned, self._files(), self._foresight()
@@ -119,7 +119,7 @@ class Writer:
                         )
                     except Conflict:
                         continue
-                return _answer(stand, planned, checked, revision, dry_run=dry_run)
+                return await asyncio.to_thread(_answer, stand, planned, checked, revision, dry_run=dry_run)
         raise Unavailable(
             f"others have changed these documents each time before us, {ATTEMPTS} times: nothing was written; try again"
         )
@@ -139,7 +139,9 @@ class Writer:
                     )
                 else:
                     revision = await self._repository.rollback(to, author=author, reason=reason)
-            return _answer(stand, planned, checked, revision, dry_run=dry_run, then=then)
+            return await asyncio.to_thread(
+                _answer, stand, planned, checked, revision, dry_run=dry_run, then=then
+            )
 
     def _checked(
         self, stand: Stand, planned: Plan, held: DocumentSet, foresee: Callable[[SourceUpdate], Foreseen]

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from api import preconditions
 from api.backend import Backend
-from api.bodies import parsed
+from api.bodies import beside, parsed
 from api.drafts import Draft, Sent, draft, named
 from api.errors import BadRequest, Conflicting, Forbidden, NotFound, Unavailable, Unprocessable
 from api.ownership import Applied, applied, updated
@@ -35,6 +35,7 @@ from api.standing import Stand
 from api.store_errors import answered
 from api.writing import Plan, PlannedPut, Writer
 from documents.reading import Tree
+from documents.sets import DocumentSet
 from mesh.names import Key
 from store.repository import Repository
 from store.stored import Name, Stored
@@ -43,8 +44,6 @@ APPLY_YAML: Final = "application/apply-patch+yaml"
 APPLY_JSON: Final = "application/apply-patch+json"
 BATCH_LIMIT: Final = 32 << 20
 ETAG: Final = ("ETag",)
-AT_LEAST_BESIDE: Final = 50
-"""Documents that are shown on the event loop; more take longer than it may be held up."""
 
 
 async def list_documents(call: Call[ListQuery, None]) -> Reply:
@@ -57,12 +56,12 @@ async def list_documents(call: Call[ListQuery, None]) -> Reply:
     begin = place(query.continue_, asked) if query.continue_ else None
     at = begin.revision if begin is not None else query.at
     stored, revision = await _stored(backend, at)
-    wanted = _wanted(query, call.caller)
-    items = {name: Item(name, each) for name, each in stored.items() if wanted(name)}
-    if query.at is None:
-        items |= {item.name: item for item in _of_files(backend) if wanted(item.name)}
+    files, wanted = backend.files(), _wanted(query, call.caller)
 
     def found() -> tuple[list[dict[str, Tree]], Name | None, int]:
+        items = {name: Item(name, each) for name, each in stored.items() if wanted(name)}
+        if query.at is None:
+            items |= {item.name: item for item in _of(files) if wanted(item.name)}
         matching = sorted(name for name, item in items.items() if _matches(item, labels, fields))
         names, remaining = page(matching, begin.after if begin is not None else None, query.limit)
         conditions = None if query.at is not None else backend.conditions
@@ -91,7 +90,7 @@ async def get_document(call: Call[GetQuery, None]) -> Reply:
 
 
 async def create_document(call: Call[WriteQuery, Sent]) -> Reply:
-    given = draft(call.body)
+    given = await read(call.body)
 
     def plan(stand: Stand) -> Plan:
         present = stand.stored.get((given.kind, given.key))
@@ -106,7 +105,7 @@ async def create_document(call: Call[WriteQuery, Sent]) -> Reply:
 
 async def replace_document(call: Call[WriteQuery, Sent]) -> Reply:
     kind, key = _name(call)
-    given = named(draft(call.body), kind, key)
+    given = named(await read(call.body), kind, key)
     version = given.resource_version
 
     def plan(stand: Stand) -> Plan:
@@ -124,7 +123,7 @@ async def patch_document(call: Call[PatchQuery, Sent]) -> Reply:
     kind, key = _name(call)
     if call.query.force:
         raise Unprocessable("force is for server-side apply alone: leave it out")
-    change = _change(call.body)
+    change = await _change(call.body)
 
     def plan(stand: Stand) -> Plan:
         present = stand.stored.get((kind, key))
@@ -146,7 +145,7 @@ async def delete_document(call: Call[DeleteQuery, None]) -> Reply:
     def plan(stand: Stand) -> Plan:
         present = stand.stored.get((kind, key))
         if present is None:
-            held = next((item for item in _of_files(call.backend) if item.name == (kind, key)), None)
+            held = _of_file(call.backend, (kind, key))
             raise _read_only(held) if held is not None else _missing(kind, key)
         _check(call, present, kind, key)
         return Plan(deletes=((kind, key),))
@@ -219,7 +218,7 @@ async def _apply(call: Call[PatchQuery, Sent]) -> Reply:
     if query.field_manager is None:
         raise Unprocessable("fieldManager is missing: to apply, say who owns what is applied")
     manager = query.field_manager
-    given = named(draft(call.body), kind, key)
+    given = named(await read(call.body), kind, key)
     if given.metadata.get("managedFields") is not None:
         raise Unprocessable("metadata.managedFields cannot be applied: leave it out")
     version = given.resource_version
@@ -237,11 +236,16 @@ async def _apply(call: Call[PatchQuery, Sent]) -> Reply:
     return await _write_one(call, given, plan)
 
 
-def _change(sent: Sent) -> Callable[[Tree], Tree]:
+async def read(sent: Sent) -> Draft:
+    """The one document of a body. BadRequest."""
+    return await beside(sent, lambda: draft(sent))
+
+
+async def _change(sent: Sent) -> Callable[[Tree], Tree]:
     if sent.media == PATCH:
-        operations = parsed(sent, JsonPatch)
+        operations = await beside(sent, lambda: parsed(sent, JsonPatch))
         return lambda tree: patched(tree, operations)
-    patch = draft(sent).tree
+    patch = (await read(sent)).tree
     if not isinstance(patch, dict):
         raise BadRequest("a merge patch of a document is a mapping")
     return lambda tree: merged(tree, patch)
@@ -373,12 +377,21 @@ async def _item(backend: Backend, name: Name, at: int | None) -> Item | None:
             return Item(name, stored)
     if at is not None:
         return None
-    return next((item for item in _of_files(backend) if item.name == name), None)
+    return _of_file(backend, name)
 
 
-def _of_files(backend: Backend) -> Iterator[Item]:
-    for document in backend.files().documents:
+def _of(files: DocumentSet) -> Iterator[Item]:
+    for document in files.documents:
         yield Item((document.kind, document.key), document)
+
+
+def _of_file(backend: Backend, name: Name) -> Item | None:
+    kind, key = name
+    files = backend.files()
+    found = files.index.get(name) or files.index.get(
+        ("Service", key)
+    )  # An ExternalService has a service's name.
+    return Item(name, found) if found is not None and found.kind == kind else None
 
 
 def repository(backend: Backend) -> Repository:

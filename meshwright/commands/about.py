@@ -43,11 +43,16 @@ def state(document: Mapping[str, Any]) -> str:
     if not isinstance(status, dict):
         return "ok"
     wrong = [str(each.get("reason", "")) for each in unmet(status)]
-    if status.get("inForce") is False:
-        wrong.insert(0, "NotInForce")
-    if status.get("quarantined"):
-        wrong.insert(0, "Quarantined")
-    if not wrong and status.get("notes"):
+    flags = {
+        "Quarantined": status.get("quarantined"),
+        "Errors": status.get("errors"),
+        "RollingOut": status.get("rollout"),
+        # Of an older value of it, where one of those says so.
+        "NotInForce": status.get("inForce") is False,
+        "noted": status.get("notes"),
+    }
+    wrong = [*(flag for flag, holds in flags.items() if holds and flag != "noted"), *wrong]
+    if not wrong and flags["noted"]:
         wrong = ["noted"]
     return ",".join(dict.fromkeys(each for each in wrong if each)) or "ok"
 
@@ -60,6 +65,21 @@ def unmet(status: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
             holds = each.get("status") in {True, "True"}
             if holds is (each.get("type") == "Conflicted"):
                 yield each
+
+
+def said_of(status: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What the mesh says of a document that is not as its author wishes: sentences, with a style each."""
+    found = [(f"quarantined: {each}", "red") for each in status.get("quarantined") or ()]
+    found += [(f"refused: {each}", "red") for each in status.get("errors") or ()]
+    if status.get("inForce") is False:
+        found.append(("not in force", "red"))
+    if rollout := status.get("rollout"):
+        found.append((f"on its way by rollout {rollout}: `meshwright rollout status {rollout}`", "yellow"))
+    found += [
+        (f"{each.get('type')}: {each.get('reason')}: {each.get('message')}", "yellow")
+        for each in unmet(status)
+    ]
+    return [*found, *((f"note: {each}", "yellow") for each in status.get("notes") or ())]
 
 
 def created(document: Mapping[str, Any]) -> datetime | None:

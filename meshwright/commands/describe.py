@@ -49,10 +49,10 @@ async def describe(
 
 
 def _people(console: Console, document: Mapping[str, Any], history: RevisionPage) -> None:
-    from meshwright.commands.about import about, kept_in, unmet
+    from meshwright.commands.about import about, kept_in, said_of
     from meshwright.commands.documents import key_of
     from meshwright.commands.layout import Column
-    from meshwright.commands.output import as_yaml, line, table
+    from meshwright.commands.output import as_yaml, line, say, table
 
     metadata, status = document["metadata"], document.get("status") or {}
     kind, namespace, name = key_of(document)
@@ -71,10 +71,8 @@ def _people(console: Console, document: Mapping[str, Any], history: RevisionPage
     for heading, said in facts:
         if said:
             line(console, f"{heading.ljust(width)}  {said}")
-    for each in unmet(status):
-        line(console, f"{each.get('type')}: {each.get('reason')}: {each.get('message')}", "yellow")
-    for each in status.get("notes") or ():
-        line(console, f"note: {each}", "yellow")
+    for text, style in said_of(status):
+        say(console, text, style)
     line(console, "\nspec", "bold")
     line(console, "  " + as_yaml(document.get("spec")).rstrip().replace("\n", "\n  "))
     if history.items:

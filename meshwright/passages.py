@@ -13,6 +13,7 @@ from typing import Protocol
 
 import structlog
 
+from envoy.plaintext import SILENCE
 from mesh.events import Changes
 from mesh.names import Key
 from mesh.state import MeshState
@@ -32,6 +33,10 @@ waited for as long as it is connected, for until then its callers are well serve
 SETTLE = 1.0
 """Seconds between the last acknowledgement and what it was waited for. An Envoy acknowledges when its main thread has an update; its workers have
 it a moment later, and what they were doing meanwhile is under way: a connection of the old kind must not arrive where the new one is wanted.
+
+Before strict it is waited `SILENCE` longer. A caller's Envoy may have opened a connection that it has not needed yet: for so long the sidecar that
+it leads to listens for its first bytes, and only then decides by which filters it is served, those of that moment. What is served by those for
+plaintext by then is drained with them, and costs nothing.
 """
 
 PIECE = 100
@@ -85,12 +90,14 @@ class Passages:
         clock: Callable[[], float],
         patience: float = PATIENCE,
         settle: float = SETTLE,
+        silence: float = SILENCE,
     ) -> None:
         self._pipeline = pipeline
         self._streams = streams
         self._clock = clock
         self._patience = patience
         self._settle = settle
+        self._silence = silence
         self._under_way: dict[Key, dict[Passage, _Way]] = {}
         self._changed = asyncio.Event()
         # What is to be reckoned yet: services, and the state from before the first change of them.
@@ -197,7 +204,8 @@ class Passages:
                 callers = self._behind(batch, ENDPOINT, self._streams.streams())
                 if late and callers:
                     log.warning("strict before all callers have heard of it", lagging=sorted(callers)[:20])
-            if late or batch.settled(None, waits=bool(callers), now=now, settle=self._settle):
+            settle = self._settle + self._silence
+            if late or batch.settled(None, waits=bool(callers), now=now, settle=settle):
                 yield place
 
     def _waits(self, batch: _Batch, workload: Key) -> bool:

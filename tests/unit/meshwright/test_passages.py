@@ -107,14 +107,14 @@ class World:
 
 
 @asynccontextmanager
-async def a_world(mode: str | None, *, settle: float = 0.0) -> AsyncIterator[World]:
+async def a_world(mode: str | None, *, settle: float = 0.0, silence: float = 0.0) -> AsyncIterator[World]:
     state, _ = MeshState(TRUST_DOMAIN).apply(mesh_tls(mode))
     now = [0.0]
     pipeline = Pipeline(
         state, Publisher(state, Renderer()), ResourceCache(), pace=Pace(0.0, 0.0), clock=lambda: now[0]
     )
     world = World(pipeline, now)
-    world.passages = Passages(pipeline, world, lambda: now[0], settle=settle)
+    world.passages = Passages(pipeline, world, lambda: now[0], settle=settle, silence=silence)
     tasks = [asyncio.create_task(pipeline.run()), asyncio.create_task(world.passages.run())]
     try:
         yield world
@@ -146,15 +146,18 @@ async def test_plaintext_is_refused_once_no_caller_speaks_it() -> None:
         await world.becomes(TlsMode.STRICT)
 
 
-@pytest.mark.parametrize(("before", "after"), [("off", "strict"), ("strict", "off")])
-async def test_what_was_acknowledged_comes_into_use_a_moment_later(before: str, after: str) -> None:
-    async with a_world(before, settle=1.0) as world:
+@pytest.mark.parametrize(("before", "after", "moment"), [("off", "strict", 6.0), ("strict", "off", 1.0)])
+async def test_what_was_acknowledged_comes_into_use_a_moment_later(
+    before: str, after: str, moment: float
+) -> None:
+    """And a connection in plaintext that nobody has used yet is only told what it is after five seconds."""
+    async with a_world(before, settle=1.0, silence=5.0) as world:
         world.behind = {("default/api-1", LISTENER), ("default/web-1", ENDPOINT)}
         world.write(after)
         await world.looked()
         world.behind.clear()
         await world.looked()
-        world.now[0] += 0.9
+        world.now[0] += moment - 0.1
         await world.looked()
         assert world.mode is TlsMode.PERMISSIVE
         world.behind = {("default/api-1", LISTENER), ("default/web-1", ENDPOINT)}

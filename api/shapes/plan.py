@@ -54,7 +54,10 @@ class DocumentDifference(Shape):
 
 
 class ResourceDifference(Shape):
-    """One and the same change of resources of a type, for all of `proxies`. Lists are cut; the numbers beside them say how many there are."""
+    """One and the same change of resources of a type, for all of `proxies`. Lists are cut; the numbers beside them say how many there are.
+
+    In the fields of several, `{name}` stands for the name of each.
+    """
 
     type: str = Field(description="Envoy's type, as `Cluster`.")
     change: Change
@@ -66,6 +69,9 @@ class ResourceDifference(Shape):
     more_fields: int = 0
     compared: bool = Field(default=True, description="False: too many differ to say which fields.")
     documents: tuple[str, ...] = Field(default=(), description="Where it comes from.")
+    scattered: bool = Field(
+        default=False, description="Each of the proxies has some of these resources, not all of them."
+    )
     drains: bool = Field(default=False, description="Connections of the whole listener are drained.")
 
 

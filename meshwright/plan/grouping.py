@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -11,6 +12,8 @@ from meshwright.plan.held import Difference
 from xds.resource import Resource
 from xds.types import ALL_TYPES, LISTENER
 
+SETS = 10
+"""Sets of proxies for which the same change of different resources is told apart."""
 COMPARED = 1_000
 """Pairs of resources that are compared field by field; of further ones it is said that they change."""
 
@@ -25,7 +28,7 @@ class Sort(StrEnum):
 class ResourceChange:
     """The same change of the resources `names`, of one type, for each of `proxies` (ids of clients). `fields` of those that change, and how
     many `more` there are; not `compared`: which fields is not known. `origin`: the documents that make it, or made it.
-    `drains`: connections end, for a listener that changes as a whole, or goes.
+    In `fields` of several, NAME stands for the name of each. `scattered`: each of `proxies` has some of the resources, not all. `drains`: connections end, for a listener that changes as a whole, or goes.
     """
 
     type_url: str
@@ -37,6 +40,7 @@ class ResourceChange:
     compared: bool = True
     origin: tuple[str, ...] = ()
     drains: bool = False
+    scattered: bool = False
 
 
 Said = tuple[tuple[FieldChange, ...], int, bool]
@@ -63,6 +67,10 @@ def together(found: Iterable[tuple[tuple[str, ...], tuple[Difference, ...]]]) ->
         alike: dict[frozenset[str], list[str]] = {}
         for name, clients_of in names.items():
             alike.setdefault(frozenset(clients_of), []).append(name)
+        # Many proxies of which each has its own few: one change of all of them.
+        scattered = len(alike) > SETS
+        if scattered:
+            alike = {frozenset().union(*alike): sorted(names)}
         for proxies, of in alike.items():
             origin = {each for name in of for each in origins[type_url, name]}
             made.append(
@@ -71,11 +79,12 @@ def together(found: Iterable[tuple[tuple[str, ...], tuple[Difference, ...]]]) ->
                     sort,
                     tuple(sorted(of)),
                     tuple(sorted(proxies)),
-                    fields,
+                    fields if of[1:] else _of_one(fields, of[0]),
                     more,
                     compared,
                     tuple(sorted(origin)),
                     drains=type_url == LISTENER and _drains(sort, fields),
+                    scattered=scattered,
                 )
             )
     return tuple(sorted(made, key=_order))
@@ -88,8 +97,36 @@ def _compare(old: Resource | None, new: Resource | None, said: dict[tuple[str, s
     if pair not in said:
         if len(said) >= COMPARED:
             return (), 0, False
-        said[pair] = *between(new.type_url, old.body, new.body), True
+        said[pair] = _alike((*between(new.type_url, old.body, new.body), True), new.name)
     return said[pair]
+
+
+NAME = "{name}"
+"""Stands for a resource's own name, in what is said of several."""
+
+
+def _alike(said: Said, name: str) -> Said:
+    """`said` in words that are the same for every resource that changes alike: much in a resource is called after it."""
+    fields, more, compared = said
+    if not name:
+        return said
+    whole = re.compile(rf"(?<![\w-]){re.escape(name)}(?![\w-])")
+    return _renamed(fields, lambda text: whole.sub(NAME, text)), more, compared
+
+
+def _renamed(fields: Iterable[FieldChange], rename: Callable[[str], str]) -> tuple[FieldChange, ...]:
+    return tuple(
+        FieldChange(
+            rename(each.path),
+            rename(each.before) if each.before is not None else None,
+            rename(each.after) if each.after is not None else None,
+        )
+        for each in fields
+    )
+
+
+def _of_one(fields: Iterable[FieldChange], name: str) -> tuple[FieldChange, ...]:
+    return _renamed(fields, lambda text: text.replace(NAME, name))
 
 
 IN_PLACE = ("filter_chains", "default_filter_chain", "filter_chain_matcher")

@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from api.errors import NotFound, TooManyRequests, Unprocessable
+from api.errors import NotFound, TooManyRequests, Unavailable, Unprocessable
 from api.shapes.plan import PlanAnswer, PlanRequest
 from api.shapes.problem import FieldProblem
 from documents.errors import DocumentError
@@ -107,6 +107,10 @@ class Planner:
 
     @contextlib.asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
+        if not self.live.xds.cache.is_open:
+            raise Unavailable(
+                "the first configuration is being made (`/readyz` says what is waited for): try again"
+            )
         if self._waiting >= WAITING:
             raise TooManyRequests(f"{WAITING} plans are being made or wait already: try again in a moment", 5)
         self._waiting += 1

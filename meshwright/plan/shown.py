@@ -20,6 +20,8 @@ from xds.types import short_name
 
 ENTRIES, NAMED, FIELDS, CHARACTERS = 200, 20, 30, 400
 """At most so many entries of a list, names or proxies of one, fields of one, and characters of a value."""
+ALL_FIELDS = 1_000
+"""Of all entries together."""
 
 
 def answer(plan: Plan, check: EnvoyCheck) -> PlanAnswer:
@@ -38,7 +40,11 @@ def answer(plan: Plan, check: EnvoyCheck) -> PlanAnswer:
 
 
 def resources(changes: Sequence[ResourceChange]) -> tuple[ResourceDifference, ...]:
-    return tuple(map(_resource, changes[:ENTRIES]))
+    left, made = ALL_FIELDS, list[ResourceDifference]()
+    for each in changes[:ENTRIES]:
+        made.append(_resource(each, min(FIELDS, left)))
+        left -= len(made[-1].fields)
+    return tuple(made)
 
 
 def beyond(entries: Sequence[object]) -> int:
@@ -54,7 +60,7 @@ def _document(change: DocumentChange) -> DocumentDifference:
     )
 
 
-def _resource(change: ResourceChange) -> ResourceDifference:
+def _resource(change: ResourceChange, most: int) -> ResourceDifference:
     return ResourceDifference(
         type=short_name(change.type_url),
         change=change.sort.value,
@@ -62,10 +68,11 @@ def _resource(change: ResourceChange) -> ResourceDifference:
         of_names=len(change.names),
         proxies=change.proxies[:NAMED],
         of_proxies=len(change.proxies),
-        fields=_fields(change.fields),
-        more_fields=max(0, len(change.fields) - FIELDS) + change.more,
+        fields=_fields(change.fields[:most]),
+        more_fields=max(0, len(change.fields) - most) + change.more,
         compared=change.compared,
         documents=change.origin[:NAMED],
+        scattered=change.scattered,
         drains=change.drains,
     )
 

@@ -59,7 +59,8 @@ def resources(changes: Sequence[ResourceDifference], more: int) -> Iterator[str]
     """An entry for each, under a heading for each set of proxies."""
     heading = ""
     for each in sorted(changes, key=lambda change: (-change.of_proxies, change.proxies)):
-        whom = f"  for {listed(each.proxies, each.of_proxies)}"
+        some = ", some of it for each" if each.scattered else ""
+        whom = f"  for {listed(each.proxies, each.of_proxies)}{some}"
         if whom != heading:
             heading = whom
             yield heading

@@ -36,7 +36,7 @@ class Twin(Publisher):
                 update.changes.extend(opened.changes)
         return update
 
-    def given(self) -> dict[str, tuple[Scope, ...]]:
+    def scopes_of_all(self) -> dict[str, tuple[Scope, ...]]:
         """By client, its scopes."""
         return {client: attached.scopes for client, attached in self._attached.items()}
 
@@ -119,7 +119,7 @@ def given(
     twin.editions.use(overlays)
     held = Held()
     held.take(twin.adopt(fleet).changes)
-    before, known = twin.given(), twin.problems
+    before, known = twin.scopes_of_all(), twin.problems
     held.mark()
     state, changes, clients = old, Changes(), set[str]()
     for event in events:
@@ -129,7 +129,7 @@ def given(
     held.take(twin.refresh(state, changes).changes)
     held.take(twin.rescope(state, sorted(clients | twin.concerned(changes))).changes)
     problems = {subject: why for subject, why in twin.problems.items() if known.get(subject) != why}
-    return Given(held, before, twin.given(), twin.at_once(), known, problems)
+    return Given(held, before, twin.scopes_of_all(), twin.at_once(), known, problems)
 
 
 def _named(event: SourceUpdate) -> frozenset[DocumentName]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
-from api.errors import NotFound, TooManyRequests, Unprocessable
+from api.errors import NotFound, TooManyRequests, Unavailable, Unprocessable
 from api.shapes.plan import PlanRequest
 from envoy.render import Renderer
 from mesh.events import SourceSnapshot
@@ -48,10 +49,12 @@ def a_live(services: int, lately: Callable[[], Lately] = dict) -> Live:
     publisher = Publisher(state, Renderer())
     for key in state.workloads:
         publisher.attach(key, proved=True, proxyless=False)
+    cache = ResourceCache()
+    cache.open()
     return Live(
         lambda: state,
         publisher,
-        XdsServer(ResourceCache(), nobody),
+        XdsServer(cache, nobody),
         NoCertificates(),
         on_demand=False,
         lately=lambda: lately,
@@ -111,6 +114,12 @@ async def test_documents_that_are_wrong_are_told_with_every_mistake() -> None:
         await Planner(a_live(1)).plan(PlanRequest.model_validate({"documents": [wrong]}))
     assert {each.path for each in caught.value.errors} == {"spec.request", "spec.x"}
     assert {each.document for each in caught.value.errors} == {"TimeoutPolicy default/a"}
+
+
+async def test_before_everything_is_known_no_plan_is_made() -> None:
+    live = replace(a_live(1), xds=XdsServer(ResourceCache(), nobody))
+    with pytest.raises(Unavailable, match="try again"):
+        await Planner(live).plan(PlanRequest.model_validate({"documents": [TIMEOUT]}))
 
 
 async def test_without_a_store_there_is_no_revision() -> None:

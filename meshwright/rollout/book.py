@@ -7,7 +7,7 @@ What is decided is on the disk before any proxy is told of it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Final, Protocol
 
@@ -24,10 +24,12 @@ from meshwright.rollout.changes import changed, settle
 from meshwright.rollout.keeping import Records, shortened
 from meshwright.rollout.machine import Phase
 from meshwright.rollout.reach import has
-from meshwright.rollout.record import Asked, Rollout
+from meshwright.rollout.record import Asked, Kept, Rollout, Staged, Version
 
 ASKED_FOR: Final = 300.0
 """Seconds within which a write that was asked to go out by stages must have come."""
+SETTLED: Final = 5_000
+"""Documents of which it is remembered what everybody was given last: those that went out by stages last."""
 POLICY: Final = "RolloutPolicy"
 
 log = structlog.get_logger(__name__)
@@ -51,6 +53,7 @@ class Book:
         self._all: dict[str, Rollout] = {}
         self._policies: dict[Key, RolloutPolicy] = {}
         self._asked: list[Asked] = []
+        self._settled: dict[DocumentName, Version] = {}
         self._overlays: dict[tuple[str, ...], Overlay] = {}
         self._unsaved = False
         self._saving = asyncio.Lock()
@@ -129,15 +132,21 @@ class Book:
         """`event` is about to be applied to `state`: what of it goes out by stages, nobody has once this returns."""
         self._follow(state, event)
         going = self.holding()
-        if not self._policies and not self._asked and not going:
+        if not self._policies and not self._asked and not going and not self._settled:
             return
-        documents = changed(state, event)
+        documents = [
+            staged for of in changed(state, event) if (staged := self._as_settled(of, going)) is not None
+        ]
         if not documents:
             return
         now = self._clock()
         settled = settle(state, documents, going, self._policies.values(), self._asked, now, self.undoing)
         for each in settled.kept:
             self.put(each)
+        on_their_way = {name for of in (*settled.new, *settled.kept) for name in of.names}
+        for one in documents:
+            if one.name in self._settled and one.name not in on_their_way:
+                self._settled[one.name] = one.after
         for name, why in settled.ended.items():
             self.end(self._all[name], Phase.ENDED, why)
         self._asked = [
@@ -155,6 +164,16 @@ class Book:
             }
             log.info("rollout begun", **told)
             self._tells("rollout begun", told)
+
+    def _as_settled(self, each: Staged, going: Iterable[Rollout]) -> Staged | None:
+        """`each`, from what everybody was given last; None where that is what it says now.
+
+        After a restart, the last good state of its source may be from before a rollout that is over.
+        """
+        last = self._settled.get(each.name)
+        if last is None or any(each.name in of.names for of in going) or last.value == each.before.value:
+            return each
+        return None if last.value == each.after.value else replace(each, before=last)
 
     def _follow(self, state: MeshState, event: Event) -> None:
         """Which policies there are."""
@@ -221,6 +240,11 @@ class Book:
         if phase is Phase.COMPLETED or not state.over:
             self._ended.labels(phase.value).inc()
             state = replace(state, phase=phase, reason=why or state.reason)
+        for of in rollout.documents:
+            self._settled.pop(of.name, None)
+            self._settled[of.name] = of.after if phase is Phase.COMPLETED else of.before
+        for name in list(self._settled)[:-SETTLED]:
+            del self._settled[name]
         now = self._clock()
         self.put(replace(rollout, state=state, ended=now).tell(now, why or "everybody has it"))
         event = "rollout completed" if phase is Phase.COMPLETED else "rollout ended"
@@ -235,9 +259,10 @@ class Book:
 
     def load(self) -> None:
         """What was on when the program ended. Blocks; before sources are heard."""
-        rollouts, asked = self._records.load()
-        self._asked += asked
-        self._all |= {each.id: each for each in rollouts}
+        kept = self._records.load()
+        self._asked += kept.asked
+        self._settled |= dict(kept.settled)
+        self._all |= {each.id: each for each in kept.rollouts}
 
     async def kept(self) -> None:
         """Return when all that was decided is on the disk, or it is known that the disk does not take it."""
@@ -253,10 +278,11 @@ class Book:
 
     async def _save(self) -> None:
         self._unsaved = False
-        kept = shortened(self._all.values())
-        self._all = {each.id: each for each in kept}
+        rollouts = shortened(self._all.values())
+        self._all = {each.id: each for each in rollouts}
+        kept = Kept(rollouts, tuple(self._asked), tuple(self._settled.items()))
         try:
-            await asyncio.to_thread(self._records.save, kept, tuple(self._asked))
+            await asyncio.to_thread(self._records.save, kept)
         except OSError as error:
             why = f"{error.strerror or error}"
             if why != self.failing:

@@ -9,7 +9,7 @@ from typing import Final, Protocol
 import structlog
 
 from ca import files
-from meshwright.rollout.record import Asked, Rollout, decode, encode
+from meshwright.rollout.record import Kept, Rollout, decode, encode
 
 FILE: Final = "rollouts.json"
 ENDED: Final = 50
@@ -21,11 +21,11 @@ log = structlog.get_logger(__name__)
 class Records(Protocol):
     """Methods block: call them in a thread, one at a time."""
 
-    def load(self) -> tuple[tuple[Rollout, ...], tuple[Asked, ...]]:
+    def load(self) -> Kept:
         """What was saved last; nothing, and a line in the log, if that cannot be read."""
         ...
 
-    def save(self, rollouts: Iterable[Rollout], asked: Iterable[Asked]) -> None:
+    def save(self, kept: Kept) -> None:
         """OSError if the disk does not take it; what was saved before is then still there."""
         ...
 
@@ -34,11 +34,11 @@ class FileRecords:
     def __init__(self, data_dir: Path) -> None:
         self._path = data_dir / FILE
 
-    def load(self) -> tuple[tuple[Rollout, ...], tuple[Asked, ...]]:
+    def load(self) -> Kept:
         try:
             return decode(self._path.read_bytes())
         except FileNotFoundError:
-            return (), ()
+            return Kept()
         except (OSError, ValueError) as error:
             aside = self._path.with_name(self._path.name + ".corrupt")
             log.warning(
@@ -49,10 +49,10 @@ class FileRecords:
             )
             if isinstance(error, ValueError):
                 self._path.replace(aside)
-            return (), ()
+            return Kept()
 
-    def save(self, rollouts: Iterable[Rollout], asked: Iterable[Asked]) -> None:
-        files.write_atomically(self._path, encode(rollouts, asked))
+    def save(self, kept: Kept) -> None:
+        files.write_atomically(self._path, encode(kept))
 
 
 def shortened(rollouts: Iterable[Rollout]) -> tuple[Rollout, ...]:

@@ -62,6 +62,17 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """All that outlives the program. `settled`: of documents that went out by stages once, what everybody was given last: the sources' last
+    good state may be older than that.
+    """
+
+    rollouts: tuple[Rollout, ...] = ()
+    asked: tuple[Asked, ...] = ()
+    settled: tuple[tuple[DocumentName, Version], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Line:
     """`at`: seconds since the epoch."""
 
@@ -163,18 +174,27 @@ class _Asked:
 
 
 @dataclass(frozen=True, slots=True)
+class _Settled:
+    kind: str
+    namespace: str
+    name: str
+    version: _Version
+
+
+@dataclass(frozen=True, slots=True)
 class _File:
     rollouts: tuple[_Kept, ...] = ()
     asked: tuple[_Asked, ...] = ()
+    settled: tuple[_Settled, ...] = ()
 
 
 _FILE = TypeAdapter(_File)
 
 
-def encode(rollouts: Iterable[Rollout], asked: Iterable[Asked] = ()) -> bytes:
+def encode(kept: Kept) -> bytes:
     return _FILE.dump_json(
         _File(
-            tuple(_kept(each) for each in rollouts),
+            tuple(_kept(each) for each in kept.rollouts),
             tuple(
                 _Asked(
                     tuple(sorted((kind, key.namespace, key.name) for kind, key in each.names)),
@@ -182,13 +202,17 @@ def encode(rollouts: Iterable[Rollout], asked: Iterable[Asked] = ()) -> bytes:
                     each.by,
                     each.at,
                 )
-                for each in asked
+                for each in kept.asked
+            ),
+            tuple(
+                _Settled(kind, key.namespace, key.name, _version(version))
+                for (kind, key), version in kept.settled
             ),
         )
     )
 
 
-def decode(content: bytes) -> tuple[tuple[Rollout, ...], tuple[Asked, ...]]:
+def decode(content: bytes) -> Kept:
     """ValueError, saying why, if this is not what `encode` made, or if a document that it holds cannot be read any more."""
     try:
         read = _FILE.validate_json(content)
@@ -201,7 +225,11 @@ def decode(content: bytes) -> tuple[tuple[Rollout, ...], tuple[Asked, ...]]:
             )
             for each in read.asked
         )
-        return tuple(_read(each) for each in read.rollouts), tuple(asked)
+        names = [(each.kind, Key(each.namespace, each.name)) for each in read.settled]
+        settled = (
+            (name, _read_version(name, each.version)) for name, each in zip(names, read.settled, strict=True)
+        )
+        return Kept(tuple(_read(each) for each in read.rollouts), tuple(asked), tuple(settled))
     except ValidationError as error:
         raise ValueError(f"it holds no rollouts: {error.errors(include_url=False)[0]['msg']}") from None
 

@@ -17,7 +17,7 @@ from meshwright.rollout.changes import changed, settle
 from meshwright.rollout.keeping import ENDED, FileRecords, shortened
 from meshwright.rollout.machine import Phase
 from meshwright.rollout.reach import Concerned, concerned, has, thresholds
-from meshwright.rollout.record import Asked, Rollout, Staged
+from meshwright.rollout.record import Asked, Kept, Rollout, Staged
 from tests.support.builders import TRUST_DOMAIN, a_key, a_proxy, a_service, a_workload
 from tests.support.policy_documents import declared
 
@@ -170,11 +170,12 @@ def test_a_rollout_is_read_as_it_was_written(tmp_path: Path) -> None:
     rollout = replace(rollout, thresholds=(7, POINTS), having=3)
     asked = Asked(frozenset({TIMEOUT}), PLAN, "ann", 1.0)
     records = FileRecords(tmp_path)
-    assert records.load() == ((), ())
-    records.save((rollout,), (asked,))
-    assert records.load() == ((rollout,), (asked,))
+    assert records.load() == Kept()
+    kept = Kept((rollout,), (asked,), tuple((each.name, each.before) for each in rollout.documents))
+    records.save(kept)
+    assert records.load() == kept
     assert (tmp_path / "rollouts.json").stat().st_mode & 0o777 == 0o600
-    (staged,) = records.load()[0][0].documents
+    (staged,) = records.load().rollouts[0].documents
     assert isinstance(staged, Staged)
     assert staged.before.value is not None
     assert staged.before.value.text == a_timeout("1s").text
@@ -182,7 +183,7 @@ def test_a_rollout_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 def test_a_file_that_is_none_is_set_aside(tmp_path: Path) -> None:
     (tmp_path / "rollouts.json").write_text("{")
-    assert FileRecords(tmp_path).load() == ((), ())
+    assert FileRecords(tmp_path).load() == Kept()
     assert (tmp_path / "rollouts.json.corrupt").exists()
 
 

@@ -25,7 +25,7 @@ from meshwright.rollout.book import Book
 from meshwright.rollout.driver import RETRY, Driver
 from meshwright.rollout.keeping import FileRecords
 from meshwright.rollout.machine import Abort, Phase, Promote
-from meshwright.rollout.record import Asked, Rollout
+from meshwright.rollout.record import Kept, Rollout
 from meshwright.rollout.watching import Watching
 from meshwright.scopes import Outbound, Runtime
 from store.errors import StoreUnavailable
@@ -65,10 +65,10 @@ class Full(FileRecords):
 
     full = False
 
-    def save(self, rollouts: Iterable[Rollout], asked: Iterable[Asked]) -> None:
+    def save(self, kept: Kept) -> None:
         if self.full:
             raise OSError(28, "No space left on device")
-        super().save(rollouts, asked)
+        super().save(kept)
 
 
 class World:
@@ -267,6 +267,26 @@ async def test_a_restart_goes_on_where_it_was_and_gives_nobody_more(tmp_path: Pa
         assert world.having("7s") == set()
 
 
+async def test_a_restart_knows_what_was_through_though_the_last_good_state_does_not(tmp_path: Path) -> None:
+    async with a_world(tmp_path) as world:
+        await begun(world)
+        for _ in range(3):
+            await world.driver.command(world.one().id, lambda now: Promote(now, "ann"))
+        assert world.phase() is Phase.COMPLETED
+        await world.book.kept()
+    async with a_world(tmp_path) as world:  # begins with the last good state from before it
+        world.say(SourceUpdate("files", declared=(a_timeout("7s"),)))
+        await world.pipeline.settled()
+        assert world.having("7s") == {*WEBS}
+        assert len(world.book.all()) == 1
+    async with a_world(tmp_path) as world:
+        world.say(SourceUpdate("files", declared=(a_timeout("9s"),)))
+        await world.pipeline.settled()
+        assert world.having("7s") == {*WEBS}, "that was what all had, not nothing"
+        await world.round()
+        assert world.having("9s") == {FIRST}
+
+
 async def test_what_was_asked_for_is_known_after_a_restart(tmp_path: Path) -> None:
     async with a_world(tmp_path) as world:
         await world.book.ask(frozenset({("TimeoutPolicy", a_key("api"))}), Plan((Stage(1, share=50),)), "ann")
@@ -284,7 +304,7 @@ async def test_a_full_disk_stops_nothing_and_is_tried_again(tmp_path: Path) -> N
         world.book.keep_again()
         await world.book.kept()
         assert not world.book.failing
-        assert len(FileRecords(tmp_path).load()[0]) == 1
+        assert len(FileRecords(tmp_path).load().rollouts) == 1
 
 
 async def test_proxies_that_were_there_before_a_restart_are_waited_for(tmp_path: Path) -> None:

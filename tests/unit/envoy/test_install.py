@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from envoy.errors import EnvoyNotFound, InstallFailed
-from envoy.install import VERSION, find_envoy, install, installed, require_envoy
+from envoy.install import VERSION, find_envoy, install, installed, of_minor, require_envoy
 
 
 def program(path: Path, size: int = 10) -> Path:
@@ -33,6 +33,22 @@ def test_the_option_goes_before_the_environment_before_path_before_the_cache(tmp
     assert installed(VERSION, environ) == cached
     assert install(VERSION, environ) == cached
     assert find_envoy(None, {"MESHWRIGHT_CACHE": str(tmp_path / "empty")}) is None
+
+
+def test_of_a_minor_version_the_newest_is_taken_and_no_other(tmp_path: Path) -> None:
+    def cached(version: str) -> Path:
+        return program(tmp_path / "cache" / f"envoy-{version}" / "envoy" / "_bin" / "envoy", 20_000_000)
+
+    newest = [cached("1.36.4"), cached("1.36.9"), cached("1.36.10"), cached("1.39.0")][2]
+    environ = {"PATH": "", "MESHWRIGHT_CACHE": str(tmp_path / "cache")}
+    assert of_minor("1.36", environ) == newest
+    assert of_minor("1.3", environ) is None
+    other = tmp_path / "bin" / "envoy"
+    other.parent.mkdir()
+    other.write_text("#!/bin/sh\necho envoy  version: abc/1.38.2/Clean/RELEASE\n")
+    other.chmod(0o755)
+    assert of_minor("1.38", {**environ, "ENVOY_BIN": str(other)}) == other
+    assert of_minor("1.37", {**environ, "ENVOY_BIN": str(other)}) is None
 
 
 def test_something_that_is_named_and_no_program_is_an_error_not_a_reason_to_look_elsewhere(

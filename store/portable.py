@@ -28,6 +28,7 @@ MAGIC = "meshwright-store"
 VERSION = 1
 BATCH = 2 << 20
 """Bytes that are written at once."""
+_NO_EXPORT = "this is no export of a store: make one by `meshwright store export`"
 _NONSENSE = (ValueError, KeyError, TypeError, AttributeError, StopIteration, RecursionError)
 """What comes of JSON that has another shape than ours."""
 
@@ -117,6 +118,8 @@ class _Reader:
             except BadStream:
                 raise
             except (*_NONSENSE, StoreError) as error:
+                if self.head is None:
+                    raise BadStream(_NO_EXPORT) from error
                 raise BadStream(f"line {self.number} of the export is damaged: {error}") from error
             if blob is not None:
                 blobs[blob[0]] = blob[1]
@@ -125,7 +128,7 @@ class _Reader:
     def _one(self, said: dict[str, Any]) -> tuple[str, bytes] | None:
         if self.head is None:
             if MAGIC not in said:
-                raise BadStream("this is no export of a store: make one by `meshwright store export`")
+                raise BadStream(_NO_EXPORT)
             if said[MAGIC] != VERSION:
                 raise BadStream(
                     f"the export has version {said[MAGIC]}, this program reads {VERSION}: load it with the Meshwright that made it"

@@ -12,6 +12,8 @@ from aiohttp import web
 GRACE: Final = 1.0
 """Seconds that open requests get at the end."""
 
+IDLE: Final = 75.0
+"""Seconds that a connection is kept for the next request."""
 LONGEST: Final = 64 * 1024
 """Bytes of the path with its query, and of one header: selectors and reasons may be long, and grow when they are quoted."""
 
@@ -21,7 +23,12 @@ class ApiServer:
 
     def __init__(self, app: web.Application) -> None:
         self._runner = web.AppRunner(
-            app, access_log=None, shutdown_timeout=GRACE, max_line_size=LONGEST, max_field_size=LONGEST
+            app,
+            access_log=None,
+            shutdown_timeout=GRACE,
+            keepalive_timeout=IDLE,
+            max_line_size=LONGEST,
+            max_field_size=LONGEST,
         )
         self._socket: Path | None = None
 

@@ -34,6 +34,7 @@ from api.showing import Item, shown
 from api.standing import Stand
 from api.store_errors import answered
 from api.writing import Plan, PlannedPut, Writer
+from documents.kinds import SECRET
 from documents.reading import Tree
 from documents.sets import DocumentSet
 from mesh.names import Key
@@ -141,6 +142,7 @@ async def patch_document(call: Call[PatchQuery, Sent]) -> Reply:
 
 async def delete_document(call: Call[DeleteQuery, None]) -> Reply:
     kind, key = _name(call)
+    _permit(call.caller, kind, key.namespace)
 
     def plan(stand: Stand) -> Plan:
         present = stand.stored.get((kind, key))
@@ -164,9 +166,9 @@ async def write_batch(call: Call[Query, Batch]) -> Reply:
         raise Unprocessable("bake goes with stage: say both, or neither")
     drafts = [Draft(tree, place=f"documents[{place}]") for place, tree in enumerate(batch.documents)]
     for each in drafts:
-        _permit(call.caller, each.key.namespace)
+        _permit(call.caller, each.kind, each.key.namespace)
     for gone in batch.delete:
-        _permit(call.caller, gone.namespace)
+        _permit(call.caller, gone.kind, gone.namespace)
     manager = _manager(batch.field_manager, call.caller)
     versions = [each.resource_version for each in drafts]
 
@@ -255,7 +257,7 @@ async def _write_one(
     call: Call[Any, Sent], given: Draft, plan: Callable[[Stand], Plan], status: int = 200
 ) -> Reply:
     """Write one document; the answer has it as it is now."""
-    _permit(call.caller, given.key.namespace)
+    _permit(call.caller, given.kind, given.key.namespace)
     query = call.query
     answer = await writer(call.backend).write(
         plan, author=call.caller.name, reason=query.reason, dry_run=query.dry_run
@@ -433,9 +435,13 @@ def _manager(given: str | None, caller: Caller) -> str:
     return given or caller.name
 
 
-def _permit(caller: Caller, namespace: str) -> None:
-    if not caller.may(Role.EDITOR, namespace):
-        raise Forbidden(f"{caller.name} is not {Role.EDITOR} in namespace {namespace[:63]}")
+def _permit(caller: Caller, kind: str, namespace: str) -> None:
+    """Whoever writes a Secret has the control plane read files of its host: that is for admins alone."""
+    role = Role.ADMIN if kind == SECRET.name else Role.EDITOR
+    if not caller.may(role, namespace):
+        raise Forbidden(
+            f"{caller.name} is not {role} in namespace {namespace[:63]}, which a {kind[:63]} takes"
+        )
 
 
 DOCUMENT: Final = "Document"

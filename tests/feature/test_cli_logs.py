@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+from collections.abc import AsyncIterator
+
+import pytest
 
 from tests.support.mesh import Instance, Load, Mesh
 from tests.support.processes import eventually, meshwright, start
 from tests.support.terminal import Terminal
+
+TAKEN = 'meshwright_access_log_entries_total{outcome="taken"}'
 
 
 async def told(mesh: Mesh, *arguments: str) -> str:
@@ -18,33 +24,48 @@ async def told(mesh: Mesh, *arguments: str) -> str:
     return ran.text()
 
 
-async def test_a_proxy_reports_while_its_log_is_followed(mesh: Mesh) -> None:
+@contextlib.asynccontextmanager
+async def busy(mesh: Mesh) -> AsyncIterator[Load]:
+    """web calls api, over and over."""
     web, api = Instance("web", "web-1", uses=("api",), calls="api"), Instance("api", "api-1")
     for each in (web, api):
         mesh.write_service(each.service, each)
     await mesh.serve()
     await mesh.up(web, api)
-    assert "--follow lets it" in await told(mesh, "logs", "web-1")
     url = f"http://{web.address}:{web.outbound_port}/orders?card=4111"
     async with Load(url, "api.mesh", workers=1) as load:
-        follow = ("logs", "web-1", "--follow", "--data-dir", str(mesh.data))
-        with Terminal(*meshwright(*follow), columns=200) as terminal:
+        yield load
+    assert load.failures == []
+
+
+def following(mesh: Mesh) -> Terminal:
+    return Terminal(*meshwright("logs", "web-1", "--follow", "--data-dir", str(mesh.data)), columns=200)
+
+
+async def test_a_proxy_reports_while_its_log_is_followed(mesh: Mesh) -> None:
+    async with busy(mesh):
+        assert "--follow lets it" in await told(mesh, "logs", "web-1")
+        with following(mesh) as terminal:
             shown = await asyncio.to_thread(terminal.wait_for, "GET api.mesh/orders 200")
             assert "calls" in shown
             assert "4111" not in shown
-            (busy, *_) = json.loads(await told(mesh, "top", "-o", "json"))
-            assert (busy["proxy"], busy["measured"], busy["errors"]) == ("default/web-1", True, 0.0)
-            assert busy["requestsPerSecond"] > 0
+            (first, *_) = json.loads(await told(mesh, "top", "-o", "json"))
+            assert (first["proxy"], first["measured"], first["errors"]) == ("default/web-1", True, 0.0)
+            assert first["requestsPerSecond"] > 0
             # Nobody else reports.
             assert "--follow lets it" in await told(mesh, "logs", "api-1")
-        before = await mesh.metric('meshwright_access_log_entries_total{outcome="taken"}')
-        assert before > 0
+
+
+@pytest.mark.heavy
+async def test_a_proxy_reports_no_longer_when_nobody_looks(mesh: Mesh) -> None:
+    async with busy(mesh) as load:
+        with following(mesh) as terminal:
+            await asyncio.to_thread(terminal.wait_for, "GET api.mesh/orders 200")
 
         async def silent() -> bool:
-            """Some seconds after nobody looks any more."""
-            number = await mesh.metric('meshwright_access_log_entries_total{outcome="taken"}')
-            await load.more(100)
-            return number == await mesh.metric('meshwright_access_log_entries_total{outcome="taken"}')
+            number = await mesh.metric(TAKEN)
+            assert number > 0
+            await load.more(400)
+            return number == await mesh.metric(TAKEN)
 
         await eventually(silent, "the proxy reports no longer")
-    assert load.failures == []

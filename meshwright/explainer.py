@@ -21,8 +21,9 @@ from api.shapes.explain import (
 )
 from documents.sets import DocumentSet
 from explain.answer import Branch, Explanation, Step
+from explain.callers import caller_of
 from explain.dump import table
-from explain.explaining import caller_of, explain, explain_live
+from explain.explaining import explain, explain_live
 from explain.question import Question, Unaskable
 from explain.resources import Resources, Table
 from explain.text import lines

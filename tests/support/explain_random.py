@@ -331,7 +331,9 @@ class MeshDraw:
         if said["mode"] == "optional":
             said["allowInvalid"] = draw.often(0.4)
         if draw.often(0.5):
-            match: dict[str, Any] = {"paths": [draw.one(({"prefix": "/a"}, {"exact": "/b"}, {"regex": "/a.*"}))]}
+            match: dict[str, Any] = {
+                "paths": [draw.one(({"prefix": "/a"}, {"exact": "/b"}, {"regex": "/a.*"}))]
+            }
             if draw.often(0.3):
                 match = {"methods": ["GET", "PUT"]}
             said["rules"] = [{"match": match, "mode": draw.one(modes)}]

@@ -18,7 +18,7 @@ from store.backend import Backend
 from store.consul_http import ConsulHttp
 from store.consul_kv import ConsulBackend
 from store.errors import StoreError
-from store.housekeeping import collect
+from store.housekeeping import GRACE, collect
 from store.repository import Repository
 from store.sqlite import SqliteBackend
 
@@ -29,7 +29,7 @@ PREFIX: Final = "meshwright"
 LOOK: Final = timedelta(minutes=10)
 HOUSEKEEPING: Final = timedelta(hours=6)
 """How often it is looked whether the store is to be tidied up, and how long it is not after it was."""
-TIDIED: Final = "housekeeping"
+TIDIED: Final = "tidied"
 STORE: Final = "store"
 """The name of the store as a source."""
 
@@ -122,17 +122,21 @@ def _split(address: str) -> tuple[str, str]:
     return f"{scheme}{slashes}{host}", path.strip("/") or PREFIX
 
 
-async def keep_house(repository: Repository | None, keep: int | None) -> None:
+async def keep_house(
+    repository: Repository | None, keep: int | None, look: timedelta = LOOK, grace: float = GRACE
+) -> None:
     """Now and then remove what no revision leads to, and old revisions beyond `keep`; until cancelled. One replica does it."""
     while True:
-        await asyncio.sleep(LOOK.total_seconds())
+        await asyncio.sleep(look.total_seconds())
         if repository is None:
             continue
+        backend = repository.backend
         try:
-            if await repository.backend.published(TIDIED):
-                continue  # By this replica or another, not long ago.
-            await repository.backend.publish(TIDIED, b"", HOUSEKEEPING.total_seconds())
-            removed = await collect(repository, keep)
+            async with backend.lock(TIDIED):
+                if await backend.published(TIDIED):
+                    continue  # By this replica or another, not long ago.
+                await backend.publish(TIDIED, b"", HOUSEKEEPING.total_seconds())
+                removed = await collect(repository, keep, grace=grace)
         except StoreError as error:
             log.warning("the store was not tidied up", reason=str(error))
         else:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import subprocess
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,7 +15,7 @@ from discovery.consul_options import ConsulOptions
 from mesh.names import Key
 from meshwright.errors import SettingsError
 from meshwright.settings import load
-from meshwright.stores import opened
+from meshwright.stores import keep_house, opened
 from store.consul_kv import ConsulBackend
 from store.errors import StoreUnavailable
 from store.repository import Repository
@@ -137,3 +140,28 @@ async def test_status_says_the_commit_of_a_working_tree(tmp_path: Path) -> None:
 
         assert mesh.server is not None
         await eventually(told, "the state of the working tree", mesh.server)
+
+
+async def test_old_revisions_go_by_themselves_and_not_twice(tmp_path: Path) -> None:
+    backend = await SqliteBackend.open(tmp_path / "store.db")
+    repository = Repository(backend)
+    for name in ("a", "b", "c", "d"):
+        await repository.commit([service(name)], author="ada")
+    replicas = [
+        asyncio.create_task(keep_house(repository, 2, timedelta(milliseconds=5), grace=-60)) for _ in range(2)
+    ]
+
+    async def gone() -> bool:
+        return len(await repository.history()) == 2
+
+    async with asyncio.timeout(45):
+        while not await gone():  # noqa: ASYNC110 - it is looked at, not told
+            await asyncio.sleep(0.01)
+    await repository.commit([service("e")], author="ada")
+    for each in replicas:
+        each.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await each
+    assert [each.number for each in await repository.history()] == [5, 4, 3]
+    assert len(await repository.list()) == 5
+    await backend.close()

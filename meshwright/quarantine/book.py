@@ -65,7 +65,7 @@ class Book:
 
     def changed(self, before: MeshState, after: MeshState, event: Event) -> tuple[bool, bool]:
         """An event made `after` of `before`: whether what somebody sees may have changed because of it, and whether documents did."""
-        noted = self.history.note(before, event)
+        noted = self.history.note(before, after, event)
         return self.look(after), noted
 
     def look(self, state: MeshState) -> bool:
@@ -116,7 +116,11 @@ class Book:
         """Whether one document more may be set aside for `client` alone. Of one that refuses too much, none is, and `odd` says since when."""
         if client in self.odd:
             return False
-        own = [each for each in self._cases.values() if client in each.clients and not each.for_all]
+        own = [
+            each
+            for each in self._cases.values()
+            if client in each.clients and not each.for_all and self._is_active(each)
+        ]
         if len(own) < OF_ONE:
             return True
         self.odd[client] = now

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mesh.events import Declared, DocumentName, Event, SourceGone, SourceSnapshot
@@ -55,8 +55,8 @@ class History:
         """The documents that changed, the last first."""
         return reversed(self._of)
 
-    def note(self, before: MeshState, event: Event) -> bool:
-        """`event` came when the state was `before`; whether documents changed that it will be good to remember.
+    def note(self, before: MeshState, after: MeshState, event: Event) -> bool:
+        """`event` made `after` of `before`; whether documents changed that it will be good to remember.
 
         What is there at first has changed nothing: no source had spoken.
         """
@@ -64,12 +64,12 @@ class History:
         if view is None:
             return False
         changed = False
-        for name, after in _said(before, event):
-            was = held(before, event.source, name)
-            if was is after or was == after:
-                continue
-            if not any(documents_of(origin_of(after or was))):  # type: ignore[arg-type]  # one of the two is there
-                continue  # a registry's, which comes and goes
+        for name in _said(before, event):
+            was, now = held(before, event.source, name), held(after, event.source, name)
+            some = now or was
+            # What is said again is mostly the very object that was there.
+            if was is now or was == now or some is None or not any(documents_of(origin_of(some))):
+                continue  # nothing new; or a registry's, which comes and goes
             changed = True
             self.add(name, Earlier(event.source, "" if was is None else revision_of(was), was))
         return changed
@@ -85,19 +85,16 @@ class History:
             self._size -= sum(each.size for each in gone)
 
 
-def _said(before: MeshState, event: Event) -> Iterable[tuple[DocumentName, Held | None]]:
-    """What `event` says of documents; None: it is gone. Workloads and services that no document declares are among it: a registry's."""
+def _said(before: MeshState, event: Event) -> Iterator[DocumentName]:
+    """Of what `event` says something. Services and workloads that no document declares are among it: a registry's."""
     if isinstance(event, SourceGone):
         return
     every: tuple[Held, ...] = (*event.services, *event.workloads, *event.declared)
-    put = {name_of(each): each for each in every}
-    yield from put.items()
+    yield from map(name_of, every)
     if isinstance(event, SourceSnapshot):
-        view = before.sources[event.source]
-        for name in view.declared:
-            if name not in put:
-                yield name, None
+        said = {each.name for each in event.declared}
+        yield from (name for name in before.sources[event.source].declared if name not in said)
         return
-    yield from ((("Service", key), None) for key in event.removed_services)
-    yield from ((("Workload", key), None) for key in event.removed_workloads)
-    yield from ((name, None) for name in event.removed_declared)
+    yield from (("Service", key) for key in event.removed_services)
+    yield from (("Workload", key) for key in event.removed_workloads)
+    yield from event.removed_declared

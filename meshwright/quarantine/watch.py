@@ -165,6 +165,8 @@ class Quarantine:
 
     def problems(self) -> dict[str, str]:
         """For `meshwright status`."""
+        if self.book.odd:
+            self.book.forget_odd({each.client for each in self._publisher.clients()})
         return problems(self.book.told(), self.book.odd)
 
     @property

@@ -89,6 +89,19 @@ class Case:
     stdin: str = ""
 
 
+ELSEWHERE = {
+    "analyze": "its checks have cases of their own",
+    "backup": "tests/unit/meshwright/test_backup.py",
+    "demo": "tests/feature/test_demo.py",
+    "doctor": "what it finds is the machine's: test_cli_terminal.py",
+    "intercept": "tests/feature/test_intercept.py",
+    "logs": "test_cli_terminal.py, test_cli_logs.py",
+    "proxy": "every test of a mesh",
+    "restore": "tests/unit/meshwright/test_backup.py",
+    "serve": "every test of a mesh",
+}
+"""Commands that have no case here, and where they are tried."""
+
 CASES = (
     Case("help", "--help"),
     Case("help-narrow", "apply --help", 60),
@@ -151,6 +164,9 @@ CASES = (
     Case("workloads", "workloads"),
     Case("top", "top"),
     Case("plaintext", "plaintext"),
+    Case("rollout-list", "rollout list"),
+    Case("quarantine-list", "quarantine list"),
+    Case("envoy-help", "envoy --help"),
     Case("token-list", "token list"),
     Case("ca-status", "ca status"),
     Case("api-token-list", "api-token list"),

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.feature.cli_cases import CASES, FILES, Case
+from meshwright.cli import app
+from tests.feature.cli_cases import CASES, ELSEWHERE, FILES, Case
 from tests.support.control_plane import serving
 from tests.support.terminal import on_screen, through_pipe
 
@@ -108,6 +109,16 @@ def test_no_golden_file_is_left_over() -> None:
             each.unlink()
         left_over = []
     assert not left_over
+
+
+def test_each_command_has_a_case_or_is_tried_elsewhere() -> None:
+    commands = {each.name or each.callback.__name__ for each in app.registered_commands if each.callback}
+    groups = {str(each.name) for each in app.registered_groups}
+    tried = {shlex.split(case.command)[0] for case in CASES}
+    assert commands | groups <= tried | ELSEWHERE.keys(), (
+        "add a case to tests/feature/cli_cases.py, then `make golden`"
+    )
+    assert not tried & (ELSEWHERE.keys() - {"logs"})
 
 
 def test_through_a_pipe_there_are_neither_colours_nor_boxes(printed: dict[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import stat
 import time
@@ -97,6 +98,18 @@ def test_the_control_planes_log_is_followed(here: ControlPlane) -> None:
         terminal.wait_for("RetryPolicy default/api")
         terminal.type("\x03")
         assert terminal.end().code == 130
+
+
+def test_the_doctor_finds_this_control_plane_well(here: ControlPlane) -> None:
+    shown = on_screen("doctor", columns=120)
+    assert shown.code == 0, shown
+    assert "answers at" in shown
+    assert "it takes writes" in shown
+    findings = json.loads(through_pipe("doctor", "-o", "json").out)
+    assert {"check", "state", "found", "remedy"} == set(findings[0])
+    away = through_pipe("doctor", "--data-dir", "nowhere")
+    assert away.code == 1
+    assert "start `meshwright serve` there" in away.out
 
 
 def test_a_pipe_that_is_closed_early_is_no_error(here: ControlPlane) -> None:

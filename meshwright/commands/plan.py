@@ -33,6 +33,10 @@ async def plan(
             help="Documents that would be applied: files, directories, or - for standard input.",
         ),
     ] = None,
+    filename: Annotated[
+        list[str] | None,
+        typer.Option("--filename", "-f", metavar="FILE|DIR|-", help="The same, as other commands take it."),
+    ] = None,
     delete: Annotated[
         list[str] | None,
         typer.Option(
@@ -73,14 +77,15 @@ async def plan(
     from meshwright.commands.output import show
     from meshwright.errors import UsageError
 
-    if revision is not None and (files or delete):
+    sources = [*(files or ()), *(filename or ())]
+    if revision is not None and (sources or delete):
         raise UsageError("--revision stands alone: it says itself what would be written and deleted")
-    if revision is None and not files and not delete:
+    if revision is None and not sources and not delete:
         raise UsageError("give files of documents, --delete, or --revision")
     if revision is not None and documents is not None:
         raise UsageError("a directory has no revisions: leave --documents or --revision out")
     where = namespace or api.namespace
-    given = read(files) if files else []
+    given = read(sources) if sources else []
     gone = [_named(each, where) for each in delete or ()]
     if documents is not None:
         found = await _offline(documents, given, gone, where, trust_domain, envoy=envoy)

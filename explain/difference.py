@@ -18,10 +18,10 @@ from pb.envoy.config.route.v3.scoped_route_pb2 import ScopedRouteConfiguration
 
 
 class Watched:
-    """Passes on what it is asked, and knows what that was: `Resources`."""
+    """Passes on what it is asked, and knows what that was: `Resources`. `endpoints`: who is asked for those."""
 
-    def __init__(self, resources: Resources) -> None:
-        self._resources = resources
+    def __init__(self, resources: Resources, endpoints: Resources) -> None:
+        self._resources, self._endpoints = resources, endpoints
         self.asked: dict[tuple[str, str], None] = {}
 
     def listener(self, name: str) -> Held[Listener] | None:
@@ -45,7 +45,7 @@ class Watched:
 
     def endpoints(self, cluster: str) -> Held[ClusterLoadAssignment] | None:
         self.asked["endpoints", cluster] = None
-        return self._resources.endpoints(cluster)
+        return self._endpoints.endpoints(cluster)
 
 
 def differences(watched: Watched, model: Resources) -> Iterator[str]:

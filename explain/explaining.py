@@ -9,7 +9,7 @@ from explain.difference import Watched, differences, otherwise
 from explain.from_outside import from_outside
 from explain.from_workload import from_workload
 from explain.question import Question
-from explain.resources import Resources
+from explain.resources import Table
 from explain.walk import Walk
 from explain.world import World
 from mesh.workload import Workload
@@ -26,10 +26,15 @@ def explain(world: World, question: Question) -> Explanation:
     return Explanation(shown, root, cautions)
 
 
-def explain_live(world: World, question: Question, proxy: Workload, resources: Resources) -> Explanation:
+NO_ENDPOINTS = "the dump says nothing of endpoints, so those that the mesh knows are taken: ask for /config_dump?include_eds"
+
+
+def explain_live(world: World, question: Question, proxy: Workload, resources: Table) -> Explanation:
     """As `explain`, where `proxy` has `resources`, whatever the mesh says; and where the two differ."""
-    watched = Watched(resources)
+    model = world.rendering(proxy)
+    watched = Watched(resources, resources if resources.has_endpoints else model)
     live = replace(world, given={**world.given, proxy.key: watched})
     found = explain(live, question)
-    lines = (*differences(watched, world.rendering(proxy)), *otherwise(found, explain(world, question)))
-    return replace(found, differences=lines)
+    lines = (*differences(watched, model), *otherwise(found, explain(world, question)))
+    cautions = found.cautions if resources.has_endpoints else (*found.cautions, NO_ENDPOINTS)
+    return replace(found, differences=lines, cautions=cautions)

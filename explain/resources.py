@@ -75,6 +75,10 @@ class Table:
         elif type_url in KINDS:
             self._unread[type_url, name] = body, origin
 
+    @property
+    def has_endpoints(self) -> bool:
+        return bool(self._endpoints) or any(kind == packing.EDS for kind, _ in self._unread)
+
     def listener(self, name: str) -> Held[Listener] | None:
         return self._listeners.get(name)
 

@@ -25,7 +25,7 @@ from explain.callers import caller_of
 from explain.dump import table
 from explain.explaining import explain, explain_live
 from explain.question import Question, Unaskable
-from explain.resources import Resources, Table
+from explain.resources import Table
 from explain.text import lines
 from explain.world import World
 from mesh.errors import MeshError
@@ -130,7 +130,7 @@ def answer(world: World, request: ExplainRequest, given: Given) -> ExplainAnswer
     """Takes some milliseconds, and longer where there is much to render: not for the event loop. Unprocessable."""
     try:
         question = asked(request)
-        live: Resources | None = None
+        live: Table | None = None
         if request.dump is not None:
             live = table(request.dump)
         elif given.resources:

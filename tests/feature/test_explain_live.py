@@ -89,10 +89,14 @@ async def test_what_is_explained_is_what_is_met(tmp_path: Path) -> None:
 
         # What the control plane gave the proxy, and what Envoy itself says that it has: the same.
         held = await mesh.envoy(web, "/config_dump?include_eds")
-        ways: tuple[dict[str, Any], ...] = ({"proxy": "default/web-1"}, {"dump": held})
+        told = await mesh.config_dump("web-1")
+        ways: tuple[dict[str, Any], ...] = ({"proxy": "default/web-1"}, {"dump": held}, {"dump": told})
         for how in ways:
             live = await explained(mesh, "/orders/7", **how)
             assert (live["differences"], live["outcomes"]) == ([], [taken])
+        without = await explained(mesh, "/orders/7", dump=await mesh.envoy(web, "/config_dump"))
+        assert (without["differences"], without["outcomes"]) == ([], [taken])
+        assert "include_eds" in without["cautions"][-1]
         admin = ("--admin", f"127.0.0.1:{web.admin_port}", "-o", "json")
         live = json.loads(await commanded(mesh, "GET", "/orders/7", *admin))
         assert (live["differences"], live["outcomes"]) == ([], [taken])

@@ -360,3 +360,15 @@ async def test_secrets_are_never_traced_nor_shown_to_anybody(tmp_path: Path) -> 
         mesh.quarantine.refused(one, secret, Refusal("1", "1", ("identity",), "no", 0.0, (), (resource,)))
         await mesh.settled()
         assert mesh.quarantine.told() == ()
+
+
+async def test_what_one_refused_long_ago_does_not_count_against_it(tmp_path: Path) -> None:
+    async with a_mesh(tmp_path, NO_ENVOY) as mesh:
+        one = mesh.connect("web-0")
+        for number in range(OF_ONE + 2):
+            mesh.tell(a_patch(f"value-{number}"))
+            await mesh.settled()
+            mesh.refuse(one)
+            await mesh.settled()
+        assert mesh.quarantine.book.odd == {}
+        assert len([each for each in mesh.quarantine.told() if each.active]) == 1

@@ -27,8 +27,6 @@ def unknown_host(state: MeshState, scope: OutboundScope, workload: Workload, aut
             f"Ask for {host.lower()}",
         )
     key = _meant(state, host, scope.namespace)
-    if key is not None and key not in state.services:
-        key = None
     if key is None:
         other = [each for each in sorted(state.services) if each.name == host]
         if other:
@@ -51,7 +49,10 @@ def unknown_host(state: MeshState, scope: OutboundScope, workload: Workload, aut
             f"service {key} has no port of HTTP, and hosts are known by HTTP alone",
             f"Its ports are {shown}: declare the protocol, or call it by a local port of its own",
         )
-    return Nowhere(f"host {host} is another service's", "Ask for the full name of the service")
+    return Nowhere(
+        f"the proxy does not know host {host}, though it may call service {key}",
+        "`meshwright status` says what it was sent and what it refused",
+    )
 
 
 def unknown_port(state: MeshState, key: Key, authority: str) -> Nowhere:
@@ -70,9 +71,9 @@ def _meant(state: MeshState, host: str, namespace: str) -> Key | None:
     candidates = [Key(namespace, parts[0])]
     if len(parts) > 1:
         candidates.insert(0, Key(parts[1], parts[0]))
-    return next(
-        (each for each in candidates if host in hostnames(each, namespace) and each in state.services), None
-    )
+    found = (each for each in candidates if host in hostnames(each, namespace) and each in state.services)
+    # Of services outside that claim one host, the first has it.
+    return next(found, next(iter(state.hosts.get(host, ())), None))
 
 
 def _hosts(state: MeshState, namespace: str) -> list[str]:

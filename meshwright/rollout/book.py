@@ -266,9 +266,9 @@ class Book:
 
     async def kept(self) -> None:
         """Return when all that was decided is on the disk, or it is known that the disk does not take it."""
-        if not self._unsaved:
+        if not self._unsaved and not self._saving.locked():
             return
-        async with self._saving:
+        async with self._saving:  # also while another is at it: what it writes may be what is waited for
             if self._unsaved:
                 await self._save()
 

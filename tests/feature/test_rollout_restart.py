@@ -6,6 +6,8 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.mesh import Instance
 from tests.support.processes import eventually
 from tests.support.rollouts import Shop, a_policy_of_api
@@ -30,6 +32,27 @@ async def timeouts(shop: Shop, caller: Instance) -> set[str]:
     return {str(route.get("route", {}).get("timeout")) for route in routes}
 
 
+async def test_killed_in_the_middle(tmp_path: Path) -> None:
+    shop = Shop(tmp_path)
+    async with shop.mesh:
+        await shop.up()
+        old = await timeouts(shop, shop.others[0])
+        await shop.write(a_policy_of_api("TimeoutPolicy", request="7s"), stage="50%,100%", bake="2s")
+        name = (await shop.newest(0))["id"]
+        await shop.becomes(name, having=1)
+        await killed_and_back(shop)
+        found = await shop.rollout(name)
+        assert (found["stage"], found["holding"]) == (1, True)
+        assert await timeouts(shop, shop.others[0]) == old
+        assert (await shop.over(name))["phase"] == "completed"
+
+        async def everywhere() -> bool:
+            return all([await timeouts(shop, each) == {"7s"} for each in shop.webs])
+
+        await eventually(everywhere, "everybody has it")
+
+
+@pytest.mark.heavy
 async def test_killed_at_each_stage_and_while_it_is_withdrawn(tmp_path: Path) -> None:
     shop = Shop(tmp_path)
     async with shop.mesh:
@@ -49,10 +72,13 @@ async def test_killed_at_each_stage_and_while_it_is_withdrawn(tmp_path: Path) ->
             promoted = await shop.call("POST", f"/api/v1/rollouts/{name}/promote", {})
             assert promoted.status == 200
         await shop.becomes(name, phase="completed")
-        # And another one, while it is withdrawn.
+        # Another one, right after it was written, before anybody has seen it.
         await shop.write(a_policy_of_api("TimeoutPolicy", request="9s"), stage="50%,100%", bake="1h")
+        await killed_and_back(shop)
         name = (await shop.newest(1))["id"]
-        await shop.becomes(name, phase="baking", having=1)
+        await shop.becomes(name, phase="baking", having=1, proxies=2)
+        assert await timeouts(shop, shop.others[0]) == {"7s"}
+        # And once more while it is withdrawn.
         assert await timeouts(shop, shop.first) == {"9s"}
         await asyncio.gather(aborted(shop, name), killed_and_back(shop), return_exceptions=True)
         if (await shop.rollout(name))["phase"] != "withdrawn":  # it was killed before it heard of it

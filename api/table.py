@@ -7,8 +7,10 @@ from typing import Final
 from api.routes import (
     acknowledgements,
     analysis,
+    batch,
     ca,
     description,
+    document_writes,
     documents,
     explain,
     logs,
@@ -24,6 +26,8 @@ from api.routing import Route
 
 ROUTES: Final[tuple[Route, ...]] = (
     *documents.ROUTES,
+    *document_writes.ROUTES,
+    *batch.ROUTES,
     *revisions.ROUTES,
     *mesh.ROUTES,
     *ca.ROUTES,

@@ -9,9 +9,9 @@ from typing import Final
 from aiohttp import web
 
 from api.errors import Forbidden, Unprocessable
+from api.lookup import repository, writer
 from api.paging import Place, page, place, token
 from api.roles import Caller, Role
-from api.routes.documents import repository, writer
 from api.routing import Answer, Call, Content, NoQuery, Reply, Route
 from api.shapes.documents import DocumentPage, PageQuery, WriteAnswer
 from api.shapes.revisions import (

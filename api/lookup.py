@@ -1,0 +1,87 @@
+"""Where a route finds documents, and what it says where there are none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from api.backend import Backend
+from api.errors import Conflicting, NotFound, Unavailable
+from api.routing import Call
+from api.showing import Item
+from api.store_errors import answered
+from api.writing import Writer
+from documents.sets import DocumentSet
+from mesh.names import Key
+from store.repository import Repository
+from store.stored import Name, Stored
+
+
+def name_of(call: Call[Any, Any]) -> Name:
+    return call.path["kind"], Key(call.path["namespace"], call.path["name"])
+
+
+def repository(backend: Backend) -> Repository:
+    """The store. Unavailable if there is none."""
+    if backend.repository is None:
+        raise _no_store()
+    return backend.repository
+
+
+def writer(backend: Backend) -> Writer:
+    """Who writes to the store. Unavailable if there is none."""
+    if backend.writer is None:
+        raise _no_store()
+    return backend.writer
+
+
+def _no_store() -> Unavailable:
+    return Unavailable(
+        "this control plane has no store, so nothing can be written here: see the setting store"
+    )
+
+
+async def stored_at(backend: Backend, at: int | None) -> tuple[Mapping[Name, Stored], int]:
+    if backend.repository is None:
+        if at:
+            raise NotFound("there are no revisions: this control plane has no store")
+        return {}, 0
+    with answered():
+        snapshot = await backend.repository.documents(at)
+    return snapshot.documents, snapshot.revision.number
+
+
+async def item_of(backend: Backend, name: Name, at: int | None) -> Item | None:
+    if backend.repository is not None:
+        with answered():
+            stored = await backend.repository.get(*name, at=at)
+        if stored is not None:
+            return Item(name, stored)
+    if at is not None:
+        return None
+    return of_file(backend, name)
+
+
+def of_files(files: DocumentSet) -> Iterator[Item]:
+    for document in files.documents:
+        yield Item((document.kind, document.key), document)
+
+
+def of_file(backend: Backend, name: Name) -> Item | None:
+    kind, key = name
+    files = backend.files()
+    found = files.index.get(name) or files.index.get(
+        ("Service", key)
+    )  # An ExternalService has a service's name.
+    return Item(name, found) if found is not None and found.kind == kind else None
+
+
+def missing(kind: str, key: Key) -> NotFound:
+    return NotFound(f"there is no {kind} {key}: GET /api/v1/documents lists what there is")
+
+
+def read_only(item: Item) -> Conflicting:
+    where = getattr(item.held, "where", "")
+    return Conflicting(
+        f"{item.name[0]} {item.name[1]} is read-only: it is of {where}, which the API does not write; change it there"
+    )

@@ -342,6 +342,9 @@ class Quarantine:
 
     async def _try(self, trial: Trial) -> None:
         member, resource = trial.member, trial.refused.resource
+        known = self.book.find(*trial.accused.id) if trial.accused is not None else None
+        if known is not None and known.verdict is Verdict.REFUSES:
+            return  # others refused something else of it, which was tried meanwhile
         around = self._around(member.client)
         whole = Rendered(resource.type_url, resource.name, resource.body)
         accepted = await self._envoys.accepts(member.envoy, whole, around)

@@ -33,6 +33,7 @@ from discovery.consul_options import ConsulOptions
 from store.backend import NOTHING, Backend, Head, Lock
 from store.consul_http import Away, ConsulHttp, Operation, Pair
 from store.consul_sessions import Published, held
+from store.consul_watch import HeadWatch
 from store.errors import OutcomeUnknown, StoreCorrupt, StoreUnavailable
 
 T = TypeVar("T")
@@ -67,6 +68,7 @@ class ConsulBackend:
         self._monotonic = monotonic
         self._patience = patience
         self._limit = asyncio.Semaphore(AT_ONCE)
+        self._watch = HeadWatch(self._moved, self.head)
         self._published = Published(http, f"{prefix}/published/", monotonic)
 
     @classmethod
@@ -181,15 +183,12 @@ class ConsulBackend:
         pairs = await self._trees([self._revision(number) for number in numbers])
         return {int(pair.Key.rpartition("/")[2]): pair.value.decode() for pair in pairs}
 
-    async def heads(self, after: Head) -> AsyncGenerator[Head, None]:
-        index = 0
-        while True:
-            _, index = await self._patiently(partial(self._http.poll, f"{self._prefix}/head", index, WAIT))
-            # Read once more, consistently: a leader that is one no more may have answered the poll.
-            head = await self.head()
-            if head != after:
-                yield head
-                after = head
+    def heads(self, after: Head) -> AsyncGenerator[Head, None]:
+        return self._watch.heads(after)
+
+    async def _moved(self, index: int) -> int:
+        poll = partial(self._http.poll, f"{self._prefix}/head", index, WAIT)
+        return (await self._patiently(poll))[1]
 
     @contextlib.asynccontextmanager
     async def lock(self, name: str) -> AsyncIterator[Lock]:
@@ -233,6 +232,7 @@ class ConsulBackend:
             await self._patiently(partial(self._http.transaction, some))
 
     async def close(self) -> None:
+        await self._watch.close()
         await self._published.close()
         await self._http.close()
 

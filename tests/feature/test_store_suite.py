@@ -375,6 +375,25 @@ async def test_watchers_see_each_revision_once(another: Opener) -> None:
         await anext(reader.watch(31))
 
 
+async def test_many_watchers_keep_nobody_from_writing(another: Opener) -> None:
+    """More than a client has connections to Consul."""
+    repository = a_repository(await another())
+
+    async def watch() -> list[int]:
+        numbers = []
+        async for revision in repository.watch(0):
+            numbers.append(revision.number)
+            if revision.number == 5:
+                break
+        return numbers
+
+    async with asyncio.timeout(PATIENCE):
+        watchers = [asyncio.create_task(watch()) for _ in range(80)]
+        for number in range(5):
+            await repository.commit([put("a", {"n": number})], author="ada")
+        assert await asyncio.gather(*watchers) == [[1, 2, 3, 4, 5]] * 80
+
+
 async def test_a_watcher_is_told_of_another_history(backend: Backend) -> None:
     repository = a_repository(backend)
     await repository.commit([put("a")], author="ada")

@@ -91,9 +91,9 @@ def endpoints(cluster: str, found: tuple[Target, ...], sight: Sight) -> Step:
     if len(found) > 5:
         details.append(f"and {len(found) - 5} more")
     called = names.called(cluster)
-    left_out = _critical(sight.blame.state, *called[:2]) if called is not None else ()
+    left_out = _critical(sight.blame.state, called[0]) if called is not None else ()
     if left_out:
-        details.append(f"left out, for its checks are critical: {listed(left_out)}")
+        details.append(f"left out, for they are critical: {listed(left_out)}")
     further = "" if not found or not found[0].priority else f", of priority {found[0].priority}"
     count = f"{len(found)} endpoint{'' if len(found) == 1 else 's'}{further}"
     return sight.step("endpoints", count if found else "there is none", tuple(details))
@@ -119,7 +119,7 @@ def missing(cluster: str, state: MeshState) -> tuple[str, str]:
     if not serving:
         named = listed(tuple(str(each.key) for each in members))
         return f"no workload of {key} has a port {port.name}", f"Add a port of that name to {named}"
-    left_out = _critical(state, key, number)
+    left_out = _critical(state, key)
     if len(left_out) == len(serving):
         why = f"all workloads of {key} are critical: {listed(left_out)}"
         return why, "Look at the checks that the registry runs on them"
@@ -177,10 +177,14 @@ def _owners(cluster: str, state: MeshState) -> dict[tuple[str, int], Key]:
     return found
 
 
-def _critical(state: MeshState, service: Key, number: int) -> tuple[str, ...]:
-    del number  # a workload is critical as a whole
+def _critical(state: MeshState, service: Key) -> tuple[str, ...]:
+    """Those that get no traffic: their checks are critical, or their proxies leave, which counts as much."""
     members = (state.workloads[each] for each in state.members.get(service, ()))
-    return tuple(str(each.key) for each in members if each.health is Health.CRITICAL)
+    return tuple(
+        f"{each.key} (its proxy leaves)" if each.key in state.leaving else str(each.key)
+        for each in members
+        if each.health is Health.CRITICAL
+    )
 
 
 def _balancing(cluster: Cluster) -> str:

@@ -4,7 +4,7 @@ A backup is a tar archive with a manifest of what is in it and the hash of each 
 the mesh, unless the authority's keys are encrypted (setting `ca_passphrase_file`).
 
 What a copy of yesterday would tell wrongly is neither saved nor brought back: the ledger, which would not know of the leaves
-that were issued since (without one, unknown leaves are reckoned with), and join tokens, of which some were used or revoked since.
+that were issued since (without one, unknown leaves are reckoned with), and tokens, of which some were used or revoked since.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from store.sqlite import copy_of
 
 MANIFEST: Final = "meshwright-backup.json"
 FORMAT: Final = 1
-STALE: Final = (f"{AUTHORITY}/issued*", "tokens/*")
-"""What is true for as long only as nothing happens: the patterns of `ca.ledger_file` and `ca.tokens`."""
+STALE: Final = (f"{AUTHORITY}/issued*", "tokens/*", "api-tokens/*")
+"""What is true for as long only as nothing happens: the patterns of `ca.ledger_file`, `ca.tokens` and `api.tokens`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,7 @@ def test_an_archive_of_an_earlier_version_brings_neither_back(tmp_path: Path) ->
     data, archive, again = a_data_dir(tmp_path), tmp_path / "backup.tgz", tmp_path / "again"
     create(data, archive, system_clock())
     old = {"ca/issued.json": b"0\n", "ca/issued-1.jsonl": b"", "tokens/aaaaaaaaaaaaaaaa.json": b"{}"}
+    old["api-tokens/aaaaaaaaaaaaaaaa.json"] = b"{}"
     with tarfile.open(archive) as tar:
         file = tar.extractfile(MANIFEST)
         assert file is not None
@@ -88,6 +89,7 @@ def test_an_archive_of_an_earlier_version_brings_neither_back(tmp_path: Path) ->
     restore(archive, again)
     assert not list((again / "ca").glob("issued*"))
     assert not (again / "tokens").exists()
+    assert not (again / "api-tokens").exists()
 
 
 def test_the_commands_tell_the_audit_log_and_warn(tmp_path: Path) -> None:

@@ -35,6 +35,8 @@ class FileRecords:
         self._path = data_dir / FILE
 
     def load(self) -> Kept:
+        for leftover in self._path.parent.glob(f".{FILE}.*{files.TEMPORARY_SUFFIX}"):
+            leftover.unlink(missing_ok=True)  # of one that was killed while it wrote
         try:
             return decode(self._path.read_bytes())
         except FileNotFoundError:

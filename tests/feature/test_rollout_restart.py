@@ -39,7 +39,7 @@ async def test_killed_in_the_middle(tmp_path: Path) -> None:
         old = await timeouts(shop, shop.others[0])
         await shop.write(a_policy_of_api("TimeoutPolicy", request="7s"), stage="50%,100%", bake="2s")
         name = (await shop.newest(0))["id"]
-        await shop.becomes(name, having=1)
+        await shop.becomes(name, phase="baking", having=1)
         await killed_and_back(shop)
         found = await shop.rollout(name)
         assert (found["stage"], found["holding"]) == (1, True)
@@ -60,7 +60,7 @@ async def test_killed_at_each_stage_and_while_it_is_withdrawn(tmp_path: Path) ->
         old = [await timeouts(shop, each) for each in shop.webs]
         await shop.write(a_policy_of_api("TimeoutPolicy", request="7s"), stage="50%,100%", bake="1h")
         name = (await shop.newest(0))["id"]
-        await shop.becomes(name, having=1)
+        await shop.becomes(name, phase="baking", having=1)
         for stage in (1, 2):
             await killed_and_back(shop)
             assert (await shop.rollout(name))["stage"] == stage

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -17,6 +18,7 @@ import structlog
 from api.shapes.acknowledgements import Acknowledgements, Behind, Refusing
 from meshwright.metrics import Metrics
 from meshwright.quarantine.book import Told
+from meshwright.stores import STORE
 from xds.status import ClientStatus, TypeStatus
 from xds.types import short_name
 
@@ -69,14 +71,16 @@ class Acknowledged:
         streams: Streams,
         clock: Callable[[], float],
         metrics: Metrics,
-        quarantined: Callable[[], Iterable[str]] = tuple,
+        quarantined: Callable[[], Iterable[Told]] = tuple,
+        wall: Callable[[], float] = time.time,
     ) -> None:
-        """`quarantined`: documents of which an older value is in force."""
+        """`quarantined`: documents that are set aside. `wall` tells seconds since 1970."""
         self._pipeline = pipeline
         self._streams = streams
         self._clock = clock
         self._metrics = metrics
         self._quarantined = quarantined
+        self._wall = wall
         self._known: dict[int, _Revision] = {}
         self._applied = asyncio.Event()
         self._moved = asyncio.Condition()
@@ -122,7 +126,7 @@ class Acknowledged:
             return self._made(number, "pending", streams)
         self._look(self._clock())
         behind = tuple(sorted(self._behind(revision), key=lambda each: each.proxy))
-        refused = tuple(self._refused(streams))
+        refused = (*self._refused(streams), *self._set_aside(number, streams))
         state = "waiting" if behind else "refused" if refused else "acknowledged"
         return self._made(number, state, streams, behind, refused, revision.took)
 
@@ -146,7 +150,7 @@ class Acknowledged:
                 "proxies": len({each.client for each in streams}),
                 "behind": behind,
                 "refused": refused,
-                "quarantined": tuple(sorted(self._quarantined())),
+                "quarantined": tuple(aside(self._quarantined())),
                 "took": None if took is None else round(took, 4),
             }
         )
@@ -204,6 +208,24 @@ class Acknowledged:
                         message=each.refusal.message,
                         documents=each.refusal.origin,
                         seconds=round(now - each.refusal.at, 3),
+                    )
+
+    def _set_aside(self, number: int, streams: Iterable[Stream]) -> Iterator[Refusing]:
+        """Who has refused what revision `number` wrote, and is given something else instead by now: it holds nothing back any more."""
+        here, written = {each.client for each in streams}, f"{STORE}#{number} "
+        for told in self._quarantined():
+            if told.active and any(each.startswith(written) for each in told.origin):
+                case = told.case
+                kind, _, name = case.resource.partition(" ")
+                for client in sorted(case.clients & here):
+                    yield Refusing(
+                        proxy=client,
+                        replica="",
+                        type=kind,
+                        names=(name,),
+                        message=case.message,
+                        documents=told.origin,
+                        seconds=round(max(0.0, self._wall() - case.since), 3),
                     )
 
 

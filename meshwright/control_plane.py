@@ -51,7 +51,7 @@ from mesh.state import Merging, MeshState
 from meshwright import logs
 from meshwright.access_lines import AccessLines
 from meshwright.access_logs import AccessLogs
-from meshwright.acknowledged import Acknowledged, aside
+from meshwright.acknowledged import Acknowledged
 from meshwright.admin import Admin, Answers
 from meshwright.answers_to_writes import AnswersToWrites
 from meshwright.api_backend import Tokens, backend, open_api
@@ -289,7 +289,7 @@ class ControlPlane:
         quarantine = await open_quarantine(
             publisher, pipeline, renderer, observer, xds, repository, data_dir, audit.record
         )
-        acknowledged = Acknowledged(pipeline, xds, time.monotonic, metrics, lambda: aside(quarantine.told()))
+        acknowledged = Acknowledged(pipeline, xds, time.monotonic, metrics, quarantine.told)
         replicas = Replicas(
             acknowledged, replica_name(random.random), _shared(settings, repository), time.monotonic
         )

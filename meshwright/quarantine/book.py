@@ -17,7 +17,7 @@ from mesh.state import MeshState
 from meshwright.editions import NOTHING, Instead, Member, Overlay
 from meshwright.quarantine.cases import FOUNDATIONS, Case, CaseName, Verdict
 from meshwright.quarantine.history import History
-from meshwright.revisions import Held, in_force, revision_of
+from meshwright.revisions import Held, in_force, origin_of, revision_of
 
 CASES = 200
 """Cases that are remembered, those of revisions that are no longer in force among them: they may come back."""
@@ -39,12 +39,13 @@ class Standing:
 @dataclass(frozen=True, slots=True)
 class Told:
     """A case as it stands. `active`: its revision is in force but for the quarantine. `instead`: what whom it concerns sees; None: the
-    document as it is, for nothing can stand for it; `Instead(…, None)`: nothing.
+    document as it is, for nothing can stand for it; `Instead(…, None)`: nothing. `origin`: where the document stands now.
     """
 
     case: Case
     active: bool
     instead: Instead | None
+    origin: tuple[str, ...] = ()
 
 
 class Book:
@@ -245,4 +246,5 @@ class Book:
             instead = self.instead_of(
                 case.name, case.revision, someone, standing.source if standing is not None else ""
             )
-            yield Told(case, self._is_active(case), instead)
+            origin = () if standing is None else origin_of(standing.value)
+            yield Told(case, self._is_active(case), instead, origin)

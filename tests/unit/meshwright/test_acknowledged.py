@@ -9,8 +9,11 @@ from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry
 
+from mesh.names import Key
 from meshwright.acknowledged import KEPT, Acknowledged
 from meshwright.metrics import Metrics
+from meshwright.quarantine.book import Told
+from meshwright.quarantine.cases import Case
 from xds.state import Refusal
 from xds.status import ClientStatus, TypeStatus
 from xds.types import CLUSTER, LISTENER
@@ -70,8 +73,9 @@ class Mesh:
 
 
 @asynccontextmanager
-async def watching(mesh: Mesh) -> AsyncIterator[Acknowledged]:
-    found = Acknowledged(mesh, mesh, mesh.clock, Metrics(CollectorRegistry()))
+async def watching(mesh: Mesh, *aside: Told) -> AsyncIterator[Acknowledged]:
+    metrics = Metrics(CollectorRegistry())
+    found = Acknowledged(mesh, mesh, mesh.clock, metrics, lambda: aside, lambda: 1007.0)
     task = asyncio.create_task(found.run())
     try:
         yield found
@@ -95,6 +99,36 @@ async def test_a_revision_is_acknowledged_when_all_have_answered_since_it_was_pu
         slow.heard_until = 5.0
         done = await acknowledged.wait(1, PATIENCE)
         assert (done.state, done.proxies, done.took) == ("acknowledged", 2, 2.0)
+
+
+async def test_who_refused_what_a_revision_wrote_is_named_also_when_it_is_given_something_else_by_now() -> (
+    None
+):
+    name = ("EnvoyPatch", Key("default", "patch"))
+    case = Case(
+        name,
+        "1f",
+        "envoy 1.40",
+        "Cluster default/api:80",
+        "no",
+        "store#2 EnvoyPatch default/patch",
+        1000.0,
+        clients=frozenset({"default/quick", "default/gone"}),
+    )
+    told = Told(case, active=True, instead=None, origin=("store#2 EnvoyPatch default/patch",))
+    mesh = Mesh(now=5.0, open=[AStream("default/quick", 10.0), AStream("default/other", 10.0)])
+    async with watching(mesh, told) as acknowledged:
+        mesh.published.set()
+        for number in (2, 3):
+            acknowledged.applied(number)
+        refused = await acknowledged.wait(2, PATIENCE)
+        assert refused.state == "refused"
+        ((proxy, kind, names, seconds),) = [
+            (each.proxy, each.type, each.names, each.seconds) for each in refused.refused
+        ]
+        assert (proxy, kind, names, seconds) == ("default/quick", "Cluster", ("default/api:80",), 7.0)
+        later = await acknowledged.wait(3, PATIENCE)
+        assert (later.state, later.quarantined) == ("acknowledged", ("EnvoyPatch default/patch",))
 
 
 async def test_who_does_not_answer_and_who_refuses_are_named_with_the_reason() -> None:

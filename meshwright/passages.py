@@ -13,7 +13,6 @@ from typing import Protocol
 
 import structlog
 
-from envoy.plaintext import SILENCE
 from mesh.events import Changes
 from mesh.names import Key
 from mesh.state import MeshState
@@ -26,17 +25,20 @@ from xds.types import ENDPOINT, LISTENER
 EVERY = 0.05
 """Seconds between two looks at what was acknowledged, while a passage goes on."""
 
-PATIENCE = 20.0
+PATIENCE = 30.0
 """Seconds that callers have, as for any update: then the port is strict, whoever has not heard. A sidecar that does not take plaintext is
 waited for as long as it is connected, for until then its callers are well served."""
 
 SETTLE = 1.0
 """Seconds between the last acknowledgement and what it was waited for. An Envoy acknowledges when its main thread has an update; its workers have
 it a moment later, and what they were doing meanwhile is under way: a connection of the old kind must not arrive where the new one is wanted.
+"""
 
-Before strict it is waited `SILENCE` longer. A caller's Envoy may have opened a connection that it has not needed yet: for so long the sidecar that
-it leads to listens for its first bytes, and only then decides by which filters it is served, those of that moment. What is served by those for
-plaintext by then is drained with them, and costs nothing.
+SILENCE = 15.0
+"""Seconds that strict comes later still. A caller's Envoy may have opened a connection that it has not needed yet: the sidecar that it leads to
+waits for its first bytes, decides only then by which filters it is served, those of that moment, and after so long without any closes it or serves
+it as plaintext (Envoy's `listener_filters_timeout`, where `envoy.plaintext` says no less). Were the port strict before, the first request on such a
+connection would be lost.
 """
 
 PIECE = 100

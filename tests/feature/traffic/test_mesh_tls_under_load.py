@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 
 from envoy.bootstrap import DRAIN_TIME
+from tests.support.ports import LOOPBACK
 from tests.support.processes import eventually
 from tests.support.traffic.draining import drained
 from tests.support.traffic.mesh_tls import STORE, Plaintext, policy
@@ -22,7 +23,8 @@ from tests.support.traffic.world import Traffic, World
 
 RATE = float(os.environ.get("MESHWRIGHT_LOAD", "300"))
 MODES = ("permissive", "strict", "permissive", "off", "permissive", "strict", "off", "strict")
-"""Also there and back at once, where the order is the control plane's business."""
+"""Also there and back at once, where the order is the control plane's business; from off to strict that takes 16 s."""
+STEPS = ("permissive", "off", "permissive", "strict")
 URL = "http://store.mesh/"
 
 
@@ -55,7 +57,9 @@ async def identities(traffic: Traffic) -> set[str]:
     return {each.json["caller"] for each in await traffic.many(20, URL)}
 
 
-@pytest.mark.parametrize("to_the_end", [False, pytest.param(True, marks=pytest.mark.heavy)])
+@pytest.mark.parametrize(
+    "to_the_end", [False, pytest.param(True, marks=[pytest.mark.heavy, pytest.mark.timeout(400)])]
+)
 async def test_no_change_of_the_mode_loses_a_call_of_the_mesh(calm: Traffic, *, to_the_end: bool) -> None:
     caller = Plaintext(calm.member("store-1").sidecar_ports["http"])
     async with (
@@ -65,7 +69,7 @@ async def test_no_change_of_the_mode_loses_a_call_of_the_mesh(calm: Traffic, *, 
     ):
         await load.more(100)
         assert set(caller.statuses) == {0}
-        for mode in MODES:
+        for mode in MODES if to_the_end else STEPS:
             await file.replace(policy(STORE, f"mode: {mode}"))
             expected = 0 if mode == "strict" else 200
 
@@ -95,3 +99,29 @@ async def test_no_change_of_the_mode_loses_a_call_of_the_mesh(calm: Traffic, *, 
     report = load.report
     assert report.failures == []
     assert (report.errors, report.statuses) == (0, {200: report.sent})
+
+
+@pytest.mark.heavy
+async def test_a_connection_that_nobody_has_used_yet_is_given_up_when_its_port_becomes_strict(
+    calm: Traffic,
+) -> None:
+    """Callers' Envoys open some in advance. Until its first bytes have come, or not for fifteen seconds, such a one belongs to no filters: were
+    its port strict by then, its caller would hear of that by the request that is lost.
+    """
+    port = calm.member("store-1").sidecar_ports["http"]
+    caller = Plaintext(port)
+
+    async def answered(status: int) -> bool:
+        await caller.get()
+        return caller.statuses[-1] == status
+
+    async with calm.apply(policy(STORE, "mode: off")) as file:
+        await eventually(lambda: answered(200), "the port takes plaintext")
+        reader, writer = await asyncio.open_connection(LOOPBACK, port)
+        replacing = asyncio.create_task(file.replace(policy(STORE, "mode: strict")))
+        await eventually(lambda: answered(0), "the port takes mesh TLS alone")
+        async with asyncio.timeout(3):  # of fifteen that it would be silent
+            assert await reader.read() == b""
+        await replacing
+        writer.close()
+        await writer.wait_closed()

@@ -150,7 +150,7 @@ async def test_plaintext_is_refused_once_no_caller_speaks_it() -> None:
 async def test_what_was_acknowledged_comes_into_use_a_moment_later(
     before: str, after: str, moment: float
 ) -> None:
-    """And a connection in plaintext that nobody has used yet is only told what it is after five seconds."""
+    """And a connection in plaintext that nobody has used yet is only told what it is after some seconds."""
     async with a_world(before, settle=1.0, silence=5.0) as world:
         world.behind = {("default/api-1", LISTENER), ("default/web-1", ENDPOINT)}
         world.write(after)
@@ -189,7 +189,7 @@ async def test_a_caller_that_never_answers_delays_strict_for_a_while_only() -> N
         world.write("strict")
         await world.looked()
         assert world.mode is TlsMode.PERMISSIVE
-        world.now[0] += 21
+        world.now[0] += 31
         await world.becomes(TlsMode.STRICT)
 
 
@@ -226,7 +226,7 @@ async def test_a_write_later_does_not_give_who_lags_more_time() -> None:
         world.write("strict")
         await world.looked()
         for number in range(3):
-            world.now[0] += 7
+            world.now[0] += 11
             before = world.pipeline.state
             update = SourceUpdate("test", declared=declared(OF_WEB.format(80 + number)))
             changes = world.pipeline.receive(update)

@@ -22,6 +22,7 @@ from api.roles import Caller, Way
 from api.routes.description import DESCRIPTION, Description
 from api.routing import JSON, Call, Reply, Result, Route
 from api.shapes.problem import MEDIA_TYPE, Problem
+from api.streams import Room
 from documents.envelope import Kind
 from documents.reading import Tree
 
@@ -39,15 +40,16 @@ def application(
     """Serves `routes` for documents of `kinds`. A route that `api.access` does not name raises KeyError."""
     app = web.Application(middlewares=[_problems])
     app[DESCRIPTION] = Description(routes, kinds, backend.version)
+    room = Room()
     for route in routes:
         app.router.add_route(
-            route.method, route.full_path, _bound(route, backend, authentication), name=route.operation
+            route.method, route.full_path, _bound(route, backend, authentication, room), name=route.operation
         )
     return app
 
 
 def _bound(
-    route: Route, backend: Backend, authentication: Authentication
+    route: Route, backend: Backend, authentication: Authentication, room: Room
 ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     need = NEEDS[route.name]
 
@@ -58,9 +60,10 @@ def _bound(
             path = path_parameters(request.match_info)
             check(need, caller, path.get("namespace"))
             query = query_of(request, route.query)
-            body = await body_of(request, route.content) if route.content is not None else None
-            call: Call[Any, Any] = Call(request, backend, caller, path, query, body, told)
-            answer = await _answered(await route.handler(call))
+            with room.taken(_size(request, route)):
+                body = await body_of(request, route.content) if route.content is not None else None
+                call: Call[Any, Any] = Call(request, backend, caller, path, query, body, told)
+                answer = await _answered(await route.handler(call))
         except ApiError as error:
             if route.writes or error.status in NOT_LET_IN:
                 said: dict[str, Told] = {"status": error.status, "refusal": error.detail}
@@ -75,6 +78,14 @@ def _bound(
         return answer
 
     return serve
+
+
+def _size(request: web.Request, route: Route) -> int:
+    """Bytes that the body may have; of one that does not say, as many as its route reads."""
+    if route.content is None:
+        return 0
+    said = request.content_length
+    return route.content.limit if said is None else min(said, route.content.limit)
 
 
 def _who(route: Route, request: web.Request, caller: Caller) -> dict[str, Told]:

@@ -1,4 +1,4 @@
-"""How many streams are open: each holds a connection and its buffers for as long as its reader likes."""
+"""What requests may hold at once: streams, each a connection and its buffers for as long as its reader likes, and bodies, in bytes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from api.roles import Caller
 
 IN_ALL: Final = 500
 OF_ONE: Final = 50
+BODIES: Final = 128 << 20
+"""Bytes of bodies that are worked on at once."""
 
 
 @dataclass(slots=True)
@@ -39,3 +41,22 @@ class Streams:
             self.open[who] -= 1
             if not self.open[who]:
                 del self.open[who]
+
+
+@dataclass(slots=True)
+class Room:
+    """For bodies: what one may be is bounded by its route, and all together by this."""
+
+    size: int = BODIES
+    used: int = 0
+
+    @contextlib.contextmanager
+    def taken(self, size: int) -> Iterator[None]:
+        """TooManyRequests if there is no room for `size` bytes now."""
+        if self.used + size > self.size:
+            raise TooManyRequests("as much is read at once as may be: try again in a second", 1)
+        self.used += size
+        try:
+            yield
+        finally:
+            self.used -= size

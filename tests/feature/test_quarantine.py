@@ -7,6 +7,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.support.headers import headers
 from tests.support.mesh import Instance, Mesh
 from tests.support.poisons import Poison, of_routes, poisons
@@ -25,6 +27,7 @@ async def in_sync(mesh: Mesh) -> bool:
     )
 
 
+@pytest.mark.timeout(300)
 async def test_each_leads_to_its_document_and_all_else_goes_on(tmp_path: Path) -> None:
     api, web = Instance("api", "api-1"), Instance("web", "web-1", uses=("api",))
     every = poisons(api)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from tests.support import binaries
 from tests.support.headers import headers
 from tests.support.mesh import Instance, Mesh
@@ -20,6 +22,7 @@ async def nacks(mesh: Mesh) -> float:
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(NACKS))
 
 
+@pytest.mark.timeout(300)
 async def test_cold_proxies_start_also_after_a_restart_and_refuse_nothing(tmp_path: Path) -> None:
     api, web = Instance("api", "api-1"), Instance("web", "web-1", uses=("api",))
     cold, later = Instance("web", "web-2", uses=("api",)), Instance("web", "web-3", uses=("api",))
@@ -69,6 +72,7 @@ async def said(mesh: Mesh, *command: str) -> str:
     return text
 
 
+@pytest.mark.timeout(300)
 async def test_what_one_version_refuses_another_gets(tmp_path: Path) -> None:
     """The filter `transform` came with Envoy 1.37."""
     api, web = Instance("api", "api-1"), Instance("web", "web-1", uses=("api",))

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import json
+import os
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+import yaml
 
 from mesh.names import Key
 from mesh.rollout import point
@@ -15,6 +20,7 @@ from tests.support.mesh import Instance, Load, a_document
 from tests.support.poisons import poisons
 from tests.support.processes import eventually
 from tests.support.rollouts import Shop, a_policy_of_api, a_route
+from tests.support.terminal import through_pipe
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -189,6 +195,34 @@ async def test_pause_promote_abort(shop: Shop) -> None:
     assert (await shop.call("POST", "/api/v1/rollouts/00000000/abort", {})).status == 404
     undone = await shop.becomes(name, holding=False)
     assert undone["undone"] == f"revision {revision + 1} puts back TimeoutPolicy default/api"
+
+
+async def test_by_the_command_line(shop: Shop, tmp_path: Path) -> None:
+    async def command(*arguments: str, code: int = 0) -> str:
+        """What it says on both outputs."""
+        where = ("--data-dir", str(shop.mesh.data))
+        ran = await asyncio.to_thread(through_pipe, *arguments, *where, env=dict(os.environ))
+        assert ran.code == code, ran
+        return ran.out + ran.err
+
+    file = tmp_path / "timeout.yaml"
+    file.write_text(yaml.safe_dump(a_policy_of_api("TimeoutPolicy", request="8s")))
+    known = len(await shop.rollouts())
+    await command("apply", "-f", str(file), "--stage", "30%,100%", "--bake", "1h")
+    name = (await shop.newest(known))["id"]
+    await shop.becomes(name, phase="baking")
+    (row,) = [line for line in (await command("rollout", "list")).splitlines() if line.startswith(name)]
+    assert row.split()[1:5] == ["1/2", "30%", "baking", "1/2"]
+    said = await command("rollout", "pause", name)
+    assert f"rollout {name}: baking, paused" in said
+    assert "  stages   [30%], 100%" in said
+    assert "  proxies  1 of 2 have it" in said
+    assert json.loads(await command("rollout", "status", name, "-o", "json"))["paused"] is True
+    assert "withdrawn at stage 1 of 2 (30%): aborted by" in await command("rollout", "abort", name)
+    await command("rollout", "status", name, "--wait", code=1)
+    assert "is over: withdrawn" in await command("rollout", "promote", name, code=3)
+    assert "there is no rollout" in await command("rollout", "status", "00000000", code=4)
+    await shop.becomes(name, holding=False)
 
 
 async def test_stages_that_are_none_are_refused(shop: Shop) -> None:

@@ -14,6 +14,7 @@ from envoy import connection
 from envoy.bootstrap import BootstrapInput, render
 from envoy.launcher import EnvoyProcess, LaunchOptions
 from envoy.packing import from_ads, listen_on
+from envoy.reported import runtime
 from envoy.seams import NOTHING
 from pb.envoy.config.cluster.v3.cluster_pb2 import Cluster
 from pb.envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
@@ -28,7 +29,7 @@ from tests.support.processes import eventually
 from tests.support.xds_streams import MESSAGES, Served, resource, served
 from xds.resource import Resource
 from xds.status import TypeStatus
-from xds.types import CLUSTER, ENDPOINT, LISTENER, ROUTE, SCOPED_ROUTE
+from xds.types import CLUSTER, ENDPOINT, LISTENER, ROUTE, RUNTIME, SCOPED_ROUTE
 
 PROTOCOLS = pytest.mark.parametrize("delta", [False, True], ids=["sotw", "delta"])
 TEN = range(10)
@@ -394,8 +395,9 @@ async def test_a_broken_stream_costs_nothing(tmp_path: Path, delta: bool) -> Non
         ),
         *(a_scope(f"host{n}", f"r{n}") for n in TEN),
         by_host(outbound),
+        resource(runtime(watching=False)),
     ]
-    types = {CLUSTER, ENDPOINT, LISTENER, SCOPED_ROUTE, ROUTE}
+    types = {CLUSTER, ENDPOINT, LISTENER, SCOPED_ROUTE, ROUTE, RUNTIME}
     async with contextlib.AsyncExitStack() as stack:
         async with served(*resources, port=port) as server:
             process = await stack.enter_async_context(envoy(tmp_path, port, delta=delta))

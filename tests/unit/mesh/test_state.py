@@ -75,14 +75,18 @@ def test_who_leaves_gets_no_traffic_whatever_its_source_says_until_it_is_back() 
     both = addresses(state)
     out, changed = state.without(frozenset({a_key("api-1"), a_key("gone")}))
     assert len(addresses(out)) == 1
-    assert (changed.endpoints, changed.services, changed.workloads) == ({API}, frozenset(), frozenset())
+    assert (changed.endpoints, changed.services, changed.workloads) == (
+        frozenset({API}),
+        frozenset(),
+        frozenset(),
+    )
     assert changed.urgent
     # Its source says something new of it: it is still leaving.
     again, _ = out.apply(update(a_workload("api-1", weight=7)))
     assert addresses(again) == addresses(out)
     back, changed = again.without(frozenset())
     assert addresses(back) == both
-    assert (changed.endpoints, changed.urgent) == ({API}, False)
+    assert (changed.endpoints, changed.urgent) == (frozenset({API}), False)
 
 
 def test_an_endpoint_that_changes_concerns_endpoints_only() -> None:

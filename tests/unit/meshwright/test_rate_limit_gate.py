@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -88,3 +89,12 @@ async def test_one_request_is_one_hit(tmp_path: Path) -> None:
 def test_what_is_asked_in_plaintext_is_counted_apart() -> None:
     gate = RateLimitGate(lambda: a_world(TargetRef.mesh()))
     assert gate({}, "mesh", [asked(hits=9)]) == (f"{PLAINTEXT}mesh", (asked(),))
+
+
+async def test_by_either_name_of_the_mesh_it_is_one_count(tmp_path: Path) -> None:
+    moved = replace(a_world(TargetRef.mesh()), trust_domain="new.example", aliases=(TRUST_DOMAIN,))
+    gate, held = RateLimitGate(lambda: moved), await shown(tmp_path, WEB, "web")
+    for domain in (TRUST_DOMAIN, "new.example"):
+        assert gate(held, domain, [asked()]) == ("new.example", (asked(),))
+    strange = replace(moved, aliases=())
+    assert RateLimitGate(lambda: strange)(held, "new.example", [asked()]) == ("new.example", (NOT_COUNTED,))

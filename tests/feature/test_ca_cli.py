@@ -178,7 +178,7 @@ async def test_who_lies_is_given_up_by_an_operators_word(serving: Mesh) -> None:
 
         await eventually(waits_for_it, "the rotation waits for the liar")
         code, text = await ca(serving, "forget", "default/liar-1")
-        assert code == 1
+        assert code == 3
         assert "--even-if-connected" in text
         await told(serving, "forget", "default/liar-1", "--even-if-connected")
         await eventually(lambda: stable(serving), "stable")

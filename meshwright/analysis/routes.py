@@ -225,6 +225,22 @@ def unwatched(sight: Sight) -> Iterator[Found]:
                 yield Found(_route(route), f"rules[{number}]: requests have {said}", route.origin)
 
 
+def split_with_itself(sight: Sight) -> Iterator[Found]:
+    """A service beside a subset of its own: what goes to the service goes to the workloads of the subset, too."""
+    of = {each.key: each.service for each in sight.subsets()}
+    for route in sight.routes():
+        for number, rule in enumerate(route.rules):
+            weighty = [each for each in rule.backends if each.weight]
+            whole = {each.key for each in weighty if each.kind is BackendKind.SERVICE}
+            for each in weighty:
+                if each.kind is BackendKind.SUBSET and (service := of.get(each.key)) in whole:
+                    yield Found(
+                        _route(route),
+                        f"rules[{number}] splits between service {service} and {each}, which is a part of it: the subset gets more than its share",
+                        route.origin,
+                    )
+
+
 GATEWAY_API: Final = "apiVersion: gateway.networking.k8s.io/v1\n"
 
 
@@ -240,6 +256,11 @@ V2: Final = """kind: Workload
 metadata: {name: api-2, labels: {version: v2}}
 spec: {services: [api], serviceAccount: api, address: 10.0.2.2, ports: [{name: http, app: 8080, sidecar: 15101}], meshed: true, uses: []}
 """
+REST: Final = "kind: ServiceSubset\nmetadata: {name: api-v1}\nspec: {service: api, labels: {version: v1}}\n"
+V1: Final = V2.replace("api-2", "api-1").replace("v2", "v1").replace("10.0.2.2", "10.0.2.1")
+SPLIT: Final = _http(
+    "{backendRefs: [%s, {group: meshwright.dev, kind: ServiceSubset, name: api-v2, port: 80, weight: 1}]}"
+)
 TO_SUBSET: Final = _http(
     "{backendRefs: [{group: meshwright.dev, kind: ServiceSubset, name: api-v2, port: 80}]}"
 )
@@ -505,5 +526,28 @@ CHECKS: Final = (
         unwatched,
         Example(_http(LIMIT % "0s")),
         Example(_http(LIMIT % "10s")),
+    ),
+    Check(
+        "MW0221",
+        "A split between a service and its own subset",
+        Severity.WARNING,
+        "The service's share goes to all of its workloads, those of the subset too: with 9 for the service and 1 for a subset of half of its "
+        "workloads, the subset gets 55% instead of 10%.",
+        "Write a second ServiceSubset for the other workloads, and split between the two.",
+        split_with_itself,
+        Example(
+            "---\n".join((V1, V2, SUBSET, SPLIT % "{name: api, port: 80, weight: 9}")),
+        ),
+        Example(
+            "---\n".join(
+                (
+                    V1,
+                    V2,
+                    SUBSET,
+                    REST,
+                    SPLIT % "{group: meshwright.dev, kind: ServiceSubset, name: api-v1, port: 80, weight: 9}",
+                )
+            ),
+        ),
     ),
 )

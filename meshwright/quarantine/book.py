@@ -11,12 +11,12 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from mesh.events import DocumentName, Event
+from mesh.events import DocumentName, Event, SourceUpdate
 from mesh.names import Key
 from mesh.state import MeshState
 from meshwright.editions import NOTHING, Instead, Member, Overlay
 from meshwright.quarantine.cases import FOUNDATIONS, Case, CaseName, Verdict
-from meshwright.quarantine.history import History
+from meshwright.quarantine.history import History, said_by
 from meshwright.revisions import Held, in_force, origin_of, revision_of
 
 CASES = 200
@@ -67,12 +67,18 @@ class Book:
     def changed(self, before: MeshState, after: MeshState, event: Event) -> tuple[bool, bool]:
         """An event made `after` of `before`: whether what somebody sees may have changed because of it, and whether documents did."""
         noted = self.history.note(before, after, event)
-        return self.look(after), noted
+        return self.look(after, self.spoken_of(event)), noted
 
-    def look(self, state: MeshState) -> bool:
-        """What is in force of the documents that are spoken of; whether that is something else than it was."""
+    def spoken_of(self, event: Event) -> Collection[DocumentName]:
+        """The documents with cases of which `event` may say something: a whole answer, of each, by not naming it."""
+        if not self._of or not isinstance(event, SourceUpdate):
+            return tuple(self._of)
+        return {name for name in said_by(event) if name in self._of}
+
+    def look(self, state: MeshState, names: Iterable[DocumentName] | None = None) -> bool:
+        """What is in force of the documents `names`, or of all with cases; whether that is something else than it was."""
         moved = False
-        for name in self._of:
+        for name in self._of if names is None else names:
             found, known = in_force(state, name), self._standing.get(name)
             if found is None:
                 standing = None
@@ -111,6 +117,8 @@ class Book:
         if not of:
             del self._of[case.name]
             self._standing.pop(case.name, None)
+        if not self._of:
+            self._alone.clear()
         self._forget_answers()
 
     def may_accuse(self, client: str, now: float) -> bool:
@@ -134,10 +142,16 @@ class Book:
         self._forget_answers()
         return False
 
-    def forget_odd(self, clients: Collection[str]) -> None:
-        """Who refused too much and is not among `clients` any more may come back as somebody else."""
-        for client in [each for each in self.odd if each not in clients]:
-            del self.odd[client]
+    @property
+    def remembers(self) -> bool:
+        """Whether something is known of single clients that has to be forgotten when they go: see `forget_gone`."""
+        return bool(self.odd or self._alone)
+
+    def forget_gone(self, clients: Collection[str]) -> None:
+        """Who is not among `clients` any more may come back as somebody else: it is neither odd, nor has a view of its own."""
+        for of in (self.odd, self._alone):
+            for client in [each for each in of if each not in clients]:
+                del of[client]
 
     # What clients see
 
@@ -237,14 +251,23 @@ class Book:
     def cases(self) -> Iterable[Case]:
         return tuple(self._cases.values())
 
+    def active(self, name: DocumentName) -> tuple[Case, ...]:
+        """Cases of the revision of a document that is in force but for them."""
+        return tuple(case for case in tuple(self._of.get(name, {}).values()) if self._is_active(case))
+
     def told(self) -> Iterator[Told]:
         """All cases, by document. May be asked from another thread: what it walks through are copies."""
-        for case in sorted(self.cases(), key=lambda each: each.id):
-            standing = self._standing.get(case.name)
-            client = min(case.clients, default="")
-            someone = Member(client, Key("", ""), proved=True, proxyless=False, envoy=case.envoy)
-            instead = self.instead_of(
-                case.name, case.revision, someone, standing.source if standing is not None else ""
-            )
-            origin = () if standing is None else origin_of(standing.value)
-            yield Told(case, self._is_active(case), instead, origin)
+        yield from map(self._told, sorted(self.cases(), key=lambda each: each.id))
+
+    def told_of(self, name: DocumentName) -> tuple[Told, ...]:
+        """What is to be said of one document: its active cases. May be asked from another thread, too."""
+        return tuple(map(self._told, sorted(self.active(name), key=lambda each: each.id)))
+
+    def _told(self, case: Case) -> Told:
+        standing = self._standing.get(case.name)
+        client = min(case.clients, default="")
+        someone = Member(client, Key("", ""), proved=True, proxyless=False, envoy=case.envoy)
+        source = standing.source if standing is not None else ""
+        instead = self.instead_of(case.name, case.revision, someone, source)
+        origin = () if standing is None else origin_of(standing.value)
+        return Told(case, self._is_active(case), instead, origin)

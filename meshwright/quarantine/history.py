@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mesh.events import Declared, DocumentName, Event, SourceGone, SourceSnapshot
+from mesh.events import Declared, DocumentName, Event, SourceGone, SourceSnapshot, SourceUpdate
 from mesh.state import MeshState
 from meshwright.revisions import Held, documents_of, held, name_of, origin_of, revision_of
 
@@ -89,12 +89,22 @@ def _said(before: MeshState, event: Event) -> Iterator[DocumentName]:
     """Of what `event` says something. Services and workloads that no document declares are among it: a registry's."""
     if isinstance(event, SourceGone):
         return
-    every: tuple[Held, ...] = (*event.services, *event.workloads, *event.declared)
-    yield from map(name_of, every)
-    if isinstance(event, SourceSnapshot):
-        said = {each.name for each in event.declared}
-        yield from (name for name in before.sources[event.source].declared if name not in said)
+    if isinstance(event, SourceUpdate):
+        yield from said_by(event)
         return
+    yield from _put(event)
+    said = {each.name for each in event.declared}
+    yield from (name for name in before.sources[event.source].declared if name not in said)
+
+
+def said_by(event: SourceUpdate) -> Iterator[DocumentName]:
+    """Of what it says something: what is put, and what is removed."""
+    yield from _put(event)
     yield from (("Service", key) for key in event.removed_services)
     yield from (("Workload", key) for key in event.removed_workloads)
     yield from event.removed_declared
+
+
+def _put(event: SourceSnapshot | SourceUpdate) -> Iterator[DocumentName]:
+    every: tuple[Held, ...] = (*event.services, *event.workloads, *event.declared)
+    yield from map(name_of, every)

@@ -125,15 +125,12 @@ class Quarantine:
 
     def changed(self, before: MeshState, after: MeshState, event: Event) -> None:
         """An event was applied and is to be published: what is said anew of a document ends its quarantine."""
-        active = (
-            {each.case.id: each.case for each in self.book.told() if each.active} if len(self.book) else {}
-        )
+        active = [case for name in self.book.spoken_of(event) for case in self.book.active(name)]
         moved, noted = self.book.changed(before, after, event)
         if moved:
             self._pipeline.reassign()
-            still = {each.case.id for each in self.book.told() if each.active}
-            for case_id, case in active.items():
-                if case_id not in still:
+            for case in active:
+                if case not in self.book.active(case.name):
                     self._teller.tell(RELEASED, case, why="it says something else now")
         if moved or noted:
             self._unsaved.set()
@@ -155,7 +152,7 @@ class Quarantine:
 
     def of(self, name: DocumentName) -> tuple[Told, ...]:
         """What is to be said of one document: cases of the revision that is in force."""
-        return tuple(each for each in self.book.told() if each.active and each.case.name == name)
+        return self.book.told_of(name)
 
     def counts(self) -> dict[str, int]:
         """Documents that are set aside now: for all proxies of a version, and for some."""
@@ -165,8 +162,7 @@ class Quarantine:
 
     def problems(self) -> dict[str, str]:
         """For `meshwright status`."""
-        if self.book.odd:
-            self.book.forget_odd({each.client for each in self._publisher.clients()})
+        self._forget_gone()
         return problems(self.book.told(), self.book.odd)
 
     @property
@@ -240,8 +236,7 @@ class Quarantine:
             or self._publisher.given(refused.client, (resource.type_url, resource.name)) != resource.version
         ):
             return  # something else is on its way
-        if self.book.odd:
-            self.book.forget_odd({each.client for each in self._publisher.clients()})
+        self._forget_gone()
         if refused.client in self.book.odd:
             return
         about = resource.type_url, resource.name, resource.version, member.envoy
@@ -292,6 +287,11 @@ class Quarantine:
         self._known.move_to_end(about)
         while len(self._known) > KNOWN:
             self._known.popitem(last=False)
+
+    def _forget_gone(self) -> None:
+        """Before somebody is told or given what depends on who else is there."""
+        if self.book.remembers:
+            self.book.forget_gone({each.client for each in self._publisher.clients()})
 
     def _member(self, client: str) -> Member | None:
         try:

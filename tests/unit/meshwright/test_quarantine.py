@@ -8,12 +8,16 @@ import pytest
 import yaml
 
 from envoy.render import Rendered
+from mesh.events import DocumentName
 from mesh.names import Key
-from meshwright.quarantine.book import OF_ONE
+from mesh.state import MeshState
+from meshwright.quarantine import book
+from meshwright.quarantine.book import DIFFERENT, OF_ONE
 from meshwright.quarantine.cases import Verdict
 from meshwright.quarantine.file import NAME
 from meshwright.quarantine.kept import StoreHistory
 from meshwright.quarantine.trial import Neighbours
+from meshwright.revisions import Held, in_force
 from policies.registry import KINDS
 from store.repository import Repository
 from store.sets import as_file
@@ -324,6 +328,59 @@ async def test_many_that_each_refuse_something_else_are_given_a_bounded_number_o
             await mesh.settled()
             mesh.publisher.sweep(1e9)
         assert len(mesh.publisher.editions) <= 12
+
+
+async def test_proxies_that_are_gone_take_nobody_the_quarantine(tmp_path: Path) -> None:
+    """As many as may have views of their own have gone; then one more refuses something."""
+    async with a_mesh(tmp_path, NO_ENVOY, proxies=DIFFERENT + 1) as mesh:
+        for number in range(DIFFERENT):
+            name = mesh.connect(f"web-{number}")
+            mesh.tell(a_patch(f"value-{number}", f"patch-{number}"))
+            await mesh.settled()
+            mesh.refuse(name)
+            await mesh.settled()
+            assert f"x-patch-{number}".encode() not in mesh.routes(name)
+            mesh.pipeline.detach(name)
+        last = mesh.connect(f"web-{DIFFERENT}")
+        mesh.tell(a_patch("value", "patch-last"))
+        await mesh.settled()
+        mesh.refuse(last)
+        await mesh.settled()
+        assert b"x-patch-last" not in mesh.routes(last)
+        mesh.tell(removed=tuple(("EnvoyPatch", Key("default", f"patch-{each}")) for each in range(DIFFERENT)))
+        mesh.quarantine.release(("EnvoyPatch", Key("default", "patch-last")))
+        for case in mesh.quarantine.book.cases():
+            mesh.quarantine.book.drop(case)
+        assert not mesh.quarantine.book.remembers
+
+
+async def test_cases_that_are_over_cost_events_of_other_documents_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[DocumentName] = []
+
+    def counted(state: MeshState, name: DocumentName) -> tuple[str, Held] | None:
+        looked.append(name)
+        return in_force(state, name)
+
+    async with a_mesh(tmp_path, NO_ENVOY) as mesh:
+        one = mesh.connect("web-0")
+        for number in range(3):
+            name = f"patch-{number}"
+            mesh.tell(a_patch(BAD, name))
+            await mesh.settled()
+            mesh.refuse(one)
+            await mesh.settled()
+            mesh.tell(a_patch(GOOD, name))
+            await mesh.settled()
+        assert len(mesh.quarantine.told()) == 3
+        monkeypatch.setattr(book, "in_force", counted)
+        mesh.tell(a_patch(GOOD, "another"))
+        assert looked == []
+        mesh.tell(a_patch(BAD, "patch-1"))
+        assert looked == [("EnvoyPatch", Key("default", "patch-1"))]
+        assert len(mesh.quarantine.of(("EnvoyPatch", Key("default", "patch-1")))) == 1
+        assert mesh.quarantine.of(("EnvoyPatch", Key("default", "patch-2"))) == ()
 
 
 async def test_who_refuses_much_keeps_nobody_waiting(tmp_path: Path) -> None:

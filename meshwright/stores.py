@@ -135,8 +135,9 @@ async def keep_house(
             async with backend.lock(TIDIED):
                 if await backend.published(TIDIED):
                     continue  # By this replica or another, not long ago.
-                await backend.publish(TIDIED, b"", HOUSEKEEPING.total_seconds())
                 removed = await collect(repository, keep, grace=grace)
+                # Afterwards: what fails halfway is done again at the next look.
+                await backend.publish(TIDIED, b"", HOUSEKEEPING.total_seconds())
         except StoreError as error:
             log.warning("the store was not tidied up", reason=str(error))
         else:

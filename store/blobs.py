@@ -6,6 +6,7 @@ A blob never changes, so what was read once stays true; the caches are bounded b
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
@@ -109,20 +110,23 @@ async def _computed(work: Callable[[], T], size: int) -> T:
 
 
 class _Recent(Generic[T]):
-    """The values that were used last."""
+    """The values that were used last. Any thread may use it: walks of many documents leave the event loop."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._values: OrderedDict[str, T] = OrderedDict()
+        self._lock = threading.Lock()
 
     def get(self, name: str) -> T | None:
-        value = self._values.get(name)
-        if value is not None:
-            self._values.move_to_end(name)
-        return value
+        with self._lock:
+            value = self._values.get(name)
+            if value is not None:
+                self._values.move_to_end(name)
+            return value
 
     def put(self, name: str, value: T) -> None:
-        self._values[name] = value
-        self._values.move_to_end(name)
-        while len(self._values) > self._most:
-            self._values.popitem(last=False)
+        with self._lock:
+            self._values[name] = value
+            self._values.move_to_end(name)
+            while len(self._values) > self._most:
+                self._values.popitem(last=False)

@@ -173,11 +173,15 @@ class ConsulBackend:
         return await self._http.transaction([moved, *entries]) is not None
 
     async def _landed(self, head: Head, new: Head) -> bool:
-        """Whether `new` was the head although another one is now, or is it."""
+        """Whether `new` was the head although another one is now, or is it.
+
+        The oldest that is kept only ever rises: a head with an older one was not written on top of `new`.
+        """
         if head == new:
             return True
         pair = await self._http.read(self._revision(new.number))
-        return head.number > new.number and pair is not None and pair.value == new.id.encode()
+        later = head.number > new.number and head.oldest >= new.oldest
+        return later and pair is not None and pair.value == new.id.encode()
 
     async def ids(self, numbers: Iterable[int]) -> dict[int, str]:
         pairs = await self._trees([self._revision(number) for number in numbers])

@@ -7,7 +7,6 @@ import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
 from store.backend import Head
-from store.errors import StoreError
 
 
 class HeadWatch:
@@ -21,10 +20,10 @@ class HeadWatch:
         self._read = read
         self._watchers: set[asyncio.Event] = set()
         self._polling: asyncio.Task[None] | None = None
-        self._error: StoreError | None = None
+        self._error: Exception | None = None
 
     async def heads(self, after: Head) -> AsyncGenerator[Head, None]:
-        """See `store.backend.Backend.heads`. Raises StoreError."""
+        """See `store.backend.Backend.heads`. Raises what the poll or the reading raises: StoreError, where it was foreseen."""
         moved = asyncio.Event()
         self._watchers.add(moved)
         try:
@@ -60,8 +59,8 @@ class HeadWatch:
             while True:
                 index = await self._poll(index)
                 self._wake()
-        except StoreError as error:
-            self._error = error  # The watchers raise it.
+        except Exception as error:  # noqa: BLE001 (the watchers raise it, whatever it is: none waits for ever)
+            self._error = error
             self._wake()
 
     def _wake(self) -> None:

@@ -83,8 +83,8 @@ def _plain(value: Any) -> Any:
 
 
 def _exception(said: Any) -> str:
-    """Its kind and words, without the frames: those are in the log itself."""
+    """Its kind alone. Its words may hold a secret that nobody foresaw, and every editor reads the ring: they are in the log itself."""
     error = (
         said if isinstance(said, BaseException) else said[1] if isinstance(said, tuple) else sys.exc_info()[1]
     )
-    return f"{type(error).__name__}: {error}"[:TEXT] if error is not None else ""
+    return type(error).__name__ if error is not None else ""

@@ -46,10 +46,10 @@ def test_fields_are_plain_and_bounded() -> None:
     assert (line.fields["several"], line.fields["number"], line.fields["yes"]) == (["a", 1, None], 2.5, True)
 
 
-def test_an_error_is_told_in_its_words_without_the_frames() -> None:
+def test_an_error_is_told_by_its_kind_alone_since_its_words_may_hold_a_secret() -> None:
     ring = LogRing()
     try:
-        int("no such thing")
+        int("hunter2")
     except ValueError:
         logged(ring, exc_info=True)
-    assert ring.lines(1)[0].fields["exception"].startswith("ValueError: invalid literal")
+    assert ring.lines(1)[0].fields["exception"] == "ValueError"

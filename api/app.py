@@ -60,7 +60,7 @@ def _bound(
             path = path_parameters(request.match_info)
             check(need, caller, path.get("namespace"))
             query = query_of(request, route.query)
-            with room.taken(_size(request, route)):
+            with room.taken(caller, _size(request, route)):
                 body = await body_of(request, route.content) if route.content is not None else None
                 call: Call[Any, Any] = Call(request, backend, caller, path, query, body, told)
                 answer = await _answered(await route.handler(call))

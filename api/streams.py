@@ -15,6 +15,8 @@ IN_ALL: Final = 500
 OF_ONE: Final = 50
 BODIES: Final = 128 << 20
 """Bytes of bodies that are worked on at once."""
+BODIES_OF_ONE: Final = 40 << 20
+"""Of them, for one caller: one body of the largest that any route takes, and small ones beside it."""
 
 
 @dataclass(slots=True)
@@ -45,18 +47,29 @@ class Streams:
 
 @dataclass(slots=True)
 class Room:
-    """For bodies: what one may be is bounded by its route, and all together by this."""
+    """For bodies: what one may be is bounded by its route, and those of one caller and all together by this."""
 
     size: int = BODIES
-    used: int = 0
+    of_one: int = BODIES_OF_ONE
+    used: Counter[str] = field(default_factory=Counter)
 
     @contextlib.contextmanager
-    def taken(self, size: int) -> Iterator[None]:
-        """TooManyRequests if there is no room for `size` bytes now."""
-        if self.used + size > self.size:
+    def taken(self, caller: Caller, size: int) -> Iterator[None]:
+        """TooManyRequests if there is no room for `size` bytes of `caller` now."""
+        if not size:  # Most requests: nobody waits for room that they do not use.
+            yield
+            return
+        who = f"{caller.way} {caller.name}"
+        if self.used[who] + size > self.of_one:
+            raise TooManyRequests(
+                f"as much of {caller.name} is read at once as may be: let one request end first", 1
+            )
+        if self.used.total() + size > self.size:
             raise TooManyRequests("as much is read at once as may be: try again in a second", 1)
-        self.used += size
+        self.used[who] += size
         try:
             yield
         finally:
-            self.used -= size
+            self.used[who] -= size
+            if not self.used[who]:
+                del self.used[who]

@@ -27,11 +27,15 @@ def test_streams_are_bounded_for_each_and_in_all() -> None:
         pass
 
 
-def test_bodies_are_bounded_together() -> None:
-    room = Room(size=10)
-    with room.taken(6):
-        with room.taken(4), pytest.raises(TooManyRequests), room.taken(1):
+def test_bodies_are_bounded_for_each_and_together() -> None:
+    room = Room(size=10, of_one=6)
+    one, other, third = (Caller(name, Way.TOKEN, "") for name in ("one", "other", "third"))
+    with room.taken(one, 6):
+        with pytest.raises(TooManyRequests, match="of one is read"), room.taken(one, 1):
             raise AssertionError
-        with room.taken(4):
+        # What one holds is not all there is.
+        with room.taken(other, 4), pytest.raises(TooManyRequests), room.taken(third, 1):
+            raise AssertionError
+        with room.taken(other, 4), room.taken(third, 0):
             pass
-    assert room.used == 0
+    assert not room.used

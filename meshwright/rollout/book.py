@@ -21,6 +21,7 @@ from mesh.rollout import Plan, RolloutPolicy
 from mesh.state import MeshState
 from meshwright.editions import NOTHING, Instead, Member, Overlay
 from meshwright.rollout.changes import changed, settle
+from meshwright.rollout.keeping import FILE as KEEPING
 from meshwright.rollout.keeping import Records, shortened
 from meshwright.rollout.machine import Phase
 from meshwright.rollout.reach import has
@@ -57,6 +58,7 @@ class Book:
         self._overlays: dict[tuple[str, ...], Overlay] = {}
         self._unsaved = False
         self._saving = asyncio.Lock()
+        self._in_force: tuple[str, ...] = ()
         self.failing = ""
         # Whether somebody may have to be given something else since this was last made false.
         self.moved = False
@@ -101,8 +103,9 @@ class Book:
         return None
 
     def problems(self) -> dict[str, str]:
-        """What was withdrawn, and is in force nowhere though its document says it, by document."""
-        return {
+        """What was withdrawn, and is in force nowhere though its document says it, by document; and what a restart could not hold back."""
+        unread = {KEEPING: f"in force for everybody: {'; '.join(self._in_force)}"} if self._in_force else {}
+        return unread | {
             str(of): f"it is in force nowhere: {each.state.reason} (rollout {each.id})"
             for each in self.holding()
             if each.state.over
@@ -262,6 +265,7 @@ class Book:
         kept = self._records.load()
         self._asked += kept.asked
         self._settled |= dict(kept.settled)
+        self._in_force = kept.in_force
         self._all |= {each.id: each for each in kept.rollouts}
 
     async def kept(self) -> None:

@@ -76,7 +76,9 @@ class Live:
 
 
 class Driver:
-    """`clock` is seconds since the epoch, `monotonic` that of the streams. Used from one event loop."""
+    """`member`: one of `clients`, KeyError if it has gone. `clock` is seconds since the epoch, `monotonic` that of the streams. Used from one event
+    loop.
+    """
 
     def __init__(
         self,
@@ -87,6 +89,7 @@ class Driver:
         watching: Watching,
         undo: Undo,
         *,
+        member: Callable[[str], Member],
         clock: Callable[[], float],
         monotonic: Callable[[], float],
     ) -> None:
@@ -96,6 +99,7 @@ class Driver:
         self._clients = clients
         self._streams = streams
         self._undo = undo
+        self._member = member
         self._clock = clock
         self._monotonic = monotonic
         self._live: dict[str, Live] = {}
@@ -133,9 +137,14 @@ class Driver:
     def refused(self, client: str, refusal: Refusal) -> None:
         """A proxy has refused something."""
         going = [each for each in self.book.holding() if not each.state.over and each.thresholds is not None]
-        member = next((each for each in self._clients() if each.client == client), None) if going else None
+        if not going:
+            return
+        try:
+            member = self._member(client)
+        except KeyError:
+            return  # it has gone meanwhile
         for rollout in going:
-            if member is None or not has(rollout, member.workload, member.declared):
+            if not has(rollout, member.workload, member.declared):
                 continue
             if refusal.origin and not any(_names(origin, rollout) for origin in refusal.origin):
                 continue

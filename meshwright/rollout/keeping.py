@@ -22,7 +22,7 @@ class Records(Protocol):
     """Methods block: call them in a thread, one at a time."""
 
     def load(self) -> Kept:
-        """What was saved last; nothing, and a line in the log, if that cannot be read."""
+        """What was saved last, as far as it can be read; a line in the log says what cannot."""
         ...
 
     def save(self, kept: Kept) -> None:
@@ -38,7 +38,8 @@ class FileRecords:
         for leftover in self._path.parent.glob(f".{FILE}.*{files.TEMPORARY_SUFFIX}"):
             leftover.unlink(missing_ok=True)  # of one that was killed while it wrote
         try:
-            return decode(self._path.read_bytes())
+            content = self._path.read_bytes()
+            kept = decode(content)
         except FileNotFoundError:
             return Kept()
         except (OSError, ValueError) as error:
@@ -52,6 +53,20 @@ class FileRecords:
             if isinstance(error, ValueError):
                 self._path.replace(aside)
             return Kept()
+        if kept.lost or kept.in_force:
+            aside = self._path.with_name(self._path.name + ".unread")
+            log.warning(
+                "of the rollouts that were kept, some cannot be read by this version",
+                file=str(self._path),
+                left_out=list(kept.lost),
+                in_force_for_everybody=list(kept.in_force),
+                kept_as=str(aside),
+            )
+            try:
+                files.write_atomically(aside, content)
+            except OSError as error:
+                log.warning("they are not kept aside", file=str(aside), reason=str(error))
+        return kept
 
     def save(self, kept: Kept) -> None:
         files.write_atomically(self._path, encode(kept))

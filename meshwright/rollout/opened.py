@@ -40,6 +40,7 @@ async def open_rollouts(
         xds,
         Watching(lambda: pipeline.state, metrics),
         undoing(repository),
+        member=publisher.member,
         clock=time.time,
         monotonic=time.monotonic,
     )

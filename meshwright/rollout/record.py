@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -64,12 +65,15 @@ class Asked:
 @dataclass(frozen=True, slots=True)
 class Kept:
     """All that outlives the program. `settled`: of documents that went out by stages once, what everybody was given last: the sources' last
-    good state may be older than that.
+    good state may be older than that. `lost`: of what was read, in words, what this version cannot read any more and nobody misses; `in_force`:
+    what everybody is given for that, though some or all were not to have it.
     """
 
     rollouts: tuple[Rollout, ...] = ()
     asked: tuple[Asked, ...] = ()
     settled: tuple[tuple[DocumentName, Version], ...] = ()
+    lost: tuple[str, ...] = ()
+    in_force: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +192,20 @@ class _File:
     settled: tuple[_Settled, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class _Entries:
+    """As `_File`, with entries that may be of another version."""
+
+    rollouts: tuple[dict[str, Any], ...] = ()
+    asked: tuple[dict[str, Any], ...] = ()
+    settled: tuple[dict[str, Any], ...] = ()
+
+
 _FILE = TypeAdapter(_File)
+_ENTRIES = TypeAdapter(_Entries)
+_ROLLOUT = TypeAdapter(_Kept)
+_ASKED = TypeAdapter(_Asked)
+_SETTLED = TypeAdapter(_Settled)
 
 
 def encode(kept: Kept) -> bytes:
@@ -213,25 +230,46 @@ def encode(kept: Kept) -> bytes:
 
 
 def decode(content: bytes) -> Kept:
-    """ValueError, saying why, if this is not what `encode` made, or if a document that it holds cannot be read any more."""
+    """What `encode` made of it, entry by entry: one that cannot be read, as after a change of its schema, costs no other.
+
+    ValueError, saying why, if this is nothing that `encode` made.
+    """
     try:
-        read = _FILE.validate_json(content)
-        asked = (
-            Asked(
-                frozenset((kind, Key(namespace, name)) for kind, namespace, name in each.names),
-                each.plan,
-                each.by,
-                each.at,
-            )
-            for each in read.asked
-        )
-        names = [(each.kind, Key(each.namespace, each.name)) for each in read.settled]
-        settled = (
-            (name, _read_version(name, each.version)) for name, each in zip(names, read.settled, strict=True)
-        )
-        return Kept(tuple(_read(each) for each in read.rollouts), tuple(asked), tuple(settled))
+        read = _ENTRIES.validate_json(content)
     except ValidationError as error:
-        raise ValueError(f"it holds no rollouts: {error.errors(include_url=False)[0]['msg']}") from None
+        raise ValueError(f"it holds no rollouts: {_why(error)}") from None
+    rollouts: list[Rollout] = []
+    asked: list[Asked] = []
+    settled: list[tuple[DocumentName, Version]] = []
+    lost: list[str] = []
+    in_force: list[str] = []
+    for each in read.rollouts:
+        holding = each.get("ended") is None
+        try:
+            rollout, unread = _read(_ROLLOUT.validate_json(json.dumps(each)))
+        except ValueError as error:
+            (in_force if holding else lost).append(f"rollout {each.get('id')}: {_why(error)}")
+            continue
+        (in_force if holding else lost).extend(f"rollout {rollout.id}: {why}" for why in unread)
+        if rollout.documents:
+            rollouts.append(rollout)
+    for each in read.asked:
+        try:
+            asked.append(_read_asked(_ASKED.validate_json(json.dumps(each))))
+        except ValueError as error:
+            lost.append(f"what was asked for with a write: {_why(error)}")
+    for each in read.settled:
+        try:
+            one = _SETTLED.validate_json(json.dumps(each))
+            name = one.kind, Key(one.namespace, one.name)
+            settled.append((name, _read_version(name, one.version)))
+        except ValueError as error:
+            lost.append(f"what everybody was given last: {_why(error)}")
+    return Kept(tuple(rollouts), tuple(asked), tuple(settled), tuple(lost), tuple(in_force))
+
+
+def _why(error: ValueError) -> str:
+    return error.errors(include_url=False)[0]["msg"] if isinstance(error, ValidationError) else str(error)
 
 
 def _kept(each: Rollout) -> _Kept:
@@ -261,12 +299,28 @@ def _version(of: Version) -> _Version:
     return _Version(of.source, of.value.text, of.value.value.origin)
 
 
-def _read(kept: _Kept) -> Rollout:
-    documents = []
+def _read_asked(kept: _Asked) -> Asked:
+    names = frozenset((kind, Key(namespace, name)) for kind, namespace, name in kept.names)
+    return Asked(names, kept.plan, kept.by, kept.at)
+
+
+def _read(kept: _Kept) -> tuple[Rollout, list[str]]:
+    """With the documents of which it can be read what was before; and, of the others, why they are left out of it."""
+    documents, unread = [], []
     for each in kept.documents:
         name = each.kind, Key(each.namespace, each.name)
-        documents.append(Staged(name, _read_version(name, each.before), _read_version(name, each.after)))
-    return Rollout(
+        try:
+            before = _read_version(name, each.before)
+        except ValueError as error:
+            unread.append(f"what was before cannot be read any more: {error}")
+            continue
+        try:
+            after = _read_version(name, each.after)
+        except ValueError:
+            # No source can say it any more. What was before can still be given.
+            after = Version(each.after.source, None)
+        documents.append(Staged(name, before, after))
+    rollout = Rollout(
         kept.id,
         tuple(documents),
         kept.plan,
@@ -279,6 +333,7 @@ def _read(kept: _Kept) -> Rollout:
         kept.told,
         kept.having,
     )
+    return rollout, unread
 
 
 def _read_version(name: DocumentName, kept: _Version) -> Version:

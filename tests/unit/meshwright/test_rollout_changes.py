@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from meshwright.rollout.changes import changed, settle
 from meshwright.rollout.keeping import ENDED, FileRecords, shortened
 from meshwright.rollout.machine import Phase
 from meshwright.rollout.reach import Concerned, concerned, has, thresholds
-from meshwright.rollout.record import Asked, Kept, Rollout, Staged
+from meshwright.rollout.record import Asked, Kept, Rollout, Staged, encode
 from tests.support.builders import TRUST_DOMAIN, a_key, a_proxy, a_service, a_workload
 from tests.support.policy_documents import declared
 
@@ -185,6 +186,40 @@ def test_a_file_that_is_none_is_set_aside(tmp_path: Path) -> None:
     (tmp_path / "rollouts.json").write_text("{")
     assert FileRecords(tmp_path).load() == Kept()
     assert (tmp_path / "rollouts.json.corrupt").exists()
+
+
+def test_a_document_that_cannot_be_read_any_more_costs_no_other(tmp_path: Path) -> None:
+    """As after a version that reads a schema more strictly."""
+    state = a_state(a_timeout("1s"), a_timeout("1s", "other", "other"))
+    two = begun(state, put(a_timeout("2s"), a_timeout("2s", "other", "other")))
+    over = replace(begun(state, put(a_timeout("3s"))), id="0ver", ended=1.0)
+    only = replace(begun(state, put(a_timeout("4s"))), id="0nly")
+    settled = tuple((each.name, each.after) for each in two.documents)
+    file = tmp_path / "rollouts.json"
+    file.write_bytes(encode(Kept((two, over, only), (), settled)))
+    kept = json.loads(file.read_bytes())
+    at = next(place for place, each in enumerate(kept["rollouts"][0]["documents"]) if each["name"] == "api")
+    for spoiled in (
+        kept["rollouts"][0]["documents"][at]["before"],
+        kept["rollouts"][1]["documents"][0]["before"],
+        kept["rollouts"][2]["documents"][0]["after"],
+        kept["settled"][0]["version"],
+    ):
+        spoiled["text"] = spoiled["text"].replace("request", "unheard")
+    kept["asked"] = [{"names": 5}]
+    file.write_text(json.dumps(kept))
+    read = FileRecords(tmp_path).load()
+    assert [each.id for each in read.rollouts] == [two.id, "0nly"]
+    (left,) = read.rollouts[0].documents
+    assert left == two.staged(("TimeoutPolicy", a_key("other")))
+    (held_back,) = read.rollouts[1].documents
+    assert held_back.before == only.documents[0].before
+    assert read.settled == settled[1:]
+    assert len(read.lost) == 3
+    (in_force,) = read.in_force
+    assert two.id in in_force
+    assert "TimeoutPolicy default/api" in in_force
+    assert json.loads((tmp_path / "rollouts.json.unread").read_bytes()) == kept
 
 
 def test_those_that_are_over_are_kept_for_a_while() -> None:

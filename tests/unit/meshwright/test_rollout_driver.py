@@ -18,6 +18,7 @@ from mesh.names import Key
 from mesh.rollout import Plan, RolloutPolicy, Stage, point
 from mesh.state import MeshState
 from mesh.targeting import TargetRef
+from meshwright.editions import Member
 from meshwright.metrics import Metrics
 from meshwright.pipeline import Pace, Pipeline
 from meshwright.publisher import Publisher
@@ -101,6 +102,7 @@ class World:
             self,
             Watching(lambda: self.pipeline.state, metrics),
             self.undo,
+            member=self.publisher.member,
             clock=lambda: self.now,
             monotonic=lambda: self.now,
         )
@@ -232,6 +234,19 @@ async def test_a_refusal_withdraws_it_and_it_is_put_back_once_the_store_is_there
         world.say(SourceUpdate("files", removed_declared=(("TimeoutPolicy", a_key("api")),)))
         assert not world.book.holding()
         assert world.phase() is Phase.WITHDRAWN
+
+
+async def test_a_refusal_looks_at_who_refused_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with a_world(tmp_path) as world:
+        await begun(world)
+
+        def everybody() -> list[Member]:
+            raise AssertionError("all proxies are looked at")
+
+        monkeypatch.setattr(world.driver, "_clients", everybody)
+        world.driver.refused(str(FIRST), Refusal("1", "1", ("x",), "unknown filter", 0.0, ()))
+        world.driver.refused("gone/already", Refusal("1", "1", ("x",), "unknown filter", 0.0, ()))
+        assert world.driver.live(world.one().id).refused
 
 
 async def test_a_further_write_begins_anew_and_leaves_nobody_with_the_first(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ from meshwright.scopes import Scope, Secrets
 from meshwright.settings import Settings, unknown_variables
 from meshwright.stale import end_stale, proved_streams, watch_proofs
 from meshwright.stores import STORE, keep_house, open_store
-from meshwright.tasks import Tasks
+from meshwright.tasks import Tasks, Work
 from meshwright.writes import written
 from pb.meshwright.join.v1.join_pb2_grpc import add_JoinServiceServicer_to_server
 from pb.meshwright.trust.v1.trust_pb2_grpc import add_TrustServiceServicer_to_server
@@ -465,32 +465,38 @@ class ControlPlane:
             rotator.federation_changed()
             pipeline.federated_with(federation.trust_domains)
 
-        group = await self._stack.enter_async_context(Tasks())
-        for name, work in (
-            ("pipeline", pipeline.run()),
-            ("discovery", discovery.run(receive)),
-            ("readiness", open_when_ready()),
-            ("certificates", certificates.run(lambda: pipeline.state, pipeline.renewed)),
-            ("secrets", keeper.run()),
-            ("rotation", rotator.run()),
-            ("move between trust domains", move.run()),
-            ("sweep", pipeline.sweep(forget)),
-            ("own certificate", _renew(certificate)),
-            ("stale proofs", watch_proofs(doors, xds, rotator.trust, audit)),
-            ("authority", follow(authority, rotator.roots_changed)),
-            ("federation", federation.run(federated)),
-            ("audit log", audit.run()),
-            ("answers to writes", answers.run()),
-            ("quarantine", quarantine.run()),
-            ("passages", passages.run()),
-            ("rollouts", rollouts.run(ready)),
-            ("leaving", leaving.run()),
-            ("acknowledgements", acknowledged.run()),
-            ("replicas", replicas.run()),
-            ("store", keep_house(repository, settings.store_history)),
-            ("loop lag", watch_loop_lag(metrics, time.monotonic)),
-        ):
-            group.start(name, work)
+        group = await self._stack.enter_async_context(
+            Tasks(random.random, lambda task: metrics.tasks_restarted.labels(task).inc())
+        )
+        # What would leave the mesh half published, a secret unrenewed or a revoked proof served ends the program if it breaks.
+        vital: dict[str, Work] = {
+            "pipeline": pipeline.run,
+            "discovery": lambda: discovery.run(receive),
+            "readiness": open_when_ready,
+            "secrets": keeper.run,
+            "rotation": rotator.run,
+            "sweep": lambda: pipeline.sweep(forget),
+            "stale proofs": lambda: watch_proofs(doors, xds, rotator.trust, audit),
+            "authority": lambda: follow(authority, rotator.roots_changed),
+            "audit log": audit.run,
+        }
+        beside: dict[str, Work] = {
+            "certificates": lambda: certificates.run(lambda: pipeline.state, pipeline.renewed),
+            "move between trust domains": move.run,
+            "own certificate": lambda: _renew(certificate),
+            "federation": lambda: federation.run(federated),
+            "answers to writes": answers.run,
+            "quarantine": quarantine.run,
+            "passages": passages.run,
+            "rollouts": lambda: rollouts.run(ready),
+            "leaving": leaving.run,
+            "acknowledgements": acknowledged.run,
+            "replicas": replicas.run,
+            "store": lambda: keep_house(repository, settings.store_history),
+            "loop lag": lambda: watch_loop_lag(metrics, time.monotonic),
+        }
+        for name, work in (vital | beside).items():
+            group.start(name, work, restart=name in beside)
 
     def _check_documents(self) -> None:
         """A directory that never was is a mistake; one that is away for now has left a last good state."""

@@ -134,7 +134,8 @@ class Leaving(LeaveServiceServicer):
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            await self._came.wait()
+            if not self._back:  # There may be some at once, where this was started again.
+                await self._came.wait()
             self._came.clear()
             while self._back:
                 ready = {each for each in self._back if self._listens(each) or each in self._calls}

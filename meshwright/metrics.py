@@ -62,6 +62,12 @@ class Metrics:
         self.events = Counter(
             "meshwright_source_events_total", "Events of a source.", ["source"], registry=registry
         )
+        self.tasks_restarted = Counter(
+            "meshwright_task_restarts_total",
+            "Tasks of the control plane that broke and were started again; its log says why.",
+            ["task"],
+            registry=registry,
+        )
         self.source_up = Gauge(
             "meshwright_source_up", "1 while the source answers.", ["source"], registry=registry
         )

@@ -161,7 +161,8 @@ class Passages:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            await self._changed.wait()
+            if not self._under_way:  # There may be some at once, where this was started again.
+                await self._changed.wait()
             self._changed.clear()
             await self._pipeline.settled()
             while self._under_way and not self._changed.is_set():

@@ -62,7 +62,16 @@ def _bound(
             query = query_of(request, route.query)
             with room.taken(caller, _size(request, route)):
                 body = await body_of(request, route.content) if route.content is not None else None
-                call: Call[Any, Any] = Call(request, backend, caller, path, query, body, told)
+                call: Call[Any, Any] = Call(
+                    request,
+                    backend,
+                    caller,
+                    path,
+                    query,
+                    body,
+                    told,
+                    lambda: authentication.again(request, caller),
+                )
                 answer = await _answered(await route.handler(call))
         except ApiError as error:
             if route.writes or error.status in NOT_LET_IN:

@@ -85,6 +85,11 @@ class Authentication:
             raise TooManyRequests(f"{caller.name} asks too often: wait a second", 1)
         return caller
 
+    def again(self, request: web.Request, caller: Caller) -> None:
+        """Unauthenticated if what `request` showed does not say any more that it is `caller`: revoked or expired since, or the peer is gone."""
+        if (_local(request) or self._shown(request, caller.peer)) != caller:
+            raise Unauthenticated(f"{caller.name} is not let in any more")
+
     def _count(self, peer: str) -> None:
         if not self._strangers.attempt(peer):
             raise TooManyRequests(

@@ -42,6 +42,8 @@ class Call(Generic[Asked, Body]):
     query: Asked
     body: Body
     told: dict[str, Told] = field(default_factory=dict)
+    again: Callable[[], None] = lambda: None
+    """Raises ApiError where what the caller showed holds no more: for answers that go on for longer than a moment."""
 
 
 @dataclass(frozen=True, slots=True)

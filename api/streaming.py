@@ -34,7 +34,8 @@ async def lines(
     heartbeat: Callable[[int], BaseModel],
     after: int,
 ) -> web.StreamResponse:
-    """All that `told` yields, until its reader goes, or reads too slowly: then the connection ends, and the reader goes on where it was.
+    """All that `told` yields, until its reader goes, or reads too slowly, or may read no more (looked at before each line, so within
+    HEARTBEAT seconds): then the connection ends, and the reader goes on where it was.
 
     An error after the first line ends the stream in its middle, so that no reader takes it for the end.
     """
@@ -44,9 +45,9 @@ async def lines(
         async with contextlib.AsyncExitStack() as stack:
             if (close := getattr(told, "aclose", None)) is not None:
                 stack.push_async_callback(close)
-            await _send(response, heartbeat(after))
             coming: asyncio.Task[Numbered] | None = None
             try:
+                await _send(call, response, heartbeat(after))
                 while True:
                     coming = coming or asyncio.ensure_future(anext(told))
                     done, _ = await asyncio.wait({coming}, timeout=HEARTBEAT)
@@ -54,13 +55,15 @@ async def lines(
                         line = coming.result()
                         coming = None
                         after = line.revision
-                        await _send(response, line)
+                        await _send(call, response, line)
                     else:
-                        await _send(response, heartbeat(after))
+                        await _send(call, response, heartbeat(after))
             except (TimeoutError, ConnectionError):
                 _cut(call.request)  # Too slow, or gone.
             except (ApiError, StopAsyncIteration):
-                _cut(call.request)  # The store went, or its history: whoever asks again is told.
+                _cut(
+                    call.request
+                )  # The store went, or its history, or the right to read: whoever asks again is told.
             finally:
                 if coming is not None:
                     coming.cancel()
@@ -69,7 +72,8 @@ async def lines(
         return response
 
 
-async def _send(response: web.StreamResponse, line: Numbered | BaseModel) -> None:
+async def _send(call: Call[Any, Any], response: web.StreamResponse, line: Numbered | BaseModel) -> None:
+    call.again()
     data = line.model_dump_json(by_alias=True, exclude_none=True).encode() + b"\n"
     async with asyncio.timeout(PATIENCE):
         await response.write(data)

@@ -69,6 +69,20 @@ async def door(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Door]:
             yield Door(mesh, Api(mesh.data), session, f"https://{LOOPBACK}:{mesh.api_port}")
 
 
+async def test_a_revoked_token_reads_on_by_no_open_watch(door: Door) -> None:
+    token = await door.token(Role.VIEWER)
+    ident = token.removeprefix("mwa_").partition(".")[0]
+    headers = {"Authorization": f"Bearer {token}"}
+    async with door.session.get(f"{door.url}/api/v1/watch", headers=headers) as stream:
+        assert await stream.content.readline()
+        assert (await door.api("DELETE", f"/api/v1/api-tokens/{ident}")).status < 300
+        written = await door.api("POST", "/api/v1/documents", a_service_document("unseen"))
+        assert written.status == 201, written
+        with pytest.raises(aiohttp.ClientError):
+            await asyncio.wait_for(stream.content.readline(), 30)
+    assert (await door.api("DELETE", "/api/v1/documents/Service/default/unseen")).status == 200
+
+
 async def test_every_route_for_every_role(door: Door) -> None:
     """Whoever may not is told so before anything else is looked at; whoever may is never told so."""
     tokens = {name: None if held is None else await door.token(*held) for name, held in CALLERS.items()}

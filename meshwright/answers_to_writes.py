@@ -72,6 +72,8 @@ class AnswersToWrites:
                 )
             for (kind, key), note in told.notes[:SHOWN]:
                 log.warning("no effect", document=f"{kind} {key}", note=note)
+            for (kind, key), text in told.news[:SHOWN]:
+                log.info("what changes for callers", document=f"{kind} {key}", news=text)
             for (kind, key), warning in told.warnings[:SHOWN]:
                 log.warning("callers are refused", document=f"{kind} {key}", warning=warning)
 

@@ -34,7 +34,7 @@ class Foresight:
         told = effect(state, after, changes, self.weaver, self.renderer, lately)
         known = frozenset(state.conflicts())
         warnings = (
-            *(_warned(name, text) for name, text in (*told.warnings, *told.notes)),
+            *(_warned(name, text) for name, text in (*told.warnings, *told.news, *told.notes)),
             *(Warned(document="", warning=line) for line in after.conflicts() if line not in known),
         )
         effects = WriteEffects(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Annotated, Final, Literal
 
@@ -19,6 +20,8 @@ from documents.service import ServiceAccount
 from envoy.packing import pack
 from envoy.seams import NOTHING, ExtraResource, Parts, serialised
 from mesh.identity import Identity
+from mesh.merge import freeze
+from mesh.policy import Policy
 from mesh.targeting import Level
 from pb.envoy.config.accesslog.v3.accesslog_pb2 import (
     AccessLog as AccessLogMessage,
@@ -165,7 +168,19 @@ class AccessLogSpec(Targeting, AccessLogFields):
 
 
 class AccessLog(PolicyDocument):
-    """What sidecars write down."""
+    """What sidecars write down: nothing, until one says so.
+
+    `targetRefs` alone is enough: a line of JSON for each request and each TCP connection goes to the standard output of Envoy, which is that
+    of `meshwright proxy`, or the file that it was given as `--envoy-log`.
+
+    By default a request's line has, of these, those that have a value: `time`, `side`, `caller`, `callee`, `method`, `authority`,
+    `path`, `protocol`, `status`, `grpc_status`, `reason`, `policy`, `details`, `flags`, `transport_failure`, `duration_ms`,
+    `bytes_received`, `bytes_sent`, `route`, `cluster`, `host`, `tries`, `client`, `request_id`, `trace_id`, `would_refuse`, `audit`.
+    A TCP connection's, at its end: `time`, `side`, `caller`, `callee`, `reason`, `flags`, `transport_failure`, `duration_ms`,
+    `bytes_received`, `bytes_sent`, `cluster`, `host`, `tries`, `client`, `details`, `would_refuse`, `audit`.
+    `side` is `caller` or `callee`: whose sidecar writes the line. `policy` names the AccessPolicy that refused the request (`~` and names:
+    those of which none allowed it), `would_refuse` one that is on trial, `audit` those that mark it.
+    """
 
     api_version: Literal["meshwright.dev/v1alpha1"]
     kind: Literal["AccessLog"]
@@ -185,6 +200,11 @@ class AccessLog(PolicyDocument):
             )
         if self.spec.line is not None and not self.spec.line.endswith("\n") and "\n" in self.spec.line:
             yield Problem(("spec", "line"), "it is more than one line", "Use one line for each request")
+
+    def value(self, origin: tuple[str, ...]) -> Policy:
+        """One that says whom it concerns and no more wants what there is by default: without a field it would be nothing at all."""
+        policy = super().value(origin)
+        return policy if policy.fields else replace(policy, fields=freeze({"enabled": True}))
 
 
 def effect(fields: AccessLogFields, where: Where) -> Parts:

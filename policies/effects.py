@@ -32,8 +32,8 @@ SOME = 20
 @dataclass(frozen=True, slots=True)
 class Effect:
     """`documents` that came, changed or went; how many sidecars get something else, and how many resources differ (`about`: reckoned from a
-    part). `notes`: what is said in vain, prevails over something else, or concerns others, a sentence each, by document. `warnings`: what of it refuses
-    callers that were served so far.
+    part). `notes`: what is said in vain, or prevails over something else, a sentence each, by document. `news`: what it means for others. `warnings`: what of
+    it refuses callers that were served so far.
     """
 
     documents: tuple[DocumentName, ...]
@@ -42,6 +42,7 @@ class Effect:
     resources: int
     about: bool = False
     notes: tuple[tuple[DocumentName, str], ...] = ()
+    news: tuple[tuple[DocumentName, str], ...] = ()
     warnings: tuple[tuple[DocumentName, str], ...] = ()
 
 
@@ -59,6 +60,7 @@ def effect(
         for name in {*old.declared, *new.declared}
         if old.declared.get(name) is not new.declared.get(name)
     )
+    written = [each for name in names if isinstance(each := new.declared.get(name), Policy)]
     merges: Merges = {}
     services = sorted(changes.services)
     compared = services[:SOME]
@@ -72,10 +74,10 @@ def effect(
         resources=resources,
         about=len(services) > SOME,
         notes=tuple(
-            (name, note)
-            for name in names
-            if isinstance(policy := new.declared.get(name), Policy)
-            for note in (*_news(old, new, policy, weaver.kinds), *notes(new, policy, weaver.kinds, merges))
+            (policy.name, note) for policy in written for note in notes(new, policy, weaver.kinds, merges)
+        ),
+        news=tuple(
+            (policy.name, text) for policy in written for text in _news(old, new, policy, weaver.kinds)
         ),
         warnings=tuple(refused(old, new, lately or {})),
     )
@@ -99,6 +101,12 @@ def notes(
     """What `policy` says in vain as the mesh is now, and why. `merges` is filled and used for the next policy of the same state."""
     kind = next((each for each in kinds if each.name == policy.kind), None)
     if kind is None:
+        return
+    if not policy.fields and not kind.union:
+        # Of a kind of which one alone applies, what says nothing takes the place of what is said from farther away.
+        yield "it says nothing: no effect" + (
+            " but that none from farther away applies" if kind.whole else ""
+        )
         return
     for target in policy.targets:
         missing = _missing(state, target)

@@ -12,10 +12,13 @@ from google.protobuf.message import Message
 from pydantic import Field, JsonValue
 
 from documents.envelope import Part, Problem
+from envoy import names
 from envoy.packing import type_url
 from envoy.patches import Patch, Unfit, parse
 from envoy.seams import NOTHING, Parts, serialised
-from mesh.targeting import Level
+from mesh.policy import Policy
+from mesh.state import MeshState
+from mesh.targeting import Level, TargetRef
 from pb.envoy.config.cluster.v3.cluster_pb2 import Cluster
 from pb.envoy.config.listener.v3.listener_pb2 import Listener
 from pb.envoy.config.route.v3.route_pb2 import RouteConfiguration
@@ -66,8 +69,11 @@ class EnvoyPatchSpec(Targeting, EnvoyPatchFields):
 class EnvoyPatch(PolicyDocument):
     """A part of one resource in Envoy's own words, where no other kind says it.
 
-    Of a service, callers have clusters and routes, and the workloads that serve it have listeners, routes and clusters too; each
-    sidecar that the targets concern and that has a resource of the name gets it patched. `from` narrows it to what some callers have.
+    What is patched goes by the target. Of a Service: the clusters and routes by which callers reach it (`default/api:80`, `default/api`), and what
+    the sidecars of its workloads have of their own. Of a Workload: what its sidecar has of its own and no more: its listeners, the clusters
+    of its application (`inbound/9001/http`) and the routes behind its ports (`inbound/default/api:80`); of a gateway's workload its
+    listeners and routes. Clusters and routes of the services that a workload calls belong to these: target the Service, with
+    `from: [{workload: web-1}]` for the calls of one workload. Namespace and Mesh: all of that, of all services and workloads there.
     Names and contents of resources are no interface: they may be others in the next version of Meshwright.
     """
 
@@ -107,6 +113,22 @@ def effect(fields: EnvoyPatchFields, where: Where) -> Parts:
     return Parts(patches=(Patch(type_url(message), fields.name, body, where.policy),))
 
 
+def notes(state: MeshState, policy: Policy, target: TargetRef) -> Iterator[str]:
+    """A resource of a service that is called, where only what the sidecar has of its own is patched."""
+    resource, name = policy.fields.get("resource"), str(policy.fields.get("name"))
+    if target.level is not Level.WORKLOAD or resource == "Listener":
+        return
+    called = names.called(name)
+    service = (
+        called[0] if called is not None else next((key for key in state.services if str(key) == name), None)
+    )
+    if service is not None:
+        yield (
+            f"no effect at {target}: {resource} {name} is what callers have of service {service}: target the Service, with `from` for the "
+            f"calls of {target}"
+        )
+
+
 KIND: Final = PolicyKind(
     EnvoyPatch,
     EnvoyPatchFields,
@@ -114,4 +136,5 @@ KIND: Final = PolicyKind(
     effect,
     levels=ANYWHERE - {Level.ROUTE},
     union=True,
+    notes=notes,
 )

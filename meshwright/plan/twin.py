@@ -19,7 +19,7 @@ from meshwright.plan.fleet import Fleet, Member
 from meshwright.plan.held import Difference, Held
 from meshwright.publisher import Attached, Publisher, Update, client_id
 from meshwright.scopes import Scope
-from xds.types import LISTENER, SCOPED_ROUTE
+from xds.types import LISTENER, RUNTIME, SCOPED_ROUTE
 
 
 class Twin(Publisher):
@@ -173,7 +173,12 @@ def by_client(
     for client, scopes in found.before.items():
         alike.setdefault((scopes, found.after.get(client, scopes)), []).append(client)
     for (before, after), clients in alike.items():
-        differences = found.held.differences(before, after)
+        # Who looks on decides whether a proxy is watched, not what is planned; the twin watches none.
+        differences = tuple(
+            each
+            for each in found.held.differences(before, after)
+            if not any(one is not None and one.type_url == RUNTIME for one in each)
+        )
         if not differences:
             continue
         together: dict[tuple[tuple[bool, ...], tuple[Difference, ...]], list[str]] = {}

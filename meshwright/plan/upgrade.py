@@ -15,7 +15,7 @@ from meshwright.plan.subscribed import named_routes
 from meshwright.plan.twin import Setting, given
 from meshwright.scopes import Scope
 from xds.resource import Name, Resource
-from xds.types import ROUTE, SECRET
+from xds.types import ROUTE, RUNTIME, SECRET
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +74,11 @@ def upgrade(snapshot: Snapshot) -> Upgrade:
 
 
 def _together(scopes: Iterable[Mapping[Name, Resource]]) -> dict[Name, Resource]:
-    """Of what several hold, the first has it."""
+    """Of what several hold, the first has it. Without secrets, and without what says whether a proxy was watched when it was captured."""
     found: dict[Name, Resource] = {}
     for each in scopes:
         found = {**each, **found}
-    return {name: each for name, each in found.items() if each.type_url != SECRET}
+    return {name: each for name, each in found.items() if each.type_url not in {RUNTIME, SECRET}}
 
 
 def _differences(

@@ -15,8 +15,9 @@ from meshwright.certificates import NoCertificates
 from meshwright.editions import Instead, Overlay
 from meshwright.plan.fleet import Member, declared
 from meshwright.plan.twin import Setting, by_client, given
+from meshwright.scopes import Runtime
 from tests.support.policy_worlds import WORKLOADS, Told, Written, sets
-from xds.types import ROUTE
+from xds.types import ROUTE, RUNTIME
 
 Said = set[tuple[str, str, str, bytes | None]]
 """By client, type and name: the new bytes; None: it is removed."""
@@ -94,6 +95,29 @@ def test_a_client_that_stands_elsewhere_is_taken_as_it_stands() -> None:
     assert {clients: _names(found) for clients, found in by_client(adopted)} == {
         clients: _names(found) for clients, found in by_client(fresh)
     }
+
+
+def test_that_somebody_looks_on_is_no_change() -> None:
+    world, after = Told(), Told()
+    after.put(Written("TimeoutPolicy", "default", "a", '{"targetRefs": [{"kind": "Mesh"}], "request": "3s"}'))
+    watched = tuple(
+        Member(
+            each.workload,
+            each.proved,
+            each.proxyless,
+            tuple(Runtime(watching=True) if isinstance(scope, Runtime) else scope for scope in each.scopes),
+            each.at_once,
+        )
+        for each in world.publisher.attached()
+    )
+    assert any(Runtime(watching=True) in each.scopes for each in watched)
+    found = given(world.state, step(world, after), watched, SETTING)
+    assert any(Runtime(watching=False) in scopes for scopes in found.after.values()), (
+        "the twin watches nobody"
+    )
+    types = {one.type_url for _, of in by_client(found) for pair in of for one in pair if one is not None}
+    assert ROUTE in types
+    assert RUNTIME not in types
 
 
 def _names(found: tuple[tuple[object, object], ...]) -> set[str]:

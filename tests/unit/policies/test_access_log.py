@@ -5,6 +5,9 @@ from google.protobuf.json_format import MessageToDict
 
 from documents.parsing import parse
 from envoy.seams import NOTHING
+from mesh.events import SourceSnapshot
+from mesh.state import MeshState
+from mesh.views import inbound_view
 from pb.envoy.config.cluster.v3.cluster_pb2 import Cluster
 from pb.envoy.extensions.access_loggers.file.v3.file_pb2 import FileAccessLog
 from pb.envoy.extensions.access_loggers.filters.cel.v3.cel_pb2 import ExpressionFilter
@@ -14,10 +17,14 @@ from pb.envoy.extensions.filters.network.http_connection_manager.v3.http_connect
 )
 from pb.envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 from policies import log_format
-from policies.access_log import EXAMPLE, KIND
+from policies.access_log import EXAMPLE, KIND, AccessLog
+from policies.effects import notes
 from policies.kind import Side
 from policies.registry import KINDS
+from policies.weave import Weaver
+from tests.support.builders import a_service, a_workload
 from tests.support.observing import INBOUND, OUTBOUND, document, parts, refusals
+from tests.support.policy_documents import declared
 
 
 def test_by_default_every_request_and_connection_is_a_json_line_on_stdout() -> None:
@@ -34,6 +41,26 @@ def test_by_default_every_request_and_connection_is_a_json_line_on_stdout() -> N
     assert fields["callee"] == "%UPSTREAM_PEER_URI_SAN%"
     assert {"status", "reason", "tries", "trace_id", "route"} <= fields.keys()
     assert "status" not in MessageToDict(connection.log_format.json_format)
+
+
+def test_one_that_says_whom_it_concerns_and_no_more_has_the_defaults() -> None:
+    text = "apiVersion: meshwright.dev/v1alpha1\nkind: AccessLog\nmetadata: {name: all}\nspec: {targetRefs: [{kind: Mesh}]}\n"
+    workload = a_workload("api-1", services=("api",))
+    state, _ = MeshState("mesh.test").apply(
+        SourceSnapshot("s", (a_service("api"),), (workload,), declared(text))
+    )
+    seams = Weaver().listeners(state, workload, inbound_view(state, workload))
+    (log,) = HttpConnectionManager.FromString(seams.outbound.manager).access_log
+    assert log.name == "envoy.access_loggers.stdout"
+    (policy,) = state.policies.policies.values()
+    assert list(notes(state, policy)) == []
+
+
+def test_the_document_names_the_default_fields() -> None:
+    said = AccessLog.__doc__ or ""
+    for http, of in ((True, "request"), (False, "TCP connection")):
+        made = log_format.fields(http=http, side=Side.CALLEE, identity="spiffe://me", own={})
+        assert all(f"`{name}`" in said for name in made), of
 
 
 def test_the_callee_knows_the_caller_by_its_certificate() -> None:

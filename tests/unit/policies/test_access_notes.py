@@ -114,7 +114,7 @@ def news(before: MeshState, *documents: str) -> list[str]:
     assert not parsed.errors, parsed.errors
     new, changes = before.apply(SourceUpdate("file", declared=tuple(parsed.declared())))
     found = effect(before, new, changes, Weaver(), Renderer())
-    return [f"{name[1].name}: {note}" for name, note in found.notes]
+    return [f"{name[1].name}: {note}" for name, note in found.news]
 
 
 def test_the_first_that_lets_in_only_some_is_news() -> None:

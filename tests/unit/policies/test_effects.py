@@ -68,6 +68,15 @@ def test_a_target_that_is_not_there_is_told(target: str, note: str) -> None:
     assert [said for _, said in told.notes] == [note]
 
 
+def test_what_says_nothing_is_told() -> None:
+    _, told = written(STATE, policy("empty", API, ""))
+    assert [said for _, said in told.notes] == ["it says nothing: no effect"]
+    _, told = written(STATE, policy("calm", API, "", "FaultInjection"))
+    assert [said for _, said in told.notes] == [
+        "it says nothing: no effect but that none from farther away applies"
+    ]
+
+
 def test_the_older_of_two_prevails_and_the_younger_is_told_field_by_field() -> None:
     state, _ = written(
         STATE, policy("old", API, "request: 1s", metadata=', creationTimestamp: "2026-01-01T00:00:00Z"')

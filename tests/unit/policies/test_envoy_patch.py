@@ -6,15 +6,57 @@ import pytest
 
 from envoy.packing import CDS, LDS
 from envoy.seams import NOTHING
+from mesh.events import SourceSnapshot
 from mesh.names import Key
+from mesh.state import MeshState
 from pb.envoy.config.cluster.v3.cluster_pb2 import Cluster
+from policies.effects import notes
 from policies.envoy_patch import EXAMPLE, KIND
-from tests.support.policy_documents import CALLEE, CALLER, accepted, added, refusals
+from tests.support.builders import a_proxy, a_service
+from tests.support.policy_documents import CALLEE, CALLER, accepted, added, declared, refusals
 from tests.support.policy_worlds import Told, Written
 
 MESSAGE = "See the message envoy.config.cluster.v3.Cluster in Envoy's API"
 CLUSTER = "{resource: Cluster, name: c, merge: {altStatName: x}}"
 LISTENER = "{resource: Listener, name: l, merge: {statPrefix: x}}"
+
+
+@pytest.mark.parametrize(
+    ("name", "resource", "vain"),
+    [
+        ("default/api:80", "Cluster", True),
+        ("default/api", "RouteConfiguration", True),
+        ("inbound/9001/http", "Cluster", False),
+        ("inbound/default/api:80", "RouteConfiguration", False),
+        ("outbound", "Listener", False),
+    ],
+)
+def test_what_callers_have_of_a_service_is_not_patched_at_a_workload(
+    name: str, resource: str, vain: bool
+) -> None:
+    text = (
+        "apiVersion: meshwright.dev/v1alpha1\nkind: EnvoyPatch\nmetadata: {name: p}\nspec:\n"
+        f"  targetRefs: [{{kind: %s}}]\n  resource: {resource}\n  name: {name}\n  merge: {{%s: x}}\n"
+    )
+    field = {
+        "Cluster": "altStatName",
+        "RouteConfiguration": "requestHeadersToRemove",
+        "Listener": "statPrefix",
+    }[resource]
+    if resource == "RouteConfiguration":
+        text = text.replace(": x}", ": [x]}")
+
+    def told(target: str) -> list[str]:
+        state, _ = MeshState("mesh.test").apply(
+            SourceSnapshot("s", (a_service("api"),), (a_proxy("web-1"),), declared(text % (target, field)))
+        )
+        (policy,) = state.policies.policies.values()
+        return list(notes(state, policy))
+
+    assert [
+        each.startswith("no effect at workload default/web-1: ") for each in told("Workload, name: web-1")
+    ] == [True] * vain
+    assert told("Service, name: api") == []
 
 
 def test_what_is_said_is_kept_with_whose_it_is() -> None:

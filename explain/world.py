@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from envoy.render import Renderer
@@ -21,19 +22,35 @@ from policies.weave import Weaver
 
 @dataclass(slots=True)
 class World:
-    """Renders what is asked for, once. `given`: proxies whose resources are known otherwise, from a dump."""
+    """Renders what is asked for, once. `state`: what the caller is told. `given`: proxies whose resources are known otherwise, from a dump.
+    `told`: what the proxy of a workload is told, where not all are told the same.
+    """
 
     state: MeshState
     shop: Workshop
     provenance: Provenance
     given: dict[Key, Resources] = field(default_factory=dict)
+    told: Callable[[Key], MeshState] | None = None
     _rendered: dict[Key, Rendering] = field(default_factory=dict)
+    _shops: dict[int, Workshop] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, state: MeshState, *, loaded: Loaded | None = None, on_demand: bool = False) -> World:
+    def of(
+        cls,
+        state: MeshState,
+        *,
+        loaded: Loaded | None = None,
+        on_demand: bool = False,
+        told: Callable[[Key], MeshState] | None = None,
+    ) -> World:
         """`loaded`: the Secret documents whose files gateways can read; None: all that there are."""
         shop = Workshop(state, Renderer(), Weaver(), loaded or every_secret(state), on_demand)
-        return cls(state, shop, Provenance(state))
+        return cls(state, shop, Provenance(state), told=told)
+
+    @property
+    def met(self) -> tuple[Key, ...]:
+        """The proxies whose resources were asked for so far."""
+        return tuple({**self._rendered, **self.given})
 
     def resources(self, workload: Workload) -> Resources:
         return self.given.get(workload.key) or self.rendering(workload)
@@ -41,8 +58,17 @@ class World:
     def rendering(self, workload: Workload) -> Rendering:
         """What the model has for a proxy, whatever a dump says."""
         if workload.key not in self._rendered:
-            self._rendered[workload.key] = Rendering(self.shop, workload)
+            shop = self._shop_of(workload.key)
+            there = shop.state.workloads.get(workload.key, workload)
+            self._rendered[workload.key] = Rendering(shop, there)
         return self._rendered[workload.key]
+
+    def _shop_of(self, proxy: Key) -> Workshop:
+        state = self.state if self.told is None else self.told(proxy)
+        if state is self.state:
+            return self.shop
+        # The workshop keeps its state, so that no other one comes to have the same identity.
+        return self._shops.setdefault(id(state), replace(self.shop, state=state, weaver=Weaver()))
 
     def blame(self, caller: Workload | None) -> Blame:
         """`caller`: whose calls policies are asked about."""

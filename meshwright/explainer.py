@@ -34,6 +34,7 @@ from mesh.names import Key
 from mesh.state import MeshState
 from meshwright.publisher import client_ids
 from meshwright.reports import Reports
+from meshwright.standpoints import Standpoint
 from policies.registry import KINDS
 from store.scanning import Scanner
 from xds.server import XdsServer
@@ -49,7 +50,7 @@ TOLD: Final = 10
 class Explainer:
     """One explanation at a time, in a thread. `loaded`: the Secret documents whose files gateways can read."""
 
-    state: Callable[[], MeshState]
+    standpoint: Callable[[], Standpoint]
     xds: XdsServer
     loaded: Callable[[], Loaded]
     on_demand: bool
@@ -65,13 +66,22 @@ class Explainer:
         self._waiting += 1
         try:
             async with self._one:
-                state, given = self.state(), Given()
+                where, given = self.standpoint(), Given()
                 if request.proxy and request.dump is None:
                     given = self._given(_key(request.proxy))
-                world = World.of(state, loaded=self.loaded(), on_demand=self.on_demand)
-                return await asyncio.to_thread(answer, world, request, given)
+                loaded = self.loaded()
+                return await asyncio.to_thread(self._answer, where, loaded, request, given)
         finally:
             self._waiting -= 1
+
+    def _answer(
+        self, where: Standpoint, loaded: Loaded, request: ExplainRequest, given: Given
+    ) -> ExplainAnswer:
+        """Not on the event loop."""
+        first = first_of(where.base, request)
+        state = where.base if first is None else where.state_of(first)
+        world = World.of(state, loaded=loaded, on_demand=self.on_demand, told=where.state_of)
+        return answer(world, request, given, where)
 
     def _given(self, proxy: Key) -> Given:
         """What the streams of `proxy` are given, and what of it they have not acknowledged."""
@@ -97,9 +107,26 @@ class Explainer:
 
 def explainer(reports: Reports, *, on_demand: bool) -> Explainer:
     """Over all that a running control plane knows. `on_demand`: whether clusters come on demand where a workload says nothing."""
-    return Explainer(
-        lambda: reports.pipeline.state, reports.xds, lambda: reports.certificates.loaded, on_demand
-    )
+
+    def standpoint() -> Standpoint:
+        return Standpoint.now(
+            reports.pipeline.state, reports.publisher, reports.rollouts.holding(), reports.quarantine.told
+        )
+
+    return Explainer(standpoint, reports.xds, lambda: reports.certificates.loaded, on_demand)
+
+
+def first_of(state: MeshState, request: ExplainRequest) -> Key | None:
+    """The workload whose proxy the request meets first; None where it is not said who that is: `answer` says so."""
+    try:
+        if request.gateway and not request.proxy:
+            gateway = _key(request.gateway)
+            return min(
+                (each.key for each in state.workloads.values() if each.gateway == gateway), default=None
+            )
+        return caller_of(state, request.proxy or request.from_).key
+    except (Unaskable, MeshError):
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +153,9 @@ def over_directory(root: Path, trust_domain: str, request: ExplainRequest) -> Ex
     return answer(World.of(state), request, Given())
 
 
-def answer(world: World, request: ExplainRequest, given: Given) -> ExplainAnswer:
+def answer(
+    world: World, request: ExplainRequest, given: Given, where: Standpoint | None = None
+) -> ExplainAnswer:
     """Takes some milliseconds, and longer where there is much to render: not for the event loop. Unprocessable."""
     try:
         question = asked(request)
@@ -142,7 +171,7 @@ def answer(world: World, request: ExplainRequest, given: Given) -> ExplainAnswer
             found = explain_live(world, question, proxy, live)
     except (Unaskable, MeshError) as error:
         raise Unprocessable(str(error)) from error
-    return shown(found, given.cautions)
+    return shown(found, (*given.cautions, *(where.cautions(world.met) if where is not None else ())))
 
 
 def asked(request: ExplainRequest) -> Question:
@@ -154,7 +183,9 @@ def asked(request: ExplainRequest) -> Question:
             f"{request.client_address!r} is no IP address: give one, such as 203.0.113.7"
         ) from error
     if not request.from_ and not request.gateway:
-        raise Unaskable("it is not said who calls: give `from`, or `gateway` for a client outside")
+        raise Unaskable(
+            "it is not said who calls: give --from (`from` by the API), or --to-gateway (`gateway`) for a client outside"
+        )
     if not (request.path.startswith("/") or request.path == "*"):
         raise Unaskable(f"path {request.path!r} does not begin with a slash")
     headers = tuple((each.name.lower(), _bytes(each.value)) for each in request.headers)

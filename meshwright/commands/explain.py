@@ -25,6 +25,17 @@ NARROWEST = 20
 """Columns that text needs to be folded."""
 MARGIN = re.compile(r" *(?:- |by |Way out: |[a-z]+(?: [a-z]+)? {2,})?")
 """What stands before the text of a line."""
+OPTIONS = {
+    "path": "PATH",
+    "headers": "--header",
+    "claims": "--jwt-claims",
+    "localPort": "--local-port",
+    "gateway": "--to-gateway",
+    "serverName": "--server-name",
+    "clientAddress": "--client-address",
+    **{each: f"--{each}" for each in ("from", "to", "port", "host", "tls", "proxy", "dump")},
+}
+"""How the fields of a request are called on the command line."""
 HEADINGS = ("The client sees", "To be known", "The proxy differs from what the mesh says")
 
 
@@ -197,8 +208,13 @@ def _asked(
         )
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(each) for each in first["loc"])
-        raise UsageError(f"{where}: {first['msg']}") from error
+        field = str(first["loc"][0])
+        if field == "method":
+            raise UsageError(
+                f"{method!r} is no method: write GET, POST and so on, GRPC or TCP; "
+                f"a path comes after it, as in: GET {method if method.startswith('/') else '/orders'}"
+            ) from error
+        raise UsageError(f"{OPTIONS.get(field, field)}: {first['msg']}") from error
 
 
 def _header(text: str) -> tuple[str, str]:

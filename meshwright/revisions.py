@@ -7,11 +7,10 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Any
 
-import yaml
 from pydantic import TypeAdapter
 
+from documents.reading import Piece, Refusal
 from mesh.events import Declared, DocumentName
 from mesh.names import Key
 from mesh.service import Service
@@ -24,7 +23,6 @@ Held = Declared | Service | Workload
 _SERVICE, _WORKLOAD = TypeAdapter(Service), TypeAdapter(Workload)
 _DOCUMENT = re.compile(r"#\d+ ([A-Za-z]+) ([^\s/]+)/(\S+)$")
 """How an origin ends that is a document: see `documents.parsing.Document.origin`."""
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def name_of(value: Held) -> DocumentName:
@@ -83,8 +81,10 @@ def revision_of(value: Held) -> str:
 
 
 def _canonical(value: Declared) -> bytes:
+    text = value.text.encode()
     try:
-        read = yaml.load(value.text, Loader=_LOADER)  # noqa: S506 (it is a safe loader)
-    except yaml.YAMLError:  # it was read once by stricter rules: then its letters are what it says
-        return value.text.encode()
+        # As documents are read: another reader of YAML takes `on` for true, and one key for two.
+        read = Piece(1, text).tree()
+    except Refusal:  # it was read once: then its letters are what it says
+        return text
     return json.dumps(read, sort_keys=True, default=str).encode()

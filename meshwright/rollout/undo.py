@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-import yaml
-
+from documents.reading import Piece
 from meshwright.rollout.record import Rollout, Staged
 from meshwright.stores import STORE
 from policies.registry import KINDS
@@ -72,7 +71,8 @@ def _write(each: Staged, stored: Stored | None) -> Write:
     version = stored.resource_version if stored is not None else None
     if before is None or each.before.source != STORE:
         return Delete(*each.name, resource_version=version)
-    body: Any = yaml.safe_load(before.text)
+    # As documents are read: another reader of YAML would take `on` for true, and write that.
+    body: Any = Piece(1, before.text.encode()).tree()
     return Put(*each.name, body, resource_version=ABSENT if version is None else version)
 
 

@@ -12,6 +12,7 @@ from explain.local_replies import answered, closed
 from explain.request import Request
 from explain.sight import Passing, Sight, listed
 from mesh.names import Key
+from mesh.policy import Policy
 from pb.envoy.config.route.v3.route_components_pb2 import Route
 from pb.envoy.extensions.filters.http.rbac.v3.rbac_pb2 import RBAC, RBACPerRoute
 from pb.envoy.extensions.filters.network.rbac.v3 import rbac_pb2 as network
@@ -87,13 +88,31 @@ def _refused(by: str, sight: Sight, request: Request | None) -> tuple[str, str, 
         return f"{KIND} {by} denies {who}", f"Narrow the rule of {KIND} {by} that denies it", lines
     names = _named(by)
     why = f"what no policy allows is refused here, and none allows {who}: {names}"
-    first = names.partition(",")[0]
-    return why, f"Add a rule that allows it to {KIND} {first}", _policies(by, sight)
+    return why, _way_in(by, sight), _policies(by, sight)
+
+
+def _way_in(by: str, sight: Sight) -> str:
+    """Rules stand in a policy that allows: `default: deny` has none."""
+    allowing = next((each for each in _keys(by) if _allows(sight, each)), None)
+    if allowing is not None:
+        return f"Add a rule that allows it to {KIND} {allowing}"
+    service = None if sight.takes is None else sight.takes.service
+    whom = f"workload {sight.proxy}" if service is None else f"service {service}"
+    return f"Write an {KIND} with action: allow for {whom}"
+
+
+def _allows(sight: Sight, key: Key) -> bool:
+    policy = sight.blame.state.declared.get((KIND, key))
+    return isinstance(policy, Policy) and policy.fields.get("action") == "allow"
 
 
 def _policies(by: str, sight: Sight) -> tuple[Source, ...]:
-    keys = [Key.parse(each) for each in by.removeprefix(UNLESS).split(",") if "/" in each]
-    return tuple(sight.blame.policy(KIND, each, "spec") for each in keys)
+    return tuple(sight.blame.policy(KIND, each, "spec") for each in _keys(by))
+
+
+def _keys(by: str) -> list[Key]:
+    """The policies that are named; where there are many, how many more there are is no name."""
+    return [Key.parse(each) for each in by.removeprefix(UNLESS).split(",") if "/" in each]
 
 
 def _rulings(sight: Sight, request: Request | None) -> list[access_verdict.Ruling]:

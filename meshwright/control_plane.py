@@ -430,11 +430,13 @@ class ControlPlane:
             rollouts.before(before, event)
             changes = pipeline.receive(event)
             rollouts.after()
-            quarantine.changed(before, pipeline.state, event)
+            with _beside("quarantine"):
+                quarantine.changed(before, pipeline.state, event)
             if event.source == FILES:
                 _record(audit, written(before, event))
             passages.changed(before, pipeline.state, changes)
-            answers.changed(before, pipeline.state, changes)
+            with _beside("answers to writes"):
+                answers.changed(before, pipeline.state, changes)
             for workload in changes.workloads:
                 end_stale(doors, xds.streams_of(client_id(workload)), audit)
                 rotator.trust.end_stale(str(workload))
@@ -605,6 +607,15 @@ def _record(audit: AuditLog, documents: tuple[list[str], list[str]] | None) -> N
 def _shared(settings: Settings, repository: Repository | None) -> Backend | None:
     """The store, where other control planes may be over it."""
     return repository.backend if repository is not None and settings.store.startswith("consul") else None
+
+
+@contextlib.contextmanager
+def _beside(part: str) -> Iterator[None]:
+    """A mistake of ours in a part that only accompanies changes is told, and holds up no change."""
+    try:
+        yield
+    except Exception:
+        log.exception("a part did not take in a change: all others did", part=part)
 
 
 def _merging(settings: Settings) -> Merging:

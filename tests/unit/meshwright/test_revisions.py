@@ -15,8 +15,6 @@ spec: {targetRefs: [{kind: Service, name: api}], attempts: 3, on: [5xx]}
 
 def test_a_field_named_as_a_truth_value_of_old_yaml_is_a_field() -> None:
     (first,) = declared(RETRY)
-    (again,) = declared(
-        RETRY.replace("attempts: 3, on: [5xx]", "on: [5xx], attempts: 3  # laid out otherwise")
-    )
+    (again,) = declared(RETRY.replace("attempts: 3, on: [5xx]", "on: [5xx],   attempts: 3"))
     (other,) = declared(RETRY.replace("5xx", "reset"))
     assert revision_of(first) == revision_of(again) != revision_of(other)

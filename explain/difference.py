@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from google.protobuf.message import Message
 
-from explain.answer import Explanation
+from explain.answer import Branch, Explanation, Source, Step
 from explain.resources import Held, Resources
+from explain.route_words import NOBODY
 from explain.text import summary
 from explain.wording import share
 from pb.envoy.config.cluster.v3.cluster_pb2 import Cluster
@@ -70,6 +72,37 @@ def otherwise(of_proxy: Explanation, of_model: Explanation) -> Iterator[str]:
         return
     for part, outcome in of_model.outcomes():
         yield f"by what the mesh says, {share(part)} would see {summary(outcome)}"
+
+
+NOT_NOW = "what the mesh says is otherwise"
+
+
+def without_wrong_sources(of_proxy: Branch, of_model: Branch, proxy: str) -> Branch:
+    """`of_proxy`, where what `proxy` has differs from what the mesh says: no document stands beside what it does not say."""
+    model = {each for each in of_model.every_step() if each.proxy == proxy}
+    details = {(each.stage, one) for each in model for one in each.details}
+
+    def step(each: Step) -> Step:
+        if each.proxy != proxy or each in model:
+            return each
+        named = tuple(source for source in each.sources if any(str(source) in one for one in each.details))
+        lines = tuple(
+            one if (each.stage, one) in details else _without_reason(one, named) for one in each.details
+        )
+        kept = tuple(source for source in named if any(str(source) in one for one in lines))
+        return replace(each, details=lines, sources=kept)
+
+    def branch(each: Branch) -> Branch:
+        return replace(each, steps=tuple(map(step, each.steps)), branches=tuple(map(branch, each.branches)))
+
+    return branch(of_proxy)
+
+
+def _without_reason(detail: str, sources: tuple[Source, ...]) -> str:
+    for reason in (NOBODY, *map(str, sources)):
+        if detail.endswith(f": {reason}"):
+            return f"{detail.removesuffix(reason)}{NOT_NOW}"
+    return detail
 
 
 def _get(resources: Resources, kind: str, name: str) -> Message | None:

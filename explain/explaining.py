@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from explain.answer import Explanation
-from explain.difference import Watched, differences, otherwise
+from explain.difference import Watched, differences, otherwise, without_wrong_sources
 from explain.from_outside import from_outside
 from explain.from_workload import from_workload
 from explain.question import Question
@@ -35,6 +35,10 @@ def explain_live(world: World, question: Question, proxy: Workload, resources: T
     watched = Watched(resources, resources if resources.has_endpoints else model)
     live = replace(world, given={**world.given, proxy.key: watched})
     found = explain(live, question)
-    lines = (*differences(watched, model), *otherwise(found, explain(world, question)))
+    of_model = explain(world, question)
+    lines = (*differences(watched, model), *otherwise(found, of_model))
+    if lines:
+        root = without_wrong_sources(found.root, of_model.root, str(proxy.key))
+        found = replace(found, root=root)
     cautions = found.cautions if resources.has_endpoints else (*found.cautions, NO_ENDPOINTS)
     return replace(found, differences=lines, cautions=cautions)

@@ -22,6 +22,8 @@ from pb.envoy.config.route.v3.route_components_pb2 import Route, RouteAction
 
 NAME = re.compile(r"(?P<kind>[A-Za-z]+) (?P<key>[^/ ]+/[^/ #]+)#(?P<place>[0-9]+)")
 """As `envoy.http_routes.route_name` writes it."""
+NOBODY = "nobody says otherwise"
+"""Why a limit is what it is, where no document speaks of it."""
 PASSED = 8
 """Routes that are told of which do not take a request: the last, which are the nearest."""
 
@@ -131,7 +133,7 @@ def timed(action: RouteAction, sight: Sight) -> Step:
     def because(said: dict[str, Said], *fields: str) -> str:
         found = next((said[each] for each in fields if each in said), None)
         if found is None:
-            return "nobody says otherwise"
+            return NOBODY
         sources.append(found.source)
         return str(found.source)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Literal, Protocol
 
 from api.shapes.rollouts import Rollout
@@ -34,6 +34,6 @@ class Rolling(Protocol):
 
     async def stage(
         self, names: frozenset[DocumentName], stages: str, bake: str | None, by: str
-    ) -> Callable[[], None]:
-        """What is written under `names` next goes out by `stages`, kept when this returns. Call what is returned if nothing was written. ValueError says what is wrong."""
+    ) -> Callable[[], Awaitable[None]]:
+        """What is written under `names` next goes out by `stages`, kept when this returns. Await what is returned if nothing was written. ValueError says what is wrong."""
         ...

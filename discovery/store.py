@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 
 from discovery.file import FileSource
@@ -17,7 +17,8 @@ class StoreSource:
     (`store.sets.StoreDocuments` is one). Not guarded: who deletes through the store says so.
 
     `applied_revision` is the newest revision of which all events were handed over and taken, 0 before the first; `on_applied` is
-    called once with each such number, revisions that change nothing for the mesh included. It may be set later.
+    called once with each such number, revisions that change nothing for the mesh included. `before_each` is awaited before anything of a
+    set is handed over. Both may be set later.
     """
 
     guarded = False
@@ -30,6 +31,7 @@ class StoreSource:
     ) -> None:
         self.applied_revision = 0
         self.on_applied = on_applied
+        self.before_each: Callable[[], Awaitable[None]] = _nothing
         self._sets = sets
         self._files = FileSource(name, _Following(self._followed), guarded=False)
 
@@ -47,6 +49,8 @@ class StoreSource:
         told: int | None = None
         try:
             async for documents, revision in revisions:
+                if not documents.failure:
+                    await self.before_each()
                 yield documents
                 # The next set is asked for when all events of this one were taken.
                 if not documents.failure and revision != told:
@@ -65,3 +69,7 @@ class _Following:
 
     def __aiter__(self) -> AsyncIterator[DocumentSet]:
         return self._begin()
+
+
+async def _nothing() -> None:
+    pass

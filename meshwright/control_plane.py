@@ -403,6 +403,7 @@ class ControlPlane:
         for source in sources:
             if isinstance(source, StoreSource):
                 source.on_applied = acknowledged.applied
+                source.before_each = rollouts.book.hear
         tokens = await Tokens.open(data_dir)
         given = backend(
             reports,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from api.changing import (
@@ -26,6 +26,7 @@ from api.shapes.shape import Query
 from api.standing import Stand
 from api.writing import Plan
 from mesh.names import Key
+from store.errors import OutcomeUnknown
 from store.stored import Name
 
 LIMIT: Final = 32 << 20
@@ -69,22 +70,31 @@ async def write_batch(call: Call[Query, Batch]) -> Reply:
             plan, author=call.caller.name, reason=batch.reason, dry_run=batch.dry_run
         )
         written = not batch.dry_run and any(each.op != "unchanged" for each in answer.changes)
+    except OutcomeUnknown:
+        written = True  # it may be: then it must not reach everybody at once
+        raise
     finally:
         if not written:
-            forget()
+            await forget()
     return told(call, answer)
 
 
-async def _staged(call: Call[Query, Batch], batch: Batch, names: frozenset[Name]) -> Callable[[], None]:
+async def _staged(
+    call: Call[Query, Batch], batch: Batch, names: frozenset[Name]
+) -> Callable[[], Awaitable[None]]:
     """Announce a write that is to go out by stages. What is returned takes it back. Unprocessable."""
     if batch.stage is None:
-        return lambda: None
+        return _nothing
     gone = {(each.kind, Key(each.namespace, each.name)) for each in batch.delete}
     by = f"a write of {call.caller.name}"
     try:
         return await call.backend.rollouts.stage(names | gone, batch.stage, batch.bake, by)
     except ValueError as error:
         raise Unprocessable(str(error)) from error
+
+
+async def _nothing() -> None:
+    pass
 
 
 ROUTES: Final = (

@@ -7,7 +7,7 @@ What is decided is on the disk before any proxy is told of it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Final, Protocol
 
@@ -20,12 +20,14 @@ from mesh.names import Key
 from mesh.rollout import Plan, RolloutPolicy
 from mesh.state import MeshState
 from meshwright.editions import NOTHING, Instead, Member, Overlay
+from meshwright.rollout.announcing import Announcements
 from meshwright.rollout.changes import changed, settle
 from meshwright.rollout.keeping import FILE as KEEPING
 from meshwright.rollout.keeping import Records, shortened
 from meshwright.rollout.machine import Phase
 from meshwright.rollout.reach import has
 from meshwright.rollout.record import Asked, Kept, Rollout, Staged, Version
+from store.backend import Backend
 
 ASKED_FOR: Final = 300.0
 """Seconds within which a write that was asked to go out by stages must have come."""
@@ -46,9 +48,16 @@ class Book:
     """An `Overlayer`. `clock` is seconds since the epoch. Used from one event loop."""
 
     def __init__(
-        self, records: Records, tells: Tells, registry: CollectorRegistry, clock: Callable[[], float]
+        self,
+        records: Records,
+        tells: Tells,
+        registry: CollectorRegistry,
+        clock: Callable[[], float],
+        shared: Backend | None = None,
     ) -> None:
+        """`shared`: the store, where other control planes may be over it."""
         self._records = records
+        self._announcements = Announcements(shared, ASKED_FOR)
         self._tells = tells
         self._clock = clock
         self._all: dict[str, Rollout] = {}
@@ -197,20 +206,32 @@ class Book:
             }
             self._policies = {key: each for key, each in self._policies.items() if key in said | others}
 
-    async def ask(self, names: frozenset[DocumentName], plan: Plan, by: str) -> Callable[[], None]:
+    async def ask(self, names: frozenset[DocumentName], plan: Plan, by: str) -> Callable[[], Awaitable[None]]:
         """A write of documents of these names is about to be made: they are to go out by `plan`. It is kept when this returns, so that a
-        control plane that is killed right after the write knows of it. Call what this returns if nothing was written.
+        control plane that is killed right after the write knows of it, and told to the others over the store. Await what this returns if
+        nothing was written. ValueError if there are too many; StoreError.
         """
         asked = Asked(names, plan, by, self._clock())
+        key = await self._announcements.tell(asked)
         self._asked.append(asked)
         self._unsaved = True
         await self.kept()
 
-        def forget() -> None:
+        async def forget() -> None:
             self._asked = [each for each in self._asked if each is not asked]
             self._unsaved = True
+            await self._announcements.take_back(key)
 
         return forget
+
+    async def hear(self) -> None:
+        """A revision of the store is about to be told of: know before, how other control planes were asked to let it go out."""
+        for each in await self._announcements.heard():
+            # What began by it, before this one started again, is not begun once more.
+            if any(each.at <= of.started and each.names & of.names for of in self._all.values()):
+                continue
+            self._asked.append(replace(each, at=self._clock()))
+            self._unsaved = True
 
     # Writing
 

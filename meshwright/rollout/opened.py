@@ -15,6 +15,7 @@ from meshwright.rollout.driver import Driver
 from meshwright.rollout.keeping import FileRecords
 from meshwright.rollout.undo import undoing
 from meshwright.rollout.watching import Watching
+from store.consul_kv import ConsulBackend
 from store.repository import Repository
 from xds.server import XdsServer
 from xds.state import Refusal
@@ -30,7 +31,14 @@ async def open_rollouts(
     tells: Tells,
 ) -> Driver:
     """Before sources are heard, and before the quarantine is opened, which goes before what this says."""
-    book = Book(FileRecords(data_dir), tells, metrics.registry, time.time)
+    shared = repository.backend if repository is not None else None
+    book = Book(
+        FileRecords(data_dir),
+        tells,
+        metrics.registry,
+        time.time,
+        shared if isinstance(shared, ConsulBackend) else None,
+    )
     await asyncio.to_thread(book.load)
     publisher.editions.use(book)
     made = Driver(

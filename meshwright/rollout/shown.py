@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from api.rolling import Command
@@ -44,7 +44,7 @@ class Rolling:
 
     async def stage(
         self, names: frozenset[DocumentName], stages: str, bake: str | None, by: str
-    ) -> Callable[[], None]:
+    ) -> Callable[[], Awaitable[None]]:
         plan = asking.plan(stages, bake)
         at_once = sorted({kind for kind, _ in names} & NOT_STAGED)
         if at_once:

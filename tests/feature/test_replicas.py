@@ -67,6 +67,17 @@ async def test_a_revision_is_waited_for_at_both(tmp_path: Path) -> None:
                     await eventually(waits_for_it, "who is stuck at the other is named")
                 assert (await waited(one, revision, "60s"))[0] == 0
 
+                # What one was asked to give to some first, the other gives to some of its own first.
+                code, _, errors = await apply(one, 9, "--stage", "50%,100%", "--bake", "10m")
+                assert code == 0, errors
+                for each in (one, two):
+
+                    async def staged(by: Mesh = each) -> bool:
+                        _, output, _ = await run(by, "rollout", "list", "-o", "json")
+                        return "TimeoutPolicy default/api" in output
+
+                    await eventually(staged, "both stage it")
+
                 # Who stops takes back what it said, so that nobody waits for it.
                 assert two.server is not None
                 await two.server.stop()

@@ -57,6 +57,19 @@ async def following(events: AsyncIterator[SourceEvent]) -> SourceEvent:
         return await anext(events)
 
 
+async def test_what_is_to_be_known_before_a_revision_is_asked_for_first(repository: Repository) -> None:
+    source, _ = a_source(repository)
+    asked = asyncio.Event()
+
+    async def before() -> None:
+        asked.set()
+
+    source.before_each = before
+    async with aclosing(source.events()) as events:
+        await following(events)
+        assert asked.is_set()
+
+
 async def test_it_tells_all_and_then_each_revision(repository: Repository) -> None:
     await repository.commit([put("a", PORTS), a_route("r")], author="ada")
     source, applied = a_source(repository)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,9 @@ from meshwright.rollout.machine import Abort, Phase, Promote
 from meshwright.rollout.record import Kept, Rollout
 from meshwright.rollout.watching import Watching
 from meshwright.scopes import Outbound, Runtime
+from store.backend import Backend
 from store.errors import StoreUnavailable
+from store.sqlite import SqliteBackend
 from tests.support.builders import TRUST_DOMAIN, a_key, a_proxy, a_service
 from tests.support.policy_documents import declared
 from xds.cache import ResourceCache
@@ -73,7 +76,7 @@ class Full(FileRecords):
 
 
 class World:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, shared: Backend | None = None) -> None:
         self.now, self.undone, self.away = 1000.0, list[str](), False
         state_services = (a_service("api"), a_service("web"))
         workloads = (a_proxy("api-1", uses=()), *(a_proxy(each.name, uses=["api"]) for each in WEBS))
@@ -91,7 +94,7 @@ class World:
         self.told: list[str] = []
         metrics = Metrics(CollectorRegistry())
         self.book = Book(
-            self.records, lambda event, _: self.told.append(event), metrics.registry, lambda: self.now
+            self.records, lambda event, _: self.told.append(event), metrics.registry, lambda: self.now, shared
         )
         self.book.load()
         self.publisher.editions.use(self.book)
@@ -158,8 +161,8 @@ class World:
 
 
 @contextlib.asynccontextmanager
-async def a_world(folder: Path) -> AsyncIterator[World]:
-    made = World(folder)
+async def a_world(folder: Path, shared: Backend | None = None) -> AsyncIterator[World]:
+    made = World(folder, shared)
     task = asyncio.create_task(made.pipeline.run())
     try:
         await made.pipeline.settled()
@@ -308,6 +311,35 @@ async def test_what_was_asked_for_is_known_after_a_restart(tmp_path: Path) -> No
     async with a_world(tmp_path) as world:
         world.say(SourceUpdate("files", declared=(a_timeout("7s"),)))
         assert world.one().by == "ann"
+
+
+async def test_what_one_control_plane_was_asked_for_all_over_its_store_do(tmp_path: Path) -> None:
+    names, plan = frozenset({("TimeoutPolicy", a_key("api"))}), Plan((Stage(1, share=50),))
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    store = await SqliteBackend.open(tmp_path / "store.db")
+    async with a_world(here, store) as one, a_world(there, store) as other:
+        await (await one.book.ask(names, plan, "nobody: nothing is written"))()
+        await one.book.ask(names, plan, "ann")
+        for each in (one, other):
+            await each.book.hear()
+            await each.book.hear()
+            each.say(SourceUpdate("files", declared=(a_timeout("7s"),)))
+            (rollout,) = each.book.all()
+            assert (rollout.by, rollout.plan) == ("ann", plan)
+            each.now += 1
+            # It was said of one write: the next goes out as policies say.
+            await each.book.hear()
+            each.say(SourceUpdate("files", declared=(a_timeout("9s"),)))
+            assert each.one().by != "ann"
+        await other.book.kept()
+    async with a_world(there, store) as other:
+        other.book.put(replace(other.one(), ended=other.now))
+        await other.book.hear()
+        other.say(SourceUpdate("files", declared=(a_timeout("8s"),)))
+        assert {each.by for each in other.book.all() if each.holding} == {"RolloutPolicy default/all"}
+    await store.close()
 
 
 async def test_a_full_disk_stops_nothing_and_is_tried_again(tmp_path: Path) -> None:

@@ -36,6 +36,8 @@ class Stream(Protocol):
     def client(self) -> str: ...
     @property
     def connected_at(self) -> float: ...
+    @property
+    def holds_back(self) -> bool: ...
     def heard(self, since: float, type_url: str | None = None) -> bool: ...
     def status(self, now: float) -> ClientStatus: ...
 
@@ -84,6 +86,7 @@ class Acknowledged:
         self._known: dict[int, _Revision] = {}
         self._applied = asyncio.Event()
         self._moved = asyncio.Condition()
+        self._moves = self._told = 0
 
     def applied(self, number: int) -> None:
         """Everything that revision `number` says was handed to the pipeline."""
@@ -98,13 +101,15 @@ class Acknowledged:
         while True:
             await self._applied.wait()
             self._applied.clear()
+            # One that is applied meanwhile is waited for anew.
+            fresh = [each for each in self._known.values() if each.published_at is None]
             await self._pipeline.settled()
-            self._begin()
-            while not self._applied.is_set():
+            self._begin(fresh)
+            while True:
                 began = self._clock()
                 open_ones = self._look(began)
                 await self._tell()
-                if not open_ones:
+                if not open_ones or self._applied.is_set():
                     break
                 pause = max(EVERY, 10 * (self._clock() - began))
                 with contextlib.suppress(TimeoutError):
@@ -114,14 +119,13 @@ class Acknowledged:
         """How far revision `number` is, when everybody has answered or `seconds` are over."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds), self._moved:
-                await self._moved.wait_for(lambda: self.report(number).state in {"acknowledged", "refused"})
+                await self._moved.wait_for(lambda: self._is_over(number))
         return self.report(number)
 
     def report(self, number: int) -> Acknowledgements:
         """How far it is now."""
-        covering = min((each for each in self._known if each >= number), default=None)
         streams = list(self._streams.streams())
-        revision = self._known[covering] if covering is not None else None
+        revision = self._covering(number)
         if revision is None or revision.published_at is None:
             return self._made(number, "pending", streams)
         self._look(self._clock())
@@ -129,6 +133,10 @@ class Acknowledged:
         refused = (*self._refused(streams), *self._set_aside(number, streams))
         state = "waiting" if behind else "refused" if refused else "acknowledged"
         return self._made(number, state, streams, behind, refused, revision.took)
+
+    def moved(self) -> tuple[int, int]:
+        """Another value than before when somebody has answered, a revision was published, or the number of streams is another."""
+        return self._moves, sum(1 for _ in self._streams.streams())
 
     def newest(self) -> int:
         """The newest revision that is published; 0: none."""
@@ -155,11 +163,24 @@ class Acknowledged:
             }
         )
 
-    def _begin(self) -> None:
-        """What was applied is published now: from here on it is waited for."""
+    def _covering(self, number: int) -> _Revision | None:
+        """Revision `number`, or the next one that is known."""
+        return min(
+            (each for each in self._known.values() if each.number >= number),
+            key=lambda each: each.number,
+            default=None,
+        )
+
+    def _is_over(self, number: int) -> bool:
+        """Whether everybody has answered. Asked at each move, beside however many streams: a whole report would take long."""
+        revision = self._covering(number)
+        return revision is not None and revision.took is not None
+
+    def _begin(self, fresh: list[_Revision]) -> None:
+        """These are published now: from here on they are waited for."""
         now = self._clock()
-        fresh = [each for each in self._known.values() if each.published_at is None]
         if fresh:
+            self._moves += 1
             behind = {each for each in self._streams.streams() if not each.heard(now)}
             for revision in fresh:
                 revision.published_at, revision.waiting = now, set(behind)
@@ -171,7 +192,10 @@ class Acknowledged:
             since = revision.published_at
             if since is None or revision.took is not None:
                 continue
-            revision.waiting = {each for each in revision.waiting & here if not each.heard(since)}
+            waiting = {each for each in revision.waiting & here if not each.heard(since)}
+            if len(waiting) < len(revision.waiting) or not waiting:
+                self._moves += 1
+            revision.waiting = waiting
             if not revision.waiting:
                 revision.took = now - revision.applied_at
                 self._metrics.revision_acknowledged.observe(revision.took)
@@ -179,8 +203,11 @@ class Acknowledged:
         return any(each.waiting for each in self._known.values())
 
     async def _tell(self) -> None:
-        async with self._moved:
-            self._moved.notify_all()
+        """Wake those who wait, if there is news."""
+        if self._told != self._moves:
+            self._told = self._moves
+            async with self._moved:
+                self._moved.notify_all()
 
     def _behind(self, revision: _Revision) -> Iterator[Behind]:
         now = self._clock()
@@ -197,7 +224,8 @@ class Acknowledged:
 
     def _refused(self, streams: Iterable[Stream]) -> Iterator[Refusing]:
         now = self._clock()
-        for status in sorted((each.status(now) for each in streams), key=lambda each: each.id):
+        refusing = (each.status(now) for each in streams if each.holds_back)
+        for status in sorted(refusing, key=lambda each: each.id):
             for each in status.types:
                 if each.held_back and each.refusal is not None:
                     yield Refusing(

@@ -8,6 +8,8 @@ into pieces.
 from __future__ import annotations
 
 import asyncio
+import itertools
+import math
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
@@ -15,6 +17,7 @@ from mesh.events import Changes, Event
 from mesh.names import Key
 from mesh.state import MeshState
 from mesh.transport import Passage
+from meshwright.numbered import Numbered
 from meshwright.publisher import Publisher, Update
 from meshwright.scopes import Scope, Seen
 from xds.cache import ResourceCache, ScopeChange
@@ -56,8 +59,10 @@ class Pipeline:
         self._first_at = 0.0
         self._last_at = 0.0
         self._woken = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._numbers = Numbered()
+        # The first number of what is pending, and of what is to be looked at again.
+        self._pending_since = math.inf
+        self._again_since = math.inf
 
     def receive(self, event: Event) -> Changes:
         """Take an event of a source, and say what it changes, which is published by `run`."""
@@ -92,9 +97,9 @@ class Pipeline:
     def reassign(self, clients: Iterable[str] | None = None) -> None:
         """Who belongs to which edition may have changed, of these clients or, without them, of all: published by `run`, at once."""
         every = (each.client for each in self._publisher.clients())
-        self._look_again.update(every if clients is None else clients)
-        if self._look_again:
-            self._idle.clear()
+        if again := frozenset(every if clients is None else clients):
+            self._look_again |= again
+            self._again_since = min(self._again_since, self._numbers.received())
             self._woken.set()
 
     def report(self, workloads: frozenset[Key], by: str = "rollouts") -> None:
@@ -112,7 +117,7 @@ class Pipeline:
             self._first_at = now
         self._last_at = now
         self._pending |= changes
-        self._idle.clear()
+        self._pending_since = min(self._pending_since, self._numbers.received())
         self._woken.set()
 
     def attach(self, workload: Key, *, proved: bool, proxyless: bool, envoy: str = "") -> tuple[Seen, ...]:
@@ -145,12 +150,11 @@ class Pipeline:
                 except TimeoutError:
                     break
             await self._flush()
-            if not self._pending and not self._look_again:
-                self._idle.set()
+            await asyncio.sleep(0)  # others have their turn, also where changes never cease
 
     async def settled(self) -> None:
-        """Return when everything received so far is published."""
-        await self._idle.wait()
+        """Return when everything that was received before this call is published, whatever comes meanwhile."""
+        await self._numbers.settled()
 
     async def sweep(self, forget: Callable[[Scope], None], every: float = 30.0) -> None:
         """Drop, from time to time, the scopes that nobody has used for a while; until cancelled."""
@@ -160,43 +164,63 @@ class Pipeline:
             self._cache.publish([ScopeChange(scope, drop=True) for scope in dropped])
             for scope in dropped:
                 forget(scope)
+            if self._publisher.editions.retry():
+                self.reassign()
 
     async def _flush(self) -> None:
-        """Publish what is pending, a piece at a time: first services, then clients. A removal that comes meanwhile goes before the rest."""
+        """Publish what is pending, a piece at a time: first services, then clients. A removal that comes meanwhile goes before the rest.
+
+        What is to do has the number of the change that asked first. Where removals keep coming, clients that have waited for longer than
+        all that are left have every other turn, and who has waited longest the first: nobody waits for ever.
+        """
         await self.before_publishing()
-        changes, changed_at = self._take()
-        todo = sorted(changes.services | changes.endpoints)
-        again = await self._leave(changed_at)
-        clients = sorted({*self._publisher.concerned(changes), *again})
+        changes, changed_at, since = self._take()
+        todo = dict.fromkeys(sorted(changes.services | changes.endpoints), since)
+        moving = await self._leave(changed_at)
+        _queue(moving, self._publisher.concerned(changes), since)
+        overdue = False
         while True:
-            if todo or not clients:  # at least once, for the publisher to know the state
-                piece, todo = frozenset(todo[:PIECE]), todo[PIECE:]
+            if not moving or (todo and not overdue):  # at least once, for the publisher to know the state
+                overdue = True
+                piece = frozenset(itertools.islice(todo, PIECE))
                 part = Changes(services=changes.services & piece, endpoints=changes.endpoints & piece)
                 self._publish(self._publisher.refresh(self.state, part), changed_at)
+                todo = {key: number for key, number in todo.items() if key not in piece}
             else:
-                clients = self._move(clients, changed_at)
-            if not todo and not clients:
+                overdue = False
+                left = self._move(list(moving), changed_at)
+                moving = {client: moving[client] for client in left}
+            outstanding = itertools.chain(todo.values(), moving.values())
+            self._numbers.published(min(self._pending_since, self._again_since, *outstanding))
+            if not todo and not moving:
                 return
             await asyncio.sleep(0)
             await self.before_publishing()
             if self._look_again:
-                clients = sorted({*clients, *await self._leave(changed_at)})
+                for client, number in (await self._leave(changed_at)).items():
+                    _queue(moving, (client,), number)
             if self._pending.urgent:
-                urgent, _ = self._take()
-                first = urgent.services | urgent.endpoints
+                urgent, _, since = self._take()
+                first = dict.fromkeys(sorted(urgent.services | urgent.endpoints), since)
                 changes |= urgent
-                todo = sorted(first) + [key for key in todo if key not in first]
-                clients = sorted({*clients, *self._publisher.concerned(urgent)})
+                todo = {key: min(number, todo.get(key, number)) for key, number in first.items()} | {
+                    key: number for key, number in todo.items() if key not in first
+                }
+                _queue(moving, self._publisher.concerned(urgent), since)
+            overdue = overdue and min(moving.values(), default=math.inf) < min(
+                todo.values(), default=math.inf
+            )
 
-    async def _leave(self, changed_at: float) -> set[str]:
+    async def _leave(self, changed_at: float) -> dict[str, float]:
         """Move those who are to see something else than the base, before anything that they are not to see is published.
 
-        The clients that were to be looked at again: of others, which the base gets, the services come first.
+        The clients that were to be looked at again, with their numbers: of others, which the base gets, the services come first.
         """
-        looked_at: set[str] = set()
+        looked_at: dict[str, float] = {}
         while self._look_again:
             again, self._look_again = self._look_again, set()
-            looked_at |= again
+            since, self._again_since = self._again_since, math.inf
+            _queue(looked_at, again, since)
             leaving = sorted(self._publisher.leaving(again))
             while leaving:
                 leaving = self._move(leaving, changed_at)
@@ -213,15 +237,23 @@ class Pipeline:
             taken += 1 + sum(len(change.put) for change in update.changes) // PIECE
         return clients
 
-    def _take(self) -> tuple[Changes, float]:
+    def _take(self) -> tuple[Changes, float, float]:
+        """What is pending, when it began to be, and its first number."""
         changes, self._pending = self._pending, Changes()
-        return changes, self._first_at
+        since, self._pending_since = self._pending_since, math.inf
+        return changes, self._first_at, since
 
     def _publish(self, update: Update, changed_at: float | None) -> None:
         if update.changes:
             self._cache.publish(update.changes, changed_at=changed_at)
         for client, scopes in update.rescoped.items():
             self.rescope(client, scopes)
+
+
+def _queue(queue: dict[str, float], clients: Iterable[str], number: float) -> None:
+    """Let `clients` wait for `number`, behind those that wait already; who does keeps its place, and the lower number."""
+    for client in sorted(clients):
+        queue[client] = min(number, queue.get(client, number))
 
 
 async def _nothing() -> None:

@@ -188,6 +188,11 @@ class Stream:
         state = self.session.states.get(type_url)
         return state is None or (state.idle and not state.quarantine)
 
+    @property
+    def holds_back(self) -> bool:
+        """Whether the client has refused something that it is not given again."""
+        return any(state.quarantine for state in self.session.states.values())
+
     def subscribes(self, type_url: str) -> bool:
         """Whether the client has asked for anything of a type."""
         return type_url in self.session.states

@@ -30,11 +30,17 @@ class AStream:
     connected_at: float = 0.0
     refusal: Refusal | None = None
     late: bool = False
+    looked_at: int = 0
+
+    @property
+    def holds_back(self) -> bool:
+        return self.refusal is not None
 
     def heard(self, since: float, type_url: str | None = None) -> bool:
         return self.heard_until >= since
 
     def status(self, now: float) -> ClientStatus:
+        self.looked_at += 1
         behind = self.heard_until < now
         of = TypeStatus(
             type_url=LISTENER if self.refusal else CLUSTER,
@@ -182,3 +188,48 @@ async def test_a_newer_revision_tells_of_an_older_one_that_is_forgotten() -> Non
         assert (await acknowledged.wait(3, PATIENCE)).state == "acknowledged"
         assert acknowledged.newest() == 11 + KEPT
         assert acknowledged.report(12 + KEPT).state == "pending"
+
+
+async def test_a_stream_that_is_stuck_costs_no_look_at_all_others() -> None:
+    stuck, others = AStream("default/stuck", 1.0), [AStream(f"default/web-{n}", 9.0) for n in range(50)]
+    mesh = Mesh(now=5.0, open=[stuck, *others])
+    mesh.published.set()
+    async with watching(mesh) as acknowledged:
+        acknowledged.applied(1)
+        assert (await acknowledged.wait(1, 0.3)).state == "waiting"
+        assert stuck.looked_at == 1
+        assert sum(each.looked_at for each in others) == 0
+
+
+async def test_a_report_takes_the_news_from_nobody_who_waits() -> None:
+    slow = AStream("default/slow", 1.0)
+    mesh = Mesh(now=5.0, open=[slow])
+    mesh.published.set()
+    async with watching(mesh) as acknowledged:
+        acknowledged.applied(1)
+        assert (await acknowledged.wait(1, 0.1)).state == "waiting"
+        waits = asyncio.create_task(acknowledged.wait(1, PATIENCE))
+        await asyncio.sleep(0)  # it waits
+        slow.heard_until = 5.0
+        assert acknowledged.report(1).state == "acknowledged"
+        assert (await asyncio.wait_for(waits, 5)).state == "acknowledged"
+
+
+async def test_what_is_applied_while_another_is_published_is_not_taken_for_published() -> None:
+    """Each publication is let through by itself."""
+
+    class OneByOne(Mesh):
+        async def settled(self) -> None:
+            await super().settled()
+            self.published.clear()
+
+    mesh = OneByOne(now=5.0)
+    async with watching(mesh) as acknowledged:
+        acknowledged.applied(1)
+        await asyncio.sleep(0)
+        acknowledged.applied(2)
+        mesh.published.set()
+        assert (await acknowledged.wait(1, PATIENCE)).state == "acknowledged"
+        assert acknowledged.report(2).state == "pending"
+        mesh.published.set()
+        assert (await acknowledged.wait(2, PATIENCE)).state == "acknowledged"

@@ -252,3 +252,68 @@ async def test_who_comes_with_a_change_that_concerned_nobody_finds_it() -> None:
         await asyncio.wait_for(made.pipeline.settled(), 5)
         scopes = made.pipeline.attach(Key("default", "job"), proved=False, proxyless=False)
         assert any(isinstance(each, Outbound) for each in scopes)
+
+
+@pytest.mark.parametrize("churn", ["additions", "removals", "assignments"])
+async def test_what_was_received_is_settled_though_changes_never_cease(churn: str) -> None:
+    """Whatever is published, something comes before it is over; and each client is concerned each time."""
+    moved: list[str] = []
+    number = 0
+
+    def come() -> None:
+        nonlocal number
+        number += 1
+        name = Key("default", "zz-1")
+        if churn == "assignments":
+            pipeline.reassign()
+        elif churn == "removals" and number % 2:
+            pipeline.receive(SourceUpdate("test", removed_workloads=(name,)))
+        else:
+            pipeline.receive(SourceUpdate("test", workloads=(a_workload("zz-1", app=9000 + number % 100),)))
+
+    class Churning(Publisher):
+        def refresh(self, state: MeshState, changes: Changes) -> Update:
+            if attached:
+                come()
+            return super().refresh(state, changes)
+
+        def rescope(self, state: MeshState, clients: Iterable[str]) -> Update:
+            clients = tuple(clients)
+            moved.extend(clients)
+            if attached and churn == "assignments":
+                come()
+            return super().rescope(state, clients)
+
+    state, attached = a_state(), set[str]()
+    pipeline = Pipeline(
+        state,
+        Churning(state, Renderer()),
+        ResourceCache(),
+        pace=Pace(0.0, 0.0),
+        clock=asyncio.get_running_loop().time,
+    )
+    names = [f"web-{n:02}" for n in range(3 * PIECE)]
+    webs = [a_workload(name, services=(), meshed=True, uses=["zz"]) for name in names]
+    pipeline.receive(a_snapshot(a_service("zz"), a_workload("zz-1"), *webs))
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(pipeline.run())
+        async with asyncio.timeout(30):
+            await pipeline.settled()
+            for name in names:
+                pipeline.attach(Key("default", name), proved=True, proxyless=False)
+                attached.add(f"default/{name}")
+            for _ in range(3):
+                moved.clear()
+                come()
+                pipeline.reassign()
+                await pipeline.settled()
+                assert attached <= set(moved)
+        task.cancel()
+
+
+async def test_who_waits_for_a_change_may_give_up_and_others_are_told() -> None:
+    async with running(Pace(NEVER, 0.05)) as made:
+        made.pipeline.receive(SourceUpdate("test", workloads=(a_workload("api-2", app=9002),)))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(made.pipeline.settled(), 0)
+        await asyncio.wait_for(asyncio.gather(made.pipeline.settled(), made.pipeline.settled()), 5)

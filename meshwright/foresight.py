@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from api.shapes.documents import Warned, WriteEffects
@@ -11,6 +11,7 @@ from envoy.render import Renderer
 from mesh.events import DocumentName, SourceUpdate
 from mesh.state import MeshState
 from policies.effects import effect
+from policies.notes import route_notes
 from policies.transport import Lately
 from policies.weave import Weaver
 
@@ -35,12 +36,25 @@ class Foresight:
         known = frozenset(state.conflicts())
         warnings = (
             *(_warned(name, text) for name, text in (*told.warnings, *told.news, *told.notes)),
+            *_to_nothing(state, after, told.documents),
             *(Warned(document="", warning=line) for line in after.conflicts() if line not in known),
         )
         effects = WriteEffects(
             proxies=told.proxies, services=told.services, resources=told.resources, about=told.about
         )
         return Foreseen(effects, warnings)
+
+
+def _to_nothing(before: MeshState, after: MeshState, written: Iterable[DocumentName]) -> Iterator[Warned]:
+    """Conditions of routes that are not met: of those that are written, and of others where that is news, as `plan` says it."""
+    found = list(route_notes(after))
+    if not found:  # As a rule: then nobody looks at what was before.
+        return
+    names, known = tuple(f"{kind} {key}:" for kind, key in written), set(route_notes(before))
+    for line in found:
+        if line not in known or line.startswith(names):
+            document, _, text = line.partition(": ")
+            yield Warned(document=document, warning=text)
 
 
 def _warned(name: DocumentName, text: str) -> Warned:

@@ -41,7 +41,8 @@ NEEDS: Final[Mapping[str, Need | None]] = {
     "PATCH /api/v1/documents/{kind}/{namespace}/{name}": Need(Role.EDITOR, Where.PATH),
     "DELETE /api/v1/documents/{kind}/{namespace}/{name}": Need(Role.EDITOR, Where.PATH),
     "POST /api/v1/batch": Need(Role.EDITOR, Where.EACH),
-    "GET /api/v1/revisions/{number}/acknowledgements": Need(Role.VIEWER),
+    # Whoever may write must be able to wait: all are told how far it is, and names only of namespaces that they may view.
+    "GET /api/v1/revisions/{number}/acknowledgements": Need(Role.VIEWER, Where.EACH),
     # Of a revision, each is shown what it did in namespaces that they may view.
     "GET /api/v1/revisions": Need(Role.VIEWER, Where.EACH),
     "GET /api/v1/revisions/{number}": Need(Role.VIEWER, Where.EACH),
@@ -84,8 +85,9 @@ NEEDS: Final[Mapping[str, Need | None]] = {
     "POST /api/v1/plan": Need(Role.EDITOR, Where.EACH),
     "GET /api/v1/quarantine": Need(Role.VIEWER, Where.EACH),
     "POST /api/v1/quarantine/{kind}/{namespace}/{name}/release": Need(Role.EDITOR, Where.PATH),
-    "GET /api/v1/rollouts": Need(Role.VIEWER),
-    "GET /api/v1/rollouts/{rollout}": Need(Role.VIEWER),
+    # Those whose documents are all of namespaces that they may view.
+    "GET /api/v1/rollouts": Need(Role.VIEWER, Where.EACH),
+    "GET /api/v1/rollouts/{rollout}": Need(Role.VIEWER, Where.EACH),
     # It concerns documents and proxies of any namespace.
     "POST /api/v1/rollouts/{rollout}/promote": Need(Role.EDITOR),
     "POST /api/v1/rollouts/{rollout}/abort": Need(Role.EDITOR),

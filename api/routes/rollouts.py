@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Final, get_args
 
-from api.errors import Conflicting, NotFound
+from api.errors import Conflicting, Forbidden, NotFound
+from api.roles import Caller, Role
 from api.rolling import Command, NoSuchRollout, RolloutIsOver
 from api.routing import Answer, Call, Content, NoQuery, Route
 from api.shapes.rollouts import Rollout, RolloutCommand, RolloutList
@@ -19,14 +20,40 @@ MEANS: Final[dict[Command, str]] = {
 
 
 async def list_rollouts(call: Call[NoQuery, None]) -> RolloutList:
-    return RolloutList(items=call.backend.rollouts.all())
+    return RolloutList(
+        items=tuple(
+            _seen_by(call.caller, each)
+            for each in call.backend.rollouts.all()
+            if _may_view(call.caller, each)
+        )
+    )
 
 
 async def get_rollout(call: Call[NoQuery, None]) -> Rollout:
     try:
-        return call.backend.rollouts.one(call.path["rollout"])
+        found = call.backend.rollouts.one(call.path["rollout"])
     except NoSuchRollout as error:
         raise NotFound(str(error)) from error
+    if not _may_view(call.caller, found):
+        raise Forbidden(
+            f"{call.caller.name} is not viewer in each namespace that rollout {found.id} has documents of"
+        )
+    return _seen_by(call.caller, found)
+
+
+def _may_view(caller: Caller, rollout: Rollout) -> bool:
+    """Whether each of its documents, `<kind> <namespace>/<name>`, is of a namespace that `caller` may view."""
+    return all(caller.may(Role.VIEWER, _namespace(each.rpartition(" ")[2])) for each in rollout.documents)
+
+
+def _seen_by(caller: Caller, rollout: Rollout) -> Rollout:
+    """Proxies are named to those who may view their namespaces."""
+    missing = tuple(each for each in rollout.missing if caller.may(Role.VIEWER, _namespace(each)))
+    return rollout.model_copy(update={"missing": missing})
+
+
+def _namespace(name: str) -> str:
+    return name.partition("/")[0]
 
 
 def _commanding(command: Command) -> Callable[[Call[NoQuery, RolloutCommand]], Awaitable[Rollout]]:

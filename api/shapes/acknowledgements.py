@@ -47,7 +47,8 @@ class Acknowledgements(Shape):
     """`state`: pending (a control plane has not taken the revision yet), waiting (for those `behind`), refused (by those `refused`, nobody
     else is waited for), or acknowledged. `proxies`: those that are connected. `took`: seconds from when the revision was taken to
     the last answer, where that is known. `quarantined`: documents of which an older value is in force, for Envoy refuses the new one.
-    `silent`: replicas that have not taken the revision, or have not said so. `replica`: whose answer it is; empty: that of all.
+    `silent`: replicas that have not taken the revision, or have not said so. `unseen`: how many of those that are behind or refuse are not listed, for they are of namespaces that whoever asks may
+    not view. `replica`: whose answer it is; empty: that of all.
     """
 
     revision: int
@@ -59,4 +60,5 @@ class Acknowledgements(Shape):
     took: float | None = None
     replicas: int = 1
     silent: tuple[str, ...] = ()
+    unseen: int = 0
     replica: str = ""

@@ -24,9 +24,12 @@ STEP = 60.0
 @remote
 async def wait(
     api: Api,
+    number: Annotated[
+        int | None, typer.Argument(metavar="[REVISION]", help="The newest if left out.", min=0)
+    ] = None,
     revision: Annotated[
         int | None,
-        typer.Option("--revision", metavar="REVISION", help="The newest if left out.", min=0),
+        typer.Option("--revision", metavar="REVISION", help="The same as an option.", min=0),
     ] = None,
     within: Annotated[
         str, typer.Option("--timeout", help="How long to wait, for example 30s or 5m; 0s only looks.")
@@ -38,9 +41,14 @@ async def wait(
     It exits with 0 if all have, with 1 if some refuse it, and with 7 if some have not answered in time.
     """
     from meshwright.commands.output import show
+    from meshwright.errors import UsageError
 
-    number = revision if revision is not None else await _newest(api)
-    found = await asked(api, number, duration(within).total_seconds())
+    if number is not None and revision is not None:
+        raise UsageError("the revision is said twice: write `meshwright wait 11` or `--revision 11`")
+    given = number if number is not None else revision
+    found = await asked(
+        api, given if given is not None else await _newest(api), duration(within).total_seconds()
+    )
     names = [*(each.proxy for each in found.behind), *(each.proxy for each in found.refused)]
     show(output, found.model_dump(mode="json", by_alias=True), lambda console: _people(console, found), names)
     codes = {"acknowledged": ExitCode.OK, "refused": ExitCode.FAILED}
@@ -67,9 +75,14 @@ def _people(console: Console, found: Acknowledgements) -> None:
 async def acknowledged(api: Api, revision: int, within: str) -> None:
     """Say so on standard error when all have. LateError names who has not, and why; RefusedError who refuses."""
     from meshwright.commands.output import tell
-    from meshwright.errors import LateError, RefusedError
+    from meshwright.errors import ForbiddenError, LateError, RefusedError
 
-    found = await asked(api, revision, duration(within).total_seconds())
+    try:
+        found = await asked(api, revision, duration(within).total_seconds())
+    except (
+        ForbiddenError
+    ) as error:  # Of an older control plane, or the token ended meanwhile: what landed was not refused.
+        raise LateError(f"revision {revision} is written; who has it is not yours to see: {error}") from error
     if found.state == "acknowledged":
         tell(everybody(found))
     elif found.state == "refused":
@@ -122,9 +135,12 @@ def behind(found: Acknowledgements) -> list[str]:
 
 
 def refusing(found: Acknowledgements) -> list[str]:
-    """A line for each proxy that refuses, in Envoy's words, with the documents to correct."""
-    return [
+    """A line for each proxy that refuses, in Envoy's words, with the documents to correct; and how many proxies are not named."""
+    lines = [
         f"{each.proxy} refuses {each.type} {', '.join(each.names)}: {' '.join(each.message.split())}"
         + (f" (made by {', '.join(each.documents)})" if each.documents else "")
         for each in found.refused
     ]
+    if found.unseen:
+        lines.append(f"{found.unseen} of namespaces that are not yours to see")
+    return lines

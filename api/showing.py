@@ -68,7 +68,7 @@ def _shown(item: Item, said: dict[str, Tree], *, owners: bool) -> dict[str, Tree
     if isinstance(item.held, Stored):
         origin = f"store#{item.held.resource_version} {item.held.kind} {item.held.key}"
         if isinstance(known := status.get("origin"), list):
-            status["inForce"] = origin in known
+            status["inForce"] = said.get("inForce") is not False and origin in known
     else:
         status["file"] = str(item.held.where)
     if isinstance(item.held, Stored) and owners and isinstance(metadata := tree.get("metadata"), dict):

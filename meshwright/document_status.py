@@ -55,6 +55,10 @@ class DocumentStatus:
                 said["errors"] = [str(each) for each in file.errors]
             if aside := self.quarantined(name):
                 said["quarantined"] = [sentence(each) for each in aside]
+                if any(
+                    each.case.for_all for each in aside
+                ):  # what one proxy refuses says nothing of the others
+                    said["inForce"] = False
             if on_its_way := self.rolling(name):
                 said["rollout"] = on_its_way
             found[name] = said

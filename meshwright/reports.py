@@ -100,6 +100,7 @@ class Reports:
 
     def status(self) -> Status:
         now, state = time.monotonic(), self.pipeline.state
+        quarantined, of_rollouts = self.quarantine.problems(), self.rollouts.problems()
         sources, clients = self.discovery.status(), proxies(self.xds.clients())
         sizes = self.publisher.sizes(self._named)
         several = {name for name, count in Counter(each.id for each in clients).items() if count > 1}
@@ -137,7 +138,9 @@ class Reports:
                 for each in sources
                 for hold in each.holds
             ),
-            problems={**self.publisher.problems, **self.quarantine.problems(), **self.rollouts.problems()},
+            problems={**self.publisher.problems, **quarantined, **of_rollouts},
+            quarantined=tuple(quarantined),
+            of_rollouts=tuple(of_rollouts),
             notes=tuple(all_notes(state)),
             conflicts=tuple(state.conflicts()),
             certificates={kind: when.isoformat(timespec="seconds") for kind, when in self._expiries()},

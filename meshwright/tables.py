@@ -112,6 +112,15 @@ def troubled(status: Status) -> bool:
     )
 
 
+def _label(status: Status, subject: str) -> str:
+    """What kind of problem that of `subject` is."""
+    if subject in status.quarantined:
+        return f"REFUSING {subject}" if subject.startswith("proxy ") else f"QUARANTINED {subject}"
+    if subject in status.of_rollouts:
+        return f"ROLLOUT {subject}"
+    return f"NOT SENT {subject}: Envoy would refuse it"
+
+
 def _troubles(status: Status, release: str, console: Console) -> None:
     for source in status.sources:
         if source.error:
@@ -119,7 +128,7 @@ def _troubles(status: Status, release: str, console: Console) -> None:
         for text in source.errors:
             line(console, f"REFUSED {source.source}: {text}", "red")
     for subject, problem in status.problems.items():
-        line(console, f"NOT SENT {subject}: Envoy would refuse it: {problem}", "red")
+        line(console, f"{_label(status, subject)}: {problem}", "red")
     for proxy in status.proxies:
         for kind in proxy.types:
             if kind.refused:

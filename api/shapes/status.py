@@ -184,6 +184,10 @@ class ReplicaStatus(Shape):
 
 
 class Status(Shape):
+    """`problems`: what is wrong, by subject. `quarantined` and `of_rollouts` are the subjects among them that were sent, but that proxies
+    refused or that a rollout speaks of; what is said of all others was not sent.
+    """
+
     version: str
     trust_domain: str
     ready: bool
@@ -202,6 +206,8 @@ class Status(Shape):
     backend_tls: tuple[BackendTlsStatus, ...] = ()
     federated: dict[str, str] = Field(default={})
     replicas: tuple[ReplicaStatus, ...] = ()
+    quarantined: tuple[str, ...] = ()
+    of_rollouts: tuple[str, ...] = ()
 
 
 class PlaintextCall(Shape):

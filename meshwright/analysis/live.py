@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from api.shapes.status import ProxyStatus
+from api.shapes.status import ProxyStatus, Status
 from mesh.names import Key
 from meshwright.analysis.examples import NOW, PROXY, SOURCE, STATUS, TYPE
 from meshwright.analysis.finding import Check, Example, Found, Severity
@@ -151,8 +151,15 @@ def expiring(sight: Sight) -> Iterator[Found]:
 
 
 def left_out(sight: Sight) -> Iterator[Found]:
-    for subject, why in sorted(sight.live.status.problems.items()) if sight.live is not None else ():
-        yield Found(subject, " ".join(why.split()))
+    status = sight.live.status if sight.live is not None else None
+    for subject, why in sorted(status.problems.items()) if status is not None else ():
+        if status is not None and not _is_quarantined(status, subject):
+            yield Found(subject, " ".join(why.split()))
+
+
+def _is_quarantined(status: Status, subject: str) -> bool:
+    """A document; of a proxy that refuses too much, nothing is set aside."""
+    return subject in status.quarantined and not subject.startswith("proxy ")
 
 
 def not_ready(sight: Sight) -> Iterator[Found]:
@@ -170,9 +177,10 @@ def unacknowledged(sight: Sight) -> Iterator[Found]:
 
 
 def quarantined(sight: Sight) -> Iterator[Found]:
-    newest = sight.live.newest if sight.live is not None else None
-    for each in newest.quarantined if newest is not None else ():
-        yield Found(each, "Envoy refuses what it makes: its last good value is in force, or none")
+    status = sight.live.status if sight.live is not None else None
+    for subject, why in sorted(status.problems.items()) if status is not None else ():
+        if status is not None and _is_quarantined(status, subject):
+            yield Found(subject, " ".join(why.split()))
 
 
 def could_be_strict(sight: Sight) -> Iterator[Found]:
@@ -226,6 +234,7 @@ HOLD: Final = {
     "heldFor": 1.0,
     "endsIn": 599.0,
 }
+BAD: Final = "EnvoyPatch default/bad at envoy 1.40"
 NEWEST: Final = {"revision": 7, "state": "acknowledged", "proxies": 6, "behind": [], "refused": []}
 BEHIND: Final = {
     "proxy": "default/api-1",
@@ -414,8 +423,8 @@ CHECKS: Final = (
         "What it says now is not in force, for Envoy refuses what it makes.",
         "Correct it; `meshwright quarantine list` has Envoy's words.",
         quarantined,
-        Example(live={"newest": {**NEWEST, "quarantined": ["EnvoyPatch default/bad"]}}),
-        Example(live={"newest": NEWEST}),
+        Example(live={"problems": {BAD: "Envoy refuses Listener outbound"}, "quarantined": [BAD]}),
+        FINE,
     ),
     Check(
         "MW0517",

@@ -85,6 +85,6 @@ def sentence(told: Told) -> str:
     else:
         there = "there, its earlier revision is in force"
     return (
-        f"Envoy refuses {case.resource}, which revision {case.revision} of it made ({case.origin}): {case.message}. "
+        f"Envoy refuses {case.resource}, which it made ({case.origin}): {case.message}. "
         f"It is set aside for {whom}; {there}. Correct the document"
     )

@@ -26,6 +26,13 @@ def test_a_check_sees_its_bad_example_and_not_the_cured_one(check: Check) -> Non
     assert not list(check.look(sight(check.good))), f"{check.code} sees it in the cured example, too"
 
 
+def test_a_document_in_quarantine_is_found_once() -> None:
+    subject = "EnvoyPatch default/bad at envoy 1.40"
+    bad = Example(live={"problems": {subject: "Envoy refuses it"}, "quarantined": [subject]})
+    codes = [each.check.code for each in analyze(sight(bad)) if each.found.subject == subject]
+    assert codes == ["MW0516"]
+
+
 def test_there_are_at_least_forty_with_codes_of_their_own() -> None:
     counted = Counter(each.code for each in CHECKS)
     assert len(counted) >= 40

@@ -54,6 +54,26 @@ def test_a_refusal_leads_to_the_document_before_everything_else() -> None:
     assert troubled(a_status(nack="no such filter"))
 
 
+def test_what_was_sent_and_refused_is_not_called_unsent() -> None:
+    problems = {
+        "EnvoyPatch default/x at envoy 1.40": "Envoy refuses Listener outbound",
+        "HTTPRoute default/y": "it is in force nowhere: requests failed",
+        "default/api": "EnvoyPatch default/z does not fit",
+        "proxy default/web-1": "it refuses so much",
+    }
+    one, two, _, proxy = problems
+    text = shown(
+        a_status().model_copy(
+            update={"problems": problems, "quarantined": (one, proxy), "of_rollouts": (two,)}
+        )
+    )
+    assert f"QUARANTINED {one}: Envoy refuses Listener" in text
+    assert f"ROLLOUT {two}: it is in force nowhere" in text
+    assert f"REFUSING {proxy}: it refuses so much" in text
+    assert "NOT SENT default/api: Envoy would refuse it: EnvoyPatch" in text
+    assert text.count("NOT SENT") == 1
+
+
 def test_foreign_text_can_neither_clear_the_screen_nor_forge_a_line() -> None:
     text = shown(a_status(nack="x\x1b[2J\nready", error="\x1b]0;t\x07"))
     assert "\x1b" not in text

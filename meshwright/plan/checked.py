@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 
 from api.shapes.plan import EnvoyCheck
 from envoy.errors import InvalidConfiguration
+from envoy.harmless import harmless
 from envoy.install import find_envoy
 from envoy.launcher import validate
 from envoy.render import Rendered
@@ -20,6 +21,7 @@ from meshwright.plan.stand_ins import StandIn
 from meshwright.plan.twin import Given
 from meshwright.scopes import Scope
 from pb.envoy.config.route.v3.scoped_route_pb2 import ScopedRouteConfiguration
+from policies.lua import is_program
 from xds.resource import Resource
 from xds.types import CLUSTER, ENDPOINT, LISTENER, ROUTE, SCOPED_ROUTE, SECRET
 
@@ -40,13 +42,21 @@ NO_ENVOY = EnvoyCheck(
 )
 
 
+HIDDEN = "as a proxy would get it in a namespace that you may not view: whoever may is told Envoy's words"
+
+
+def everything(_namespace: str) -> bool:
+    return True
+
+
 async def checked(
     given: Given,
     changes: Iterable[ResourceChange],
     now: Callable[[], datetime],
     find: Callable[[], Path | None] = find_envoy,
+    visible: Callable[[str], bool] = everything,
 ) -> EnvoyCheck:
-    """What Envoy says of it. `find` tells where it is."""
+    """What Envoy says of it. `find` tells where it is. Of proxies in namespaces that are not `visible`, no name and no word is told."""
     kinds = await asyncio.to_thread(lambda: tuple(_kinds(changes)))
     if not kinds:
         return EnvoyCheck(result="not-run", text="no proxy is given anything else")
@@ -54,21 +64,38 @@ async def checked(
     if binary is None:
         return NO_ENVOY
     stand_in = await asyncio.to_thread(StandIn.made, now())
+    withheld: set[str] = set()
     with tempfile.TemporaryDirectory(prefix="meshwright-plan-") as folder:
         for number, (client, differing) in enumerate(kinds[:MOST]):
             path = Path(folder) / f"{number}.pb"
-            await asyncio.to_thread(_write, path, given, client, differing, stand_in)
+            not_shown = await asyncio.to_thread(_write, path, given, client, differing, stand_in)
+            withheld.update(not_shown)
             try:
                 async with asyncio.timeout(PATIENCE):
                     # Fields that this Envoy does not know it passes over, as it does in what comes by xDS.
                     await validate(binary, path, unknown_fields=True)
             except InvalidConfiguration as error:
+                if not visible(client.partition("/")[0]):
+                    return _result("refused", HIDDEN, number + 1, len(kinds))
                 words = FRAME.sub("", str(error).partition("\n")[2])[-SAID:]
+                if not_shown:
+                    # What was taken out may be what is missing: that is no word about what the proxy would get.
+                    text = f"{_told(not_shown)}; of the rest as {client} would get it, which may be for that:\n{words}"
+                    return _result("not-run", text, number, len(kinds))
                 return _result("refused", f"as {client} would get it:\n{words}", number + 1, len(kinds))
             except TimeoutError:
-                text = f"Envoy took more than {PATIENCE:.0f} s for what {client} would get"
+                who = client if visible(client.partition("/")[0]) else "a proxy that you may not view"
+                text = f"Envoy took more than {PATIENCE:.0f} s for what {who} would get"
                 return _result("not-run", text, number, len(kinds))
-    return _result("valid", "", min(MOST, len(kinds)), len(kinds))
+    return _result("valid", _told(withheld), min(MOST, len(kinds)), len(kinds))
+
+
+def _told(withheld: Collection[str]) -> str:
+    return (
+        f"not shown to Envoy, which would run or read it here: {', '.join(sorted(withheld))}"
+        if withheld
+        else ""
+    )
 
 
 def _result(result: str, text: str, done: int, of: int) -> EnvoyCheck:
@@ -94,14 +121,17 @@ def _kinds(changes: Iterable[ResourceChange]) -> Iterator[tuple[str, frozenset[t
 
 def _write(
     path: Path, given: Given, client: str, differing: frozenset[tuple[str, str]], stand_in: StandIn
-) -> None:
+) -> tuple[str, ...]:
+    """Returns what is not shown: see `harmless`."""
     scopes = given.after[client]
     resources = tuple(_seen(given, scopes))
     if len(resources) > WHOLE:
         resources = tuple(_slice(resources, differing))
     rendered = (Rendered(each.type_url, each.name, each.body) for each in resources)
     bootstrap = assemble(rendered, stand_in.secrets(scopes))
+    withheld = harmless(bootstrap, is_program)
     path.write_bytes(bootstrap.SerializeToString())
+    return withheld
 
 
 def _seen(given: Given, scopes: Iterable[Scope]) -> Iterator[Resource]:

@@ -15,12 +15,14 @@ import structlog
 
 from envoy.alone import TRIED, alone
 from envoy.errors import EnvoyNotFound, InvalidConfiguration
+from envoy.harmless import harmless
 from envoy.install import of_minor
 from envoy.launcher import validate
 from envoy.render import Rendered
 from envoy.validate import assemble
 from meshwright.plan.stand_ins import StandIn
 from meshwright.scopes import Scope
+from policies.lua import is_program
 from xds.types import CLUSTER
 
 PATIENCE = 20.0
@@ -90,7 +92,8 @@ class Envoys:
         try:
             with tempfile.TemporaryDirectory(prefix="meshwright-trial-") as folder:
                 path = Path(folder) / "trial.pb"
-                await asyncio.to_thread(self._write, path, resource, around)
+                if not await asyncio.to_thread(self._write, path, resource, around):
+                    return None  # it may be what cannot be shown that was refused
                 async with asyncio.timeout(PATIENCE):
                     # Fields that this Envoy does not know it passes over, as it does in what comes by xDS.
                     await validate(binary, path, unknown_fields=True)
@@ -104,11 +107,15 @@ class Envoys:
             return None
         return True
 
-    def _write(self, path: Path, resource: Rendered, around: Neighbours) -> None:
+    def _write(self, path: Path, resource: Rendered, around: Neighbours) -> bool:
+        """Whether all of it can be shown to an Envoy here: see `harmless`."""
         if self._stand_in is None:
             self._stand_in = StandIn.made(self._now())
         clusters: Iterable[str] = ()
         if resource.type_url != CLUSTER:
             clusters = (each for each in around.clusters if each.encode() in resource.body)
         bootstrap = assemble(alone(resource, clusters), self._stand_in.secrets(around.scopes))
+        if harmless(bootstrap, is_program):
+            return False
         path.write_bytes(bootstrap.SerializeToString())
+        return True

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import dataclasses
-import difflib
 import importlib.metadata
 import json
 import time
@@ -47,6 +46,7 @@ from meshwright.gateway_status import (
 )
 from meshwright.keeper import SecretKeeper
 from meshwright.metrics import Metrics
+from meshwright.nearest import Nearest
 from meshwright.pipeline import Pipeline
 from meshwright.proxies import proxies
 from meshwright.publisher import Publisher, client_ids
@@ -104,6 +104,7 @@ class Reports:
         sources, clients = self.discovery.status(), proxies(self.xds.clients())
         sizes = self.publisher.sizes(self._named)
         several = {name for name, count in Counter(each.id for each in clients).items() if count > 1}
+        nearest = Nearest(state.workloads)
         return Status(
             version=version(),
             trust_domain=self.trust_domain,
@@ -111,7 +112,7 @@ class Reports:
             ready=self.xds.cache.is_open,
             services=len(state.services),
             workloads=len(state.workloads),
-            proxies=tuple(self._proxy(each, now, several, sizes) for each in clients),
+            proxies=tuple(self._proxy(each, now, several, sizes, nearest) for each in clients),
             sources=tuple(
                 SourceState(
                     source=each.name,
@@ -236,7 +237,12 @@ class Reports:
         }
 
     def _proxy(
-        self, client: ClientStatus, now: float, several: set[str], sizes: dict[str, ScopeSize]
+        self,
+        client: ClientStatus,
+        now: float,
+        several: set[str],
+        sizes: dict[str, ScopeSize],
+        nearest: Nearest,
     ) -> ProxyStatus:
         size = sizes.get(client.id)
         return ProxyStatus(
@@ -246,7 +252,7 @@ class Reports:
             agent=client.agent,
             protocol=client.protocol,
             connected_for=now - client.connected_at,
-            note=self._note(client, several),
+            note=self._note(client, several, nearest),
             sees=None if size is None else Sees(**dataclasses.asdict(size)),
             types=tuple(
                 TypeStatus(
@@ -272,13 +278,13 @@ class Reports:
             ),
         )
 
-    def _note(self, client: ClientStatus, several: set[str]) -> str:
+    def _note(self, client: ClientStatus, several: set[str], nearest: Nearest) -> str:
         """What an operator should know of a proxy that is connected, or waits, and yet does not serve as meant."""
         state, key = self.pipeline.state, Key.parse(client.node_id)
         workload = state.workloads.get(key)
         if workload is None:
-            near = difflib.get_close_matches(client.node_id, map(str, state.workloads), n=1)
-            hint = f" (did you mean {near[0]}?)" if near else ""
+            near = nearest.to(key)
+            hint = f" (did you mean {near}?)" if near is not None else ""
             if client.waiting and self.xds.cache.is_open:
                 return f"it waits: no source declares the workload {client.node_id}{hint}"
             return f"no source declares the workload {client.node_id} any more{hint}: it keeps what it had, to drain"

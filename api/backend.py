@@ -64,7 +64,8 @@ class Backend:
     ca: Commands
     join_tokens: TokenStore
     api_tokens: ApiTokens
-    plan: Callable[[PlanRequest], Awaitable[PlanAnswer]]
+    plan: Callable[[PlanRequest, Callable[[str], bool]], Awaitable[PlanAnswer]]
+    """The second says of a namespace whether who asked may see its proxies."""
     snapshot: Callable[[], Awaitable[bytes]]
     explain: Callable[[ExplainRequest], Awaitable[ExplainAnswer]]
     logs: Logs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from api import preconditions
@@ -15,27 +15,82 @@ from api.shapes.documents import (
     WriteAnswer,
 )
 from api.shapes.problem import FieldProblem
-from api.writing import PlannedPut
+from api.standing import Stand
+from api.writing import Permit, Plan, PlannedPut
 from documents.kinds import SECRET
 from documents.reading import Tree
 from mesh.names import Key
+from policies import envoy_patch, extension
 from store.stored import Stored
 
 WRITE_PROBLEMS: Final = (409, 413, 415, 422, 503, 507)
 """How every write may be refused, besides what any route may."""
+FOR_ADMINS: Final = frozenset({SECRET.name, envoy_patch.KIND.name, extension.KIND.name})
+"""A Secret has the control plane read files of its host; the others tell Envoy anything, or have it run a program."""
 
 
 def manager_of(given: str | None, caller: Caller) -> str:
     return given or caller.name
 
 
-def permit(caller: Caller, kind: str, namespace: str) -> None:
-    """Whoever writes a Secret has the control plane read files of its host: that is for admins alone."""
-    role = Role.ADMIN if kind == SECRET.name else Role.EDITOR
+def permit(caller: Caller, kind: str, namespace: str, tree: Tree = None) -> None:
+    """Forbidden, unless `caller` may write (or delete) a document of `kind` in `namespace` that says `tree`: there, and wherever its
+    `spec.targetRefs` reach.
+
+    Other references to elsewhere hold for the callers of the document's own namespace alone, as `parentRefs` do.
+    """
+    role = Role.ADMIN if kind in FOR_ADMINS else Role.EDITOR
+    if caller.may(role):
+        return
     if not caller.may(role, namespace):
         raise Forbidden(
             f"{caller.name} is not {role} in namespace {namespace[:63]}, which a {kind[:63]} takes"
         )
+    for place, target in _targets(tree, namespace):
+        if target is None or not caller.may(role, target):
+            where = "all namespaces" if target is None else f"namespace {target[:63]}"
+            raise Forbidden(
+                f"{caller.name} is not {role} in {where}, which spec.targetRefs[{place}] of this {kind[:63]} takes: "
+                f"target what is in namespace {namespace[:63]}, or use a token of that role there"
+            )
+
+
+def permits(caller: Caller) -> Permit:
+    """For a `Writer`: whether `caller` may write what was planned, and change or delete what was there."""
+
+    def permitted(stand: Stand, plan: Plan) -> None:
+        for put in plan.puts:
+            permit(caller, put.draft.kind, put.draft.key.namespace, put.draft.tree)
+        for name in (*((put.draft.kind, put.draft.key) for put in plan.puts), *plan.deletes):
+            present = stand.stored.get(name)
+            permit(caller, name[0], name[1].namespace, dict(present.body) if present is not None else None)
+
+    return permitted
+
+
+def permit_draft(caller: Caller, given: Draft) -> None:
+    """Before anything is planned. Unprocessable, Forbidden."""
+    given.check_named()
+    permit(caller, given.kind, given.key.namespace, given.tree)
+
+
+def _targets(tree: Tree, own: str) -> Iterator[tuple[int, str | None]]:
+    """The places and namespaces of targets, as `policies.document.TargetRefSpec` reads them; None: the mesh. What is none is passed over: such
+    a document is refused anyway.
+    """
+    spec = tree.get("spec") if isinstance(tree, dict) else None
+    refs = spec.get("targetRefs") if isinstance(spec, dict) else None
+    for place, ref in enumerate(refs if isinstance(refs, list) else ()):
+        if not isinstance(ref, dict):
+            continue
+        kind, name, namespace = ref.get("kind"), ref.get("name"), ref.get("namespace")
+        if kind == "Mesh":
+            yield place, None
+            continue
+        if isinstance(namespace, str) and namespace:
+            yield place, namespace
+        if kind == "Namespace":
+            yield place, name if isinstance(name, str) and name else own
 
 
 def planned(given: Draft, present: Stored | None, manager: str) -> PlannedPut:

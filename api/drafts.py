@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -63,6 +63,38 @@ class Draft:
                     remedy="Put it in quotes",
                 ),
             ),
+        )
+
+    def check_named(self) -> None:
+        """Unprocessable if kind, namespace and name are not text: then it cannot be said who may write it."""
+        wrong = tuple(self._unnamed())
+        if wrong:
+            raise Unprocessable(f"{wrong[0].path} {wrong[0].reason}: {wrong[0].remedy}", errors=wrong)
+
+    def _unnamed(self) -> Iterator[FieldProblem]:
+        given = _mapping(self.tree)
+        if not isinstance(self.tree, dict):
+            yield self._of_name(
+                "", "the document is not a mapping", "Begin with apiVersion, kind and metadata"
+            )
+            return
+        if not isinstance(given.get("kind"), str) or not given["kind"]:
+            yield self._of_name("kind", "does not say what the document is", "Give the kind as text")
+        if not isinstance(given.get("metadata"), dict):
+            yield self._of_name("metadata", "does not name the document", "Give it a name")
+            return
+        if not isinstance(self.metadata.get("namespace", DEFAULT_NAMESPACE), str):
+            yield self._of_name("metadata.namespace", "is not text", "Put it in quotes, or leave it out")
+        if not isinstance(self.metadata.get("name"), str):
+            yield self._of_name("metadata.name", "is not text", "Give it a name, in quotes if need be")
+
+    def _of_name(self, path: str, reason: str, remedy: str) -> FieldProblem:
+        return FieldProblem(
+            document=str(self),
+            path=f"{self.place}.{path}".strip("."),
+            line=self.lines.of(_path(path)) if self.lines is not None else None,
+            reason=reason,
+            remedy=remedy,
         )
 
     def __str__(self) -> str:

@@ -50,6 +50,10 @@ class Plan:
     deletes: tuple[Name, ...] = ()
 
 
+Permit = Callable[[Stand, Plan], None]
+"""Forbidden, unless what was planned may be done to what there is. It may take a while: it is called in a thread."""
+
+
 @dataclass(frozen=True, slots=True)
 class Foreseen:
     """What a write would do to the mesh."""
@@ -96,7 +100,7 @@ class Writer:
         self._one = asyncio.Lock()
 
     async def write(
-        self, plan: Callable[[Stand], Plan], *, author: str, reason: str, dry_run: bool
+        self, plan: Callable[[Stand], Plan], *, permit: Permit, author: str, reason: str, dry_run: bool
     ) -> WriteAnswer:
         """Plan on the store as it is (in a thread), and do it. ApiError: nothing was written (or, where it says so, nobody knows)."""
         async with self._one:
@@ -104,6 +108,7 @@ class Writer:
                 with answered():
                     stand = await self._standing.at_head()
                 planned = await asyncio.to_thread(plan, stand)
+                await asyncio.to_thread(permit, stand, planned)
                 # In a thread in any case: a policy may concern every service.
                 checked = await asyncio.to_thread(
                     self._checked, stand, planned, self._files(), self._foresight()
@@ -124,13 +129,16 @@ class Writer:
             f"others have changed these documents each time before us, {ATTEMPTS} times: nothing was written; try again"
         )
 
-    async def rollback(self, to: int, *, author: str, reason: str, dry_run: bool) -> WriteAnswer:
+    async def rollback(
+        self, to: int, *, permit: Permit, author: str, reason: str, dry_run: bool
+    ) -> WriteAnswer:
         """All documents as they were at revision `to`, as a new revision; refused whole where they cannot be in force now. ApiError."""
         async with self._one:
             with answered():
                 stand = await self._standing.at_head()
                 then = (await self._repository.documents(to)).documents
             planned = await asyncio.to_thread(_back, stand.stored, then)
+            await asyncio.to_thread(permit, stand, planned)
             checked = await asyncio.to_thread(self._checked, stand, planned, self._files(), self._foresight())
             with answered():
                 if dry_run:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 from api.changing import (
@@ -10,6 +11,8 @@ from api.changing import (
     changed_meanwhile,
     manager_of,
     permit,
+    permit_draft,
+    permits,
     planned,
     problem,
     told,
@@ -17,9 +20,11 @@ from api.changing import (
 from api.drafts import Draft
 from api.errors import Conflicting, Unprocessable
 from api.lookup import writer
+from api.roles import Caller
 from api.routing import Answer, Call, Content, Reply, Route
 from api.shapes.documents import (
     Batch,
+    Deletion,
     WriteAnswer,
 )
 from api.shapes.shape import Query
@@ -39,10 +44,7 @@ async def write_batch(call: Call[Query, Batch]) -> Reply:
     if batch.stage is None and batch.bake is not None:
         raise Unprocessable("bake goes with stage: say both, or neither")
     drafts = [Draft(tree, place=f"documents[{place}]") for place, tree in enumerate(batch.documents)]
-    for each in drafts:
-        permit(call.caller, each.kind, each.key.namespace)
-    for gone in batch.delete:
-        permit(call.caller, gone.kind, gone.namespace)
+    await asyncio.to_thread(_permit, call.caller, drafts, batch.delete)
     manager = manager_of(batch.field_manager, call.caller)
     versions = [each.resource_version for each in drafts]
 
@@ -67,7 +69,11 @@ async def write_batch(call: Call[Query, Batch]) -> Reply:
     written = False
     try:
         answer = await writer(call.backend).write(
-            plan, author=call.caller.name, reason=batch.reason, dry_run=batch.dry_run
+            plan,
+            permit=permits(call.caller),
+            author=call.caller.name,
+            reason=batch.reason,
+            dry_run=batch.dry_run,
         )
         written = not batch.dry_run and any(each.op != "unchanged" for each in answer.changes)
     except OutcomeUnknown:
@@ -77,6 +83,13 @@ async def write_batch(call: Call[Query, Batch]) -> Reply:
         if not written:
             await forget()
     return told(call, answer)
+
+
+def _permit(caller: Caller, drafts: Iterable[Draft], delete: Iterable[Deletion]) -> None:
+    for each in drafts:
+        permit_draft(caller, each)
+    for gone in delete:
+        permit(caller, gone.kind, gone.namespace)
 
 
 async def _staged(

@@ -14,6 +14,8 @@ from api.changing import (
     manager_of,
     mapping_of,
     permit,
+    permit_draft,
+    permits,
     planned,
     same_version,
     told,
@@ -107,7 +109,7 @@ async def delete_document(call: Call[DeleteQuery, None]) -> Reply:
 
     query = call.query
     answer = await writer(call.backend).write(
-        plan, author=call.caller.name, reason=query.reason, dry_run=query.dry_run
+        plan, permit=permits(call.caller), author=call.caller.name, reason=query.reason, dry_run=query.dry_run
     )
     return told(call, answer)
 
@@ -140,10 +142,10 @@ async def _write_one(
     call: Call[Any, Sent], given: Draft, plan: Callable[[Stand], Plan], status: int = 200
 ) -> Reply:
     """Write one document; the answer has it as it is now."""
-    permit(call.caller, given.kind, given.key.namespace)
+    permit_draft(call.caller, given)
     query = call.query
     answer = await writer(call.backend).write(
-        plan, author=call.caller.name, reason=query.reason, dry_run=query.dry_run
+        plan, permit=permits(call.caller), author=call.caller.name, reason=query.reason, dry_run=query.dry_run
     )
     document, headers = None, {}
     (change,) = answer.changes

@@ -3,45 +3,64 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Final
 
 from aiohttp import web
 
+from api.changing import permit, permit_draft
+from api.drafts import Draft
 from api.errors import Forbidden
-from api.roles import Role
+from api.roles import Caller, Role
 from api.routing import JSON, Answer, Call, Content, NoQuery, Route
-from api.shapes.plan import PlanAnswer, PlanRequest
+from api.shapes.plan import DocumentRef, PlanAnswer, PlanRequest
 from api.store_errors import answered
-from mesh.names import DEFAULT_NAMESPACE
+from mesh.names import Key
 
 LIMIT: Final = 16 << 20
 """Bytes of a request: thousands of documents may be one change."""
 
 
 async def plan(call: Call[NoQuery, PlanRequest]) -> web.StreamResponse:
-    for namespace in sorted(set(_namespaces(call.body))):
-        if not call.caller.may(Role.EDITOR, namespace):
-            raise Forbidden(
-                f"{call.caller.name} may not write in namespace {namespace}, so no plan is made for that either: use a token that may"
-            )
-    if call.body.revision is not None and not call.caller.may(Role.EDITOR):
+    """Nobody plans what they may not write: Envoy is shown it, and the answer tells what it does."""
+    caller, request = call.caller, call.body
+    if request.revision is not None and not caller.may(Role.EDITOR):
         raise Forbidden(
-            f"{call.caller.name} may not go back to a revision: that takes an editor of all namespaces"
+            f"{caller.name} may not go back to a revision: that takes an editor of all namespaces"
         )
+    drafts = [Draft(tree, place=f"documents[{place}]") for place, tree in enumerate(request.documents)]
+    await asyncio.to_thread(_permit, caller, drafts, request.delete)
     with answered():
-        found = await call.backend.plan(call.body)
+        if not caller.may(Role.ADMIN):
+            await _permit_present(call, drafts)
+        found = await call.backend.plan(request, lambda namespace: caller.may(Role.VIEWER, namespace))
     # It may be large, so it is written beside the event loop.
     body = await asyncio.to_thread(lambda: found.model_dump_json(by_alias=True).encode())
     return web.Response(body=body, content_type=JSON)
 
 
-def _namespaces(request: PlanRequest) -> Iterator[str]:
-    for document in request.documents:
-        metadata = document.get("metadata")
-        named = metadata.get("namespace") if isinstance(metadata, dict) else None
-        yield named if isinstance(named, str) else DEFAULT_NAMESPACE
-    yield from (each.namespace for each in request.delete)
+def _permit(caller: Caller, drafts: Iterable[Draft], delete: Iterable[DocumentRef]) -> None:
+    for each in drafts:
+        permit_draft(caller, each)
+    for gone in delete:
+        permit(caller, gone.kind, gone.namespace)
+
+
+async def _permit_present(call: Call[NoQuery, PlanRequest], drafts: Iterable[Draft]) -> None:
+    """As for a write, of what the store has now."""
+    repository, request = call.backend.repository, call.body
+    if repository is None:
+        return
+    if request.revision is not None:
+        differing = await repository.diff((await repository.head()).number, request.revision)
+        present = [each for one in differing for each in (one.before, one.after) if each is not None]
+    else:
+        stored = (await repository.documents()).documents
+        names = [(each.kind, each.key) for each in drafts]
+        names += [(each.kind, Key(each.namespace, each.name)) for each in request.delete]
+        present = [stored[name] for name in names if name in stored]
+    for each in present:
+        permit(call.caller, each.kind, each.key.namespace, dict(each.body))
 
 
 ROUTES: Final = (

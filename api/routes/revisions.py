@@ -8,6 +8,7 @@ from typing import Final
 
 from aiohttp import web
 
+from api.changing import permits
 from api.errors import Forbidden, Unprocessable
 from api.lookup import repository, writer
 from api.paging import Place, page, place, token
@@ -41,6 +42,7 @@ async def list_revisions(call: Call[RevisionsQuery, None]) -> RevisionPage:
     query = call.query
     if (query.namespace is None) != (query.name is None):
         raise Unprocessable("namespace and name go together: give both, or neither")
+    _viewer(call.caller, query.namespace)
     key = Key(query.namespace, query.name) if query.namespace and query.name else None
     with answered():
         found = await repository(call.backend).history(
@@ -105,7 +107,11 @@ async def rollback(call: Call[NoQuery, Rollback]) -> WriteAnswer:
     wish = call.body
     call.told["reason"] = wish.reason
     answer = await writer(call.backend).rollback(
-        wish.to, author=call.caller.name, reason=wish.reason, dry_run=wish.dry_run
+        wish.to,
+        permit=permits(call.caller),
+        author=call.caller.name,
+        reason=wish.reason,
+        dry_run=wish.dry_run,
     )
     call.told["revision"] = answer.revision
     call.told["to"] = wish.to
@@ -115,8 +121,7 @@ async def rollback(call: Call[NoQuery, Rollback]) -> WriteAnswer:
 
 async def watch(call: Call[WatchQuery, None]) -> web.StreamResponse:
     store, query, caller = repository(call.backend), call.query, call.caller
-    if query.namespace is not None and not caller.may(Role.VIEWER, query.namespace):
-        raise Forbidden(f"{caller.name} is not viewer in namespace {query.namespace}")
+    _viewer(caller, query.namespace)
     with answered():
         head = (await store.head()).number
         after = query.after if query.after is not None else head
@@ -141,6 +146,7 @@ async def _line(store: Repository, revision: Revision, query: WatchQuery, caller
         and query.namespace in {None, each.key.namespace}
         and caller.may(Role.VIEWER, each.key.namespace)
     ]
+    known = _known(revision, caller)
     documents: dict[str, Stored] = {}
     if query.documents:
         documents = await store.blobs.stored({each.blob for each in wanted if each.blob is not None})
@@ -158,8 +164,8 @@ async def _line(store: Repository, revision: Revision, query: WatchQuery, caller
         type="revision",
         revision=revision.number,
         at=revision.at,
-        author=revision.author,
-        reason=revision.reason,
+        author=revision.author if known else "",
+        reason=revision.reason if known else "",
         changes=changes,
     )
 
@@ -169,18 +175,32 @@ def _document(stored: Stored | None) -> dict[str, Tree] | None:
 
 
 def _shown(revision: Revision, caller: Caller) -> RevisionShown:
-    """What `caller` may know of it: of documents in other namespaces, nothing."""
+    """What `caller` may know of it: of documents in other namespaces, nothing; of one that changed only such, that it is there."""
+    known = _known(revision, caller)
     return RevisionShown(
         number=revision.number,
         id=revision.id,
         parent=revision.parent,
         at=revision.at,
-        author=revision.author,
-        reason=revision.reason,
+        author=revision.author if known else "",
+        reason=revision.reason if known else "",
         changes=tuple(
             _change(each) for each in revision.changes if caller.may(Role.VIEWER, each.key.namespace)
         ),
     )
+
+
+def _known(revision: Revision, caller: Caller) -> bool:
+    """Whether `caller` may know who made it, and why: what others do elsewhere is theirs."""
+    return caller.may(Role.VIEWER) or any(
+        caller.may(Role.VIEWER, each.key.namespace) for each in revision.changes
+    )
+
+
+def _viewer(caller: Caller, namespace: str | None) -> None:
+    """Forbidden, unless `caller` may view `namespace`; None: none is asked for."""
+    if namespace is not None and not caller.may(Role.VIEWER, namespace):
+        raise Forbidden(f"{caller.name} is not viewer in namespace {namespace}")
 
 
 def _change(change: Change) -> RevisionChange:

@@ -103,7 +103,10 @@ class EnvoyCheck(Shape):
 
 
 class PlanAnswer(Shape):
-    """What a change would do. `proxies` of `ofProxies` would be given something else."""
+    """What a change would do. `proxies` of `ofProxies` would be given something else.
+
+    Of `hiddenProxies` of these nothing is shown: they are of namespaces that the caller may not view.
+    """
 
     documents: tuple[DocumentDifference, ...] = ()
     more_documents: int = 0
@@ -114,4 +117,5 @@ class PlanAnswer(Shape):
     refused: tuple[str, ...] = Field(default=(), description="Why it could not be applied.")
     proxies: int
     of_proxies: int
+    hidden_proxies: int = 0
     check: EnvoyCheck

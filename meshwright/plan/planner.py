@@ -26,7 +26,7 @@ from meshwright.editions import Editions
 from meshwright.plan.asked import Asked, Body, Name, Unfit, created_at, read
 from meshwright.plan.candidate import SERVICES, holding
 from meshwright.plan.caveats import Caveat, Sort
-from meshwright.plan.checked import NOT_ASKED, checked
+from meshwright.plan.checked import NOT_ASKED, checked, everything
 from meshwright.plan.fleet import Fleet, Member
 from meshwright.plan.reckoned import Basis, Plan, plan
 from meshwright.plan.shown import answer
@@ -91,14 +91,14 @@ class Planner:
         self._one = asyncio.Lock()
         self._waiting = 0
 
-    async def plan(self, request: PlanRequest) -> PlanAnswer:
-        """ApiError; StoreError."""
+    async def plan(self, request: PlanRequest, visible: Callable[[str], bool] = everything) -> PlanAnswer:
+        """`visible`: whether proxies of a namespace are shown. ApiError; StoreError."""
         async with self._turn():
             made = await self._reckoned(request)
             check = NOT_ASKED
             if request.check and not made.refused:
-                check = await checked(made.given, made.resources, self.live.clock, self.live.envoy)
-            return await asyncio.to_thread(answer, made, check)
+                check = await checked(made.given, made.resources, self.live.clock, self.live.envoy, visible)
+            return await asyncio.to_thread(lambda: answer(made.shown_to(visible), check))
 
     async def reckoned(self, request: PlanRequest) -> Plan:
         """The whole plan, of any size, not shown to Envoy. As `plan`."""

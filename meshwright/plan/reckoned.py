@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from documents.parsing import parse
 from envoy.render import Renderer
@@ -16,12 +16,16 @@ from meshwright.plan.caveats import Sort as CaveatSort
 from meshwright.plan.difference import FieldChange, fields
 from meshwright.plan.fleet import Fleet
 from meshwright.plan.grouping import ResourceChange, Sort, together
+from meshwright.plan.held import Difference
 from meshwright.plan.locked_out import locked_out
 from meshwright.plan.misfit import misfits
 from meshwright.plan.subscribed import Subscribed
 from meshwright.plan.twin import Given, Setting, by_client, given
 from policies.registry import KINDS
 from policies.transport import Lately
+
+Differing = tuple[tuple[str, ...], tuple[Difference, ...]]
+"""Ids of clients, and what differs for each of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,7 @@ class DocumentChange:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """`refused`: why it could not be applied. `proxies`: how many are given something else, of how many. `given`: what they are given, for
-    who goes on to check it.
+    who goes on to check it; `differing`: what differs for which clients. `hidden`: of how many `proxies` nothing is shown.
     """
 
     documents: tuple[DocumentChange, ...]
@@ -64,6 +68,19 @@ class Plan:
     proxies: int
     of_proxies: int
     given: Given = field(repr=False, compare=False)
+    differing: tuple[Differing, ...] = field(default=(), repr=False, compare=False)
+    hidden: int = 0
+
+    def shown_to(self, visible: Callable[[str], bool]) -> Plan:
+        """Less the proxies of namespaces that are not `visible`, which are counted as `hidden`, and less what is said of documents there."""
+        found = tuple(
+            (tuple(each for each in clients if visible(_namespace(each))), differences)
+            for clients, differences in self.differing
+        )
+        hidden = self.proxies - len({client for clients, _ in found for client in clients})
+        caveats = tuple(each for each in self.caveats if _is_visible(each, visible))
+        resources = together(each for each in found if each[0]) if hidden else self.resources
+        return replace(self, resources=resources, hidden=hidden, caveats=caveats)
 
     @property
     def changes_nothing(self) -> bool:
@@ -90,7 +107,18 @@ def plan(basis: Basis, asked: Asked, renderer: Renderer | None = None) -> Plan:
         proxies=len({client for clients, _ in differing for client in clients}),
         of_proxies=len(basis.fleet),
         given=has,
+        differing=differing,
     )
+
+
+def _namespace(client: str) -> str:
+    """Of a client's id, which begins with its workload: see `publisher.client_id`."""
+    return client.partition("/")[0]
+
+
+def _is_visible(caveat: Caveat, visible: Callable[[str], bool]) -> bool:
+    namespace, slash, _ = caveat.document.partition(" ")[2].partition("/")
+    return not slash or visible(namespace)
 
 
 def _documents(basis: Basis, new: MeshState, asked: Asked) -> Iterator[DocumentChange]:

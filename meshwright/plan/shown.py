@@ -35,6 +35,7 @@ def answer(plan: Plan, check: EnvoyCheck) -> PlanAnswer:
         refused=plan.refused[:ENTRIES],
         proxies=plan.proxies,
         of_proxies=plan.of_proxies,
+        hidden_proxies=plan.hidden,
         check=check,
     )
 

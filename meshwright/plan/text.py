@@ -32,6 +32,9 @@ def lines(plan: PlanAnswer) -> Iterator[str]:
         if plan.resources:
             yield f"Resources, for {plan.proxies} of {_count(plan.of_proxies, 'proxy', 'proxies')}"
             yield from resources(plan.resources, plan.more_resources)
+            yield from _more(plan.hidden_proxies, "proxies, of namespaces that you may not view", "  ")
+        elif plan.hidden_proxies:
+            yield f"Resources, for {_count(plan.hidden_proxies, 'proxy', 'proxies')} of namespaces that you may not view"
         else:
             yield f"No proxy is given anything else ({_count(plan.of_proxies, 'proxy is', 'proxies are')} looked at)."
         yield ""

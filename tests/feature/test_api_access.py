@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 import stat
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -18,7 +20,7 @@ from api.roles import Role
 from api.table import ROUTES
 from tests.support.api import Answered, Api
 from tests.support.mesh import LOOPBACK, Mesh, a_document, a_service_document
-from tests.support.processes import eventually
+from tests.support.processes import eventually, meshwright
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 PATH = {
@@ -81,6 +83,23 @@ async def test_a_revoked_token_reads_on_by_no_open_watch(door: Door) -> None:
         with pytest.raises(aiohttp.ClientError):
             await asyncio.wait_for(stream.content.readline(), 30)
     assert (await door.api("DELETE", "/api/v1/documents/Service/default/unseen")).status == 200
+
+
+async def test_who_writes_in_one_namespace_waits_for_it_from_afar(door: Door, tmp_path: Path) -> None:
+    token = tmp_path / "ci.token"
+    token.write_text(await door.token(Role.EDITOR, "shop"))
+    token.chmod(0o600)
+    afar = ("--server", door.url, "--token-file", str(token), "--ca-file", str(door.mesh.data / "roots.pem"))
+    process = await asyncio.create_subprocess_exec(
+        *meshwright("apply", "-f", "-", "-n", "shop", "--wait", *afar),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    document = {**a_service_document("waited"), "metadata": {"name": "waited", "namespace": "shop"}}
+    _, errors = await process.communicate(json.dumps(document).encode())
+    assert (process.returncode, b"is acknowledged by all proxies" in errors) == (0, True), errors
+    assert (await door.api("DELETE", "/api/v1/documents/Service/shop/waited")).status == 200
 
 
 async def test_every_route_for_every_role(door: Door) -> None:
@@ -175,6 +194,83 @@ async def test_a_secret_takes_an_admin(door: Door) -> None:
     assert (await door("DELETE", path, await door.token(Role.EDITOR))).status == 403
     batch = {"documents": [{**secret, "metadata": {"name": "edge", "namespace": "shop"}}]}
     assert (await door("POST", "/api/v1/batch", await door.token(Role.EDITOR), json=batch)).status == 403
+
+
+async def test_a_role_for_a_namespace_reaches_no_target_elsewhere(door: Door) -> None:
+    """Neither by what is written, nor by what becomes of what is there, by any way of writing."""
+    shop, everywhere = await door.token(Role.EDITOR, "shop"), await door.token(Role.EDITOR)
+    at, batch = "/api/v1/documents/AccessPolicy/shop", "/api/v1/batch"
+
+    def policy(name: str, *targets: dict[str, str]) -> dict[str, Any]:
+        made = a_document("AccessPolicy", name, {"targetRefs": [*targets], "default": "deny"})
+        return {**made, "metadata": {"name": name, "namespace": "shop"}}
+
+    own, mesh = {"kind": "Service", "name": "web"}, {"kind": "Mesh"}
+    assert (await door("PUT", f"{at}/own", shop, json=policy("own", own))).status == 201
+    assert (await door("PUT", f"{at}/wide", everywhere, json=policy("wide", mesh))).status == 201
+    merge = {"Content-Type": "application/merge-patch+json"}
+    operations = {"Content-Type": "application/json-patch+json"}
+    apply = {"Content-Type": "application/apply-patch+json"}
+    delete = [{"kind": "AccessPolicy", "namespace": "shop", "name": "wide"}]
+    refused: list[tuple[str, str, object, dict[str, str]]] = []
+    for target in (mesh, {**own, "namespace": "other"}, {"kind": "Namespace", "name": "other"}):
+        refused += [
+            ("POST", "/api/v1/documents?dryRun=true", policy("new", target), {}),
+            ("PUT", f"{at}/own", policy("own", target), {}),
+            ("PATCH", f"{at}/own", {"spec": {"targetRefs": [target]}}, merge),
+            (
+                "PATCH",
+                f"{at}/own",
+                [{"op": "add", "path": "/spec/targetRefs/0", "value": target}],
+                operations,
+            ),
+            ("PATCH", f"{at}/own?fieldManager=ci&force=true", policy("own", target), apply),
+            ("POST", batch, {"documents": [policy("own", target)], "dryRun": True}, {}),
+            ("POST", "/api/v1/plan", {"documents": [policy("own", target)]}, {}),
+        ]
+    refused += [
+        ("PUT", f"{at}/wide", policy("wide", own), {}),
+        ("PATCH", f"{at}/wide", {"spec": {"targetRefs": [own]}}, merge),
+        ("PATCH", f"{at}/wide?fieldManager=ci&force=true", policy("wide", own), apply),
+        ("POST", batch, {"documents": [policy("wide", own)]}, {}),
+        ("POST", batch, {"delete": delete}, {}),
+        ("POST", "/api/v1/plan", {"delete": delete}, {}),
+        ("DELETE", f"{at}/wide", None, {}),
+    ]
+    for method, path, body, headers in refused:
+        answer = await door(method, path, shop, json=body, headers=headers)
+        assert answer.status == 403, (method, path, body, answer)
+    assert (await door("DELETE", f"{at}/own", shop)).status == 200
+    assert (await door("DELETE", f"{at}/wide", everywhere)).status == 200
+
+
+async def test_a_patch_of_what_envoy_gets_takes_an_admin_also_to_go_back_to(door: Door) -> None:
+    path = "/api/v1/documents/EnvoyPatch/shop/fast"
+    spec = {"targetRefs": [{"kind": "Service", "name": "web"}], "resource": "Cluster", "name": "shop/web:80",
+            "merge": {"connectTimeout": "1s"}}  # fmt: skip
+    patch = {**a_document("EnvoyPatch", "fast", spec), "metadata": {"name": "fast", "namespace": "shop"}}
+    editor = await door.token(Role.EDITOR)
+    assert (await door("PUT", path, editor, json=patch)).status == 403
+    assert (await door("POST", "/api/v1/plan", editor, json={"documents": [patch]})).status == 403
+    written = await door("PUT", path, await door.token(Role.ADMIN, "shop"), json=patch)
+    assert written.status == 201, written
+    for route, body in (("rollback", {"to": written.json["revision"] - 1}), ("plan", {"revision": 0})):
+        answer = await door("POST", f"/api/v1/{route}", editor, json=body)
+        assert answer.status == 403, answer
+    assert (await door.api("DELETE", path)).status == 200
+
+
+async def test_a_document_that_does_not_say_its_name_is_told_where(door: Door) -> None:
+    shop = await door.token(Role.EDITOR, "shop")
+    for body, path in (
+        ({"kind": "Service", "metadata": {"name": "a", "namespace": 5}}, "metadata.namespace"),
+        ({"metadata": {"name": "a", "namespace": "shop"}}, "kind"),
+    ):
+        answer = await door("POST", "/api/v1/documents", shop, json=body)
+        assert answer.status == 422, answer
+        assert [each["path"] for each in answer.json["errors"]] == [path]
+    answer = await door("POST", "/api/v1/batch", shop, json={"documents": [{"kind": "Service"}]})
+    assert (answer.status, answer.json["errors"][0]["path"]) == (422, "documents[0].metadata"), answer
 
 
 async def test_every_write_and_every_refusal_is_in_the_audit_log(door: Door) -> None:

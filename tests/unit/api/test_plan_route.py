@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
@@ -16,7 +17,11 @@ ANSWER = PlanAnswer(proxies=0, of_proxies=0, check=EnvoyCheck(result="not-run"))
 
 
 class Backend:
-    async def plan(self, request: PlanRequest) -> PlanAnswer:
+    repository = None
+    visible: Callable[[str], bool]
+
+    async def plan(self, request: PlanRequest, visible: Callable[[str], bool]) -> PlanAnswer:
+        self.visible = visible
         return ANSWER
 
 
@@ -53,6 +58,9 @@ async def test_an_editor_of_a_namespace_plans_there() -> None:
         {"documents": [a_document("shop"), a_document("other")]},
         {"documents": [a_document(None)]},
         {"delete": [{"kind": "Service", "namespace": "other", "name": "b"}]},
+        {"documents": [{**a_document("shop"), "kind": "Secret"}]},
+        {"documents": [{**a_document("shop"), "spec": {"targetRefs": [{"kind": "Mesh"}]}}]},
+        {"delete": [{"kind": "Secret", "namespace": "shop", "name": "b"}]},
         {"revision": 1},
     ],
 )
@@ -63,6 +71,14 @@ async def test_and_nowhere_else(body: dict[str, Any]) -> None:
 
 async def test_an_editor_of_all_goes_back_to_a_revision() -> None:
     assert (await plan(a_call({"revision": 1}, Grant(Role.EDITOR)))).status == 200
+
+
+async def test_of_proxies_are_shown_those_that_may_be_viewed() -> None:
+    call = a_call({"documents": [a_document("shop")]}, SHOP)
+    await plan(call)
+    visible = cast("Backend", call.backend).visible
+    assert visible("shop")
+    assert not visible("other")
 
 
 async def test_a_viewer_plans_nothing() -> None:

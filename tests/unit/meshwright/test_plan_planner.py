@@ -14,9 +14,11 @@ from api.errors import NotFound, TooManyRequests, Unavailable, Unprocessable
 from api.shapes.plan import PlanRequest
 from envoy.render import Renderer
 from mesh.events import SourceSnapshot
+from mesh.workload import Workload
 from meshwright.calls_seen import Lately as Seen
 from meshwright.certificates import NoCertificates
 from meshwright.plan.planner import PIECE, WAITING, Live, Planner
+from meshwright.plan.text import lines
 from meshwright.publisher import Publisher
 from pb.envoy.config.core.v3.base_pb2 import Node
 from policies.transport import Lately
@@ -38,13 +40,13 @@ async def nobody(node: Node, peer: Peer) -> Client:
     raise NotImplementedError
 
 
-def a_live(services: int, lately: Callable[[], Lately] = dict) -> Live:
+def a_live(services: int, lately: Callable[[], Lately] = dict, more: tuple[Workload, ...] = ()) -> Live:
     """A mesh of so many services with a sidecar each, all of them attached."""
     values = [a_service(f"s{number}") for number in range(services)]
     workloads = [
         a_workload(f"s{number}-1", meshed=True, sidecar=15001, uses=["s1"]) for number in range(services)
     ]
-    snapshot = a_snapshot(*values, *workloads)
+    snapshot = a_snapshot(*values, *workloads, *more)
     state, _ = a_state().apply(SourceSnapshot("store", snapshot.services, snapshot.workloads))
     publisher = Publisher(state, Renderer())
     for key in state.workloads:
@@ -114,6 +116,23 @@ async def test_documents_that_are_wrong_are_told_with_every_mistake() -> None:
         await Planner(a_live(1)).plan(PlanRequest.model_validate({"documents": [wrong]}))
     assert {each.path for each in caught.value.errors} == {"spec.request", "spec.x"}
     assert {each.document for each in caught.value.errors} == {"TimeoutPolicy default/a"}
+
+
+async def test_proxies_of_namespaces_that_may_not_be_viewed_are_counted_not_shown() -> None:
+    request = PlanRequest.model_validate({"documents": [TIMEOUT], "check": False})
+    theirs = a_workload("blog/web", meshed=True, sidecar=15001, uses=["s1"])
+    planner = Planner(a_live(2, more=(theirs,)))
+    whole = await planner.plan(request)
+    assert {each for change in whole.resources for each in change.proxies} == {
+        "blog/web", "default/s0-1", "default/s1-1",
+    }  # fmt: skip
+    assert whole.hidden_proxies == 0
+    part = await planner.plan(request, lambda namespace: namespace == "default")
+    assert {each for change in part.resources for each in change.proxies} == {"default/s0-1", "default/s1-1"}
+    assert (part.proxies, part.hidden_proxies) == (3, 1)
+    assert "and 1 more proxies, of namespaces that you may not view" in "\n".join(lines(part))
+    none = await planner.plan(request, lambda _: False)
+    assert (none.resources, none.hidden_proxies) == ((), 3)
 
 
 async def test_before_everything_is_known_no_plan_is_made() -> None:

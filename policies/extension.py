@@ -125,7 +125,8 @@ class ExtensionFields(Part):
     lua: Annotated[str, AfterValidator(_script)] | None = Field(
         None,
         description="A script of LuaJIT that defines envoy_on_request, envoy_on_response or both. Its syntax is checked here. One that fails as "
-        "it is loaded does nothing but say so in the proxy's log, and so does one that fails on a request, which goes on.",
+        "it is loaded does nothing but say so in the proxy's log, and so does one that fails on a request, which goes on. It has Lua's string, "
+        "table, math, bit and coroutine, and what Envoy's handle gives; nothing that reaches the host: no io, os, require, ffi, debug or load.",
     )
     wasm: WasmFields | None = Field(
         None,

@@ -40,10 +40,38 @@ def joined(programs: Iterable[str]) -> str:
     return _HEAD + "".join(sorted(each.removeprefix(_HEAD).removesuffix(_TAIL) for each in programs)) + _TAIL
 
 
+def is_program(script: str) -> bool:
+    """Whether it is one of ours: what a user has put into it is compiled already."""
+    return script.startswith(_HEAD) and script.endswith(_TAIL)
+
+
+# Scripts get these globals, and no way to the host of the proxy: no io, os, require, ffi, debug, nothing that loads code, and no way to the
+# environment of another function. Libraries are copies: what a script does to them is its own.
 _HEAD = """\
 local requests, responses = {}, {}
+local function copy(library, without)
+  local made = {}
+  for name, value in pairs(library) do
+    if name ~= without then made[name] = value end
+  end
+  return made
+end
+local function globals()
+  local own = {
+    assert = assert, error = error, ipairs = ipairs, next = next, pairs = pairs, pcall = pcall, print = print,
+    rawequal = rawequal, rawget = rawget, rawset = rawset, select = select, setmetatable = setmetatable,
+    tonumber = tonumber, tostring = tostring, type = type, unpack = unpack, xpcall = xpcall, _VERSION = _VERSION,
+    bit = copy(bit or {}), coroutine = copy(coroutine), math = copy(math), string = copy(string, "dump"), table = copy(table),
+  }
+  own._G = own
+  own.getmetatable = function(value) return type(value) == "table" and getmetatable(value) or nil end
+  -- Envoy sets this one after the script is loaded.
+  return setmetatable(own, {__index = function(_, name)
+    if name == "EnvoyTimestampResolution" then return EnvoyTimestampResolution end
+  end})
+end
 local function add(_, name, source)
-  local own = setmetatable({}, {__index = _G})
+  local own = globals()
   local chunk, problem = loadstring(source, "=" .. name)
   local loaded = false
   if chunk then

@@ -79,3 +79,46 @@ async def test_a_wasm_module_with_its_configuration(traffic: Traffic, tmp_path: 
         answer = await traffic.get("http://api.mesh/")
         assert answer.headers["x-wasm"] == answer.headers["x-seen"] == '{"mark":[1,"two"]}'
     assert "x-wasm" not in (await traffic.get("http://api.mesh/")).headers
+
+
+async def test_no_script_reaches_the_host_of_the_proxy(traffic: Traffic, tmp_path: Path) -> None:
+    marks = [tmp_path / each for each in ("at-load", "on-request", "by-another-way")]
+    ways = [
+        "io",
+        "os",
+        "require",
+        "package",
+        "ffi",
+        "debug",
+        "jit",
+        "loadstring",
+        "load",
+        "loadfile",
+        "dofile",
+        "getfenv",
+        "setfenv",
+        "module",
+    ]
+    found = " ".join(f'found = found .. (({way}) and " {way}" or "")' for way in ways)
+    at_load = f'io.open("{marks[0]}", "w"):close() function envoy_on_request(h) end'
+    on_request = lua(request=f'os.execute("touch {marks[1]}")')
+    by_another = lua(
+        request=f'local f = getmetatable("") or _G h:headers():add("x-env", tostring(f.io)) string.dump(print) io.open("{marks[2]}", "w")'
+    )
+    says = lua(
+        response=f'local found = "none" {found} h:headers():add("x-found", found) '
+        'h:headers():add("x-at", h:timestamp(EnvoyTimestampResolution.MILLISECOND) > 0 and string.format("%d", math.max(1, 2)) or "")'
+    )
+    documents = "---\n".join(
+        (
+            extension("at-load", f"lua: {json.dumps(at_load)}"),
+            extension("on-request", on_request),
+            extension("by-another", by_another),
+            extension("says", says),
+        )
+    )
+    async with traffic.apply(documents):
+        answer = await traffic.get("http://api.mesh/")
+        assert (answer.status, answer.headers["x-found"], answer.headers["x-at"]) == (200, "none", "2")
+    assert traffic.seen("api")[0].headers["x-env"] == "nil"
+    assert not any(mark.exists() for mark in marks)

@@ -19,16 +19,29 @@ from mesh.names import Key
 from meshwright.access_logs import Entries, OnEntries
 from pb.envoy.config.core.v3.address_pb2 import Address
 from pb.envoy.config.core.v3.base_pb2 import RequestMethod
-from pb.envoy.data.accesslog.v3.accesslog_pb2 import AccessLogCommon, HTTPAccessLogEntry, TCPAccessLogEntry
+from pb.envoy.data.accesslog.v3.accesslog_pb2 import (
+    AccessLogCommon,
+    AccessLogType,
+    HTTPAccessLogEntry,
+    TCPAccessLogEntry,
+)
+from policies.access_messages import ON_TRIAL
+from policies.log_format import ACCESS, DENIED
 
 PER_PROXY, PROXIES = 200, 200
 """Entries of one proxy, and proxies, of which the one that was silent the longest goes first. About 2 kB an entry."""
+UNFINISHED = frozenset({AccessLogType.DownstreamStart, AccessLogType.DownstreamPeriodic})
+"""Entries of requests that are not over."""
+RBAC = ACCESS, "envoy.filters.network.rbac"
 _Entry = HTTPAccessLogEntry | TCPAccessLogEntry
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What one `log` (the name that Envoy gave it) says: one request, or one TCP connection (`method` and `status` are empty). `duration` is seconds; None where Envoy does not say."""
+    """What one `log` (the name that Envoy gave it) says: one request, or one TCP connection (`method` and `status` are empty). `duration` is
+    seconds; None where Envoy does not say, as the status of a request that has only begun. `caller` is who proved to be by the certificate of the connection, empty where nobody did; `details` are Envoy's words for what became
+    of it; `policy` refused it, and `would_refuse` would have if it were not on trial.
+    """
 
     number: int
     at: datetime
@@ -44,6 +57,10 @@ class Access:
     duration: float | None
     received: int
     sent: int
+    caller: str
+    details: str
+    policy: str
+    would_refuse: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +140,7 @@ def _access(number: int, log: str, entry: _Entry) -> Access:
         common.start_time.ToDatetime(UTC) if common.HasField("start_time") else datetime.fromtimestamp(0, UTC)
     )
     http = entry if isinstance(entry, HTTPAccessLogEntry) else None
+    details = http.response.response_code_details if http else common.connection_termination_details
     tcp = entry if isinstance(entry, TCPAccessLogEntry) else None
     return Access(
         number,
@@ -135,17 +153,34 @@ def _access(number: int, log: str, entry: _Entry) -> Access:
         http.request.authority if http else "",
         # A query may hold what is nobody's business.
         http.request.path.partition("?")[0] if http else "",
-        http.response.response_code.value if http else None,
+        (http.response.response_code.value or None) if http else None,
         tuple(_flags(common)),
         _duration(common),
         http.request.request_body_bytes if http else tcp.connection_properties.received_bytes if tcp else 0,
         http.response.response_body_bytes if http else tcp.connection_properties.sent_bytes if tcp else 0,
+        _caller(common),
+        details,
+        _said(common, "enforced_effective_policy_id") if DENIED in details else "",
+        _said(common, f"{ON_TRIAL}shadow_effective_policy_id"),
     )
 
 
+def _caller(common: AccessLogCommon) -> str:
+    names = common.tls_properties.peer_certificate_properties.subject_alt_name
+    return next((each.uri for each in names if each.uri), "")
+
+
+def _said(common: AccessLogCommon, field: str) -> str:
+    """What access policies say of it, by what they leave with a request or a connection."""
+    told = (common.metadata.filter_metadata[each] for each in RBAC if each in common.metadata.filter_metadata)
+    return next((str(each[field]) for each in told if field in each), "")
+
+
 def _failed(entry: _Entry) -> bool:
-    """A 5xx, or a connection that came to nothing."""
+    """A 5xx, no answer at all, or a connection that came to nothing."""
     if isinstance(entry, HTTPAccessLogEntry):
+        if entry.common_properties.access_log_type in UNFINISHED:
+            return False
         return entry.response.response_code.value >= 500 or not entry.response.response_code.value
     return entry.common_properties.HasField("response_flags") and bool(_flags(entry.common_properties))
 

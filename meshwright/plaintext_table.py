@@ -23,6 +23,18 @@ def show(report: PlaintextReport, console: Console | None = None) -> None:
     if report.crowded_out:
         line(console, f"{report.crowded_out} callers more, for which there was no room", "yellow")
     console.print()
+    if report.ports:
+        _ports(report, console)
+    else:
+        line(
+            console,
+            "every port is strict: no call without mesh TLS is taken any more; those below were before",
+        )
+    if report.calls:
+        _calls(report, console)
+
+
+def _ports(report: PlaintextReport, console: Console) -> None:
     table(
         console,
         ("port", "mode", "sidecars", "last plaintext", "strict?"),
@@ -34,16 +46,18 @@ def show(report: PlaintextReport, console: Console | None = None) -> None:
             for each in report.ports
         ],
     )  # fmt: skip
-    if report.calls:
-        console.print()
-        rows = [
-            (
-                f"{each.service}:{each.port}", each.caller, ", ".join(each.workloads), each.spoken, str(each.count),
-                f"{age(each.first)} ago", f"{age(each.last)} ago",
-            )
-            for each in report.calls
-        ]  # fmt: skip
-        table(console, ("port", "caller", "workloads there", "protocol", "calls", "first", "last"), rows)
+
+
+def _calls(report: PlaintextReport, console: Console) -> None:
+    console.print()
+    rows = [
+        (
+            f"{each.service}:{each.port}", each.caller, ", ".join(each.workloads), each.spoken, str(each.count),
+            f"{age(each.first)} ago", f"{age(each.last)} ago",
+        )
+        for each in report.calls
+    ]  # fmt: skip
+    table(console, ("port", "caller", "workloads there", "protocol", "calls", "first", "last"), rows)
 
 
 def verdict(port: UnstrictPort, watched_for: float) -> str:
@@ -53,5 +67,5 @@ def verdict(port: UnstrictPort, watched_for: float) -> str:
     if port.connected < port.sidecars:
         return "not known: not all of its sidecars are connected"
     if watched_for < ENOUGH:
-        return f"not known: watched for {age(watched_for)} only"
+        return f"not known: watched for {age(watched_for)} only; an hour is enough"
     return "yes"

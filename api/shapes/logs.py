@@ -49,7 +49,10 @@ class ProxyLogsQuery(LogsQuery):
 
 
 class AccessLine(Shape):
-    """What `log` of the proxy says: a request, or a TCP connection, of which `method` is empty and `status` null. `duration` is seconds; queries of paths are left out."""
+    """What `log` of the proxy says: a request, or a TCP connection, of which `method` is empty and `status` null. `duration` is seconds; queries of paths are left out. The status of a
+    request that has only begun is null. `caller`: who proved to be by the certificate of the connection, empty where nobody did. `details`: Envoy's words for
+    what became of it. `policy`: which AccessPolicy refused it; `wouldRefuse`: which would have, if it were not on trial.
+    """
 
     number: int
     at: datetime
@@ -65,6 +68,10 @@ class AccessLine(Shape):
     duration: float | None
     received: int
     sent: int
+    caller: str = ""
+    details: str = ""
+    policy: str = ""
+    would_refuse: str = ""
 
 
 class AccessPage(Shape):

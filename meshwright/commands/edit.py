@@ -44,9 +44,15 @@ async def edit(
     from meshwright.commands.kinds import kind_of
     from meshwright.commands.output import as_yaml, tell
     from meshwright.commands.written import conclude
+    from meshwright.errors import ConflictError
 
     where = path("documents", kind_of(kind), *split(name, namespace or api.namespace))
     found = await api.get(where)
+    status = found.body.get("status") or {}
+    if status.get("readOnly"):
+        raise ConflictError(
+            f"{kind_of(kind)} {name} is read-only: it is of {status.get('file') or 'a file'}; change it there"
+        )
     text = as_yaml(authored(found.body))
     file = _file(f"{HEADING}{text}", name.replace("/", "-"))
     try:

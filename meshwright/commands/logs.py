@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 CONTROL_PLANE = "control-plane"
 PAUSE = 1.0
 """Seconds between two looks at what is followed."""
+USUAL = frozenset({"via_upstream"})
+"""Details of what the application itself has answered."""
 STYLES = {"warning": "yellow", "error": "red", "critical": "red"}
 
 
@@ -132,15 +134,25 @@ def _accesses(console: Console, items: Sequence[AccessLine]) -> None:
         took = "" if each.duration is None else f" {each.duration * 1000:.1f} ms"
         flags = f" {','.join(each.flags)}" if each.flags else ""
         what = (
-            f"{each.method} {each.authority}{each.path} {each.status}"
+            f"{each.method} {each.authority}{each.path}{'' if each.status is None else f' {each.status}'}"
             if each.method
             else f"TCP, {each.received} bytes in, {each.sent} out"
+        )
+        more = "".join(
+            f" {name}={_value(value)}"
+            for name, value in (
+                ("caller", each.caller),
+                ("policy", each.policy),
+                ("would_refuse", each.would_refuse),
+                ("details", "" if each.details in USUAL else each.details),
+            )
+            if value
         )
         to = f" → {each.cluster} {each.destination}".rstrip() if each.cluster or each.destination else ""
         failed = bool(each.status and each.status >= 500)
         line(
             console,
-            f"{each.at:%Y-%m-%d %H:%M:%S.%f} {each.log.rpartition('.')[2]} {each.source}{to}: {what}{took}{flags}",
+            f"{each.at:%Y-%m-%d %H:%M:%S.%f} {each.log.rpartition('.')[2]} {each.source}{to}: {what}{took}{flags}{more}",
             "red" if failed else "",
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -77,12 +78,11 @@ async def status(
     import asyncio
 
     from api.shapes.rollouts import Rollout
-    from meshwright.api_client import path
 
-    found = await api.read(Rollout, path("rollouts", rollout))
+    found = await api.read(Rollout, _path(rollout))
     while wait and _is_on(found):
         await asyncio.sleep(EVERY)
-        found = await api.read(Rollout, path("rollouts", rollout))
+        found = await api.read(Rollout, _path(rollout))
     _show(output, found)
     if wait and found.phase == "withdrawn":
         raise typer.Exit(1)
@@ -116,11 +116,20 @@ async def resume(api: Api, rollout: Id, reason: Reason = "", output: OutputOptio
     _show(output, await _command(api, rollout, "resume", reason))
 
 
+def _path(rollout: str, *rest: str) -> str:
+    """NotFoundError for what can be no id, in the words that there are for one that nobody has."""
+    from meshwright.api_client import path
+    from meshwright.errors import NotFoundError
+
+    if not re.fullmatch(r"[0-9a-f]{8}", rollout):
+        raise NotFoundError(f"there is no rollout {rollout!r}: `meshwright rollout list` names them")
+    return path("rollouts", rollout, *rest)
+
+
 async def _command(api: Api, rollout: str, command: str, reason: str) -> Rollout:
     from api.shapes.rollouts import Rollout
-    from meshwright.api_client import path
 
-    answer = await api.send("POST", path("rollouts", rollout, command), {"reason": reason})
+    answer = await api.send("POST", _path(rollout, command), {"reason": reason})
     return api.model(Rollout, answer.body)
 
 

@@ -62,18 +62,13 @@ def show_written(answer: WriteAnswer) -> Callable[[Console], None]:
 
 
 def reach(answer: WriteAnswer) -> str:
-    """`revision 7: about 40 resources of 12 proxies, 3 services`."""
+    """`revision 7: it reaches 12 proxies and 3 services`. Of resources only those are reckoned that callers get: `plan` lists all."""
     effects = answer.effects
     if all(each.op == "unchanged" for each in answer.changes):
         return f"nothing changes; revision {answer.revision} holds it already"
-    about = "about " if effects.about else ""
     verb = "would be revision" if answer.dry_run else "revision"
-    parts = [
-        counted(effects.resources, "resource"),
-        counted(effects.proxies, "proxy", "proxies"),
-        counted(effects.services, "service"),
-    ]
-    return f"{verb} {answer.revision}: it reaches {about}{parts[0]} of {parts[1]}, {parts[2]}"
+    proxies, services = counted(effects.proxies, "proxy", "proxies"), counted(effects.services, "service")
+    return f"{verb} {answer.revision}: it reaches {proxies} and {services}"
 
 
 def counted(number: int, one: str, many: str | None = None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mesh.names import Key
 from meshwright.access_lines import AccessLines
-from pb.envoy.data.accesslog.v3.accesslog_pb2 import HTTPAccessLogEntry, TCPAccessLogEntry
+from pb.envoy.data.accesslog.v3.accesslog_pb2 import AccessLogType, HTTPAccessLogEntry, TCPAccessLogEntry
 
 WEB, API = Key("shop", "web-1"), Key("shop", "api-1")
 
@@ -36,6 +36,32 @@ def test_a_request_is_told_without_its_query() -> None:
     (line,) = lines.lines(WEB, 10)
     assert (line.method, line.authority, line.path, line.status) == ("GET", "api.mesh", "/orders", 503)
     assert (line.cluster, line.duration) == ("api", 0.01)
+
+
+def test_who_called_and_what_policies_made_of_it() -> None:
+    lines = AccessLines(Clock())
+    entry = a_request(403)
+    peer = entry.common_properties.tls_properties.peer_certificate_properties
+    peer.subject_alt_name.add().uri = "spiffe://mesh.test/ns/shop/sa/web"
+    entry.response.response_code_details = "rbac_access_denied_matched_policy[shop/store]"
+    said = entry.common_properties.metadata.filter_metadata["envoy.filters.http.rbac"]
+    said["enforced_effective_policy_id"] = "shop/store"
+    said["dry_run_shadow_effective_policy_id"] = "shop/trial"
+    lines.take(API, [entry, a_request()], "served")
+    refused, served = lines.lines(API, 10)
+    assert refused.caller == "spiffe://mesh.test/ns/shop/sa/web"
+    assert (refused.policy, refused.would_refuse) == ("shop/store", "shop/trial")
+    assert refused.details.startswith("rbac_access_denied")
+    assert (served.caller, served.policy, served.would_refuse) == ("", "", "")
+
+
+def test_a_request_that_has_only_begun_has_no_status_and_is_no_error() -> None:
+    lines = AccessLines(Clock())
+    begun = a_request(0)
+    begun.common_properties.access_log_type = AccessLogType.DownstreamStart
+    lines.take(API, [begun, a_request(200)], "plaintext")
+    assert [each.status for each in lines.lines(API, 10)] == [None, 200]
+    assert lines.rates(60)[0].errors == 0
 
 
 def test_a_connection_has_no_status() -> None:

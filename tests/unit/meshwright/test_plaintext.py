@@ -131,7 +131,7 @@ def test_a_proxy_speaks_of_its_own_ports_alone() -> None:
         (60.0, 2, 7200.0, "no: it would refuse the callers below"),
         (60.0, 1, 10.0, "no: it would refuse the callers below"),
         (None, 1, 7200.0, "not known: not all of its sidecars are connected"),
-        (None, 2, 600.0, "not known: watched for 10m only"),
+        (None, 2, 600.0, "not known: watched for 10m only; an hour is enough"),
         (None, 2, 7200.0, "yes"),
         (4000.0, 2, 7200.0, "yes"),
     ],
@@ -149,6 +149,16 @@ def shown(report: PlaintextReport) -> str:
     out = io.StringIO()
     show(report, Console(file=out, highlight=False))
     return out.getvalue()
+
+
+def test_that_no_port_is_left_is_said_where_calls_are_known_of_before() -> None:
+    house = House()
+    house.http()
+    report = house.watch.report()()
+    text = shown(report.model_copy(update={"ports": ()}))
+    assert "every port is strict" in text
+    assert "last plaintext" not in text
+    assert report.calls[0].caller in text
 
 
 def test_what_is_shown() -> None:

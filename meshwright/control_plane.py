@@ -436,6 +436,7 @@ class ControlPlane:
             if event.source == FILES:
                 _record(audit, written(before, event))
             passages.changed(before, pipeline.state, changes)
+            leaving.changed(changes)
             with _beside("answers to writes"):
                 answers.changed(before, pipeline.state, changes)
             for workload in changes.workloads:

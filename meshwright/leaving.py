@@ -1,12 +1,14 @@
 """Workloads whose proxies are about to end: their callers hear of it first, so that no request finds nobody there.
 
 The protocol is `proto/meshwright/leave/v1/leave.proto`. A workload that has left stays out of service until a proxy of it has its listeners
-again, whatever its source says: registries learn late, or never, that a process has ended.
+again, whatever its source says: registries learn late, or never, that a process has ended. It is over, too, when the source removes the workload or
+says that it has no sidecar; and some time after the proxy ended, for it may have come back to another control plane over the same store.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Protocol, TypeAlias
 
@@ -14,6 +16,7 @@ import grpc
 import grpc.aio
 import structlog
 
+from mesh.events import Changes
 from mesh.names import Key
 from meshwright.access_logs import Stale, WhoSpeaks
 from meshwright.passages import SETTLE
@@ -31,6 +34,9 @@ EVERY = 0.02
 
 PATIENCE = 20.0
 """Seconds that callers have, as for any update. Who has not heard by then is told by nobody; its requests are tried elsewhere."""
+
+ENDED = 60.0
+"""Seconds after a proxy ended its call from which the source's word counts again. By then registries that check have seen that it is gone."""
 
 CALLS = 4
 """Of one workload: an agent makes one."""
@@ -66,6 +72,7 @@ class Leaving(LeaveServiceServicer):
         streams: Streams,
         clock: Callable[[], float],
         patience: float = PATIENCE,
+        ended: float = ENDED,
     ) -> None:
         """`clock` is that of the streams, in seconds."""
         self._who = who
@@ -74,10 +81,14 @@ class Leaving(LeaveServiceServicer):
         self._streams = streams
         self._clock = clock
         self._patience = patience
+        self._ended = ended
         self._calls: dict[Key, int] = {}
-        self._left: set[Key] = set()
+        # Whether they had sidecars, as their sources said.
+        self._left: dict[Key, bool] = {}
         self._back: set[Key] = set()
-        self._came = asyncio.Event()
+        # When the source's word counts again, of those whose calls have ended.
+        self._until: dict[Key, float] = {}
+        self._woken = asyncio.Event()
 
     def add_to(self, server: grpc.aio.Server) -> None:
         add_LeaveServiceServicer_to_server(self, server)
@@ -86,7 +97,14 @@ class Leaving(LeaveServiceServicer):
         """A proxy of `workload` has opened a stream. One that is still leaving has lost its connection, and does not come back."""
         if workload in self._left and workload not in self._calls:
             self._back.add(workload)
-            self._came.set()
+            self._woken.set()
+
+    def changed(self, changes: Changes) -> None:
+        """Told of each event once it is applied. Whom the source removed, or says to have no sidecar, is not held back any more."""
+        known = self._pipeline.state.workloads
+        left = self._left.keys() & changes.workloads
+        if over := {key for key in left if key not in known or (self._left[key] and not known[key].meshed)}:
+            self._in(over)
 
     async def Leave(  # type: ignore[override]  # noqa: N802 - the stubs know only one of the two ways to serve
         self, request: LeaveRequest, context: Context
@@ -119,6 +137,9 @@ class Leaving(LeaveServiceServicer):
             self._calls[workload] -= 1
             if not self._calls[workload]:
                 del self._calls[workload]
+                if workload in self._left:
+                    self._until[workload] = self._clock() + self._ended
+                    self._woken.set()
 
     def _workload(self, request: LeaveRequest, peer: Peer) -> Key:
         """Who leaves; Refused if it may not."""
@@ -134,28 +155,43 @@ class Leaving(LeaveServiceServicer):
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            if not self._back:  # There may be some at once, where this was started again.
-                await self._came.wait()
-            self._came.clear()
-            while self._back:
-                ready = {each for each in self._back if self._listens(each) or each in self._calls}
-                self._back -= ready
-                if ready := ready - self._calls.keys():
-                    self._left -= ready
-                    self._tell()
-                    log.info("proxies are back", proxies=sorted(map(str, ready)))
-                # Who has gone again comes anew.
-                self._back = {each for each in self._back if self._streams_of(each)}
-                if self._back:
-                    await asyncio.sleep(EVERY)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._woken.wait(), self._pause())
+            self._woken.clear()
+            if ready := {each for each in self._back if self._listens(each)}:
+                self._in(ready)
+                log.info("proxies are back", proxies=sorted(map(str, ready)))
+            # Who has gone again comes anew.
+            self._back = {each for each in self._back if self._streams_of(each)}
+            now = self._clock()
+            if late := {each for each, until in self._until.items() if until <= now}:
+                self._in(late)
+                log.info(
+                    "proxies have not come back here: their source's word counts",
+                    proxies=sorted(map(str, late)),
+                )
+
+    def _pause(self) -> float | None:
+        """Seconds until something is to be looked at, if nothing comes; None: there is nothing."""
+        if self._back:
+            return EVERY
+        return max(EVERY, min(self._until.values()) - self._clock()) if self._until else None
+
+    def _in(self, workloads: set[Key]) -> None:
+        """They are used again, as their source says."""
+        self._back -= workloads
+        for each in workloads:
+            self._left.pop(each, None)
+            self._until.pop(each, None)
+        self._tell()
 
     def _out(self, workload: Key) -> None:
         self._back.discard(workload)
-        known = self._pipeline.state.workloads
-        # Whom no source declares any more is nobody's endpoint: what comes under that name later is another.
-        self._left = {each for each in self._left if each in known or each in self._calls}
-        self._left.add(workload)
-        self._tell()
+        self._until.pop(workload, None)
+        # Whom no source declares is nobody's endpoint: what comes under that name later is another.
+        if (known := self._pipeline.state.workloads.get(workload)) is not None:
+            self._left[workload] = known.meshed
+            self._tell()
 
     def _tell(self) -> None:
         self._pipeline.without(frozenset(self._left))

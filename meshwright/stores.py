@@ -17,7 +17,10 @@ from meshwright.settings import Settings
 from store.backend import Backend
 from store.consul_http import ConsulHttp
 from store.consul_kv import ConsulBackend
-from store.errors import StoreError
+from store.errors import StoreCorrupt, StoreError
+from store.file_lock import held_alone
+from store.followed import FILE as FOLLOWED
+from store.followed import Followed
 from store.housekeeping import GRACE, collect
 from store.repository import Repository
 from store.sqlite import SqliteBackend
@@ -40,13 +43,28 @@ log = structlog.get_logger(__name__)
 async def open_store(settings: Settings) -> AsyncIterator[Repository | None]:
     """The store of a control plane, within the block; None if it is to have none. SettingsError, StoreError.
 
-    A Consul need not answer now: the last good state serves until it does.
+    A Consul need not answer now: the last good state serves until it does, as for a file that is damaged. One control plane uses a file.
     """
     if settings.store == "none":
         yield None
         return
-    async with opened(settings.store, settings, wait=False) as backend:
-        yield Repository(backend)
+    with contextlib.ExitStack() as alone:
+        if (file := _file(settings.store, settings)) is not None:
+            taken = (
+                f"another control plane uses the store {file}: stop it, or give this one its own with --store; "
+                "several that share a store need `--store consul:URL`"
+            )
+            alone.enter_context(held_alone(file.with_name(f".{file.name}.lock"), taken))
+        async with opened(settings.store, settings, wait=False) as backend:
+            yield Repository(backend, followed=Followed(settings.data_dir / FOLLOWED))
+
+
+def _file(place: str, settings: Settings) -> Path | None:
+    """The file of an embedded store."""
+    kind, _, rest = place.partition(":")
+    if kind != "sqlite":
+        return None
+    return Path(rest) if rest else settings.data_dir / FILE
 
 
 @contextlib.asynccontextmanager
@@ -55,15 +73,20 @@ async def opened(
 ) -> AsyncIterator[Backend]:
     """The store at `place`: `sqlite`, `sqlite:FILE`, `consul` (as the Consul of discovery) or `consul:URL[/PREFIX]`.
 
-    `make`: a file that is not there is made. `wait`: it must answer before the block begins. SettingsError, StoreError.
+    `make`: a file that is not there is made. `wait`: it must answer, and be whole, before the block begins. SettingsError, StoreError.
     """
     kind, _, rest = place.partition(":")
     backend: Backend
-    if kind == "sqlite":
-        file = Path(rest) if rest else settings.data_dir / FILE
+    if (file := _file(place, settings)) is not None:
         if not make and not file.exists():
             raise SettingsError(f"there is no store {file}: name another by --store or --data-dir")
-        backend = await SqliteBackend.open(file)
+        try:
+            backend = await SqliteBackend.open(file)
+        except StoreCorrupt as error:
+            if wait:
+                raise
+            log.critical("the store is damaged; its last good state serves", reason=str(error))
+            backend = SqliteBackend.broken(file, error)
     elif kind == "consul":
         options, prefix = _consul(rest, settings)
         backend = (

@@ -19,6 +19,7 @@ from store.backend import NOTHING, Backend, Head
 from store.blobs import Blobs
 from store.codec import canonical, digest, encode_revision
 from store.errors import NoSuchRevision, StoreReplaced, StoreUnavailable
+from store.followed import Followed, Seen
 from store.preparing import Prepared, checked, prepared
 from store.revision import EMPTY, Change, Difference, Revision
 from store.stored import Name, Stored
@@ -56,8 +57,11 @@ class Repository:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         uid: Callable[[], str] = lambda: str(uuid.uuid4()),
         chance: Callable[[], float] = random.random,
+        followed: Followed | None = None,
     ) -> None:
+        """`followed`: the head that is known; nothing is written to a store that has not grown from it."""
         self.backend = backend
+        self.followed = followed or Followed()
         self.blobs = Blobs(backend)
         self._clock = clock
         self._uid = uid
@@ -170,6 +174,29 @@ class Repository:
         finally:
             await heads.aclose()
 
+    async def grown(self, head: Revision) -> None:
+        """Raises StoreReplaced if `head`, read just now, did not grow from the head that was followed last."""
+        seen = self.followed.seen
+        if seen is None:
+            return
+        if not seen.may_become(head):
+            # Somebody may have written since `head` was read, but not made the head a lower one.
+            head = await self.head()
+        if seen.may_become(head) and await self._leads(seen, head):
+            return
+        if not self.followed.adopted():
+            raise self.followed.lost(head.number, self.where)
+        await self.grown(head)
+
+    async def _leads(self, seen: Seen, head: Revision) -> bool:
+        """Whether `seen` is in the history of `head`, as far as that is kept."""
+        if not 0 < seen.number < head.number:
+            return True
+        try:
+            return (await self.revision(seen.number)).id == seen.id
+        except NoSuchRevision:
+            return True
+
     # Writing
 
     async def commit(
@@ -233,6 +260,7 @@ class Repository:
             for attempt in range(ATTEMPTS):
                 head = await self.backend.head()
                 parent = await self._at_head(head)
+                await self.grown(parent)
                 at = max(self._clock().astimezone(UTC), parent.at)
                 made, root, nodes = await step(parent, at)
                 if not made.changes:
@@ -246,6 +274,7 @@ class Repository:
                 new = Head(revision.number, revision.id, head.oldest or 1)
                 if await self.backend.compare_and_set_head(head, new, {revision.number: revision.id}):
                     self.blobs.remember(revision)
+                    self.followed.follow(revision)
                     return revision
                 # Somebody else was first; wait a little, so that several do not keep each other from it.
                 await asyncio.sleep(self._chance() * 0.002 * min(attempt + 1, 16))

@@ -8,6 +8,8 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 
+import structlog
+
 from documents.envelope import Kind
 from documents.parsing import ParsedFile, parse_kept
 from documents.reading import Tree
@@ -15,7 +17,10 @@ from documents.sets import DocumentSet
 from policies.registry import KINDS
 from store.errors import StoreError
 from store.repository import Repository
+from store.revision import Revision
 from store.stored import Name, Stored
+
+log = structlog.get_logger(__name__)
 
 RETRY = 1.0
 """Seconds until a store that could not be read is asked again."""
@@ -50,14 +55,17 @@ class StoreDocuments:
     async def watch(self) -> AsyncGenerator[tuple[DocumentSet, int], None]:
         """The documents at the head, then after each revision; for one reader at a time.
 
-        A store that cannot be read yields the set with its `failure`, and is asked again.
+        A store that cannot be read, or did not grow from the head that was followed last, yields the set with its `failure`, and is
+        asked again.
         """
         revision = 0
         while True:
             try:
                 snapshot = await self._repository.documents()
+                await self._repository.grown(snapshot.revision)
                 revision = snapshot.revision.number
                 yield await self._moved_to(snapshot.documents), revision
+                await self._followed(snapshot.revision)
                 async with aclosing(self._repository.watch(revision)) as revisions:
                     async for each in revisions:
                         revision = each.number
@@ -66,9 +74,17 @@ class StoreDocuments:
                         changes: dict[Name, Stored | None] = {change.name: None for change in each.changes}
                         changes |= {name: stored[blob] for name, blob in put.items()}
                         yield await self._changed(changes), revision
+                        await self._followed(each)
             except StoreError as error:
                 yield self._documents.failed(str(error)), revision
                 await asyncio.sleep(self._retry)
+
+    async def _followed(self, revision: Revision) -> None:
+        self._repository.followed.follow(revision)
+        try:
+            await self._repository.followed.save()
+        except OSError as error:  # The store itself is well.
+            log.warning("the head of the store was not saved", revision=revision.number, reason=str(error))
 
     async def _moved_to(self, now: Mapping[Name, Stored]) -> DocumentSet:
         before = self._read

@@ -50,8 +50,10 @@ class SqliteBackend:
         self._path = path
         self._clock = clock
         self._patience = patience
-        self._writer = _Connection(path, patience)
-        self._reader = _Connection(path, patience)
+        file = _File(path)
+        self._file = file
+        self._writer = _Connection(file, patience)
+        self._reader = _Connection(file, patience)
         self._moved: set[asyncio.Event] = set()
 
     @property
@@ -63,10 +65,18 @@ class SqliteBackend:
         """Make the file (0600) if it is missing. Raises StoreUnavailable, StoreCorrupt, StoreLocked, StoreFull."""
         backend = cls(path, clock=clock, patience=patience)
         try:
+            await asyncio.to_thread(backend._file.open)
             await backend._writer.run(lambda db: _prepare(db, path))
         except BaseException:
             await backend.close()
             raise
+        return backend
+
+    @classmethod
+    def broken(cls, path: Path, error: StoreCorrupt) -> Self:
+        """One that cannot be used: all that is asked of it raises `error`."""
+        backend = cls(path)
+        backend._file.broken = error
         return backend
 
     async def put(self, blobs: Mapping[str, bytes]) -> None:
@@ -230,11 +240,50 @@ def _implements(backend: SqliteBackend) -> Backend:
     return backend
 
 
+class _File:
+    """Which file the store is in: the one that was there when it was opened, not another one of that name."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.broken: StoreCorrupt | None = None
+        self._opened: tuple[int, int] | None = None
+
+    def open(self) -> None:
+        """Make it (0600) if it is missing."""
+        try:
+            # Private from its first byte on; SQLite gives its other files the mode of this one.
+            os.close(os.open(self.path, os.O_CREAT | os.O_CLOEXEC, 0o600))
+            self._opened = _identity(self.path)
+        except OSError as error:
+            raise StoreUnavailable(
+                f"the store {self.path} cannot be made: {error.strerror}. Check that its directory is there and belongs to this user"
+            ) from error
+
+    def check(self) -> None:
+        """Raises StoreCorrupt. SQLite goes on writing to a file that has no name any more; what is acknowledged would be lost."""
+        if self.broken is not None:
+            raise StoreCorrupt(str(self.broken))
+        if self._opened is None or self._opened == _identity(self.path):
+            return
+        raise StoreCorrupt(
+            f"the store {self.path} was removed or replaced while it was in use: stop writing; what was written last may be lost. "
+            "End the control plane, put the file back (or use `meshwright restore`, or `meshwright store import`), and start it again"
+        )
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        said = path.stat()
+    except FileNotFoundError:
+        return None
+    return said.st_dev, said.st_ino
+
+
 class _Connection:
     """A connection with a thread of its own, opened when it is used first."""
 
-    def __init__(self, path: Path, patience: float) -> None:
-        self._path = path
+    def __init__(self, file: _File, patience: float) -> None:
+        self._file = file
         self._patience = patience
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._db: sqlite3.Connection | None = None
@@ -244,17 +293,20 @@ class _Connection:
 
         def safely() -> T:
             try:
-                return work(self._opened())
+                self._file.check()
+                done = work(self._opened())
+                self._file.check()
             except sqlite3.Error as error:
                 if is_lost(error):
                     self._shut()  # What it holds in its cache may be no longer so: the next call opens it anew.
-                raise told(error, self._path) from error
+                raise told(error, self._file.path) from error
+            return done
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, safely)
 
     def _opened(self) -> sqlite3.Connection:
         if self._db is None:
-            self._db = _connect(self._path, self._patience)
+            self._db = _connect(self._file.path, self._patience)
         return self._db
 
     def _shut(self) -> None:
@@ -269,15 +321,10 @@ class _Connection:
 
 
 def _connect(path: Path, patience: float) -> sqlite3.Connection:
-    if not path.exists():
-        # Private from its first byte on; SQLite gives its other files the mode of this one.
-        try:
-            os.close(os.open(path, os.O_CREAT | os.O_CLOEXEC, 0o600))
-        except OSError as error:
-            raise StoreUnavailable(
-                f"the store {path} cannot be made: {error.strerror}. Check that its directory is there and belongs to this user"
-            ) from error
-    db = sqlite3.connect(path, timeout=patience, isolation_level=None, check_same_thread=False)
+    """To a file that is there: making one here would hide that ours is gone."""
+    db = sqlite3.connect(
+        _uri(path), uri=True, timeout=patience, isolation_level=None, check_same_thread=False
+    )
     try:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
@@ -285,6 +332,10 @@ def _connect(path: Path, patience: float) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def _uri(path: Path) -> str:
+    return f"{path.absolute().as_uri()}?mode=rw"
 
 
 def _prepare(db: sqlite3.Connection, path: Path) -> None:
@@ -322,7 +373,7 @@ def _head(db: sqlite3.Connection) -> Head:
 def _look(path: Path) -> Head | None:
     """The head, read afresh; None if it cannot be read."""
     try:
-        with contextlib.closing(sqlite3.connect(path, timeout=1, isolation_level=None)) as db:
+        with contextlib.closing(sqlite3.connect(_uri(path), uri=True, timeout=1, isolation_level=None)) as db:
             return _head(db)
     except sqlite3.Error:
         return None

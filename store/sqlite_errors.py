@@ -33,7 +33,8 @@ def told(error: sqlite3.Error, path: Path) -> StoreError:
             )
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
             return StoreCorrupt(
-                f"the store {path} is damaged or no database: {said}. Restore it by `meshwright restore`, or `meshwright store import`"
+                f"the store {path} is damaged or no database: {said}. End the control plane, move {path.name}, {path.name}-wal and "
+                f"{path.name}-shm aside, then bring back what was saved: `meshwright restore`, or `meshwright store import FILE`"
             )
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_CANTOPEN:
             return StoreUnavailable(

@@ -158,6 +158,27 @@ def collect(
     _run(work, data_dir, token_file, ca_file)
 
 
+@app.command()
+def adopt(
+    store: Place = "sqlite",
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    token_file: TokenFile = None,
+    ca_file: CaFile = None,
+) -> None:
+    """Follow the store as it is now, although it did not grow from what this control plane followed: it was emptied or exchanged on
+    purpose. What it lacks is then taken from the mesh. The control plane may run; say it for each replica's data directory.
+    """
+    from store.followed import FILE, adopt
+
+    async def work(at: At) -> None:
+        async with at(store) as repository:
+            head = await repository.backend.head()
+            adopt(data_dir / FILE, head)
+            typer.echo(f"revision {head.number} of {repository.where} is followed from now on")
+
+    _run(work, data_dir, token_file, ca_file)
+
+
 def _run(work: Work, data_dir: Path, token_file: Path | None, ca_file: Path | None) -> None:
     """Run `work`, which is given what opens a store by its place."""
     from meshwright.settings import load

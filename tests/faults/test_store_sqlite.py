@@ -17,7 +17,7 @@ import pytest
 
 from store.checking import check
 from store.errors import StoreCorrupt, StoreFull, StoreLocked, StoreUnavailable
-from store.sqlite import SqliteBackend
+from store.sqlite import SqliteBackend, copy_of
 from tests.faults.store_writer import SIZE
 from tests.support import binaries
 from tests.support.stores import a_repository, put, raw
@@ -156,7 +156,9 @@ async def test_a_locked_file_is_told_and_waited_for(tmp_path: Path) -> None:
 async def test_a_damaged_file_is_told(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     path.write_bytes(b"no database at all, but long enough to be one " * 100)
-    with pytest.raises(StoreCorrupt, match=r"is damaged or no database.*meshwright restore"):
+    with pytest.raises(
+        StoreCorrupt, match=r"is damaged or no database.*store.db-shm aside.*meshwright store import"
+    ):
         await SqliteBackend.open(path)
     path.unlink()
     with contextlib.closing(sqlite3.connect(path)) as db:
@@ -176,6 +178,29 @@ async def test_a_damaged_file_is_told(tmp_path: Path) -> None:
         await check(a_repository(backend))
     with pytest.raises(StoreCorrupt):
         await backend.check()
+    await backend.close()
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+async def test_a_file_that_is_removed_in_use_acknowledges_nothing(tmp_path: Path, replaced: bool) -> None:
+    path = tmp_path / "store.db"
+    backend = await SqliteBackend.open(path)
+    repository = a_repository(backend)
+    await repository.commit([put("first")], author="ada")
+    aside = path.rename(tmp_path / "aside.db")
+    if replaced:
+        await (await SqliteBackend.open(path)).close()
+    with pytest.raises(StoreCorrupt, match="removed or replaced while it was in use: stop writing"):
+        await repository.commit([put("second")], author="ada")
+    with pytest.raises(StoreCorrupt, match="removed or replaced"):
+        await backend.head()
+    assert path.exists() is replaced
+    if not replaced:
+        with pytest.raises(StoreUnavailable, match="cannot be opened"):
+            copy_of(path)
+        assert not path.exists()
+        aside.rename(path)
+        assert (await repository.commit([put("second")], author="ada")).number == 2
     await backend.close()
 
 

@@ -7,10 +7,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ca.times import system_clock
+from documents.sets import DocumentSet
 from envoy.render import Rendered
 from mesh.events import DocumentName
 from mesh.names import Key
 from mesh.state import MeshState
+from meshwright.certificates import Certificates
+from meshwright.document_status import DocumentStatus
 from meshwright.quarantine import book
 from meshwright.quarantine.book import DIFFERENT, OF_ONE
 from meshwright.quarantine.cases import Verdict
@@ -290,6 +294,27 @@ async def test_release_sends_it_again(tmp_path: Path) -> None:
         await mesh.settled()
         assert b"x-patch" in mesh.routes(one)
         assert mesh.quarantine.release(PATCH) == 0
+
+
+async def test_the_status_of_a_document_says_that_it_is_not_in_force(tmp_path: Path) -> None:
+    """Not on the word of one proxy, which would speak for all."""
+    async with a_mesh(tmp_path) as mesh:
+        told = Certificates(None, tmp_path, system_clock)
+        status = DocumentStatus(lambda: mesh.pipeline.state, told, DocumentSet, mesh.quarantine.of)
+        one = mesh.connect("web-0")
+        mesh.tell(a_patch(GOOD))
+        await mesh.settled()
+        mesh.refuse(one)
+        await mesh.settled()
+        (said,) = status([PATCH]).values()
+        assert "which it made (p.yaml#1 EnvoyPatch default/patch): no" in str(said["quarantined"])
+        assert "inForce" not in said
+        mesh.tell(a_patch(BAD))
+        await mesh.settled()
+        mesh.refuse(mesh.connect("web-1"))
+        await mesh.settled()
+        (said,) = status([PATCH]).values()
+        assert said["inForce"] is False
 
 
 # Hostile proxies

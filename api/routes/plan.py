@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from aiohttp import web
@@ -20,15 +20,19 @@ from mesh.names import Key
 LIMIT: Final = 16 << 20
 """Bytes of a request: thousands of documents may be one change."""
 
+TOLD: Final = 100
+"""Documents of one plan that the audit log names."""
+
 
 async def plan(call: Call[NoQuery, PlanRequest]) -> web.StreamResponse:
     """Nobody plans what they may not write: Envoy is shown it, and the answer tells what it does."""
     caller, request = call.caller, call.body
+    drafts = [Draft(tree, place=f"documents[{place}]") for place, tree in enumerate(request.documents)]
+    _tell(call, drafts)
     if request.revision is not None and not caller.may(Role.EDITOR):
         raise Forbidden(
             f"{caller.name} may not go back to a revision: that takes an editor of all namespaces"
         )
-    drafts = [Draft(tree, place=f"documents[{place}]") for place, tree in enumerate(request.documents)]
     await asyncio.to_thread(_permit, caller, drafts, request.delete)
     with answered():
         if not caller.may(Role.ADMIN):
@@ -37,6 +41,14 @@ async def plan(call: Call[NoQuery, PlanRequest]) -> web.StreamResponse:
     # It may be large, so it is written beside the event loop.
     body = await asyncio.to_thread(lambda: found.model_dump_json(by_alias=True).encode())
     return web.Response(body=body, content_type=JSON)
+
+
+def _tell(call: Call[NoQuery, PlanRequest], drafts: Sequence[Draft]) -> None:
+    """In the audit log as a write is: what is planned is read, rendered and shown to Envoy all the same."""
+    call.told["dry_run"] = "yes"
+    call.told["to"] = call.body.revision
+    gone = [f"delete {each.kind} {each.namespace}/{each.name}" for each in call.body.delete[:TOLD]]
+    call.told["documents"] = [*(f"put {each.kind} {each.key}" for each in drafts[:TOLD]), *gone][:TOLD]
 
 
 def _permit(caller: Caller, drafts: Iterable[Draft], delete: Iterable[DocumentRef]) -> None:
@@ -72,6 +84,7 @@ ROUTES: Final = (
         plan,
         {200: Answer(PlanAnswer, "What would change, for which proxies, and what to know beforehand.")},
         tag="Changes",
+        writes=True,
         content=Content(
             PlanRequest, limit=LIMIT, description="What would be written, or which revision gone back to."
         ),

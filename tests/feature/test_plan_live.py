@@ -137,6 +137,44 @@ async def test_a_change_is_planned_before_it_is_made(tmp_path: Path) -> None:
         assert code == 4, error
 
 
+async def test_a_script_that_is_planned_does_nothing_here_and_who_planned_it_is_in_the_audit_log(
+    tmp_path: Path,
+) -> None:
+    """The Envoy that checks a plan runs as the control plane's user, who may read the mesh's keys."""
+    mark = tmp_path / "mark"
+    opens = f'io.open("{mark}", "w"):close() io.popen("touch {mark}"):close()'
+    target = {"targetRefs": [{"kind": "Service", "name": "api"}]}
+    code = {
+        "@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.LuaPerRoute",
+        "sourceCode": {"inlineString": opens},
+    }
+    host = {
+        "name": "evil",
+        "domains": ["evil.example"],
+        "typedPerFilterConfig": {"meshwright.lua.last": code},
+    }
+    patch = {"resource": "RouteConfiguration", "name": "default/api", "merge": {"virtualHosts": [host]}}
+    version = "meshwright.dev/v1alpha1"
+    lua = f"{opens} function envoy_on_request(handle) end"
+    documents = [
+        document(version, "Extension", "evil", {**target, "side": "caller", "lua": lua}),
+        document(version, "EnvoyPatch", "evil", {**target, **patch}),
+    ]
+    async with serving(tmp_path) as (mesh, api):
+        answer = await api("POST", "/api/v1/plan", {"documents": documents})
+        assert answer.status == 200, answer
+        assert answer.json["check"]["result"] == "valid", answer.json["check"]
+        assert "lua.v3.Lua" in answer.json["check"]["text"]
+        assert not mark.exists()
+
+        async def told() -> bool:
+            words = ('"api write"', '"plan"', '"caller"', '"from"', "put EnvoyPatch default/evil", "dry_run")
+            lines = (mesh.data / "audit.log").read_text().splitlines()
+            return any(all(word in line for word in words) for line in lines)
+
+        await eventually(told, "the plan is in the audit log")
+
+
 async def test_what_another_version_would_send_is_told_before_it_serves(tmp_path: Path) -> None:
     async with serving(tmp_path) as (mesh, _):
         where = ("--data-dir", str(mesh.data))

@@ -94,6 +94,8 @@ def check(found: EnvoyCheck) -> Iterator[str]:
     shown = f"{found.checked} of {_count(found.configurations, 'distinct configuration', 'distinct configurations')}"
     if found.result == "valid":
         yield f"Envoy takes it ({shown} checked)."
+        if found.text:
+            yield f"  {found.text}"
         return
     yield f"Envoy refuses it ({shown} checked):"
     yield from (f"  {line}" for line in found.text.splitlines())

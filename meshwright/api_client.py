@@ -29,6 +29,10 @@ from meshwright.targets import OnThisMachine, OverHttps, Target
 PREFIX = "/api/v1"
 PATIENCE = 30.0
 """Seconds until an answer has to be there. Some are reckoned over the whole mesh."""
+WRITING = 45.0
+"""The same for a write of documents: the control plane itself gives up after 30 when its store does not answer, and then says what is known."""
+_WRITTEN = frozenset({"batch", "documents", "rollback"})
+"""What the paths of such writes begin with."""
 REACH = 5.0
 """Seconds until a connection has to be there."""
 LINE = 16 * 1024 * 1024
@@ -153,7 +157,8 @@ class Api:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """`patience` 0: for as long as it takes."""
         base, session = self._connected()
-        wait = self._patience if patience is None else patience
+        writes = method != "GET" and path.partition("/")[0] in _WRITTEN
+        wait = patience if patience is not None else max(self._patience, WRITING if writes else 0.0)
         try:
             async with session.request(
                 method,
@@ -166,8 +171,13 @@ class Api:
             ) as answer:
                 yield answer
         except TimeoutError as error:
+            doubt = (
+                ". It may have been written: look at `meshwright history` before you write again"
+                if writes and not isinstance(error, aiohttp.ConnectionTimeoutError)
+                else ""
+            )
             raise UnreachableError(
-                f"no answer from {self.target} in time: is the control plane stopped, or overloaded?"
+                f"no answer from {self.target} in time: is the control plane stopped, or overloaded?{doubt}"
             ) from error
         except (aiohttp.ClientError, OSError) as error:
             raise UnreachableError(_unreachable(self.target, error)) from error

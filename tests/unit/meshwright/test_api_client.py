@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import socket
+from pathlib import Path
+
 import pytest
 
-from meshwright.api_client import path, refusal, told
-from meshwright.errors import ExitCode
+from meshwright.api_client import Api, path, refusal, told
+from meshwright.errors import ExitCode, UnreachableError
+from meshwright.targets import OnThisMachine
 
 PROBLEM = {
     "title": "Not valid",
@@ -54,6 +58,20 @@ def test_fields_of_others_name_their_owner() -> None:
     said = str(refusal(409, {"detail": "conflict", "owners": owners}))
     assert "field manager 'ci' owns it" in said
     assert "--force-conflicts" in said
+
+
+@pytest.mark.parametrize(("method", "route", "doubt"), [("POST", "batch", True), ("GET", "status", False)])
+async def test_a_write_without_an_answer_may_have_been_written(
+    tmp_path: Path, method: str, route: str, doubt: bool
+) -> None:
+    target = OnThisMachine(tmp_path)
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(target))
+        silent.listen()
+        async with Api(target) as api:
+            with pytest.raises(UnreachableError, match="no answer from") as said:
+                await api.send(method, route, patience=0.1)
+    assert ("It may have been written: look at `meshwright history`" in str(said.value)) is doubt
 
 
 def test_paths_quote_what_is_foreign() -> None:

@@ -34,7 +34,7 @@ OPTIONS = {
 }
 FILE_ONLY = {
     "merge_services", "merge_namespaces", "quiet", "quiet_max", "hold", "ack_timeout", "first_configurations",
-    "store_history", "store_token_file", "store_ca_file", "store_cert_file", "store_key_file",
+    "api_tls", "api_certificate_file", "api_key_file", "api_clients", "api_requests", "store_history", "store_token_file", "store_ca_file", "store_cert_file", "store_key_file",
     "federation", "federation_refresh", "ca_files", "vault", "ca_key", "ca_passphrase", "ca_passphrase_file", "ca_passphrase_command", "certificate_key", "join_issuers", "join_attempts", "consul.join_namespaces", "consul.name", "consul.token", "consul.cert_file", "consul.key_file",
 }  # fmt: skip
 """Settings that no option sets."""

@@ -71,13 +71,13 @@ def test_whom_policies_mention_is_asked_once_however_many_enforce_them(
     services, proxies = (a_service(), a_service("web")), tuple(a_proxy(f"api-{n}") for n in range(replicas))
     state, _ = MeshState(TRUST_DOMAIN).apply(SourceSnapshot("test", services, proxies, declared(text)))
     asked: list[Key] = []
-    identities = MeshState.identities
+    identities = MeshState.caller_identities
 
     def counted(of: MeshState, service: Key) -> tuple[Identity, ...]:
         asked.append(service)
         return identities(of, service)
 
-    monkeypatch.setattr(MeshState, "identities", counted)
+    monkeypatch.setattr(MeshState, "caller_identities", counted)
     weaver = Weaver()
     first = [weaver.listeners(state, each, inbound_view(state, each)) for each in proxies]
     assert len(asked) == 5 * 2

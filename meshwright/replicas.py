@@ -1,12 +1,14 @@
 """Several control planes over one store: each says there how far its proxies are, so that `wait` and `status` speak of all.
 
-What a replica says is short, for Consul keeps it in memory, and goes by itself when the replica has gone.
+What a replica says is short, for Consul keeps it in memory, and goes by itself when the replica has gone. One that stops says so; who goes
+without a word may have proxies that hold what was, and is waited for some minutes more.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import socket
 from collections.abc import Callable, Iterable
 from typing import Final
@@ -27,6 +29,10 @@ LIFE: Final = 20.0
 """Seconds after which what a replica has said is gone, if it says nothing more."""
 LOOK: Final = 0.25
 """Seconds between two looks at what the others say, while somebody waits for them; and between two things that a replica says."""
+LEFT: Final = "acknowledged-left/"
+"""Where a replica that stops says so: for good, for what has a time to live goes with it. Others clear it away."""
+GONE: Final = 180.0
+"""Seconds for which a replica that is gone without a word is waited for, and for which the word of one that stopped is kept."""
 NAMED: Final = 50
 """Proxies that a replica names of those that are behind, and of those that refuse."""
 
@@ -53,15 +59,21 @@ class Replicas:
         self._backend = backend
         self._clock = clock
         self._others: tuple[Acknowledgements, ...] = ()
+        # When others were there last; and since when it is known of which that they stopped, None at first: nobody was looked for.
+        self._seen: dict[str, float] = {}
+        self._stopped: dict[str, float] | None = None
 
     async def run(self) -> None:
         """Say how far this replica is, whenever that is news and now and then besides; until cancelled, which takes it back."""
         if self._backend is None:
             return
-        key, said, at = PREFIX + self._name, b"", -BEAT
+        key, said, at = PREFIX + self._name, b"", -math.inf
+        words, moved = b"", (-1, -1)
         try:
             while True:
-                words = self._words()
+                if self._acknowledged.moved() != moved or self._clock() - at >= BEAT:
+                    words = self._words()
+                    moved = self._acknowledged.moved()
                 if words != said or self._clock() - at >= BEAT:
                     try:
                         await self._backend.publish(key, words, LIFE)
@@ -76,6 +88,7 @@ class Replicas:
         finally:
             with contextlib.suppress(StoreError, TimeoutError):
                 async with asyncio.timeout(1.0):
+                    await self._backend.publish(LEFT + self._name, b"stopped")
                     await self._backend.withdraw(key)
 
     async def wait(self, number: int, seconds: float) -> Acknowledgements:
@@ -123,15 +136,31 @@ class Replicas:
         """What the others say."""
         assert self._backend is not None  # noqa: S101 (nobody asks without)
         found = []
-        for key, value in (await self._backend.published(PREFIX)).items():
-            if key == PREFIX + self._name:
-                continue
+        said = await self._backend.published(PREFIX)
+        said.pop(PREFIX + self._name, None)
+        for key, value in said.items():
+            self._seen[key.removeprefix(PREFIX)] = self._clock()
             try:
                 found.append(Acknowledgements.model_validate_json(value))
             except ValidationError:
                 # Of another version: what it has to say is not known, and it is waited for.
                 found.append(_silent(key.removeprefix(PREFIX)))
-        return tuple(found)
+        missing = {name for name in self._seen if PREFIX + name not in said}
+        return (*found, *map(_silent, sorted(await self._gone(self._backend, missing))))
+
+    async def _gone(self, backend: Backend, missing: set[str]) -> set[str]:
+        """Those of `missing` that went without a word, not long ago."""
+        now = self._clock()
+        if missing or self._stopped is None:
+            stopped = {key.removeprefix(LEFT) for key in await backend.published(LEFT)}
+            self._stopped = {name: (self._stopped or {}).get(name, now) for name in stopped}
+        for name in missing:
+            if name in self._stopped or now - self._seen.get(name, -math.inf) >= GONE:
+                self._seen.pop(name, None)
+        for name in [name for name, since in self._stopped.items() if now - since >= GONE]:
+            await backend.withdraw(LEFT + name)
+            self._stopped.pop(name, None)
+        return missing & self._seen.keys()
 
 
 def _silent(name: str) -> Acknowledgements:

@@ -16,11 +16,11 @@ from tests.support.terminal import Terminal
 TAKEN = 'meshwright_access_log_entries_total{outcome="taken"}'
 
 
-async def told(mesh: Mesh, *arguments: str) -> str:
+async def told(mesh: Mesh, *arguments: str, code: int = 0) -> str:
     log = mesh.folder / "told.log"
     log.unlink(missing_ok=True)
     ran = await start("told", mesh.folder, *meshwright(*arguments, "--data-dir", str(mesh.data)))
-    assert await ran.process.wait() == 0, ran.text()
+    assert await ran.process.wait() == code, ran.text()
     return ran.text()
 
 
@@ -38,13 +38,28 @@ async def busy(mesh: Mesh) -> AsyncIterator[Load]:
     assert load.failures == []
 
 
-def following(mesh: Mesh) -> Terminal:
-    return Terminal(*meshwright("logs", "web-1", "--follow", "--data-dir", str(mesh.data)), columns=200)
+TRIAL = {
+    "apiVersion": "meshwright.dev/v1alpha1",
+    "kind": "AccessPolicy",
+    "metadata": {"name": "trial"},
+    "spec": {
+        "targetRefs": [{"kind": "Service", "name": "api"}],
+        "action": "deny",
+        "dryRun": True,
+        "rules": [{}],
+    },
+}
 
 
-async def test_a_proxy_reports_while_its_log_is_followed(mesh: Mesh) -> None:
+def following(mesh: Mesh, proxy: str = "web-1") -> Terminal:
+    return Terminal(*meshwright("logs", proxy, "--follow", "--data-dir", str(mesh.data)), columns=200)
+
+
+async def test_a_proxy_reports_while_its_log_is_followed(mesh: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:
     async with busy(mesh):
         assert "--follow lets it" in await told(mesh, "logs", "web-1")
+        monkeypatch.setenv("EDITOR", "/nowhere/vi")  # which is not even opened for a document of a file
+        assert "is read-only: it is of api.yaml" in await told(mesh, "edit", "svc", "api", code=3)
         with following(mesh) as terminal:
             shown = await asyncio.to_thread(terminal.wait_for, "GET api.mesh/orders 200")
             assert "calls" in shown
@@ -54,6 +69,10 @@ async def test_a_proxy_reports_while_its_log_is_followed(mesh: Mesh) -> None:
             assert first["requestsPerSecond"] > 0
             # Nobody else reports.
             assert "--follow lets it" in await told(mesh, "logs", "api-1")
+        mesh.write("trial.yaml", TRIAL)
+        with following(mesh, "api-1") as terminal:
+            shown = await asyncio.to_thread(terminal.wait_for, "would_refuse=default/trial")
+            assert "caller=spiffe://" in shown
 
 
 @pytest.mark.heavy

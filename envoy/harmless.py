@@ -23,6 +23,10 @@ from pb.envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap
 from pb.envoy.config.core.v3.base_pb2 import DataSource
 from pb.envoy.extensions.access_loggers.file.v3.file_pb2 import FileAccessLog
 from pb.envoy.extensions.filters.http.lua.v3.lua_pb2 import Lua, LuaPerRoute
+from pb.envoy.extensions.transport_sockets.tls.v3.common_pb2 import (
+    CertificateValidationContext,
+    TlsCertificate,
+)
 
 EMPTY: Final = "function envoy_on_request(handle) end"
 """What stands for every script."""
@@ -140,6 +144,11 @@ class _Walk:
             return
         elif isinstance(message, FileAccessLog):
             message.path = NOWHERE
+        elif isinstance(message, TlsCertificate):
+            self._certificate(message)
+        elif isinstance(message, CertificateValidationContext) and _named(message.trusted_ca):
+            self.told.add(f"{CertificateValidationContext.DESCRIPTOR.full_name}.trusted_ca")
+            message.trusted_ca.filename = SYSTEM_ROOTS
         for field, value in message.ListFields():
             self._field(message, field, value)
 
@@ -190,10 +199,15 @@ class _Walk:
         stand_in.default_source_code.inline_string = EMPTY
         pack(holder, stand_in)
 
+    def _certificate(self, certificate: TlsCertificate) -> None:
+        """A caller without its own is as good as one with it, where nobody calls."""
+        if _named(certificate.certificate_chain) or _named(certificate.private_key):
+            self.told.add(TlsCertificate.DESCRIPTOR.full_name)
+            raise _TakeOut
+
     def _source(self, source: DataSource) -> None:
-        which = source.WhichOneof("specifier")
-        if which == "environment_variable" or (which == "filename" and source.filename != SYSTEM_ROOTS):
-            self.told.add(f"{DataSource.DESCRIPTOR.full_name}.{which}")
+        if _named(source):
+            self.told.add(f"{DataSource.DESCRIPTOR.full_name}.{source.WhichOneof('specifier')}")
             source.inline_string = ""
 
     def _lua(self, lua: Lua) -> None:
@@ -220,3 +234,8 @@ class _Walk:
     def _script(self, script: str) -> None:
         if not self._compiled(script):
             self.told.add(Lua.DESCRIPTOR.full_name)
+
+
+def _named(source: DataSource) -> bool:
+    """Whether its content is elsewhere on the host. The system's own roots are everybody's."""
+    return bool(source.environment_variable or source.filename not in ("", SYSTEM_ROOTS))

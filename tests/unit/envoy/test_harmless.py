@@ -12,6 +12,7 @@ from google.protobuf.struct_pb2 import Struct
 from envoy.harmless import EMPTY, NOWHERE, harmless
 from envoy.launcher import validate
 from envoy.packing import PREFIX, listen_on, pack
+from envoy.tls import SYSTEM_ROOTS
 from pb.envoy.config.accesslog.v3.accesslog_pb2 import AccessLog
 from pb.envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap
 from pb.envoy.config.route.v3.route_components_pb2 import RedirectAction, Route
@@ -30,6 +31,7 @@ from pb.envoy.extensions.filters.network.http_connection_manager.v3.http_connect
     HttpFilter,
 )
 from pb.envoy.extensions.string_matcher.lua.v3.lua_pb2 import Lua as LuaMatcher
+from pb.envoy.extensions.transport_sockets.tls.v3.tls_pb2 import UpstreamTlsContext
 from pb.xds.type.v3.typed_struct_pb2 import TypedStruct
 from policies.lua import is_program, program
 from tests.support import binaries
@@ -187,3 +189,18 @@ async def test_no_file_is_opened(tmp_path: Path) -> None:
     assert FileAccessLog.FromString(manager_of(made).access_log[0].typed_config.value).path == NOWHERE
     await shown(made, tmp_path)
     assert not (tmp_path / "log").exists()
+
+
+async def test_a_caller_whose_keys_are_files_of_its_host_is_shown_without_them(tmp_path: Path) -> None:
+    tls = UpstreamTlsContext(sni="a")
+    own = tls.common_tls_context.tls_certificates.add()
+    own.certificate_chain.filename, own.private_key.filename = "/evil/chain", "/evil/key"
+    tls.common_tls_context.validation_context.trusted_ca.filename = "/evil/roots"
+    made = Bootstrap()
+    cluster = made.static_resources.clusters.add(name="a")
+    cluster.transport_socket.name = "envoy.transport_sockets.tls"
+    pack(cluster.transport_socket.typed_config, tls)
+    assert len(harmless(made, is_program)) == 2
+    assert b"evil" not in made.SerializeToString()
+    if Path(SYSTEM_ROOTS).exists():
+        await shown(made, tmp_path)

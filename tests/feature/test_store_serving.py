@@ -15,11 +15,12 @@ import pytest
 from api.shapes.status import SourceState
 from discovery.consul_options import ConsulOptions
 from mesh.names import Key
+from meshwright.data_dir import SOCKET
 from meshwright.errors import SettingsError
 from meshwright.settings import load
-from meshwright.stores import TIDIED, keep_house, opened
+from meshwright.stores import TIDIED, keep_house, open_store, opened
 from store.consul_kv import ConsulBackend
-from store.errors import StoreUnavailable
+from store.errors import StoreLocked, StoreUnavailable
 from store.portable import export
 from store.portable import load as load_export
 from store.repository import Repository
@@ -153,6 +154,33 @@ async def test_a_store_that_was_deleted_takes_nothing_from_the_mesh(tmp_path: Pa
         )
         assert said.stdout.startswith(b"revision 0 of sqlite:")
         assert (await services(mesh, 0)).state == "live"
+
+
+async def test_a_damaged_file_keeps_nobody_from_starting_and_is_told(tmp_path: Path) -> None:
+    async with Mesh(tmp_path) as mesh:
+        mesh.write("files.yaml", a_service_document("of-files"))
+        mesh.data.mkdir(mode=0o700, exist_ok=True)
+        (mesh.data / "store.db").write_bytes(b"no database at all, but long enough to be one " * 100)
+        await mesh.serve(ready=False)
+
+        async def told() -> bool:
+            return (mesh.data / SOCKET).exists() and "store.db-shm aside" in (
+                (await source(mesh)).error or ""
+            )
+
+        assert mesh.server is not None
+        await eventually(told, "the damaged file is told", mesh.server)
+        assert (await source(mesh, "files")).services == 1
+
+
+async def test_a_file_is_one_control_planes(tmp_path: Path) -> None:
+    settings = load(None, {"data_dir": tmp_path, "store": f"sqlite:{tmp_path}/shared.db"})
+    async with open_store(settings):
+        with pytest.raises(StoreLocked, match=r"another control plane uses the store .*shared.db"):
+            async with open_store(settings):
+                pass
+    async with open_store(settings):
+        pass
 
 
 async def test_a_consul_that_comes_back_empty_takes_nothing_from_the_mesh(tmp_path: Path) -> None:

@@ -23,11 +23,15 @@ from envoy.environment import of_envoy
 from envoy.errors import EnvoyError
 from envoy.install import VERSION, find_envoy
 from meshwright.data_dir import SOCKET
+from store.errors import StoreError
+from store.sqlite import look_at
 
 State = Literal["ok", "warning", "failed"]
 
 ROOM = 256 << 20
 """Bytes that should be free where the store and the authority's files are."""
+STORE = "store.db"
+"""The embedded store, in the data directory."""
 SOON = timedelta(days=30)
 FILES = 4096
 """Open files that a control plane of a thousand proxies needs."""
@@ -56,6 +60,8 @@ def machine(data_dir: Path | None, addresses: Mapping[str, str], *, running: boo
     if data_dir is not None:
         yield from directory(data_dir)
         yield socket_path(data_dir)
+        if not running and (data_dir / STORE).exists():
+            yield store_file(data_dir / STORE)
         for setting, address in addresses.items():
             if not running:
                 yield port(setting, address)
@@ -171,6 +177,16 @@ def _room(data_dir: Path) -> Finding:
             "disk", "failed" if free < ROOM // 8 else "warning", found, f"make room on the disk of {data_dir}"
         )
     return Finding("disk", "ok", found)
+
+
+def store_file(path: Path) -> Finding:
+    """Whether the embedded store can be read, where no control plane runs that could say so."""
+    try:
+        head = look_at(path)
+    except StoreError as error:
+        said, _, remedy = str(error).partition(". ")
+        return Finding("store", "failed", said, remedy or "see the manual's page of the store")
+    return Finding("store", "ok", f"{path} is at revision {head.number}")
 
 
 def socket_path(data_dir: Path) -> Finding:

@@ -379,6 +379,16 @@ def _look(path: Path) -> Head | None:
         return None
 
 
+def look_at(path: Path) -> Head:
+    """The head of a store that is there, changing nothing. Raises StoreError."""
+    try:
+        uri = f"{path.absolute().as_uri()}?mode=ro"
+        with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=1, isolation_level=None)) as db:
+            return _head(db)
+    except sqlite3.Error as error:
+        raise told(error, path) from error
+
+
 def copy_of(path: Path) -> bytes:
     """The file with all that is committed, as one moment had it; it may be in use. Raises StoreError."""
     try:

@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from envoy.install import VERSION
-from meshwright.doctor import certificates, directory, envoy_binary, machine, port, socket_path
+from meshwright.doctor import certificates, directory, envoy_binary, machine, port, socket_path, store_file
+from store.sqlite import SqliteBackend
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -56,6 +57,19 @@ def test_a_data_directory_that_is_not_there(tmp_path: Path) -> None:
 def test_a_path_that_is_too_long_for_a_socket(tmp_path: Path) -> None:
     assert socket_path(Path("/d")).state == "ok"
     assert socket_path(Path("/" + "d" * 120)).state == "failed"
+
+
+async def test_a_store_that_can_be_read_and_one_that_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    await (await SqliteBackend.open(path)).close()
+    assert store_file(path).state == "ok"
+    path.write_bytes(b"no database at all, but long enough to be one " * 100)
+    found = store_file(path)
+    assert found.state == "failed"
+    assert "is damaged" in found.found
+    assert "store.db-shm aside" in found.remedy
+    checks = machine(tmp_path, {}, running=False)
+    assert [each.state for each in checks if each.check == "store"] == ["failed"]
 
 
 def test_a_port_that_is_taken() -> None:

@@ -164,8 +164,6 @@ class Pipeline:
             self._cache.publish([ScopeChange(scope, drop=True) for scope in dropped])
             for scope in dropped:
                 forget(scope)
-            if self._publisher.editions.retry():
-                self.reassign()
 
     async def _flush(self) -> None:
         """Publish what is pending, a piece at a time: first services, then clients. A removal that comes meanwhile goes before the rest.

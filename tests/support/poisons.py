@@ -16,13 +16,16 @@ Spec = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Poison:
-    """`says`: a part of Envoy's own words. `resource`: what it refuses, as it is told."""
+    """`says`: a part of Envoy's own words. `resource`: what it refuses, as it is told. `shown`: whether an Envoy of the control plane may be
+    asked about it, which runs no code and reads no file that a document names.
+    """
 
     kind: str
     bad: Spec
     good: Spec
     resource: str
     says: str
+    shown: bool = True
 
     @property
     def name(self) -> str:
@@ -41,12 +44,12 @@ def of_cluster(bad: Spec, says: str) -> Poison:
     return Poison("EnvoyPatch", spec(bad), spec(good), "Cluster default/api:80", says)
 
 
-def of_routes(bad: Spec, says: str) -> Poison:
+def of_routes(bad: Spec, says: str, *, shown: bool = True) -> Poison:
     def spec(merge: Spec) -> Spec:
         return {**_patch("RouteConfiguration", "default/api"), "merge": merge}
 
     good = {"responseHeadersToAdd": [{"header": {"key": "x-corrected", "value": "yes"}}]}
-    return Poison("EnvoyPatch", spec(bad), spec(good), "RouteConfiguration default/api", says)
+    return Poison("EnvoyPatch", spec(bad), spec(good), "RouteConfiguration default/api", says, shown)
 
 
 def of_listener(api: Instance, bad: Spec, says: str) -> Poison:
@@ -88,6 +91,7 @@ def poisons(api: Instance) -> tuple[Poison, ...]:
                 }
             ),
             "script load error",
+            shown=False,
         ),
         of_routes(
             {"responseHeadersToAdd": [{"header": {"key": "x", "value": "%NO_SUCH(%"}}]},
@@ -137,6 +141,7 @@ def poisons(api: Instance) -> tuple[Poison, ...]:
             {"targetRefs": [_SERVICE], "side": "caller", "lua": "function envoy_on_request(handle) end"},
             "RouteConfiguration default/api",
             "Invalid path",
+            shown=False,
         ),
     )
 

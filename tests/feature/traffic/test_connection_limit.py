@@ -7,6 +7,7 @@ import contextlib
 from policies.connection_limit import EXAMPLE
 from tests.support.processes import eventually
 from tests.support.traffic.draining import applied_to_all
+from tests.support.traffic.tcp_side import TcpConnection
 from tests.support.traffic.world import Traffic
 
 LIMIT = """
@@ -27,13 +28,22 @@ async def answered(traffic: Traffic) -> bool:
 
 
 async def test_connections_beyond_the_limit_are_closed(traffic: Traffic) -> None:
-    """Two workloads take two each."""
+    """Two workloads take two each. The caller's sidecar chooses among them by chance, so that one may be asked for a third before the other
+    has two: that one is closed, too.
+    """
     async with applied_to_all(traffic, LIMIT), contextlib.AsyncExitStack() as stack:
-        held = []
-        for _ in range(4):
-            connection = await stack.enter_async_context(traffic.tcp("tcp/echo"))
-            assert (await connection.ask("ping")).startswith("tcp-")
-            held.append(connection)
+        held: list[TcpConnection] = []
+
+        async def four() -> bool:
+            async with contextlib.AsyncExitStack() as one:
+                connection = await one.enter_async_context(traffic.tcp("tcp/echo"))
+                with contextlib.suppress(OSError, EOFError):
+                    assert (await connection.ask("ping")).startswith("tcp-")
+                    stack.push_async_callback(one.pop_all().aclose)
+                    held.append(connection)
+            return len(held) == 4
+
+        await eventually(four, "two connections are held by each of two workloads")
         assert not await answered(traffic)
         for connection in held:
             assert (await connection.ask("still")).endswith("still"), (

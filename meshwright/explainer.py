@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,6 @@ from api.shapes.explain import (
     ExplainSource,
     ExplainStep,
 )
-from documents.sets import DocumentSet
 from explain.answer import Branch, Explanation, Step
 from explain.callers import caller_of
 from explain.dump import table
@@ -35,8 +33,7 @@ from mesh.state import MeshState
 from meshwright.publisher import client_ids
 from meshwright.reports import Reports
 from meshwright.standpoints import Standpoint
-from policies.registry import KINDS
-from store.scanning import Scanner
+from store.directory import read_once
 from xds.server import XdsServer
 from xds.types import short_name
 
@@ -145,8 +142,7 @@ class Given:
 
 def over_directory(root: Path, trust_domain: str, request: ExplainRequest) -> ExplainAnswer:
     """As if the documents below `root` were all that there is. Unprocessable; StoreError."""
-    scan = Scanner(root, KINDS, time.time_ns).scan()
-    found = DocumentSet().with_files(scan.read, skipped=scan.skipped)
+    found = read_once(root)
     if found.errors:
         raise Unprocessable("\n".join(str(each) for each in found.errors[:TOLD]))
     state, _ = MeshState(trust_domain).apply(found.to_snapshot("documents"))

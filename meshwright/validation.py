@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
-from documents.sets import DocumentSet
 from mesh.state import MeshState
 from policies.notes import all_notes, route_notes
-from policies.registry import KINDS
-from store.scanning import Scanner
+from store.directory import read_once
 
 
 def validate_directory(root: Path) -> tuple[tuple[str, ...], tuple[str, ...], int]:
@@ -17,8 +14,7 @@ def validate_directory(root: Path) -> tuple[tuple[str, ...], tuple[str, ...], in
 
     Warnings tell what has no effect as far as this directory alone says; a registry may have the services that are missed.
     """
-    scan = Scanner(root, KINDS, time.time_ns).scan()
-    found = DocumentSet().with_files(scan.read, skipped=scan.skipped)
+    found = read_once(root)
     state, _ = MeshState("validate").apply(found.to_snapshot("documents"))
     warnings = (*map(str, found.warnings), *all_notes(state), *route_notes(state))
     return tuple(map(str, found.errors)), warnings, sum(1 for _ in found.documents)

@@ -28,6 +28,12 @@ STEP, DEBOUNCE = 1, 20
 """Milliseconds without a further change after which a change is told of, and the most that this may take."""
 
 
+def read_once(root: pathlib.Path, kinds: tuple[Kind, ...] = KINDS) -> DocumentSet:
+    """The documents of `root` as they are now, for whoever does not follow it. DirectoryUnavailable if it cannot be read."""
+    scan = Scanner(root, kinds, time.time_ns).scan()
+    return DocumentSet().with_files(scan.read, skipped=scan.skipped)
+
+
 class Directory:
     """The documents of all `*.yaml` and `*.yml` files in `root` and its folders.
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from documents.sets import DocumentSet
 from mesh.state import MeshState
 from meshwright.certificates import NoCertificates
 from meshwright.plan.asked import Asked, Name, Unfit, body, read
@@ -15,8 +13,7 @@ from meshwright.plan.caveats import Caveat, Sort
 from meshwright.plan.fleet import declared
 from meshwright.plan.reckoned import Basis, Plan, plan
 from meshwright.plan.twin import Setting
-from policies.registry import KINDS
-from store.scanning import Scanner
+from store.directory import read_once
 
 DOCUMENTS = "documents"
 UNKNOWN = (
@@ -31,8 +28,7 @@ def offline(
     were connected. Unfit, StoreError.
     """
     asked = Asked(read(files), tuple(delete))
-    scan = Scanner(root, KINDS, time.time_ns).scan()
-    found = DocumentSet().with_files(scan.read, skipped=scan.skipped)
+    found = read_once(root)
     if found.errors:
         raise Unfit(found.errors)
     state, _ = MeshState(trust_domain).apply(found.to_snapshot(DOCUMENTS))

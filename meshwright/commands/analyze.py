@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from meshwright.commands.options import Output, OutputOption
+from meshwright.commands.options import DocumentsOption, Output, OutputOption
 from meshwright.commands.remote import remote_unless
 
 if TYPE_CHECKING:
@@ -36,16 +36,7 @@ async def analyze(
         ),
     ] = None,
     severity: Annotated[Least, typer.Option("--severity", help="This and worse.")] = Least.WARNING,
-    documents: Annotated[
-        Path | None,
-        typer.Option(
-            "--documents",
-            metavar="DIR",
-            help="Without a control plane: as if the documents of this directory were all there is.",
-            exists=True,
-            file_okay=False,
-        ),
-    ] = None,
+    documents: DocumentsOption = None,
     explain: Annotated[bool, typer.Option("--explain", help="Say why each matters, and what to do.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Exit with 1 if there is an error.")] = False,
     output: OutputOption = Output.TABLE,

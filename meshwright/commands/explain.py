@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from meshwright.commands.documents import NamespaceOption
-from meshwright.commands.options import Output, OutputOption
+from meshwright.commands.options import DocumentsOption, Output, OutputOption, TrustDomainOption
 from meshwright.commands.remote import remote_unless
 
 if TYPE_CHECKING:
@@ -117,19 +117,8 @@ async def explain(
             "--admin", metavar="HOST:PORT|SOCKET", help="As --dump, asked of Envoy's admin interface."
         ),
     ] = "",
-    documents: Annotated[
-        Path | None,
-        typer.Option(
-            "--documents",
-            metavar="DIR",
-            help="Without a control plane: as if the documents of this directory were all there is.",
-            exists=True,
-            file_okay=False,
-        ),
-    ] = None,
-    trust_domain: Annotated[
-        str, typer.Option("--trust-domain", help="The mesh's, with --documents.")
-    ] = "mesh.local",
+    documents: DocumentsOption = None,
+    trust_domain: TrustDomainOption = "mesh.local",
     namespace: NamespaceOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:

@@ -37,3 +37,15 @@ class Output(StrEnum):
 
 
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="How to print it.")]
+
+DocumentsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--documents",
+        metavar="DIR",
+        help="Without a control plane: as if the documents of this directory were all there is.",
+        exists=True,
+        file_okay=False,
+    ),
+]
+TrustDomainOption = Annotated[str, typer.Option("--trust-domain", help="The mesh's, with --documents.")]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from meshwright.commands.documents import NamespaceOption
-from meshwright.commands.options import Output, OutputOption
+from meshwright.commands.options import DocumentsOption, Output, OutputOption, TrustDomainOption
 from meshwright.commands.remote import remote_unless
 
 if TYPE_CHECKING:
@@ -48,19 +48,8 @@ async def plan(
     revision: Annotated[
         int | None, typer.Option("--revision", help="What `rollback --to` this revision would do.")
     ] = None,
-    documents: Annotated[
-        Path | None,
-        typer.Option(
-            "--documents",
-            metavar="DIR",
-            help="Without a control plane: as if the documents of this directory were all there is.",
-            exists=True,
-            file_okay=False,
-        ),
-    ] = None,
-    trust_domain: Annotated[
-        str, typer.Option("--trust-domain", help="The mesh's, with --documents.")
-    ] = "mesh.local",
+    documents: DocumentsOption = None,
+    trust_domain: TrustDomainOption = "mesh.local",
     envoy: Annotated[
         bool, typer.Option("--envoy/--no-envoy", help="Whether a real Envoy checks what proxies would get.")
     ] = True,

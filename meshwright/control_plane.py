@@ -13,7 +13,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Self
 
@@ -55,7 +55,7 @@ from meshwright.acknowledged import Acknowledged
 from meshwright.admin import Admin, Answers
 from meshwright.answers_to_writes import AnswersToWrites
 from meshwright.api_backend import Tokens, backend, open_api
-from meshwright.audit import AuditedAuthority, AuditLog
+from meshwright.audit import AuditedAuthority, AuditLog, Value
 from meshwright.authority import follow, open_authority
 from meshwright.calls_seen import CallsSeen
 from meshwright.certificates import Certificates
@@ -169,6 +169,10 @@ class ControlPlane:
             )
         audit = AuditLog(data_dir, system_clock)
         self._stack.callback(audit.flush)
+
+        def record(event: str, fields: Mapping[str, Value]) -> None:
+            audit.record(event, **fields)
+
         if authority.created:
             audit.record("authority created", trust_domain=settings.trust_domain)
         ledger = await asyncio.to_thread(
@@ -200,7 +204,7 @@ class ControlPlane:
             domains,
             data_dir,
             monotonic=time.monotonic,
-            record=lambda event, fields: audit.record(event, **fields),
+            record=record,
         )
         await federation.open()
 
@@ -241,6 +245,10 @@ class ControlPlane:
         )
         keeper = SecretKeeper(issuer, cache, metrics)
         doors = Doors(settings.trust_domain, pipeline, keeper)
+
+        def stale(proof: object) -> str | None:
+            return doors.stale(proof, system_clock())
+
         observer = StreamObserver(metrics, pipeline.detach, audit)
         xds_settings = XdsSettings(
             ack_timeout=settings.ack_timeout, first_configurations=settings.first_configurations
@@ -258,8 +266,8 @@ class ControlPlane:
             monotonic=time.monotonic,
             chance=random.random,
             registry=metrics.registry,
-            stale=lambda proof: doors.stale(proof, system_clock()),
-            record=lambda event, fields: audit.record(event, **fields),
+            stale=stale,
+            record=record,
             federated=lambda: federation.bundles,
             followed=2 * timedelta(seconds=settings.federation_refresh if federation.on else 0),
             aliases=domains.aliases,
@@ -284,7 +292,7 @@ class ControlPlane:
             repository,
             metrics,
             data_dir,
-            lambda event, fields: audit.record(event, **fields),
+            record,
         )
         quarantine = await open_quarantine(
             publisher, pipeline, renderer, observer, xds, repository, data_dir, audit.record
@@ -348,13 +356,11 @@ class ControlPlane:
         seen = CallsSeen(lambda: pipeline.state, time.monotonic)
         access_logs = AccessLogs(
             doors.who,
-            lambda proof: doors.stale(proof, system_clock()),
+            stale,
             seen.beside(access.beside({**watch.listeners(), **rollouts.watching.listeners()})),
             metrics,
         )
-        leaving = Leaving(
-            doors.who, lambda proof: doors.stale(proof, system_clock()), pipeline, xds, time.monotonic
-        )
+        leaving = Leaving(doors.who, stale, pipeline, xds, time.monotonic)
         doors.came = leaving.came
         await self._listen(xds, joins, rotator.trust, limits, access_logs, leaving, certificate, xds_settings)
 

@@ -121,7 +121,8 @@ class LastGood:
         declared: list[Declared] = []
         lost: list[str] = []
         for each in stored.documents:
-            read = parse(each.file, each.text.encode(), self._kinds)
+            # Lenient: it was in force, so whoever read it from its source was content with it.
+            read = parse(each.file, each.text.encode(), self._kinds, lenient=True)
             declared.extend(read.declared())
             lost.extend(map(str, read.errors))
         snapshot = SourceSnapshot(stored.source, stored.services, stored.workloads, tuple(declared))

@@ -33,11 +33,16 @@ class Named(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something wrong at `path` of one document that its schema cannot say."""
+    """Something wrong at `path` of one document that its schema cannot say.
+
+    `told`: the status of an object in a cluster tells it, and it is no reason to refuse what the API server took (see `lenient` of
+    `documents.parsing.parse_kept`). In a file, which nobody else reads, it is a mistake like any other.
+    """
 
     path: Path
     reason: str
     remedy: str
+    told: bool = False
 
 
 def wrong(reason: str, remedy: str) -> PydanticCustomError:

@@ -89,10 +89,10 @@ class ParsedFile:
         )
 
 
-def parse(file: str, data: bytes, kinds: tuple[Kind, ...] = KINDS) -> ParsedFile:
+def parse(file: str, data: bytes, kinds: tuple[Kind, ...] = KINDS, *, lenient: bool = False) -> ParsedFile:
     """The documents of a file. Raises nothing: all that is wrong is in `errors`, at most MAX_ERRORS of them.
 
-    `file` is the name by which errors call it.
+    `file` is the name by which errors call it. `lenient`: see `parse_kept`.
     """
     found: list[Document] = []
     errors: list[DocumentError] = []
@@ -100,7 +100,7 @@ def parse(file: str, data: bytes, kinds: tuple[Kind, ...] = KINDS) -> ParsedFile
         if isinstance(piece, DocumentError):
             errors.append(piece)
         else:
-            read = _document(file, number, piece, kinds)
+            read = _document(file, number, piece, kinds, lenient=lenient)
             if isinstance(read, Document):
                 found.append(read)
             else:
@@ -111,10 +111,13 @@ def parse(file: str, data: bytes, kinds: tuple[Kind, ...] = KINDS) -> ParsedFile
     return ParsedFile(file, tuple(found), tuple(errors[:MAX_ERRORS]))
 
 
-def parse_kept(file: str, origin: str, tree: Tree, text: str, kinds: tuple[Kind, ...] = KINDS) -> ParsedFile:
+def parse_kept(
+    file: str, origin: str, tree: Tree, text: str, kinds: tuple[Kind, ...] = KINDS, *, lenient: bool = False
+) -> ParsedFile:
     """One document that is kept by itself, and not as text, as a file of its own called `file`. Raises nothing.
 
-    `origin` is what its value's provenance begins with (`store#7`). `text` is another form of it, to be read again one day.
+    `origin` is what its value's provenance begins with (`store#7`). `text` is another form of it, to be read again one day. `lenient`:
+    problems that a status tells (`Problem.told`) refuse nothing.
     """
     read = _read(
         tree,
@@ -123,6 +126,7 @@ def parse_kept(file: str, origin: str, tree: Tree, text: str, kinds: tuple[Kind,
         kinds,
         lambda path: Where(file, path=show(path)),
         lambda _: Where(file),
+        lenient=lenient,
     )
     if isinstance(read, Document):
         return ParsedFile(file, (read,))
@@ -130,7 +134,7 @@ def parse_kept(file: str, origin: str, tree: Tree, text: str, kinds: tuple[Kind,
 
 
 def _document(
-    file: str, number: int, piece: Piece, kinds: tuple[Kind, ...]
+    file: str, number: int, piece: Piece, kinds: tuple[Kind, ...], *, lenient: bool
 ) -> Document | list[DocumentError]:
     """The document in `piece`, or all that is wrong with it."""
     try:
@@ -152,6 +156,7 @@ def _document(
         kinds,
         wrong_at,
         lambda subject: Where(file, number, subject, line=piece.line),
+        lenient=lenient,
     )
 
 
@@ -162,6 +167,8 @@ def _read(
     kinds: tuple[Kind, ...],
     wrong_at: Callable[[Path], Where],
     right_at: Callable[[str], Where],
+    *,
+    lenient: bool,
 ) -> Document | list[DocumentError]:
     """The document that `tree` is, or all that is wrong with it.
 
@@ -176,7 +183,7 @@ def _read(
         return invalid((kind,))
     try:
         envelope = kind.model.model_validate(tree)
-        problems = tuple(kind.problems(envelope))
+        problems = tuple(each for each in kind.problems(envelope) if not (lenient and each.told))
         if problems:
             return invalid(problems)
         key = envelope.metadata.key

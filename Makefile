@@ -7,7 +7,7 @@ BIN := .venv/bin
 # Extra arguments for pytest: make test ARGS='tests/unit -k names'
 ARGS ?=
 
-.PHONY: help venv tools demo test check check-lint check-format check-types check-scripts check-imports format settings-doc analyze-doc reference golden heavy soak compose-test fuzz bench clean distclean
+.PHONY: help venv tools demo test check check-lint check-format check-types check-scripts check-imports format settings-doc analyze-doc reference golden heavy soak compose-test kubernetes conformance fuzz bench clean distclean
 
 help: ## List the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -27,7 +27,7 @@ demo: venv ## Run a mesh of real Envoys on this machine; CHECK=1 sends requests 
 	@exec $(BIN)/meshwright demo $(if $(CHECK),--check)
 
 test: tools ## Run the tests (long suites in their short form); ARGS=... for pytest
-	@$(BIN)/pytest -m 'not heavy' $(ARGS)
+	@$(BIN)/pytest -m 'not heavy and not kubernetes' $(ARGS)
 
 check: venv ## Lint, format, types (strict, tests included) and import rules, side by side
 	@$(MAKE) --keep-going --jobs 5 --output-sync=target check-lint check-format check-types check-scripts check-imports
@@ -62,11 +62,19 @@ golden: tools ## Rewrite the golden files from what the code renders now; then r
 	@git status --short tests/golden tests/feature/cli
 
 heavy: tools ## Run the long forms of the long suites
-	@$(BIN)/pytest -m heavy $(ARGS)
+	@$(BIN)/pytest -m 'heavy and not kubernetes' $(ARGS)
 soak: heavy ## The same as heavy
 
 compose-test: tools ## Run compose.yaml for real: containers, Consul, sidecars (root: installs docker if need be)
 	@$(BIN)/pytest tests/feature/test_compose.py $(ARGS)
+
+kubernetes: tools ## Run the tests on a real Kubernetes (root): the cluster is built if need be (ten minutes once) and left running
+	@scripts/kubernetes/cluster.sh up > /dev/null
+	@scripts/kubernetes/image.sh
+	@$(BIN)/pytest -m kubernetes $(or $(ARGS),tests/kubernetes)
+
+conformance: tools ## Run the Gateway API conformance suite; PROFILE=mesh|gateway, TEST=Name for one (see scripts/kubernetes/README.md)
+	@scripts/kubernetes/conformance/conformance.sh $(ARGS)
 
 fuzz: venv ## Fuzz whatever parses bytes from outside; SECONDS= for each target (600), TARGET= for one
 	@for target in $(or $(TARGET),$$($(BIN)/python -m tests.fuzz.run --list)); do \

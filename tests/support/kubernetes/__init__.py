@@ -1,0 +1,1 @@
+"""A real Kubernetes for tests: the cluster, what is applied to it, what runs in it."""

@@ -32,6 +32,7 @@ from meshwright.settings_groups import (
     VaultSettings,
     loopback,
 )
+from meshwright.settings_kubernetes import KubernetesSettings
 
 ENV_PREFIX = "MESHWRIGHT_"
 PROXY_VARIABLES = frozenset(
@@ -90,6 +91,10 @@ class Settings(BaseSettings):
     store_key_file: Annotated[Path | None, Field(description="That certificate's key.")] = None
     consul: Annotated[
         ConsulSettings | None, Field(description="A Consul datacenter to discover services in.")
+    ] = None
+    kubernetes: Annotated[
+        KubernetesSettings | None,
+        Field(description="A Kubernetes cluster to discover services in, and to read documents from."),
     ] = None
     merge_services: Annotated[
         Names,
@@ -269,8 +274,20 @@ class Settings(BaseSettings):
                 grant(said)
             except (InvalidName, ValueError) as error:
                 raise ValueError(f"api_clients: {error}") from error
-        if self.documents is None and self.consul is None and self.store == "none":
-            raise ValueError("no source of services: set documents (a directory), consul.url or store")
+        if (
+            self.documents is None
+            and self.consul is None
+            and self.kubernetes is None
+            and self.store == "none"
+        ):
+            raise ValueError(
+                "no source of services: set documents (a directory), consul.url, kubernetes or store"
+            )
+        shared = self.kubernetes is not None and self.kubernetes.authority_secret is not None
+        if shared and (self.ca_files is not None or self.vault is not None):
+            raise ValueError(
+                "set kubernetes.authority_secret, ca_files or vault, one of them: there is one authority"
+            )
         return self
 
     @classmethod
@@ -336,8 +353,9 @@ def _explained(error: ValidationError, file: Path | None, from_file: dict[str, A
 def known() -> tuple[str, ...]:
     """The names of all settings."""
     return (
-        *(name for name in Settings.model_fields if name != "consul"),
+        *(name for name in Settings.model_fields if name not in {"consul", "kubernetes"}),
         *(f"consul.{name}" for name in ConsulSettings.model_fields),
+        *(f"kubernetes.{name}" for name in KubernetesSettings.model_fields),
     )
 
 

@@ -12,6 +12,7 @@ from pydantic_core import PydanticUndefined
 
 from meshwright.settings import ENV_PREFIX, Settings
 from meshwright.settings_groups import ConsulSettings
+from meshwright.settings_kubernetes import KubernetesSettings
 
 HEAD = """\
 # Settings of `meshwright serve`
@@ -37,7 +38,8 @@ FILE_ONLY = {
     "api_tls", "api_certificate_file", "api_key_file", "api_clients", "api_requests", "store_history", "store_token_file", "store_ca_file", "store_cert_file", "store_key_file",
     "federation", "federation_refresh", "ca_files", "vault", "ca_key", "ca_passphrase", "ca_passphrase_file", "ca_passphrase_command", "certificate_key", "join_issuers", "join_attempts", "consul.join_namespaces", "consul.name", "consul.token", "consul.cert_file", "consul.key_file",
 }  # fmt: skip
-"""Settings that no option sets."""
+"""Settings that no option sets; nor does one set any of `kubernetes`."""
+GROUPS: dict[str, type[BaseModel]] = {"consul": ConsulSettings, "kubernetes": KubernetesSettings}
 
 
 def table() -> str:
@@ -47,10 +49,14 @@ def table() -> str:
 def _rows(model: type[BaseModel], prefix: str) -> Iterator[str]:
     for name, field in model.model_fields.items():
         full = prefix + name
-        if full == "consul":
-            yield from _rows(ConsulSettings, "consul.")
+        if full in GROUPS:
+            yield from _rows(GROUPS[full], f"{full}.")
             continue
-        option = "" if full in FILE_ONLY else f"`{OPTIONS.get(full, '--' + full.replace('_', '-'))}`"
+        option = (
+            ""
+            if full in FILE_ONLY or full.startswith("kubernetes.")
+            else f"`{OPTIONS.get(full, '--' + full.replace('_', '-'))}`"
+        )
         variable = ENV_PREFIX + full.upper().replace(".", "__")
         yield f"| `{full}` | {option} | `{variable}` | {_default(field)} | {field.description} |\n"
 

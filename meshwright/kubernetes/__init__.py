@@ -1,0 +1,1 @@
+"""The shell of Meshwright on Kubernetes: install, webhooks, controllers, statuses."""

@@ -1,0 +1,155 @@
+"""The objects of an installation, in the order in which they are to be applied."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from meshwright.kubernetes.install import rbac
+from meshwright.kubernetes.install.deployment import deployment, disruption_budget
+from meshwright.kubernetes.install.options import ADMIN, API, JOIN, NAME, WEBHOOKS, XDS, InstallOptions
+from meshwright.kubernetes.install.webhooks import mutating, validating
+
+Object = dict[str, Any]
+CONTROLLER = "meshwright.dev/gateway-controller"
+SETTINGS_FILE = "settings.yaml"
+PART_OF = {"app.kubernetes.io/part-of": NAME}
+LABELS = {"app.kubernetes.io/name": NAME, **PART_OF}
+SELECTOR = {"app.kubernetes.io/name": NAME, "app.kubernetes.io/component": "control-plane"}
+
+
+def objects(options: InstallOptions, crds: list[Object]) -> list[Object]:
+    """All that an installation is made of. `crds`: our custom resource definitions, which come before what uses them."""
+    our_kinds = tuple(sorted(crd["spec"]["names"]["plural"] for crd in crds))
+    made = [
+        namespace(options),
+        *crds,
+        _object("v1", "ServiceAccount", options),
+        cluster_role(our_kinds),
+        _binding("ClusterRoleBinding", "ClusterRole", options),
+        _object("rbac.authorization.k8s.io/v1", "Role", options)
+        | {"rules": [rule.manifest() for rule in rbac.own_rules()]},
+        _binding("RoleBinding", "Role", options),
+        configuration(options),
+        service(options),
+        deployment(options, LABELS, SELECTOR),
+        disruption_budget(options, LABELS, SELECTOR),
+        network_policy(options),
+        mutating(options, LABELS),
+        validating(options, LABELS),
+    ]
+    return [*made, gateway_class()] if options.gateway_class else made
+
+
+def namespace(options: InstallOptions) -> Object:
+    """Restricted Pod Security (https://kubernetes.io/docs/concepts/security/pod-security-standards/), and never injected."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {
+            "name": options.namespace,
+            "labels": {
+                **PART_OF,
+                "meshwright.dev/inject": "disabled",
+                "pod-security.kubernetes.io/enforce": "restricted",
+                "pod-security.kubernetes.io/audit": "restricted",
+                "pod-security.kubernetes.io/warn": "restricted",
+            },
+        },
+    }
+
+
+def cluster_role(our_kinds: tuple[str, ...]) -> Object:
+    return {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRole",
+        "metadata": {"name": NAME, "labels": LABELS},
+        "rules": [rule.manifest() for rule in rbac.cluster_rules(our_kinds)],
+    }
+
+
+def _binding(kind: str, role: str, options: InstallOptions) -> Object:
+    metadata: Object = {"name": NAME, "labels": LABELS}
+    if role == "Role":
+        metadata = {"name": NAME, "namespace": options.namespace, "labels": LABELS}
+    return {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": kind,
+        "metadata": metadata,
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": role, "name": NAME},
+        "subjects": [{"kind": "ServiceAccount", "name": NAME, "namespace": options.namespace}],
+    }
+
+
+def settings(options: InstallOptions) -> Object:
+    """The control plane's settings: what its pods are told, and what the installation says over it."""
+    host = f"{NAME}.{options.namespace}"
+    own: Object = {
+        "trust_domain": options.trust_domain,
+        "store": "none",
+        "xds_address": f"0.0.0.0:{XDS}",
+        "join_address": f"0.0.0.0:{JOIN}",
+        "admin_address": f"0.0.0.0:{ADMIN}",
+        "api_address": f"0.0.0.0:{API}",
+        "server_names": [f"{host}.svc", f"{host}.svc.{options.cluster_domain}", host, NAME],
+        "log_level": options.log_level,
+        "kubernetes": {},
+    }
+    return own | options.settings
+
+
+def configuration(options: InstallOptions) -> Object:
+    text = yaml.safe_dump(settings(options), sort_keys=False)
+    return _object("v1", "ConfigMap", options) | {"data": {SETTINGS_FILE: text}}
+
+
+def service(options: InstallOptions) -> Object:
+    ports = (
+        ("grpc-xds", XDS, XDS),
+        ("grpc-join", JOIN, JOIN),
+        ("http-metrics", ADMIN, ADMIN),
+        ("https-api", API, API),
+        ("https-webhooks", 443, WEBHOOKS),
+    )
+    return _object("v1", "Service", options) | {
+        "spec": {
+            "selector": SELECTOR,
+            "ports": [
+                {"name": name, "port": port, "targetPort": target, "protocol": "TCP"}
+                for name, port, target in ports
+            ],
+        }
+    }
+
+
+def network_policy(options: InstallOptions) -> Object:
+    """Who may come: anybody, at the doors that check who it is. The API server's address is known to no selector."""
+    ports = [{"port": port, "protocol": "TCP"} for port in (XDS, JOIN, ADMIN, API, WEBHOOKS)]
+    return _object("networking.k8s.io/v1", "NetworkPolicy", options) | {
+        "spec": {
+            "podSelector": {"matchLabels": SELECTOR},
+            "policyTypes": ["Ingress"],
+            "ingress": [{"ports": ports}],
+        }
+    }
+
+
+def gateway_class() -> Object:
+    return {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "GatewayClass",
+        "metadata": {"name": NAME, "labels": LABELS},
+        "spec": {
+            "controllerName": CONTROLLER,
+            "description": "Gateways that Meshwright runs: Envoy proxies, configured by its control plane.",
+        },
+    }
+
+
+def _object(version: str, kind: str, options: InstallOptions) -> Object:
+    return {
+        "apiVersion": version,
+        "kind": kind,
+        "metadata": {"name": NAME, "namespace": options.namespace, "labels": LABELS},
+    }

@@ -1,0 +1,128 @@
+"""What the control plane may do in the cluster: each rule says which code needs it. `tests/unit/meshwright/test_kubernetes_rbac.py`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from meshwright.kubernetes.install.options import AUTHORITY_SECRET, BUNDLE, NAME
+
+FOLLOW: Final = ("get", "list", "watch")
+APPLY: Final = (*FOLLOW, "create", "patch", "update", "delete")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule of a role. `needed_by`: the modules that use it, as paths in this repository. `names` narrows it to objects of these names."""
+
+    groups: tuple[str, ...]
+    resources: tuple[str, ...]
+    verbs: tuple[str, ...]
+    needed_by: tuple[str, ...]
+    names: tuple[str, ...] = ()
+
+    def manifest(self) -> dict[str, Any]:
+        made: dict[str, Any] = {
+            "apiGroups": list(self.groups),
+            "resources": list(self.resources),
+            "verbs": list(self.verbs),
+        }
+        return made | ({"resourceNames": list(self.names)} if self.names else {})
+
+
+GATEWAY_API: Final = "gateway.networking.k8s.io"
+GATEWAY_KINDS: Final = (
+    "gatewayclasses",
+    "gateways",
+    "listenersets",
+    "httproutes",
+    "grpcroutes",
+    "tlsroutes",
+    "tcproutes",
+    "udproutes",
+    "referencegrants",
+    "backendtlspolicies",
+)
+NO_STATUS: Final = frozenset({"referencegrants"})
+
+
+def cluster_rules(our_kinds: tuple[str, ...]) -> tuple[Rule, ...]:
+    """Those of the ClusterRole. `our_kinds`: the plural names of our own custom resources."""
+    return (
+        Rule(
+            ("",),
+            ("services", "pods", "nodes", "namespaces"),
+            ("list", "watch"),
+            ("discovery/kubernetes.py",),
+        ),
+        Rule(("discovery.k8s.io",), ("endpointslices",), ("list", "watch"), ("discovery/kubernetes.py",)),
+        Rule(("meshwright.dev",), our_kinds, FOLLOW, ("store/kubernetes_sets.py",)),
+        Rule(
+            ("meshwright.dev",),
+            tuple(f"{each}/status" for each in our_kinds),
+            ("patch", "update"),
+            ("meshwright/kubernetes/statuses.py",),
+        ),
+        Rule((GATEWAY_API,), GATEWAY_KINDS, FOLLOW, ("store/kubernetes_sets.py",)),
+        Rule(
+            (GATEWAY_API,),
+            tuple(f"{each}/status" for each in GATEWAY_KINDS if each not in NO_STATUS),
+            ("patch", "update"),
+            ("meshwright/kubernetes/statuses.py",),
+        ),
+        Rule(
+            ("apiextensions.k8s.io",),
+            ("customresourcedefinitions",),
+            FOLLOW,
+            ("store/kubernetes_sets.py",),
+        ),
+        Rule(("authentication.k8s.io",), ("tokenreviews",), ("create",), ("ca/proof_kubernetes.py",)),
+        Rule(
+            ("admissionregistration.k8s.io",),
+            ("mutatingwebhookconfigurations", "validatingwebhookconfigurations"),
+            (*FOLLOW, "patch", "update"),
+            ("meshwright/kubernetes/webhooks.py",),
+            names=(NAME,),
+        ),
+        # A create cannot be narrowed to a name: the name is in the object, not in the request's path.
+        Rule(("",), ("configmaps",), ("create",), ("meshwright/kubernetes/bundles.py",)),
+        Rule(
+            ("",),
+            ("configmaps",),
+            ("get", "patch", "update", "delete"),
+            ("meshwright/kubernetes/bundles.py",),
+            names=(BUNDLE,),
+        ),
+        # Certificates of gateways, and authorities that policies name: read where a document names them.
+        Rule(("",), ("secrets", "configmaps"), FOLLOW, ("meshwright/kubernetes/certificates.py",)),
+        Rule(("apps",), ("deployments",), APPLY, ("meshwright/kubernetes/gateways.py",)),
+        Rule(("",), ("services", "serviceaccounts"), APPLY, ("meshwright/kubernetes/gateways.py",)),
+        Rule(("policy",), ("poddisruptionbudgets",), APPLY, ("meshwright/kubernetes/gateways.py",)),
+    )
+
+
+def own_rules() -> tuple[Rule, ...]:
+    """Those of the Role in the control plane's own namespace."""
+    return (
+        Rule(("coordination.k8s.io",), ("leases",), ("create",), ("kube/lease.py",)),
+        Rule(
+            ("coordination.k8s.io",),
+            ("leases",),
+            ("get", "patch", "update"),
+            ("kube/lease.py",),
+            names=(NAME,),
+        ),
+        Rule(
+            ("",),
+            ("secrets",),
+            ("create",),
+            ("meshwright/kubernetes/authority.py", "meshwright/kubernetes/webhooks.py"),
+        ),
+        Rule(
+            ("",),
+            ("secrets",),
+            ("get", "patch", "update"),
+            ("meshwright/kubernetes/authority.py",),
+            names=(AUTHORITY_SECRET,),
+        ),
+    )

@@ -1,0 +1,64 @@
+"""The group of settings `kubernetes`: the clusters whose services are discovered, and the one in which the control plane runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from meshwright.settings_groups import Names
+
+
+class ClusterSettings(BaseModel):
+    """One cluster."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, Field(description="What the source is called in status, metrics and logs.")] = (
+        "kubernetes"
+    )
+    kubeconfig: Annotated[
+        Path | None,
+        Field(description="A kubeconfig; the cluster in which the control plane runs when unset."),
+    ] = None
+    context: Annotated[
+        str | None, Field(description="The context of that kubeconfig; its current one when unset.")
+    ] = None
+    namespaces: Annotated[
+        Names, Field(description="Namespaces whose services are discovered; all of them when unset.")
+    ] = ()
+
+
+class KubernetesSettings(ClusterSettings):
+    """The cluster that documents are read from, and others beside it."""
+
+    namespace: Annotated[
+        str | None,
+        Field(
+            description="The control plane's own namespace: there are its lease, its authority and its webhooks. Unset, it only reads, and "
+            "writes nothing to the cluster."
+        ),
+    ] = None
+    authority_secret: Annotated[
+        str | None,
+        Field(
+            description="The Secret in that namespace in which the authority is kept that all replicas share; made if it is missing. Unset: as "
+            "elsewhere, in the data directory."
+        ),
+    ] = None
+    others: Annotated[
+        tuple[ClusterSettings, ...],
+        Field(description="Further clusters whose services are discovered, each with a name of its own."),
+    ] = ()
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> KubernetesSettings:
+        names = [self.name, *(each.name for each in self.others)]
+        if len(set(names)) < len(names):
+            raise ValueError("kubernetes.others: each cluster has a name of its own")
+        if self.authority_secret is not None and self.namespace is None:
+            raise ValueError(
+                "set kubernetes.namespace with kubernetes.authority_secret: the Secret's namespace"
+            )
+        return self

@@ -99,7 +99,7 @@ def _endpoints_of_mesh(cluster: Cluster, view: ServiceView, port: ServicePort) -
     plain.name = "plaintext"
     plain.match.SetInParent()  # an empty match takes every other endpoint
     said = dict(view.tls).get(port.port)
-    if said is None or port.protocol is Protocol.TLS:
+    if said is None:
         tls.raw(plain.transport_socket)
     else:
         tls.outside(plain.transport_socket, said, sni=said.sni or "", alpn=_alpn(port.protocol))

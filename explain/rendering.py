@@ -127,7 +127,7 @@ class Rendering:
     def _service(self, service: Key) -> None:
         if self._once("service", service):
             shop, scope = self._shop, self._scope
-            view = service_view(shop.state, service, scope.namespace, scope.certificate)
+            view = service_view(shop.state, service, scope.namespace, scope.certificate, edge=scope.edge)
             self._add(shop.renderer.service(view, shop.weaver.service(shop.state, scope, view)))
 
     def _endpoints(self, service: Key) -> None:

@@ -12,11 +12,12 @@ from immutables import Map
 
 from mesh.age import seniority
 from mesh.external import Origination
+from mesh.gateway_references import Role, known
 from mesh.gateways import BackendTlsPolicy, ObjectRef, SubjectKind, TlsTarget
 from mesh.names import Key
 from mesh.routes import BackendKind
 from mesh.secrets import Bundle
-from mesh.service import Service
+from mesh.service import Protocol, Service, ServicePort
 
 if TYPE_CHECKING:
     from mesh.state import MeshState
@@ -49,21 +50,27 @@ def targets(value: object) -> frozenset[Key]:
 
 
 def of_ports(
-    state: MeshState, service: Service, certificate: Key | None = None
+    state: MeshState, service: Service, certificate: Key | None = None, *, edge: bool = False
 ) -> tuple[tuple[int, Origination], ...]:
     """For each port of `service` that a policy targets, what is spoken to those who serve it without being of the mesh.
 
-    A policy for one port comes before one for all, and of two for the same the older (GEP-1897, Conflict resolution).
-    `certificate`: what the caller shows, of a Secret document.
+    `certificate`: what the caller shows, of a Secret document. `edge`: the caller is a gateway, where requests end that had TLS of their
+    own; of others in the mesh, ports of protocol TLS are not touched, for the application speaks TLS itself.
     """
-    found = []
-    for port in service.ports:
-        for section in (port.name, None):
-            chosen = holder(state, TlsTarget(kind_of(service), service.key, section))
-            if chosen is not None:
-                found.append((port.port, _origination(chosen, certificate)))
-                break
-    return tuple(found)
+    return tuple(
+        (port.port, _origination(chosen, certificate))
+        for port in service.ports
+        if (edge or service.external is not None or port.protocol is not Protocol.TLS)
+        and (chosen := of_port(state, service, port)) is not None
+    )
+
+
+def of_port(state: MeshState, service: Service, port: ServicePort) -> BackendTlsPolicy | None:
+    """The policy that holds for `port`: one for this port comes before one for all, and of two for the same the older (GEP-1897, Conflict
+    resolution).
+    """
+    targets = (TlsTarget(kind_of(service), service.key, section) for section in (port.name, None))
+    return next((chosen for each in targets if (chosen := holder(state, each)) is not None), None)
 
 
 def holder(state: MeshState, target: TlsTarget) -> BackendTlsPolicy | None:
@@ -97,7 +104,8 @@ def _origination(policy: BackendTlsPolicy, certificate: Key | None) -> Originati
 
 
 def _bundle(authorities: tuple[ObjectRef, ...]) -> Bundle:
-    return tuple(sorted({each.key for each in authorities}))
+    """What is of a kind that holds no authorities is left out: it must not stand for one of the same name that does."""
+    return tuple(sorted({each.key for each in authorities if known(Role.AUTHORITY, each)}))
 
 
 def _age(policy: BackendTlsPolicy) -> tuple[tuple[int, float], Key]:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from mesh.backend_tls import holder, kind_of
-from mesh.gateway_secrets import SECRET, Loaded
+from mesh.gateway_references import Role, known
+from mesh.gateway_secrets import Loaded, absent
 from mesh.gateways import BackendTlsPolicy, ObjectRef, TlsTarget
 from mesh.names import Key
 from mesh.state import MeshState
@@ -38,9 +39,11 @@ def backend_tls_conditions(
 ) -> Iterator[PolicyCondition]:
     """Accepted and ResolvedRefs, at each target. `problem` says what is wrong with the files of a Secret; empty: nothing."""
     references = policy.authorities or ()
-    found = tuple((each, _wrong(state, each, loaded, problem)) for each in references)
-    unknown = bool(references) and not any(each.key in loaded.authorities for each in references)
-    wrong = "; ".join(why for _, why in found if why)
+    found = tuple((each, *_wrong(state, each, loaded, problem)) for each in references)
+    unknown = bool(references) and not any(
+        known(Role.AUTHORITY, each) and each.key in loaded.authorities for each in references
+    )
+    wrong = "; ".join(why for _, _, why in found if why)
     for target in policy.targets:
         at = f"{target.kind} {target.key}{f'#{target.section}' if target.section else ''}"
         refused = _refused(state, policy, target)
@@ -52,7 +55,7 @@ def backend_tls_conditions(
             at,
             "ResolvedRefs",
             not wrong,
-            "InvalidCACertificateRef" if wrong else "ResolvedRefs",
+            next((reason for _, reason, why in found if why), "ResolvedRefs"),
             wrong or "all references hold",
         )
 
@@ -71,10 +74,15 @@ def _refused(state: MeshState, policy: BackendTlsPolicy, target: TlsTarget) -> s
     return ""
 
 
-def _wrong(state: MeshState, reference: ObjectRef, loaded: Loaded, problem: Callable[[Key], str]) -> str:
-    """What is wrong with one that holds authorities; empty if nothing is."""
-    if (SECRET, reference.key) not in state.declared:
-        return f"no document declares Secret {reference.key}"
+def _wrong(
+    state: MeshState, reference: ObjectRef, loaded: Loaded, problem: Callable[[Key], str]
+) -> tuple[str, str]:
+    """What is wrong with one that holds authorities, behind its reason; empty if nothing is."""
+    if not known(Role.AUTHORITY, reference):
+        return "InvalidKind", f"{reference} is no {' or '.join(Role.AUTHORITY.kinds)}"
     if why := problem(reference.key):
-        return f"{reference}: {why}"
-    return "" if reference.key in loaded.authorities else f"{reference} has no authoritiesFile"
+        return "InvalidCACertificateRef", f"{reference}: {why}"
+    if reference.key in loaded.authorities:
+        return "InvalidCACertificateRef", ""
+    why = absent(state, reference) or f"{reference} has no authoritiesFile"
+    return "InvalidCACertificateRef", why

@@ -11,9 +11,20 @@ from types import MappingProxyType
 
 from mesh.edge_routes import attachments, followed
 from mesh.edges import Parent
-from mesh.gateway_secrets import Loaded, Use, clients, closed_to_clients, of_backends, of_listener, refusal
+from mesh.gateway_references import Role
+from mesh.gateway_secrets import (
+    Loaded,
+    Use,
+    absent,
+    clients,
+    closed_to_clients,
+    of_backends,
+    of_listener,
+    refusal,
+    usable,
+)
 from mesh.gateway_views import TLS
-from mesh.gateways import Gateway, GatewayListener, ListenerProtocol, Place, TlsMode
+from mesh.gateways import Gateway, GatewayListener, ListenerProtocol, Place, RefusedListener, TlsMode
 from mesh.names import Key
 from mesh.references import Condition, ConditionType, lookup, problems
 from mesh.routes import ParentKind, Route, RouteKind
@@ -22,6 +33,12 @@ from mesh.state import MeshState
 NOTHING_REFUSED: Mapping[Key, str] = MappingProxyType({})
 CANNOT_BIND = "cannot bind"
 """What Envoy says of an address that its host does not have, or that somebody else listens at."""
+
+CONFLICTS = frozenset({"HostnameConflict", "ProtocolConflict"})
+"""Reasons for which listeners are refused because of each other (ListenerConditionConflicted)."""
+
+PARAMETERS = "ConfigMap"
+"""What a gateway may name as its parameters: in Kubernetes, for what is made for it."""
 
 NO_AUTHORITIES = "the authorities of its clients could not be read, so it is not open"
 
@@ -93,7 +110,7 @@ def gateway_conditions(
     problem: Callable[[Key], str],
     refused: Mapping[Key, str] = NOTHING_REFUSED,
 ) -> tuple[GatewayCondition, ...]:
-    """Of the gateway, then of each of its listeners. `problem` says what is wrong with the files of a Secret; empty: nothing.
+    """Of the gateway, then of each of its listeners, those refused too. `problem` says what is wrong with the files of a Secret; empty: nothing.
     `refused`: by workload, what its proxy says of listeners that it does not take.
     """
     routes = routes_by_listener(state, gateway)
@@ -103,13 +120,44 @@ def gateway_conditions(
         for condition in listener_conditions(
             state, gateway, listener, routes.get(listener.place, ()), loaded, problem
         )
-    )
+    ) + tuple(condition for each in gateway.refused for condition in refused_conditions(each))
     return (
+        _accepted(gateway, of_listeners),
         _programmed(state, gateway, refused),
         *_of_references(state, gateway, of_listeners, loaded, problem),
         *_insecure(gateway),
         *of_listeners,
     )
+
+
+def _accepted(gateway: Gateway, of_listeners: Iterable[GatewayCondition]) -> GatewayCondition:
+    """GatewayConditionAccepted: as long as one of its listeners can be, and what it asks for besides is understood."""
+    listeners = {each.listener: each.status for each in of_listeners if each.type == "Accepted"}
+    invalid = ", ".join(name for name, status in listeners.items() if not status)
+    wrong = f"what is wrong with {invalid} is said there"
+    reason, message = "Accepted", f"Gateway {gateway.key} is served"
+    if gateway.unusable:
+        reason = "UnsupportedAddress"
+        message = f"{', '.join(gateway.unusable)}: use addresses of type IPAddress"
+    elif gateway.parameters is not None and not (
+        gateway.parameters.group == "" and gateway.parameters.kind == PARAMETERS
+    ):
+        reason = "InvalidParameters"
+        message = f"infrastructure.parametersRef: {gateway.parameters} is no {PARAMETERS}"
+    elif not any(listeners.values()):
+        reason, message = "ListenersNotValid", f"no listener can be served: {wrong}"
+    elif invalid:
+        return GatewayCondition("", "Accepted", True, "ListenersNotValid", wrong)
+    return GatewayCondition("", "Accepted", reason == "Accepted", reason, message)
+
+
+def refused_conditions(listener: RefusedListener) -> Iterator[GatewayCondition]:
+    """Of a listener that cannot be served as it is declared."""
+    name, reason, message = listener.name, listener.reason, listener.message
+    yield GatewayCondition(name, "Accepted", False, reason, message)
+    yield GatewayCondition(name, "Programmed", False, "Invalid", message)
+    if reason in CONFLICTS:
+        yield GatewayCondition(name, "Conflicted", True, reason, message)
 
 
 def _programmed(state: MeshState, gateway: Gateway, refused: Mapping[Key, str]) -> GatewayCondition:
@@ -181,9 +229,9 @@ def listener_conditions(
         yield GatewayCondition(listener.name, "Accepted", False, "NoValidCACertificate", NO_AUTHORITIES)
     else:
         yield GatewayCondition(listener.name, "Accepted", True, "Accepted", f"Gateway {gateway.key} has it")
-    if listener.protocol in TLS:
+    if listener.protocol in TLS or listener.allowed.unknown:
         found = (_wrong(state, each, loaded, problem) for each in of_listener(gateway, listener))
-        wrong = tuple(filter(None, found))
+        wrong = tuple(filter(None, (_kinds(listener), *found)))
         reason, _, message = wrong[0].partition(": ") if wrong else ("ResolvedRefs", "", "")
         more = "".join(f"; {each.partition(': ')[2]}" for each in wrong[1:])
         yield GatewayCondition(
@@ -213,13 +261,24 @@ def listener_conditions(
         )
 
 
+def _kinds(listener: GatewayListener) -> str:
+    """That it is to take kinds of routes that it cannot; empty if not."""
+    unknown = ", ".join(listener.allowed.unknown)
+    if not unknown:
+        return ""
+    return f"InvalidRouteKinds: {unknown} cannot be attached to a listener of protocol {listener.protocol}"
+
+
 def _wrong(state: MeshState, use: Use, loaded: Loaded, problem: Callable[[Key], str]) -> str:
     """What is wrong with a reference, with its reason in front; empty if it holds."""
     if refused := refusal(state, use):
         return refused
     if why := problem(use.reference.key):
         return f"{use.role.value}: {use.reference}: {why}"
-    return "" if loaded.has(use) else f"{use.role.value}: {use.reference} has no {use.role.fields}"
+    if loaded.has(use):
+        return ""
+    why = absent(state, use.reference) or f"{use.reference} has no {use.role.fields}"
+    return f"{use.role.value}: {why}"
 
 
 def _not_programmed(
@@ -232,7 +291,7 @@ def _not_programmed(
     """Why nothing is served at a listener; empty if something is."""
     tls = listener.tls
     if tls is not None and tls.mode is TlsMode.TERMINATE:
-        if not any(each.key in loaded.certificates for each in tls.certificates):
+        if loaded.certificates.isdisjoint(usable(state, gateway, listener, Role.CERTIFICATE)):
             return "it has no certificate that could be read, so it is not open"
         if closed_to_clients(state, gateway, listener, loaded):
             return NO_AUTHORITIES

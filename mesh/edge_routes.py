@@ -13,6 +13,7 @@ from mesh.attachment import NotAttached, listeners
 from mesh.gateways import Gateway, GatewayListener, ListenerSet, Place
 from mesh.listener_sets import joined
 from mesh.names import Key
+from mesh.namespaces import labels_in
 from mesh.precedence import age
 from mesh.routes import ParentKind, Route, RouteKind
 from mesh.state import MeshState
@@ -46,14 +47,14 @@ def attachments(state: MeshState, gateway: Gateway) -> Iterator[Attachment]:
 
     Of listeners that are conflicted, too: a route is attached to them, though nothing is served there.
     """
-    claims, declaring = _Claims(), _declaring(state, gateway)
+    claims, declaring, labels = _Claims(), _declaring(state, gateway), labels_in(state)
     for route in sorted(state.edges.routes(gateway.key), key=age):
         seen: set[Place] = set()
         for parent in route.parents:
             declares = declaring.get((parent.kind, parent.key))
             if declares is None:
                 continue
-            found = listeners(route, parent, declares)
+            found = listeners(route, parent, declares, labels)
             for each in () if isinstance(found, NotAttached) else found:
                 if each.listener.place not in seen:
                     seen.add(each.listener.place)

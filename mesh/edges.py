@@ -9,6 +9,7 @@ from immutables import Map
 
 from mesh.gateways import Gateway, ListenerSet, ReferenceGrant
 from mesh.names import Key
+from mesh.namespaces import Namespace
 from mesh.routes import ParentKind, Route, Subset
 from mesh.secrets import SecretFiles
 from mesh.workload import Workload
@@ -100,7 +101,7 @@ class Edges:
     def concerned(self, value: object) -> frozenset[Key]:
         """The workloads whose gateway `value` takes part in.
 
-        For a subset, a grant or a secret these are all: it may resolve, or unresolve, a reference of any route or listener.
+        For a subset, a grant, a secret or a namespace these are all: it may resolve, or unresolve, a reference of any route or listener.
         """
         match value:
             case Route():
@@ -117,7 +118,7 @@ class Edges:
                 found = (value.key,)
             case ListenerSet():
                 found = (value.parent,)
-            case Subset() | ReferenceGrant() | SecretFiles():
+            case Subset() | ReferenceGrant() | SecretFiles() | Namespace():
                 return self.everyone()
             case _:
                 return frozenset()

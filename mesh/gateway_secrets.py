@@ -7,28 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import Enum
 
+from mesh.gateway_references import SECRET, Role, known
 from mesh.gateways import ClientValidation, Gateway, GatewayListener, ListenerProtocol, ObjectRef
 from mesh.listener_sets import referrer, whole
 from mesh.names import Key
 from mesh.secrets import Bundle
 from mesh.state import MeshState
-
-SECRET = "Secret"  # noqa: S105 (a kind of document)
-
-
-class Role(Enum):
-    """What is referred to, by the reason that the Gateway API has for one that cannot be used."""
-
-    CERTIFICATE = "InvalidCertificateRef"
-    AUTHORITY = "InvalidCACertificateRef"
-    CLIENT_CERTIFICATE = "InvalidClientCertificateRef"
-
-    @property
-    def fields(self) -> str:
-        """What of a Secret document it needs."""
-        return "authoritiesFile" if self is Role.AUTHORITY else "certificateFile and keyFile"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +74,11 @@ def of_backends(gateway: Gateway) -> Use | None:
 
 
 def refusal(state: MeshState, use: Use) -> str:
-    """Why it cannot be used, whatever its files hold, with a reason of the Gateway API's in front; empty if it can."""
+    """Why it may not be used, be there what it names or not, with a reason of the Gateway API's in front; empty if it may."""
     (kind, by), reference = use.by, use.reference
     key = reference.key
+    if not known(use.role, reference):
+        return f"{use.role.wrong_kind}: {reference} is no {' or '.join(use.role.kinds)}"
     if key.namespace != by.namespace and not any(
         grant.permits(kind, by.namespace, reference.kind, key.name)
         for grant in state.routing.grants.get(key.namespace, ())
@@ -100,9 +87,12 @@ def refusal(state: MeshState, use: Use) -> str:
             f"RefNotPermitted: no ReferenceGrant in namespace {key.namespace} lets {kind} of namespace {by.namespace} "
             f"refer to {reference}"
         )
-    if (SECRET, key) not in state.declared:
-        return f"{use.role.value}: no document declares Secret {key}"
     return ""
+
+
+def absent(state: MeshState, reference: ObjectRef) -> str:
+    """That nothing there is has what `reference` names; empty if a document declares it."""
+    return "" if (SECRET, reference.key) in state.declared else f"no document declares Secret {reference.key}"
 
 
 def usable(state: MeshState, gateway: Gateway, listener: GatewayListener, role: Role) -> tuple[Key, ...]:

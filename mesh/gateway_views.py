@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 
 from mesh import gateway_secrets
 from mesh.edge_routes import ANY, Attachment, followed, wider
-from mesh.gateway_secrets import Loaded, Role
+from mesh.gateway_references import Role
+from mesh.gateway_secrets import Loaded
 from mesh.gateways import Gateway, GatewayListener, ListenerProtocol, Place, TlsMode
 from mesh.listener_sets import UDP, whole
 from mesh.names import Key
@@ -127,7 +128,7 @@ def gateway_scope(state: MeshState, scope: OutboundScope, view: GatewayView) -> 
     """`scope`, that of a workload, narrowed to what the routes of the gateway that it plays lead to, with what that shows to them."""
     reached = {each.service for each in view.backends() if not each.problem}
     services = tuple(sorted(reached.intersection(state.services)))
-    return replace(scope, services=services, certificate=view.certificate)
+    return replace(scope, services=services, certificate=view.certificate, edge=True)
 
 
 def declared(state: MeshState, key: Key) -> Gateway | None:

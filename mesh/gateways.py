@@ -21,13 +21,16 @@ NAMESPACE_NAME = "kubernetes.io/metadata.name"
 class ObjectRef:
     """A document that holds certificates or keys. A `ConfigMap`, which is what the Gateway API names for authorities, is the Secret
     document of that name, whose files it holds off Kubernetes; a ReferenceGrant to it names it as it is named.
+
+    `group` and `kind` may be such as we do not know: then the reference does not hold, and a status says so.
     """
 
     kind: str
     key: Key
+    group: str = ""
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.key}"
+        return f"{self.kind}{f'.{self.group}' if self.group else ''} {self.key}"
 
 
 class ListenerProtocol(StrEnum):
@@ -98,11 +101,15 @@ class FromNamespaces(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AllowedRoutes:
-    """Whose routes, and of which kinds, a listener takes. `selector` is there if `namespaces` is SELECTOR."""
+    """Whose routes, and of which kinds, a listener takes. `selector` is there if `namespaces` is SELECTOR.
+
+    `unknown`: kinds that its document names besides and that it cannot take; where there are some, `kinds` may be none.
+    """
 
     kinds: tuple[RouteKind, ...]
     namespaces: FromNamespaces = FromNamespaces.SAME
     selector: Selector | None = None
+    unknown: tuple[str, ...] = ()
 
 
 Place = tuple[Key | None, str]
@@ -138,6 +145,21 @@ class GatewayListener:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusedListener:
+    """A listener that cannot be served as its document says it, whatever else there is: `reason` is a word of the Gateway API's.
+
+    The Kubernetes API takes objects that have some, and a status tells of each by itself. Of several of one document that cannot be told
+    apart each is one (ListenerConditionConflicted: no winner may be picked). `protocol` is what the document says.
+    """
+
+    name: str
+    port: int
+    protocol: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class ListenerSet:
     """More listeners for the gateway `parent`, which may be of another namespace (GEP-1713).
 
@@ -147,6 +169,7 @@ class ListenerSet:
     key: Key
     parent: Key
     listeners: tuple[GatewayListener, ...]
+    refused: tuple[RefusedListener, ...] = ()
     created: datetime | None = None
     origin: tuple[str, ...] = field(default=(), compare=False)
 
@@ -165,7 +188,8 @@ class Gateway:
 
     `clients` says how certificates of clients are validated on HTTPS listeners, `clients_by_port` what holds instead
     on some ports (None: no validation there). `client_certificate` is what it shows to backends that speak TLS.
-    `allowed_listeners` None: it takes no ListenerSets.
+    `allowed_listeners` None: it takes no ListenerSets. `unusable`: addresses that it asks for and that are no IP addresses. `parameters`: what
+    its `infrastructure` refers to, for whoever makes its proxies.
     """
 
     key: Key
@@ -176,6 +200,9 @@ class Gateway:
     clients_by_port: tuple[tuple[int, ClientValidation | None], ...] = ()
     client_certificate: ObjectRef | None = None
     allowed_listeners: AllowedListeners | None = None
+    refused: tuple[RefusedListener, ...] = ()
+    unusable: tuple[str, ...] = ()
+    parameters: ObjectRef | None = None
     labels: Labels = ()
     created: datetime | None = None
     origin: tuple[str, ...] = field(default=(), compare=False)

@@ -9,12 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from mesh.conditions import GatewayCondition, listener_conditions, routes_by_listener
+from mesh.conditions import (
+    GatewayCondition,
+    listener_conditions,
+    refused_conditions,
+    routes_by_listener,
+)
 from mesh.gateway_secrets import Loaded
 from mesh.gateway_views import declared
 from mesh.gateways import Gateway, GatewayListener, ListenerSet, Place
 from mesh.listener_sets import MOST, Joined, joined, refusal, whole
 from mesh.names import Key
+from mesh.namespaces import labels_in
 from mesh.routes import Route
 from mesh.state import MeshState
 
@@ -41,7 +47,7 @@ def standings(state: MeshState, loaded: Loaded, problem: Callable[[Key], str]) -
         for each in state.edges.sets[key]:
             here = taken.get(each.key)
             if here is None or everything is None:
-                reason, _, message = refusal(gateway, each).partition(": ")
+                reason, _, message = refusal(gateway, each, labels_in(state)).partition(": ")
                 yield SetStanding(each, False, tuple(_all(False, reason, message)), ())
             else:
                 yield _standing(state, everything, here, routes, loaded, problem)
@@ -75,8 +81,14 @@ def _standing(
             entries += found
             if any(each.type == "ResolvedRefs" and not each.status for each in found):
                 invalid.append(listener.name)
-    accepted = len(invalid) < len(joined.set.listeners)
-    counts = tuple((each.name, len(routes.get(each.place, ()))) for each in joined.set.listeners)
+    for refused in joined.set.refused:
+        entries += refused_conditions(refused)
+        invalid.append(refused.name)
+    accepted = len(invalid) < len(joined.set.listeners) + len(joined.set.refused)
+    counts = (
+        *((each.name, len(routes.get(each.place, ()))) for each in joined.set.listeners),
+        *((each.name, 0) for each in joined.set.refused),
+    )
     conditions = (*_summary(state, gateway, accepted, invalid), *entries)
     return SetStanding(joined.set, accepted, conditions, counts)
 

@@ -14,6 +14,7 @@ from typing import Protocol as TypingProtocol
 from mesh.attachment import NamespaceLabels, admits, no_labels
 from mesh.gateways import Gateway, GatewayListener, ListenerProtocol, ListenerSet
 from mesh.names import Key
+from mesh.namespaces import labels_in
 from mesh.precedence import age
 
 if TYPE_CHECKING:
@@ -92,10 +93,10 @@ def refusal(gateway: Gateway | None, of: ListenerSet, namespace_labels: Namespac
 
 def joined(state: MeshState, gateway: Gateway) -> tuple[Joined, ...]:
     """The sets that `gateway` takes, the first has the most to say."""
-    taken, number = _Taken(gateway.listeners), len(gateway.listeners)
+    taken, number, labels = _Taken(gateway.listeners), len(gateway.listeners), labels_in(state)
     found = []
     for one in sorted(state.edges.sets.get(gateway.key, ()), key=age):
-        if refusal(gateway, one):
+        if refusal(gateway, one, labels):
             continue
         conflicts: list[tuple[str, Conflict]] = []
         surplus: list[str] = []

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from mesh import backend_tls
 from mesh.attachment import SPOKEN, NamespaceLabels, NotAttached, listeners, no_labels, ports, selected
 from mesh.gateways import Gateway, ListenerSet, ReferenceGrant
 from mesh.listener_sets import refusal
 from mesh.names import Key
+from mesh.namespaces import labels_in
 from mesh.routes import Backend, BackendKind, ParentKind, ParentRef, Route, RouteKind, Subset
 from mesh.service import Protocol, Service, ServicePort
 
@@ -70,9 +72,15 @@ def _none(_namespace: str) -> tuple[ReferenceGrant, ...]:
     return ()
 
 
+def _no_policy(_service: Service, _port: ServicePort) -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """What there is to refer to. A key of what is not there gives None. `services`: also those outside the mesh; `grants`: of a namespace."""
+    """What there is to refer to. A key of what is not there gives None. `services`: also those outside the mesh; `grants`: of a namespace.
+    `tls`: whether a BackendTLSPolicy says how TLS is spoken to a port.
+    """
 
     services: Callable[[Key], Service | None]
     subsets: Callable[[Key], Subset | None] = _nowhere
@@ -80,6 +88,7 @@ class Lookup:
     sets: Callable[[Key], ListenerSet | None] = _nowhere
     grants: Callable[[str], Iterable[ReferenceGrant]] = _none
     namespace_labels: NamespaceLabels = no_labels
+    tls: Callable[[Service, ServicePort], bool] = _no_policy
 
 
 def lookup(state: MeshState) -> Lookup:
@@ -100,7 +109,10 @@ def lookup(state: MeshState) -> Lookup:
     def grants(namespace: str) -> tuple[ReferenceGrant, ...]:
         return state.routing.grants.get(namespace, ())
 
-    return Lookup(state.services.get, subset, gateway, listener_set, grants)
+    def tls(service: Service, port: ServicePort) -> bool:
+        return service.key in state.backend_tls and backend_tls.of_port(state, service, port) is not None
+
+    return Lookup(state.services.get, subset, gateway, listener_set, grants, labels_in(state), tls)
 
 
 def problems(route: Route, lookup: Lookup) -> tuple[Condition, ...]:
@@ -122,6 +134,8 @@ def resolve(route: Route, parent: Key | None, backend: Backend, lookup: Lookup) 
     are to be refused. What routes do and what their status says both come from here.
     """
     key, subset = backend.key, ""
+    if backend.kind is BackendKind.UNKNOWN:
+        return Unresolved("InvalidKind", f"nothing can be sent to {backend}: that kind is no backend", key)
     narrowed = lookup.subsets(key) if backend.kind is BackendKind.SUBSET else None
     called = key if backend.kind is not BackendKind.SUBSET else None if narrowed is None else narrowed.service
     if not _permitted(route, backend, lookup, called_anyway=called is not None and called == parent):
@@ -153,7 +167,7 @@ def resolve(route: Route, parent: Key | None, backend: Backend, lookup: Lookup) 
             f"{backend}: which host of {', '.join(outside.hosts)} is meant is not said. Declare an ExternalService for that host",
             key,
         )
-    port = _port(RouteKind.GRPC if backend.grpc else route.kind, backend, service)
+    port = _port(RouteKind.GRPC if backend.grpc else route.kind, backend, service, lookup)
     if isinstance(port, Unresolved):
         return port
     return Resolved(key, port.port, subset, outside.host if outside is not None else "")
@@ -194,7 +208,10 @@ def _refusals(route: Route, parent: ParentRef, lookup: Lookup) -> Iterator[NotAt
         declares: Gateway | ListenerSet | None
         if parent.kind is ParentKind.LISTENER_SET:
             declares = lookup.sets(parent.key)
-            if declares is not None and (why := refusal(lookup.gateways(declares.parent), declares)):
+            why = declares is not None and refusal(
+                lookup.gateways(declares.parent), declares, lookup.namespace_labels
+            )
+            if why:
                 yield NotAttached("NoMatchingParent", f"{parent} is not attached: {why.partition(': ')[2]}")
                 return
         else:
@@ -228,7 +245,7 @@ def _resolved(route: Route, parent: ParentRef, lookup: Lookup) -> Condition:
     return Condition(parent, ConditionType.RESOLVED_REFS, False, wrong[0].reason, message)
 
 
-def _port(kind: RouteKind, backend: Backend, service: Service) -> ServicePort | Unresolved:
+def _port(kind: RouteKind, backend: Backend, service: Service, lookup: Lookup) -> ServicePort | Unresolved:
     port = backend_port(backend, service)
     if port is None:
         asked = "which port is not said" if backend.port is None else f"there is no port {backend.port}"
@@ -239,7 +256,11 @@ def _port(kind: RouteKind, backend: Backend, service: Service) -> ServicePort | 
         )
     # Connections of TCPRoutes and TLSRoutes may go to whatever takes connections.
     streams = kind in {RouteKind.TCP, RouteKind.TLS} and port.protocol is not Protocol.UDP
-    if not streams and port.protocol not in SPOKEN[kind]:
+    # An HTTPRoute says itself that HTTP is spoken, where the service says nothing, or where TLS is put around it.
+    said = kind is RouteKind.HTTP and (
+        port.assumed or (port.protocol is Protocol.TLS and lookup.tls(service, port))
+    )
+    if not streams and not said and port.protocol not in SPOKEN[kind]:
         return Unresolved(
             "UnsupportedProtocol",
             f"{backend}: port {port.port} of Service {service.key} speaks {port.protocol}, and "

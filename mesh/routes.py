@@ -224,6 +224,7 @@ class BackendKind(StrEnum):
     SERVICE = "Service"
     SUBSET = "ServiceSubset"
     EXTERNAL = "ExternalService"
+    UNKNOWN = "Unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +232,7 @@ class Backend:
     """Where requests go. `port` is a number of the service's (a SUBSET's: of the service that it narrows).
 
     `weight` is relative to the sum of the rule's; 0 takes no traffic. `filters` apply to this backend alone. `grpc`: it is called by gRPC
-    whatever the route, so its port must take that.
+    whatever the route, so its port must take that. `named`: for UNKNOWN, the kind that the document says; its share is refused.
     """
 
     kind: BackendKind
@@ -240,9 +241,10 @@ class Backend:
     weight: int = 1
     filters: tuple[Filter, ...] = ()
     grpc: bool = False
+    named: str = ""
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.key}" + ("" if self.port is None else f":{self.port}")
+        return f"{self.named or self.kind} {self.key}" + ("" if self.port is None else f":{self.port}")
 
 
 @dataclass(frozen=True, slots=True)

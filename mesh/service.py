@@ -34,11 +34,15 @@ class Protocol(StrEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class ServicePort:
-    """A port under which a service is reached. `name` pairs it with the workloads' port of that name."""
+    """A port under which a service is reached. `name` pairs it with the workloads' port of that name.
+
+    `assumed`: nobody has said what it speaks, and TCP is what is safe to take for granted. A route that says so may take it for HTTP.
+    """
 
     name: str
     port: int
     protocol: Protocol = Protocol.TCP
+    assumed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -167,7 +167,8 @@ class OutboundScope:
     """Which services a proxy may call: all of them when `services` is None. The proxies of equal scopes share one.
 
     `facets` are the policies for some callers only that concern this one. `locality` is where it is, if any policy goes by that.
-    `certificate`: what a gateway shows to servers that are not of the mesh, of a Secret document.
+    `certificate`: what a gateway shows to servers that are not of the mesh, of a Secret document. `edge`: it is a gateway, which see
+    `mesh.backend_tls.of_ports`.
     """
 
     namespace: str
@@ -175,15 +176,21 @@ class OutboundScope:
     facets: frozenset[PolicyName] = frozenset()
     locality: Locality = NOWHERE
     certificate: Key | None = None
+    edge: bool = False
 
     def admits(self, service: Key) -> bool:
         return self.services is None or service in self.services
 
 
 def service_view(
-    state: MeshState, key: Key, caller_namespace: str = "", certificate: Key | None = None
+    state: MeshState,
+    key: Key,
+    caller_namespace: str = "",
+    certificate: Key | None = None,
+    *,
+    edge: bool = False,
 ) -> ServiceView:
-    """With the routes that callers of `caller_namespace` (empty: the service's own) follow. `certificate`: see `OutboundScope`."""
+    """With the routes that callers of `caller_namespace` (empty: the service's own) follow. `certificate`, `edge`: see `OutboundScope`."""
     service = state.services[key]
     return ServiceView(
         key=key,
@@ -194,7 +201,7 @@ def service_view(
         routes=routing.port_rules(state, key, caller_namespace or key.namespace),
         external=_shown(service.external, certificate),
         hosts=external.owned(state, service),
-        tls=backend_tls.of_ports(state, service, certificate),
+        tls=backend_tls.of_ports(state, service, certificate, edge=edge),
         origin=service.origin,
     )
 

@@ -18,7 +18,8 @@ import structlog
 
 from ca.edge_secrets import EdgeSecret, UnusableFile, authorities, certificate, together
 from envoy import names
-from mesh.gateway_secrets import NOTHING_LOADED, SECRET, Loaded
+from mesh.gateway_references import SECRET
+from mesh.gateway_secrets import NOTHING_LOADED, Loaded
 from mesh.names import Key
 from mesh.secrets import Bundle, SecretFiles
 from mesh.state import MeshState

@@ -18,7 +18,7 @@ def of_service(
 ) -> Iterable[Rendered]:
     """Clusters, routes and scopes of a service that there is, as callers of `scope` see it."""
     state = edition.state
-    view = service_view(state, key, scope.view.namespace, scope.view.certificate)
+    view = service_view(state, key, scope.view.namespace, scope.view.certificate, edge=scope.view.edge)
     if isinstance(scope, Proxyless):
         return renderer.proxyless_service(view, scope.view.namespace)
     names = scope_view(state, key, scope.view.namespace)

@@ -80,18 +80,20 @@ def test_a_certificate_for_backends_from_another_namespace_needs_a_grant_for_sec
 
 
 @pytest.mark.parametrize(
-    ("documents", "reason"),
+    ("documents", "loaded", "reason"),
     [
-        ((a_gateway(HTTP),), None),
-        ((a_gateway(HTTP).replace("listeners:", SHOWN), SECRET), "ResolvedRefs"),
-        ((a_gateway(HTTP).replace("listeners:", SHOWN),), "InvalidClientCertificateRef"),
-        ((a_gateway(HTTP).replace("listeners:", FAR_REF), FAR_SECRET), "RefNotPermitted"),
-        ((a_gateway(HTTPS),), "ListenersNotResolved"),
+        ((a_gateway(HTTP),), (), None),
+        ((a_gateway(HTTP).replace("listeners:", SHOWN), SECRET), (A,), "ResolvedRefs"),
+        ((a_gateway(HTTP).replace("listeners:", SHOWN),), (), "InvalidClientCertificateRef"),
+        ((a_gateway(HTTP).replace("listeners:", FAR_REF), FAR_SECRET), (A, FAR), "RefNotPermitted"),
+        ((a_gateway(HTTPS),), (), "ListenersNotResolved"),
     ],
 )
-def test_the_condition_of_a_gateways_references(documents: tuple[str, ...], reason: str | None) -> None:
+def test_the_condition_of_a_gateways_references(
+    documents: tuple[str, ...], loaded: tuple[Key, ...], reason: str | None
+) -> None:
     state = a_mesh(service_document("api"), a_player(), *documents)
-    found = gateway_conditions(state, edge(state), Loaded(frozenset({A})), lambda _: "")
+    found = gateway_conditions(state, edge(state), Loaded(frozenset(loaded)), lambda _: "")
     assert [each.reason for each in found if each.type == "ResolvedRefs" and not each.listener] == (
         [] if reason is None else [reason]
     )
@@ -101,7 +103,8 @@ def test_several_authorities_are_one_bundle_whatever_kind_they_are_called_by() -
     two = CA.replace("{name: ca}", "{name: two}")
     asked = asking("kind: Secret, name: two", "kind: ConfigMap, name: ca", "kind: ConfigMap, name: gone")
     state = a_mesh(*BASE, a_gateway(HTTPS).replace("listeners:", asked), SECRET, CA, two)
-    bundle = (Key("default", "ca"), Key("default", "two"))
+    # One that is not there yet is among them: it comes without another listener.
+    bundle = (Key("default", "ca"), Key("default", "gone"), Key("default", "two"))
     assert readable(state, edge(state)) == Readable((A,), (bundle,))
     assert a_view(state, ["a"]).ports == ()
     (port,) = a_view(state, ["a"], ["two"]).ports
@@ -109,7 +112,7 @@ def test_several_authorities_are_one_bundle_whatever_kind_they_are_called_by() -
     told = {
         (each.type, each.reason): each
         for each in gateway_conditions(
-            state, edge(state), Loaded(frozenset({A}), frozenset(bundle)), lambda _: ""
+            state, edge(state), Loaded(frozenset({A}), frozenset(bundle[::2])), lambda _: ""
         )
     }
     assert "Secret default/gone" in told["ResolvedRefs", "InvalidCACertificateRef"].message

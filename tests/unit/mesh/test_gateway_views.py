@@ -209,6 +209,7 @@ def test_a_listener_without_a_certificate_that_could_be_read_is_left_out() -> No
     assert gateway is not None
     told = gateway_conditions(state, gateway, NOTHING_LOADED, lambda key: f"{key} is broken")
     assert [(each.listener, each.type, each.status, each.reason) for each in told] == [
+        ("", "Accepted", True, "Accepted"),
         ("", "Programmed", True, "Programmed"),
         ("", "ResolvedRefs", False, "ListenersNotResolved"),
         ("https", "Accepted", True, "Accepted"),

@@ -26,8 +26,10 @@ LOOK: Final = 5.0
 log = structlog.get_logger(__name__)
 
 
-async def open_authority(settings: Settings, data_dir: Path) -> BuiltinAuthority | OutsideAuthority:
-    """Errors: AuthorityError, SettingsError; OSError."""
+async def open_authority(
+    settings: Settings, data_dir: Path, shared: AuthorityFiles | None = None
+) -> BuiltinAuthority | OutsideAuthority:
+    """`shared`: the files of one that several control planes share, which goes before the settings'. AuthorityError, SettingsError; OSError."""
     trust_domain, aliases = settings.trust_domain, settings.trust_domain_aliases
     secret = await asyncio.to_thread(passphrase, settings)
     if settings.vault is not None:
@@ -44,8 +46,11 @@ async def open_authority(settings: Settings, data_dir: Path) -> BuiltinAuthority
         vault = VaultAuthority(options, trust_domain, system_clock)
         await vault.open()
         return await asyncio.to_thread(_outside, vault, data_dir)
-    if settings.ca_files is not None:
-        where = AuthorityFiles(settings.ca_files.chain, settings.ca_files.key, settings.ca_files.roots)
+    given_files = settings.ca_files
+    where = shared or (
+        AuthorityFiles(given_files.chain, given_files.key, given_files.roots) if given_files else None
+    )
+    if where is not None:
         kept = await asyncio.to_thread(_from_files, where, trust_domain, aliases, secret)
         return await asyncio.to_thread(_outside, kept, data_dir)
     signers = Signers(kind=settings.ca_key, passphrase=secret)

@@ -66,6 +66,7 @@ from meshwright.federation import Federation
 from meshwright.joins_told import JoinsTold
 from meshwright.keeper import SecretKeeper
 from meshwright.kept import Kept
+from meshwright.kubernetes import composition
 from meshwright.leaving import Leaving
 from meshwright.log_ring import LogRing
 from meshwright.log_watch import LogWatch
@@ -161,7 +162,9 @@ class ControlPlane:
         settings, data_dir = self.settings, self.settings.data_dir
         self._stack.enter_context(held(data_dir))
         self._check_documents()
-        authority = await open_authority(settings, data_dir)
+        kubernetes = await self._stack.enter_async_context(composition.opened(settings))
+        shared = kubernetes.authority if kubernetes is not None else None
+        authority = await open_authority(settings, data_dir, shared.files if shared is not None else None)
         if authority.created:
             log.warning(
                 "a new certificate authority was made: back up its directory, which nothing can replace",
@@ -505,6 +508,23 @@ class ControlPlane:
             "store": lambda: keep_house(repository, settings.store_history),
             "loop lag": lambda: watch_loop_lag(metrics, time.monotonic),
         }
+        if kubernetes is not None and kubernetes.settings.namespace is not None:
+            beside |= composition.works(
+                composition.Parts(
+                    settings,
+                    kubernetes,
+                    pipeline,
+                    publisher,
+                    xds,
+                    acknowledged,
+                    reports,
+                    certificates,
+                    audited,
+                    certificate,
+                    metrics,
+                    record,
+                )
+            )
         for name, work in (vital | beside).items():
             group.start(name, work, restart=name in beside)
 

@@ -47,6 +47,9 @@ class KubernetesSettings(ClusterSettings):
             "elsewhere, in the data directory."
         ),
     ] = None
+    authority_dir: Annotated[
+        Path, Field(description="Where a replica keeps its copy of that Secret: a directory in memory.")
+    ] = Path("/run/meshwright")
     others: Annotated[
         tuple[ClusterSettings, ...],
         Field(description="Further clusters whose services are discovered, each with a name of its own."),

@@ -24,8 +24,9 @@ from ca.profile import CLOCK_SKEW
 from ca.shared import CHAIN, KEY, ROOTS, Making, SharedAuthority
 from ca.times import Clock
 from kube.client import Cluster
-from kube.errors import AlreadyExists, ApiError, Conflict, NotFound
+from kube.errors import AlreadyExists, ApiError, Busy, Conflict, NotFound, Unreachable
 from kube.resource import SECRETS
+from meshwright.audit import Value
 
 LOOK: Final = 5.0
 """Seconds between looks at the Secret."""
@@ -43,7 +44,7 @@ def wait(lifetime: timedelta) -> timedelta:
 
 
 class SecretAuthority:
-    """The Secret and its copy. `record` is told of what is made, for the audit log."""
+    """The Secret and its copy."""
 
     def __init__(
         self,
@@ -53,7 +54,6 @@ class SecretAuthority:
         directory: Path,
         making: Making,
         clock: Clock,
-        record: Callable[[str, dict[str, str]], None] = lambda *_: None,
     ) -> None:
         """`directory` is made if it is missing, for its owner alone."""
         self._cluster = cluster
@@ -62,17 +62,26 @@ class SecretAuthority:
         self._directory = directory
         self._making = making
         self._clock = clock
-        self._record = record
         self._copied: dict[str, bytes] = {}
         self._refused = ""
         self.files = AuthorityFiles(directory / CHAIN, directory / KEY, directory / ROOTS)
 
     async def open(self) -> None:
-        """Read the Secret into files, made first if there is none. ApiError, DamagedAuthority, OSError."""
+        """Read the Secret into files, made first if there is none. ApiError, DamagedAuthority, OSError.
+
+        While the API server is away, a copy that an earlier run of this pod has left serves.
+        """
         try:
             found = await self._get()
         except NotFound:
             found = await self._make()
+        except (Unreachable, Busy) as error:
+            if not await asyncio.to_thread(self._there):
+                raise
+            log.warning(
+                "the authority's Secret cannot be read: this pod's copy of it is used", reason=str(error)
+            )
+            return
         await self._copy(self._read(found))
 
     async def follow(self) -> None:
@@ -91,18 +100,20 @@ class SecretAuthority:
                 )
             told = problem
 
-    async def keep(self) -> None:
-        """Renew the intermediate in time, and go on with a rotation; until cancelled. One replica does it."""
+    async def keep(self, record: Callable[[str, Mapping[str, Value]], None]) -> None:
+        """Renew the intermediate in time, and go on with a rotation; until cancelled. One replica does it. `record`: the audit log."""
         while True:
             try:
-                await self._advance()
+                if (told := await self._advance()) is not None:
+                    record("authority", told)
             except (ApiError, DamagedAuthority) as error:
                 log.warning(
                     "the authority's Secret could not be seen to, and is tried again", reason=str(error)
                 )
             await asyncio.sleep(LOOK)
 
-    async def _advance(self) -> None:
+    async def _advance(self) -> dict[str, Value] | None:
+        """What was done, if anything was."""
         found = await self._get()
         metadata = found["metadata"]
         before, asked = self._read(found), (metadata.get("annotations") or {}).get(ROTATE, "")
@@ -112,17 +123,21 @@ class SecretAuthority:
             if asked != self._refused:
                 log.warning("no new root was made", annotation=ROTATE, reason=str(error))
             self._refused = asked
-            return
+            return None
         if after is None:
-            return
+            return None
         try:
             # With the version that was read: whoever wrote meanwhile is not undone.
             await self._cluster.replace(SECRETS, {**found, "data": _encoded(after.files())})
         except Conflict:
-            return  # the next look sees what is there now
-        told = {"stage": after.state.stage.value, "before": before.state.stage.value}
-        log.info("the authority's Secret was written", secret=f"{self._namespace}/{self._name}", **told)
-        self._record("authority", {**told, "roots": str(len(after.roots))})
+            return None  # the next look sees what is there now
+        told: dict[str, Value] = {
+            "stage": after.state.stage.value,
+            "before": before.state.stage.value,
+            "roots": len(after.roots),
+        }
+        log.info("the authority's Secret was written", secret=self._where, **told)
+        return told
 
     async def _make(self) -> dict[str, Any]:
         made = await asyncio.to_thread(self._making.made, self._clock())
@@ -143,16 +158,22 @@ class SecretAuthority:
             return await self._get()
         log.warning(
             "a new certificate authority was made: back up its Secret, which nothing can replace",
-            secret=f"{self._namespace}/{self._name}",
+            secret=self._where,
         )
-        self._record("authority created", {"secret": f"{self._namespace}/{self._name}"})
         return created
+
+    @property
+    def _where(self) -> str:
+        return f"{self._namespace}/{self._name}"
+
+    def _there(self) -> bool:
+        return all(path.exists() for path in (self.files.chain, self.files.key, self.files.roots))
 
     async def _get(self) -> dict[str, Any]:
         return await self._cluster.get(SECRETS, self._name, self._namespace)
 
     def _read(self, secret: Mapping[str, Any]) -> SharedAuthority:
-        where = f"Secret {self._namespace}/{self._name}"
+        where = f"Secret {self._where}"
         try:
             kept = {
                 name: base64.b64decode(text, validate=True)

@@ -1,0 +1,159 @@
+"""Where the Kubernetes parts of the control plane are put together: each has an async `run(parts)` and a line in `PARTS`.
+
+They run beside the mesh: one that breaks is started again, and told, and holds up nothing else. What one replica must do
+alone runs by `Parts.alone`, while it holds the lease.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from ca.authority import Authority
+from ca.server_tls import ServerCertificate
+from ca.shared import Making
+from ca.times import Chance, Clock, system_clock
+from kube.access import ClusterOptions
+from kube.client import Cluster
+from kube.lease import Lease
+from meshwright.acknowledged import Acknowledged
+from meshwright.audit import Value
+from meshwright.certificates import Certificates
+from meshwright.kubernetes.authority import SecretAuthority, wait
+from meshwright.kubernetes.install.options import NAME
+from meshwright.metrics import Metrics
+from meshwright.pipeline import Pipeline
+from meshwright.publisher import Publisher
+from meshwright.replicas import replica_name
+from meshwright.reports import Reports
+from meshwright.settings import Settings
+from meshwright.settings_kubernetes import ClusterSettings, KubernetesSettings
+from meshwright.tasks import Work
+from xds.server import XdsServer
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The cluster in which documents are; the authority that is kept there, if one is; the lease of what one replica does alone."""
+
+    cluster: Cluster
+    settings: KubernetesSettings
+    authority: SecretAuthority | None
+    lease: Lease | None
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a part may need of the rest of the program."""
+
+    settings: Settings
+    opened: Opened
+    pipeline: Pipeline
+    publisher: Publisher
+    xds: XdsServer
+    acknowledged: Acknowledged
+    reports: Reports
+    certificates: Certificates
+    authority: Authority
+    certificate: ServerCertificate
+    metrics: Metrics
+    record: Callable[[str, Mapping[str, Value]], None]
+    clock: Clock = system_clock
+    monotonic: Callable[[], float] = time.monotonic
+    chance: Chance = random.random
+
+    @property
+    def cluster(self) -> Cluster:
+        return self.opened.cluster
+
+    @property
+    def namespace(self) -> str:
+        """The control plane's own."""
+        return self.opened.settings.namespace or ""
+
+    async def alone(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Run `work` whenever this replica holds the lease, and cancel it when that is lost; until cancelled or done."""
+        if self.opened.lease is not None:
+            await self.opened.lease.alone(work)
+
+
+Part = Callable[[Parts], Awaitable[None]]
+
+
+async def _authority(parts: Parts) -> None:
+    """The Secret's copy is followed by every replica, and seen to by one."""
+    shared = parts.opened.authority
+    if shared is None:
+        return
+    async with asyncio.TaskGroup() as group:
+        group.create_task(shared.follow())
+        group.create_task(parts.alone(lambda: shared.keep(parts.record)))
+
+
+PARTS: Final[tuple[tuple[str, Part], ...]] = (("authority in the cluster", _authority),)
+
+
+def works(parts: Parts) -> dict[str, Work]:
+    """The tasks of the Kubernetes parts, by name."""
+
+    def of(part: Part) -> Work:
+        async def run() -> None:
+            await part(parts)
+
+        return run
+
+    made = {name: of(part) for name, part in PARTS}
+    lease = parts.opened.lease
+    return made if lease is None else {"lease": lease.run, **made}
+
+
+def cluster_options(settings: ClusterSettings) -> ClusterOptions:
+    """How a cluster of the settings is reached."""
+    return ClusterOptions(
+        name=settings.name,
+        kubeconfig=str(settings.kubeconfig) if settings.kubeconfig is not None else None,
+        context=settings.context,
+    )
+
+
+@contextlib.asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Opened | None]:
+    """The cluster of the settings, within the block; None if there is none. BadCluster; ApiError or OSError if the authority can't be read."""
+    kubernetes = settings.kubernetes
+    if kubernetes is None:
+        yield None
+        return
+    async with Cluster(cluster_options(kubernetes), clock=time.monotonic) as cluster:
+        shared = lease = None
+        if kubernetes.namespace is not None:
+            lease = Lease(
+                cluster,
+                NAME,
+                kubernetes.namespace,
+                replica_name(random.random),
+                clock=time.monotonic,
+                wall=system_clock,
+                random=random.random,
+            )
+        if kubernetes.authority_secret is not None and kubernetes.namespace is not None:
+            making = Making(settings.trust_domain, wait(settings.certificate_lifetime), kind=settings.ca_key)
+            shared = SecretAuthority(
+                cluster,
+                kubernetes.namespace,
+                kubernetes.authority_secret,
+                Path(kubernetes.authority_dir),
+                making,
+                system_clock,
+            )
+            await shared.open()
+        yield Opened(cluster, kubernetes, shared, lease)

@@ -131,6 +131,8 @@ def _ours(found: ClusterObject) -> dict[str, Tree] | None:
     if not found.api_version.startswith(f"{GROUP}/"):
         return tree
     spec = dict(_mapping(tree.get("spec")))
+    if found.kind == "ListenerSet" and not _names(spec.get("parentRef"), GATEWAYS, (GROUP, "Gateway")):
+        return None
     match found.kind:
         case "ReferenceGrant":
             fields: tuple[tuple[str, frozenset[tuple[str, str]], tuple[str, str]], ...] = (
@@ -157,6 +159,7 @@ def _of(groups: Iterable[str], *kinds: str) -> frozenset[tuple[str, str]]:
 
 _ROUTES: Final = ("HTTPRoute", "GRPCRoute", "TCPRoute", "TLSRoute", "UDPRoute")
 _OWN: Final = ("meshwright.dev",)
+GATEWAYS: Final = _of((GROUP,), "Gateway")
 PARENTS: Final = _of((GROUP,), "Gateway", "ListenerSet") | _of(CORE_GROUPS, "Service")
 """By group and kind, what routes may be attached to."""
 REFERRERS: Final = _of((GROUP,), *_ROUTES, "Gateway", "ListenerSet")

@@ -8,11 +8,12 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from documents.envelope import Envelope, Name, Part, Problem, repeated
+from documents.envelope import Name, Part, Problem, repeated
 from documents.gateway_api.common import (
     CORE_GROUPS,
     OWN_GROUP,
     AuthorityReference,
+    GatewayApiEnvelope,
     Hostname,
     PreciseHostname,
     SectionName,
@@ -100,7 +101,7 @@ class BackendTlsPolicySpec(Part):
     options: dict[str, str] = Field({}, description="None is known.")
 
 
-class BackendTlsPolicyDocument(Envelope):
+class BackendTlsPolicyDocument(GatewayApiEnvelope):
     """TLS to a backend that is outside of the mesh, and how its certificate is verified."""
 
     api_version: Literal["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1alpha3"]
@@ -128,7 +129,7 @@ class BackendTlsPolicyDocument(Envelope):
                 )
         yield from self.spec.validation.problems(("spec", "validation"))
         for name in self.spec.options:
-            yield Problem(("spec", "options", name), f"option {name!r} is not known", "Remove it")
+            yield Problem(("spec", "options", name), f"option {name!r} is not known", "Remove it", told=True)
 
     def value(self, origin: tuple[str, ...]) -> BackendTlsPolicy:
         own, validation = self.metadata.namespace, self.spec.validation

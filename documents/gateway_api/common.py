@@ -5,11 +5,23 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import Annotated, Literal
+from dataclasses import replace
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, WithJsonSchema
 
-from documents.envelope import API_VERSION, Name, Namespace, Part, Port, Problem, repeated, wrong
+from documents.envelope import (
+    API_VERSION,
+    Envelope,
+    Metadata,
+    Name,
+    Namespace,
+    Part,
+    Port,
+    Problem,
+    repeated,
+    wrong,
+)
 from documents.reading import Path, show
 from mesh.gateways import ObjectRef
 from mesh.names import Key
@@ -19,6 +31,8 @@ GROUP = "gateway.networking.k8s.io"
 OWN_GROUP = API_VERSION.partition("/")[0]
 CORE_GROUPS = ("", OWN_GROUP)
 """Where a Service is: in Kubernetes' core group, or in ours. They are the same services."""
+BACKENDS: Final = {"Service": CORE_GROUPS, "ServiceSubset": (OWN_GROUP,), "ExternalService": (OWN_GROUP,)}
+"""What traffic can be sent to, and the groups in which it is."""
 
 _LABEL = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
@@ -80,6 +94,19 @@ def _header_value(text: str) -> str:
     return text
 
 
+def choice(*known: str) -> WithJsonSchema:
+    """The schema of a word that is one of `known` in a file, while an object in a cluster may name what others understand."""
+    if len(known) == 1:
+        return WithJsonSchema({"const": known[0], "type": "string"})
+    return WithJsonSchema({"enum": list(known), "type": "string"})
+
+
+def unknown(path: Path, given: str, known: Sequence[str]) -> Problem:
+    """That `given`, at `path`, is none of `known`, as pydantic's error about a literal reads in our words."""
+    words = f"{', '.join(known[:-1])} or {known[-1]}" if len(known) > 1 else known[0]
+    return Problem(path, f"{given!r} is not known here", f"Use {words}", told=True)
+
+
 _SUBDOMAIN_SCHEMA = {"type": "string", "maxLength": 253, "pattern": f"^{_SUBDOMAIN.pattern}$"}
 
 Hostname = Annotated[
@@ -88,6 +115,8 @@ Hostname = Annotated[
     WithJsonSchema({"type": "string", "maxLength": 253, "pattern": rf"^(\*\.)?{_SUBDOMAIN.pattern}$"}),
 ]
 PreciseHostname = Annotated[str, AfterValidator(precise_hostname), WithJsonSchema(_SUBDOMAIN_SCHEMA)]
+ObjectName = Annotated[str, AfterValidator(_subdomain("name")), WithJsonSchema(_SUBDOMAIN_SCHEMA)]
+"""Of a document of the Gateway API, or of one that it refers to. Kubernetes lets them be longer than a DNS label, with dots."""
 SectionName = Annotated[str, AfterValidator(_subdomain("section name")), WithJsonSchema(_SUBDOMAIN_SCHEMA)]
 _HEADER_SCHEMA = {"type": "string", "pattern": f"^{_HEADER.pattern}$"}
 HeaderName = Annotated[str, AfterValidator(_header_name), WithJsonSchema(_HEADER_SCHEMA)]
@@ -100,6 +129,16 @@ HeaderValue = Annotated[
 ]
 
 
+class ObjectMetadata(Metadata):
+    name: ObjectName = Field(description="Unique for its kind in its namespace; a DNS name.")
+
+
+class GatewayApiEnvelope(Envelope):
+    """The base of the models of the Gateway API's kinds."""
+
+    metadata: ObjectMetadata
+
+
 class ParentReference(Part):
     """What a route is attached to: a service, for traffic inside the mesh, or a gateway or a set of its listeners."""
 
@@ -108,7 +147,7 @@ class ParentReference(Part):
         "Gateway", description="Service, Gateway or ListenerSet."
     )
     namespace: Namespace | None = Field(None, description="By default the route's own.")
-    name: Name = Field(description="Of the service, gateway or set.")
+    name: ObjectName = Field(description="Of the service, gateway or set.")
     section_name: SectionName | None = Field(
         None, description="A listener of the gateway or set, or a port of the service, by its name."
     )
@@ -130,7 +169,7 @@ class BackendReference(Part):
     """What traffic is sent to."""
 
     group: str = Field("", description='"" for a Service, meshwright.dev for the others.')
-    kind: Literal["Service", "ServiceSubset", "ExternalService"] = Field(
+    kind: Annotated[str, choice(*BACKENDS)] = Field(
         "Service", description="What is sent to: a service, a part of one, or one outside the mesh."
     )
     namespace: Namespace | None = Field(
@@ -141,14 +180,18 @@ class BackendReference(Part):
     port: Port | None = Field(None, description="A port of the service. A Service needs one.")
 
     def problems(self, at: Path) -> Iterator[Problem]:
-        groups = CORE_GROUPS if self.kind == "Service" else (OWN_GROUP,)
-        if self.group not in groups:
+        if self.kind not in BACKENDS:
+            yield unknown((*at, "kind"), self.kind, tuple(BACKENDS))
+        elif self.group not in (groups := BACKENDS[self.kind]):
             yield group_problem(at, self.kind, self.group, groups)
-        if self.kind == "Service" and self.port is None:
+        if self.kind == "Service" and self.group in CORE_GROUPS and self.port is None:
             yield Problem((*at, "port"), "port is missing", "Say which port of the Service is meant")
 
     def value(self, own: str) -> Backend:
-        return Backend(BackendKind(self.kind), Key(self.namespace or own, self.name), self.port)
+        key = Key(self.namespace or own, self.name)
+        if self.group not in BACKENDS.get(self.kind, ()):
+            return Backend(BackendKind.UNKNOWN, key, self.port, named=f"{self.group or 'core'}/{self.kind}")
+        return Backend(BackendKind(self.kind), key, self.port)
 
 
 class WeightedReference(BackendReference):
@@ -157,40 +200,49 @@ class WeightedReference(BackendReference):
     )
 
     def value(self, own: str) -> Backend:
-        return Backend(BackendKind(self.kind), Key(self.namespace or own, self.name), self.port, self.weight)
+        return replace(super().value(own), weight=self.weight)
 
 
 class SecretReference(Part):
     """A document that holds a certificate and its key."""
 
     group: str = Field(default="", description="Secrets are in the core group.")
-    kind: Literal["Secret"] = Field(default="Secret", description="The only kind that can be.")
+    kind: Annotated[str, choice("Secret")] = Field(default="Secret", description="The only kind that can be.")
     namespace: Namespace | None = Field(None, description="Another than its own needs a ReferenceGrant.")
-    name: Name = Field(description="Of the Secret.")
+    name: ObjectName = Field(description="Of the Secret.")
 
     def problems(self, at: Path) -> Iterator[Problem]:
-        if self.group not in CORE_GROUPS:
-            yield group_problem(at, self.kind, self.group, CORE_GROUPS)
+        yield from _reference_problems(at, self.kind, self.group, ("Secret",))
 
     def value(self, own: str) -> ObjectRef:
-        return ObjectRef(self.kind, Key(self.namespace or own, self.name))
+        return object_ref(self.kind, Key(self.namespace or own, self.name), self.group)
 
 
 class AuthorityReference(Part):
     """A document that holds certificates of authorities, in its own namespace unless that is said."""
 
     group: str = Field(default="", description="Both kinds are in the core group.")
-    kind: Literal["ConfigMap", "Secret"] = Field(
+    kind: Annotated[str, choice("ConfigMap", "Secret")] = Field(
         description="What holds the certificates of the authorities."
     )
-    name: Name = Field(description="Of the one that is meant.")
+    name: ObjectName = Field(description="Of the one that is meant.")
 
     def problems(self, at: Path) -> Iterator[Problem]:
-        if self.group not in CORE_GROUPS:
-            yield group_problem(at, self.kind, self.group, CORE_GROUPS)
+        yield from _reference_problems(at, self.kind, self.group, ("ConfigMap", "Secret"))
 
     def value(self, own: str) -> ObjectRef:
-        return ObjectRef(self.kind, Key(own, self.name))
+        return object_ref(self.kind, Key(own, self.name), self.group)
+
+
+def object_ref(kind: str, key: Key, group: str) -> ObjectRef:
+    return ObjectRef(kind, key, "" if group in CORE_GROUPS else group)
+
+
+def _reference_problems(at: Path, kind: str, group: str, kinds: Sequence[str]) -> Iterator[Problem]:
+    if kind not in kinds:
+        yield unknown((*at, "kind"), kind, kinds)
+    if group not in CORE_GROUPS:
+        yield group_problem(at, kind, group, CORE_GROUPS)
 
 
 ParentRefs = Annotated[list[ParentReference], Field(max_length=32)]
@@ -218,4 +270,4 @@ def parent_problems(at: Path, parents: Sequence[ParentReference], own: str) -> I
 def group_problem(at: Path, kind: str, group: str, groups: Sequence[str]) -> Problem:
     """That a reference at `at` to something of `kind` names a group other than `groups`."""
     right = " or ".join(each or '""' for each in groups)
-    return Problem((*at, "group"), f"there is no {kind} in group {group!r}", f"Use group: {right}")
+    return Problem((*at, "group"), f"there is no {kind} in group {group!r}", f"Use group: {right}", told=True)

@@ -6,19 +6,25 @@ import ipaddress
 from collections.abc import Iterator
 from typing import Annotated, Final, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, Field
 
-from documents.envelope import Envelope, Namespace, Part, Port, Problem, repeated
+from documents.envelope import Namespace, Part, Port, Problem, repeated
 from documents.gateway_api.allowed_listeners import AllowedListenersSpec
 from documents.gateway_api.common import (
     GROUP,
     AuthorityReference,
+    GatewayApiEnvelope,
     Hostname,
+    ObjectName,
     SecretReference,
     SectionName,
+    choice,
     group_problem,
+    object_ref,
+    unknown,
 )
 from documents.gateway_api.namespaces import SelectorSpec
+from documents.gateway_api.refused_listeners import Socket, refused
 from documents.reading import Path
 from mesh.gateways import (
     AllowedRoutes,
@@ -29,6 +35,7 @@ from mesh.gateways import (
     ListenerProtocol,
     ListenerTls,
     ObjectRef,
+    RefusedListener,
     TlsMode,
 )
 from mesh.listener_sets import clash
@@ -36,15 +43,24 @@ from mesh.names import Key
 from mesh.routes import RouteKind
 from mesh.service import labels
 
+_PROTOCOLS: Final = tuple(ListenerProtocol)
+_SECURE: Final = (ListenerProtocol.HTTPS, ListenerProtocol.TLS)
+_KINDS: Final = tuple(RouteKind)
+_IP_ADDRESS: Final = "IPAddress"
 
-def _upper(given: object) -> object:
+
+def _protocol(given: str) -> str:
     """The protocols that the API defines are the same in any case (ProtocolType)."""
-    return given.upper() if isinstance(given, str) else given
+    upper = given.upper()
+    return ListenerProtocol(upper) if upper in _PROTOCOLS else given
 
 
 class RouteKindSpec(Part):
     group: str = Field(default=GROUP, description="Of the routes of the Gateway API.")
-    kind: RouteKind = Field(strict=False, description="A kind of routes.")
+    kind: Annotated[str, choice(*_KINDS)] = Field(description="A kind of routes.")
+
+    def known(self) -> RouteKind | None:
+        return RouteKind(self.kind) if self.kind in _KINDS and self.group == GROUP else None
 
 
 class AllowedNamespacesSpec(Part):
@@ -76,7 +92,9 @@ class AllowedRoutesSpec(Part):
             else:
                 yield from self.namespaces.selector.problems((*at, "namespaces", "selector"))
         for place, each in enumerate(self.kinds):
-            if each.group != GROUP:
+            if each.kind not in _KINDS:
+                yield unknown((*at, "kinds", place, "kind"), each.kind, _KINDS)
+            elif each.group != GROUP:
                 yield group_problem((*at, "kinds", place), each.kind, each.group, (GROUP,))
 
 
@@ -93,19 +111,20 @@ class ListenerTlsSpec(Part):
                 (*at, "certificateRefs"),
                 "certificateRefs is missing",
                 "Name a Secret, or use mode: Passthrough",
+                told=True,
             )
         for place, reference in enumerate(self.certificate_refs):
             yield from reference.problems((*at, "certificateRefs", place))
         for name in self.options:
-            yield Problem((*at, "options", name), f"option {name!r} is not known", "Remove it")
+            yield Problem((*at, "options", name), f"option {name!r} is not known", "Remove it", told=True)
 
 
 class ListenerSpec(Part):
     name: SectionName = Field(description="Unique in this gateway; routes may name it.")
     hostname: Hostname | None = Field(None, description="By default every host name.")
     port: Port = Field(description="Where clients connect to.")
-    protocol: Annotated[ListenerProtocol, BeforeValidator(_upper)] = Field(
-        strict=False, description="HTTP, HTTPS, TLS, TCP or UDP."
+    protocol: Annotated[str, AfterValidator(_protocol), choice(*_PROTOCOLS)] = Field(
+        description="HTTP, HTTPS, TLS, TCP or UDP."
     )
     tls: ListenerTlsSpec | None = Field(default=None, description="For protocols HTTPS and TLS.")
     allowed_routes: AllowedRoutesSpec = Field(
@@ -113,11 +132,17 @@ class ListenerSpec(Part):
     )
 
     def problems(self, at: Path) -> Iterator[Problem]:
-        secure = self.protocol in {ListenerProtocol.HTTPS, ListenerProtocol.TLS}
+        if self.protocol not in _PROTOCOLS:
+            yield unknown((*at, "protocol"), self.protocol, _PROTOCOLS)
+            return
+        secure = self.protocol in _SECURE
         if self.tls is None:
             if secure:
                 yield Problem(
-                    (*at, "tls"), "tls is missing", f"A listener of protocol {self.protocol} needs it"
+                    (*at, "tls"),
+                    "tls is missing",
+                    f"A listener of protocol {self.protocol} needs it",
+                    told=True,
                 )
         elif not secure:
             yield Problem(
@@ -138,12 +163,26 @@ class ListenerSpec(Part):
         yield from self.allowed_routes.problems((*at, "allowedRoutes"))
         fitting = self._fitting()
         for place, each in enumerate(self.allowed_routes.kinds):
-            if each.kind not in fitting:
+            if each.known() is not None and each.kind not in fitting:
                 yield Problem(
                     (*at, "allowedRoutes", "kinds", place),
                     f"{each.kind} does not fit a listener of protocol {self.protocol}",
                     f"Use {' or '.join(fitting)}",
+                    told=True,
                 )
+
+    def flaw(self) -> tuple[str, str] | None:
+        """Why it can never be served, by a reason of the Gateway API's and in words."""
+        if self.protocol not in _PROTOCOLS:
+            return (
+                "UnsupportedProtocol",
+                f"protocol {self.protocol} is not supported: use {', '.join(_PROTOCOLS)}",
+            )
+        if self.protocol in _SECURE and self.tls is None:
+            return "Invalid", f"tls is missing: a listener of protocol {self.protocol} needs it"
+        if self.tls is not None and self.tls.mode is TlsMode.TERMINATE and not self.tls.certificate_refs:
+            return "Invalid", "tls.certificateRefs is missing: name a Secret, or use mode: Passthrough"
+        return None
 
     def _fitting(self) -> tuple[RouteKind, ...]:
         """The kinds of routes that the protocol can have, as the API's table of protocols has it."""
@@ -158,17 +197,25 @@ class ListenerSpec(Part):
                 return (RouteKind.TCP,)
             case ListenerProtocol.UDP:
                 return (RouteKind.UDP,)
+            case _:
+                return ()
 
     def value(self, own: str) -> GatewayListener:
+        """Call it only if it has no flaw."""
         allowed, tls = self.allowed_routes, self.tls
-        kinds = tuple(dict.fromkeys(each.kind for each in allowed.kinds)) or self._fitting()
+        fitting = self._fitting()
+        named = tuple(dict.fromkeys(known for each in allowed.kinds if (known := each.known()) in fitting))
+        wrong = dict.fromkeys(each.kind for each in allowed.kinds if each.known() not in fitting)
         chosen = allowed.namespaces.selector if allowed.namespaces.from_ is FromNamespaces.SELECTOR else None
         return GatewayListener(
             name=self.name,
             port=self.port,
-            protocol=self.protocol,
+            protocol=ListenerProtocol(self.protocol),
             allowed=AllowedRoutes(
-                kinds, allowed.namespaces.from_, None if chosen is None else chosen.value()
+                named if allowed.kinds else fitting,
+                allowed.namespaces.from_,
+                None if chosen is None else chosen.value(),
+                tuple(wrong),
             ),
             hostname=self.hostname,
             tls=None
@@ -183,10 +230,18 @@ class ListenerSpec(Part):
 
 
 class AddressSpec(Part):
-    type: Literal["IPAddress"] = Field("IPAddress", description="The only type that is supported.")
-    value: str = Field(description="Where its listeners are bound.")
+    type: Annotated[str, choice(_IP_ADDRESS)] = Field(
+        _IP_ADDRESS, description="The only type that is supported."
+    )
+    value: str | None = Field(default=None, description="Where its listeners are bound.")
 
     def problems(self, at: Path) -> Iterator[Problem]:
+        if self.type != _IP_ADDRESS:
+            yield unknown((*at, "type"), self.type, (_IP_ADDRESS,))
+            return
+        if self.value is None:
+            yield Problem((*at, "value"), "value is missing", "Add it", told=True)
+            return
         try:
             ipaddress.ip_address(self.value)
         except ValueError:
@@ -195,12 +250,21 @@ class AddressSpec(Part):
             )
 
 
+class ParametersSpec(Part):
+    group: str = Field(description='"" for a ConfigMap.')
+    kind: str = Field(description="ConfigMap.")
+    name: ObjectName = Field(description="Of the ConfigMap, in the namespace of the Gateway.")
+
+
 class InfrastructureSpec(Part):
     labels: Annotated[dict[str, str], Field(max_length=8)] = Field(
         default={}, description="Put on what is made for it."
     )
     annotations: Annotated[dict[str, str], Field(max_length=16)] = Field(
         default={}, description="No effect: nothing is made for it."
+    )
+    parameters_ref: ParametersSpec | None = Field(
+        default=None, description="How what is made for it is made. No effect off Kubernetes."
     )
 
 
@@ -299,7 +363,7 @@ class GatewaySpec(Part):
     )
 
 
-class GatewayDocument(Envelope):
+class GatewayDocument(GatewayApiEnvelope):
     """Where traffic enters the mesh from outside."""
 
     api_version: Literal["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"]
@@ -321,21 +385,40 @@ class GatewayDocument(Envelope):
         spec, own = self.spec, self.metadata.namespace
         frontend, backend = spec.tls.frontend, spec.tls.backend
         shown = None if backend is None else backend.client_certificate_ref
+        parameters = spec.infrastructure.parameters_ref
+        out = refused(spec.listeners)
         return Gateway(
             key=Key(own, self.metadata.name),
             class_name=spec.gateway_class_name,
-            listeners=tuple(each.value(own) for each in spec.listeners),
-            addresses=tuple(each.value for each in spec.addresses),
+            listeners=served(spec.listeners, out, own),
+            addresses=tuple(each.value for each in spec.addresses if each.type == _IP_ADDRESS and each.value),
             clients=None if frontend is None else frontend.default.value(own),
             clients_by_port=()
             if frontend is None
             else tuple((each.port, each.tls.value(own)) for each in frontend.per_port),
             allowed_listeners=spec.allowed_listeners.value(),
             client_certificate=None if shown is None else shown.value(own),
+            refused=out,
+            unusable=tuple(
+                f"{each.type} {each.value or ''}".rstrip()
+                for each in spec.addresses
+                if each.type != _IP_ADDRESS
+            ),
+            parameters=None
+            if parameters is None
+            else object_ref(parameters.kind, Key(own, parameters.name), parameters.group),
             labels=labels({**self.metadata.labels, **spec.infrastructure.labels}),
             created=self.metadata.creation_timestamp,
             origin=origin,
         )
+
+
+def served(
+    listeners: list[ListenerSpec], out: tuple[RefusedListener, ...], own: str
+) -> tuple[GatewayListener, ...]:
+    """The values of `listeners` but for those that are `out`, in a document of namespace `own`."""
+    names = {each.name for each in out}
+    return tuple(each.value(own) for each in listeners if each.name not in names)
 
 
 def listener_problems(at: Path, listeners: list[ListenerSpec]) -> Iterator[Problem]:
@@ -348,16 +431,20 @@ def listener_problems(at: Path, listeners: list[ListenerSpec]) -> Iterator[Probl
 
 def _conflicts(at: Path, listeners: list[ListenerSpec]) -> Iterator[Problem]:
     """Listeners that could not be told apart: of one port, host name and protocol, or protocols that cannot share."""
-    seen: dict[int, list[tuple[int, ListenerSpec]]] = {}
+    seen: dict[int, list[tuple[int, Socket]]] = {}
     for place, each in enumerate(listeners):
+        if each.protocol not in _PROTOCOLS:
+            continue
+        socket = Socket(each)
         for other_at, other in seen.setdefault(each.port, []):
-            why = clash(each, other)
+            why = clash(socket, other)
             if why == "ProtocolConflict":
                 yield Problem(
                     (*at, place, "port"),
                     f"port {each.port} speaks {other.protocol} for listeners[{other_at}] and cannot speak "
                     f"{each.protocol} too",
                     "Use another port",
+                    told=True,
                 )
                 break
             if why:
@@ -365,9 +452,10 @@ def _conflicts(at: Path, listeners: list[ListenerSpec]) -> Iterator[Problem]:
                     (*at, place),
                     f"port {each.port} and host name {each.hostname or '(any)'} are those of listeners[{other_at}] already",
                     "Use another port or host name",
+                    told=True,
                 )
                 break
-        seen[each.port].append((place, each))
+        seen[each.port].append((place, socket))
 
 
 EXAMPLE: Final = """\

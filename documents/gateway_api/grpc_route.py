@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from documents.envelope import Envelope, Part, Problem
+from documents.envelope import Part, Problem
 from documents.expressions import flaw
-from documents.gateway_api.common import (
-    ParentRefs,
-    SectionName,
-    WeightedReference,
-)
+from documents.gateway_api.common import GatewayApiEnvelope, ParentRefs, SectionName, WeightedReference
 from documents.gateway_api.filters import GrpcFilterSpec, filters_problems
 from documents.gateway_api.http_route import Hostnames
 from documents.gateway_api.matching import HeaderMatches, value_matches, value_problems
@@ -130,9 +127,7 @@ class GrpcBackendSpec(WeightedReference):
         yield from filters_problems((*at, "filters"), self.filters)
 
     def value(self, own: str) -> Backend:
-        plain = super().value(own)
-        filters = tuple(each.value(own) for each in self.filters)
-        return Backend(plain.kind, plain.key, plain.port, plain.weight, filters)
+        return replace(super().value(own), filters=tuple(each.value(own) for each in self.filters))
 
 
 class GrpcRuleSpec(Part):
@@ -180,7 +175,7 @@ class GrpcRouteSpec(Part):
     )
 
 
-class GrpcRouteDocument(Envelope):
+class GrpcRouteDocument(GatewayApiEnvelope):
     """Where gRPC calls go, and what is done to them on their way."""
 
     api_version: Literal["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1alpha2"]

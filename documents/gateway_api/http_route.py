@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
 from documents.durations import Duration
-from documents.envelope import Envelope, Part, Problem, repeated
+from documents.envelope import Part, Problem, repeated
 from documents.gateway_api.common import (
+    GatewayApiEnvelope,
     Hostname,
     ParentRefs,
     SectionName,
@@ -45,9 +47,7 @@ class HttpBackendSpec(WeightedReference):
                 )
 
     def value(self, own: str) -> Backend:
-        plain = super().value(own)
-        filters = tuple(each.value(own) for each in self.filters)
-        return Backend(plain.kind, plain.key, plain.port, plain.weight, filters)
+        return replace(super().value(own), filters=tuple(each.value(own) for each in self.filters))
 
 
 class TimeoutsSpec(Part):
@@ -152,7 +152,7 @@ class HttpRouteSpec(Part):
     )
 
 
-class HttpRouteDocument(Envelope):
+class HttpRouteDocument(GatewayApiEnvelope):
     """Where HTTP requests go, and what is done to them on their way."""
 
     api_version: Literal["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"]

@@ -8,9 +8,10 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from documents.envelope import Envelope, Name, Namespace, Part, Problem
-from documents.gateway_api.common import GROUP, group_problem
-from documents.gateway_api.gateway import ListenerSpec, listener_problems
+from documents.envelope import Namespace, Part, Problem
+from documents.gateway_api.common import GROUP, GatewayApiEnvelope, ObjectName, group_problem
+from documents.gateway_api.gateway import ListenerSpec, listener_problems, served
+from documents.gateway_api.refused_listeners import refused
 from documents.reading import Path
 from mesh.gateways import ListenerSet
 from mesh.names import Key
@@ -22,7 +23,7 @@ class ParentGatewayReference(Part):
     namespace: Namespace | None = Field(
         None, description="By default its own. Another's Gateway must allow it by `allowedListeners`."
     )
-    name: Name = Field(description="Of the Gateway.")
+    name: ObjectName = Field(description="Of the Gateway.")
 
     def problems(self, at: Path) -> Iterator[Problem]:
         if self.group != GROUP:
@@ -36,7 +37,7 @@ class ListenerSetSpec(Part):
     )
 
 
-class ListenerSetDocument(Envelope):
+class ListenerSetDocument(GatewayApiEnvelope):
     """More listeners for a Gateway, with certificates and routes of their own."""
 
     api_version: Literal["gateway.networking.k8s.io/v1"]
@@ -48,11 +49,13 @@ class ListenerSetDocument(Envelope):
         yield from listener_problems(("spec", "listeners"), self.spec.listeners)
 
     def value(self, origin: tuple[str, ...]) -> ListenerSet:
-        key, parent = self.metadata.key, self.spec.parent_ref
+        key, parent, listeners = self.metadata.key, self.spec.parent_ref, self.spec.listeners
+        out = refused(listeners)
         return ListenerSet(
             key=key,
             parent=Key(parent.namespace or key.namespace, parent.name),
-            listeners=tuple(replace(each.value(key.namespace), set=key) for each in self.spec.listeners),
+            listeners=tuple(replace(each, set=key) for each in served(listeners, out, key.namespace)),
+            refused=out,
             created=self.metadata.creation_timestamp,
             origin=origin,
         )

@@ -7,8 +7,15 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from documents.envelope import Envelope, Name, Namespace, Part, Problem
-from documents.gateway_api.common import CORE_GROUPS, GROUP, OWN_GROUP, group_problem
+from documents.envelope import Namespace, Part, Problem
+from documents.gateway_api.common import (
+    CORE_GROUPS,
+    GROUP,
+    OWN_GROUP,
+    GatewayApiEnvelope,
+    ObjectName,
+    group_problem,
+)
 from mesh.gateways import GrantFrom, GrantTo, ReferenceGrant
 
 
@@ -25,7 +32,7 @@ class GrantToSpec(Part):
     kind: Literal["Service", "ServiceSubset", "ExternalService", "Secret", "ConfigMap"] = Field(
         description="What may be referred to."
     )
-    name: Name | None = Field(None, description="By default all of that kind.")
+    name: ObjectName | None = Field(None, description="By default all of that kind.")
 
 
 class ReferenceGrantSpec(Part):
@@ -37,7 +44,7 @@ class ReferenceGrantSpec(Part):
     )
 
 
-class ReferenceGrantDocument(Envelope):
+class ReferenceGrantDocument(GatewayApiEnvelope):
     """Lets documents of other namespaces refer to what is in this one's."""
 
     api_version: Literal["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"]

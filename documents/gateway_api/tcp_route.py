@@ -7,8 +7,8 @@ from typing import Final, Literal
 
 from pydantic import Field
 
-from documents.envelope import Envelope, Part, Problem
-from documents.gateway_api.common import ParentRefs
+from documents.envelope import Part, Problem
+from documents.gateway_api.common import GatewayApiEnvelope, ParentRefs
 from documents.gateway_api.routes import route, route_problems
 from documents.gateway_api.stream_rules import StreamRules
 from mesh.routes import Route, RouteKind
@@ -21,7 +21,7 @@ class TcpRouteSpec(Part):
     rules: StreamRules = Field(description="Where connections go.")
 
 
-class TcpRouteDocument(Envelope):
+class TcpRouteDocument(GatewayApiEnvelope):
     """Where TCP connections go."""
 
     api_version: Literal["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1alpha2"]

@@ -7,8 +7,8 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from documents.envelope import Envelope, Part, Problem
-from documents.gateway_api.common import Hostname, ParentRefs
+from documents.envelope import Part, Problem
+from documents.gateway_api.common import GatewayApiEnvelope, Hostname, ParentRefs
 from documents.gateway_api.routes import route, route_problems
 from documents.gateway_api.stream_rules import StreamRules
 from mesh.routes import Route, RouteKind
@@ -24,7 +24,7 @@ class TlsRouteSpec(Part):
     rules: StreamRules = Field(description="Where connections go.")
 
 
-class TlsRouteDocument(Envelope):
+class TlsRouteDocument(GatewayApiEnvelope):
     """Where TLS connections go, by the server name that the client asks for."""
 
     api_version: Literal[

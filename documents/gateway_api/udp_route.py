@@ -7,8 +7,8 @@ from typing import Final, Literal
 
 from pydantic import Field
 
-from documents.envelope import Envelope, Part, Problem
-from documents.gateway_api.common import ParentRefs
+from documents.envelope import Part, Problem
+from documents.gateway_api.common import GatewayApiEnvelope, ParentRefs
 from documents.gateway_api.routes import route, route_problems
 from documents.gateway_api.stream_rules import StreamRules
 from mesh.routes import Route, RouteKind
@@ -21,7 +21,7 @@ class UdpRouteSpec(Part):
     rules: StreamRules = Field(description="Where datagrams go.")
 
 
-class UdpRouteDocument(Envelope):
+class UdpRouteDocument(GatewayApiEnvelope):
     """Where UDP datagrams go: those of one client to one backend, by weight."""
 
     api_version: Literal["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1alpha2"]

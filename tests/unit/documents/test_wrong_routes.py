@@ -61,7 +61,7 @@ WRONG = (
         "parent name",
         gateway_api("HTTPRoute", "parentRefs: [{name: A_b}]"),
         [
-            "spec.parentRefs[0].name: name 'A_b' is not a DNS label. Use up to 63 lower-case letters, digits and '-'"
+            "spec.parentRefs[0].name: name 'A_b' is not a DNS name. Use lower-case letters, digits, '-' and '.'"
         ],
     ),
     Wrong(

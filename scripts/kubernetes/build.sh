@@ -48,15 +48,16 @@ etcd() { # Debian's 3.4 has no progress requests for watches, without which the 
   compile "$BIN/etcd" .
 }
 
-coredns() { # FOLDER OUTPUT PLUGIN...
-  wrapper "$1" "github.com/coredns/coredns $CV"
+coredns() { # static: it is also the whole of an image of the conformance suite
+  wrapper "$KUBE_HOME/build-dns" "github.com/coredns/coredns $CV"
   {
     printf 'package main\n\nimport (\n'
-    printf '\t_ "github.com/coredns/coredns/plugin/%s"\n' "${@:3}"
+    printf '\t_ "github.com/coredns/coredns/plugin/%s"\n' \
+      bind cache errors forward health hosts kubernetes loadbalance log ready reload rewrite template whoami
     printf '\n\t"github.com/coredns/coredns/coremain"\n)\n\nfunc main() { coremain.Run() }\n'
   } > main.go
   [ -f go.sum ] || "$GO" mod tidy 2> tidy.log
-  compile "$2" .
+  CGO_ENABLED=0 compile "$BIN/coredns" .
 }
 
 pause() { # the sandbox of each pod: it only waits
@@ -83,5 +84,4 @@ once "$KUBE_HOME/images/pause.tar" "the image pause" pause
 once "$KUBE_HOME/images/debian.tar" "the image debian" debian
 once "$BIN/kubectl" "Kubernetes $KV (some minutes)" kubernetes
 once "$BIN/etcd" "etcd $EV" etcd
-once "$BIN/coredns" "CoreDNS $CV" coredns "$KUBE_HOME/build-dns" "$BIN/coredns" \
-  bind cache errors forward health hosts kubernetes loadbalance log ready reload rewrite template
+once "$BIN/coredns" "CoreDNS $CV" coredns

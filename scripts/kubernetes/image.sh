@@ -14,13 +14,15 @@ mkdir -p "$LAYERS" "$WORK"
 exec 8> "$WORK/.lock"
 flock 8
 
-key() { cat "$0" "$HERE/rootfs.sh" - | sha256sum | cut -c1-16; }
+key() { { echo "$RECIPE"; cat "$HERE/rootfs.sh" -; } | sha256sum | cut -c1-16; }
 pack() { # NAME FOLDER: the layer's path, made unless it is there; older ones of that name go
   find "$LAYERS" -name "$1-*" -delete
   "$PYTHON" "$HERE/archive.py" layer "$2" "$LAYERS/$1-$3.tar"
   rm -rf "$2"
 }
 
+# RECIPE changes when a layer must be made anew though nothing of what it is made from has changed.
+RECIPE=2
 # 1. Debian: Python, what interception runs (iptables, ip), certificates of public authorities.
 base=$LAYERS/base-$(echo "$SUITE" | key).tar
 if [ ! -e "$base" ]; then
@@ -49,9 +51,10 @@ if [ ! -e "$packages" ]; then
   root=$WORK/packages
   rm -rf "$root"
   mkdir -p "$root/opt/meshwright"
-  nice -n 10 "$ROOT/.venv/bin/python" -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-compile \
-    --python-version "$("$PYTHON" -c 'import sys; print("%d.%d" % sys.version_info[:2])')" --only-binary=:all: \
-    --target "$root/opt/meshwright" -r <(echo "$needed") 2>&1 | { grep -v 'notice' || true; } >&2
+  # With the image's own Python, to which markers such as python_full_version are held.
+  nice -n 10 "$ROOT/.venv/bin/python" -m pip --python "$PYTHON" install --quiet --disable-pip-version-check --root-user-action=ignore --no-compile \
+    --only-binary=:all: \
+    --target "$root/opt/meshwright" -r /dev/stdin <<< "$needed" >&2
   find "$root" -type d \( -name tests -o -name test \) -prune -exec rm -rf {} +
   rm -rf "$root/opt/meshwright/bin"
   nice -n 10 "$PYTHON" -m compileall -q -j 2 --invalidation-mode unchecked-hash -s "$root" "$root/opt/meshwright" > /dev/null

@@ -49,7 +49,7 @@ class KubernetesSettings(ClusterSettings):
     ] = None
     authority_dir: Annotated[
         Path, Field(description="Where a replica keeps its copy of that Secret: a directory in memory.")
-    ] = Path("/run/meshwright")
+    ] = Path("/run/meshwright/authority")
     others: Annotated[
         tuple[ClusterSettings, ...],
         Field(description="Further clusters whose services are discovered, each with a name of its own."),

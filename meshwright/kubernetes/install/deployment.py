@@ -46,6 +46,7 @@ def _pod(options: InstallOptions, selector: dict[str, str]) -> dict[str, Any]:
     }
     return {
         "serviceAccountName": NAME,
+        "enableServiceLinks": False,  # variables named MESHWRIGHT_… are settings
         "terminationGracePeriodSeconds": STOP,
         "securityContext": {
             "runAsNonRoot": True,

@@ -8,7 +8,16 @@ import yaml
 
 from meshwright.kubernetes.install import rbac
 from meshwright.kubernetes.install.deployment import deployment, disruption_budget
-from meshwright.kubernetes.install.options import ADMIN, API, JOIN, NAME, WEBHOOKS, XDS, InstallOptions
+from meshwright.kubernetes.install.options import (
+    ADMIN,
+    API,
+    AUTHORITY_SECRET,
+    JOIN,
+    NAME,
+    WEBHOOKS,
+    XDS,
+    InstallOptions,
+)
 from meshwright.kubernetes.install.webhooks import mutating, validating
 
 Object = dict[str, Any]
@@ -94,7 +103,7 @@ def settings(options: InstallOptions) -> Object:
         "api_address": f"0.0.0.0:{API}",
         "server_names": [f"{host}.svc", f"{host}.svc.{options.cluster_domain}", host, NAME],
         "log_level": options.log_level,
-        "kubernetes": {},
+        "kubernetes": {"namespace": options.namespace, "authority_secret": AUTHORITY_SECRET},
     }
     return own | options.settings
 

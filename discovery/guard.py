@@ -11,6 +11,8 @@ A hold is of one service: the endpoints that went stay as they were. It ends whe
 endpoints as there were less half of those that went, under whatever names, since a scheduler gives new ones), after
 `longest`, or by `release`. An endpoint held as critical and then deregistered by itself is let go at once.
 
+An answer that says of itself that it is certain is never held: its removals were told one by one.
+
 A source that fails says nothing, so nothing of it changes: that needs no hold.
 """
 
@@ -107,6 +109,7 @@ class Guard:
         self._suspect: str | None = None
         self._restored = False
         self._unread: frozenset[str] = frozenset()
+        self._certain = False
 
     def restore(self, snapshot: SourceSnapshot, *, held: bool) -> SourceSnapshot:
         """Begin with the last good state, which is the event to apply. `held`: it was written while there were holds."""
@@ -129,7 +132,8 @@ class Guard:
         """What is to be applied: a snapshot for a snapshot; None if nothing is."""
         if isinstance(said, SourceSnapshot) and self._unread:
             said = self._with_unread(said)
-        suspect = self._suspicion(said)
+        self._certain = isinstance(said, SourceUpdate) and said.certain
+        suspect = None if self._certain else self._suspicion(said)
         touched = self._take(said)
         for service in touched.live:
             self._judge(service, touched, suspect, now)
@@ -341,6 +345,7 @@ class Guard:
     def _sudden(self, gone: int, of: int, suspect: str | None) -> bool:
         return (
             self._settings.enabled
+            and not self._certain
             and 2 * gone >= of
             and (suspect is not None or gone >= self._settings.fewest)
         )

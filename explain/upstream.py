@@ -115,7 +115,7 @@ def missing(cluster: str, state: MeshState) -> tuple[str, str]:
     members = [state.workloads[each] for each in state.members.get(key, ())]
     if not members:
         return f"no workload serves {key}", f"Start one, or look why it is not registered as {key}"
-    serving = [each for each in members if endpoint(each, port) is not None]
+    serving = [each for each in members if endpoint(each, key, port) is not None]
     if not serving:
         named = listed(tuple(str(each.key) for each in members))
         return f"no workload of {key} has a port {port.name}", f"Add a port of that name to {named}"
@@ -171,7 +171,7 @@ def _owners(cluster: str, state: MeshState) -> dict[tuple[str, int], Key]:
     found: dict[tuple[str, int], Key] = {}
     if called is not None and port is not None:
         for member in state.members.get(called[0], ()):
-            at = endpoint(state.workloads[member], port)
+            at = endpoint(state.workloads[member], called[0], port)
             if at is not None:
                 found[at.address, at.port] = member
     return found

@@ -51,7 +51,10 @@ class SourceSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class SourceUpdate:
-    """A part of what a source has, changed since it last spoke. A key is never both put and removed."""
+    """A part of what a source has, changed since it last spoke. A key is never both put and removed.
+
+    `certain`: each removal was told by itself, so that many of them are no sign of a registry that has lost something.
+    """
 
     source: str
     services: tuple[Service, ...] = ()
@@ -60,6 +63,7 @@ class SourceUpdate:
     removed_workloads: tuple[Key, ...] = ()
     declared: tuple[Declared, ...] = ()
     removed_declared: tuple[DocumentName, ...] = ()
+    certain: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,7 +182,7 @@ class MeshState:
 
     def endpoints(self, service: Key, port: ServicePort) -> tuple[Endpoint, ...]:
         """The endpoints of one port, by workload key. Critical ones are left out: they get no traffic at all."""
-        found = (endpoint(self.workloads[member], port) for member in self.members.get(service, ()))
+        found = (endpoint(self.workloads[member], service, port) for member in self.members.get(service, ()))
         return tuple(each for each in found if each is not None and each.health is not Health.CRITICAL)
 
     def identities(self, service: Key) -> tuple[Identity, ...]:

@@ -323,8 +323,8 @@ def inbound_view(state: MeshState, workload: Workload) -> InboundView:
     for key in workload.services:
         service = state.services.get(key)
         for port in service.ports if service else ():
-            mine = workload.port_named(port.name)
-            if mine is None or port.protocol is Protocol.UDP:
+            mine = workload.port_of(key, port.name)
+            if mine is None or mine.passed or port.protocol is Protocol.UDP:
                 continue
             if mine.sidecar is not None:
                 served = Served(key, port, mine.app)

@@ -33,12 +33,16 @@ class Locality:
 class WorkloadPort:
     """A port of one workload: `app` is the application's, `sidecar` the one that its sidecar takes mesh TLS on.
 
-    `sidecar` is None without a sidecar, or where traffic is intercepted transparently.
+    `sidecar` is None without a sidecar, or where traffic is intercepted transparently. `service`: the name of the one service whose
+    port of that name it is, where others that the workload serves have another behind theirs; empty: any service's. `passed`: the
+    application takes it by itself, past the sidecar.
     """
 
     name: str
     app: int
     sidecar: int | None = None
+    service: str = ""
+    passed: bool = False
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -87,6 +91,12 @@ class Workload:
     def port_named(self, name: str) -> WorkloadPort | None:
         return next((port for port in self.ports if port.name == name), None)
 
+    def port_of(self, service: Key, name: str) -> WorkloadPort | None:
+        """Where it serves the port `name` of `service`."""
+        return next(
+            (port for port in self.ports if port.name == name and port.service in {"", service.name}), None
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
@@ -104,15 +114,15 @@ class Endpoint:
     network: str = ""
 
 
-def endpoint(workload: Workload, of: ServicePort) -> Endpoint | None:
-    """The endpoint of `workload` for the port `of` of a service; None if it serves no port of that name.
+def endpoint(workload: Workload, service: Key, of: ServicePort) -> Endpoint | None:
+    """The endpoint of `workload` for the port `of` of `service`; None if it serves no port of that name.
 
     Sidecars take no datagrams: those go to the application itself.
     """
-    port = workload.port_named(of.name)
+    port = workload.port_of(service, of.name)
     if port is None:
         return None
-    meshed = workload.meshed and of.protocol is not Protocol.UDP
+    meshed = workload.meshed and not port.passed and of.protocol is not Protocol.UDP
     number = port.sidecar if meshed and port.sidecar is not None else port.app
     return Endpoint(
         workload=workload.key,

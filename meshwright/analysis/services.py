@@ -45,7 +45,7 @@ def unserved_port(sight: Sight) -> Iterator[Found]:
     for service in sight.services():
         members = sight.members(service.key)
         for port in service.ports if members else ():
-            if not any(each.port_named(port.name) for each in members):
+            if not any(each.port_of(service.key, port.name) for each in members):
                 yield Found(
                     _service(service),
                     f"no workload of it has a port named {port.name!r}: calls to port {port.port} find no endpoint",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -434,3 +435,10 @@ def test_held_exactly_from_half_and_five_or_when_nothing_is_left(count: int, gon
     mesh.say(SourceUpdate("s", removed_workloads=tuple(key(name) for name in names(gone))))
     emptied = gone == count > 1
     assert bool(mesh.guard.holds()) == (emptied or (gone >= 5 and 2 * gone >= count))
+
+
+def test_what_was_told_one_by_one_is_never_held() -> None:
+    mesh = Mesh(*instances(10))
+    mesh.say(replace(removing(*names(10)), certain=True))
+    assert mesh.live() == set()
+    assert not mesh.guard.holds()

@@ -74,7 +74,7 @@ kubernetes: tools ## Run the tests on a real Kubernetes (root): the cluster is b
 	@$(BIN)/pytest -m kubernetes $(or $(ARGS),tests/kubernetes)
 
 conformance: tools ## Run the Gateway API conformance suite; PROFILE=mesh|gateway, TEST=Name for one (see scripts/kubernetes/README.md)
-	@scripts/kubernetes/conformance/conformance.sh $(ARGS)
+	@$(BIN)/python -m scripts.kubernetes.conformance.conformance $(if $(PROFILE),--profile $(PROFILE)) $(foreach t,$(TEST),--test $(t)) $(ARGS)
 
 fuzz: venv ## Fuzz whatever parses bytes from outside; SECONDS= for each target (600), TARGET= for one
 	@for target in $(or $(TARGET),$$($(BIN)/python -m tests.fuzz.run --list)); do \

@@ -1,6 +1,6 @@
 #!/bin/bash
 # build.sh - build the Gateway API conformance suite and every image that its manifests name, from Go modules: no registry is asked.
-# In $OUT: conformance.test, bin/, images/*.tar, crds/ (experimental channel), tests.md. Three minutes; at once when nothing changed.
+# In $OUT: conformance.test, bin/, images/*.tar, crds/ (experimental channel), tests.json. Three minutes; at once when nothing changed.
 set -euo pipefail
 cd "$(dirname "$0")"
 # shellcheck source-path=SCRIPTDIR
@@ -18,7 +18,7 @@ say "conformance: the suite (some minutes)"
 api=$("$GO" list -m -f '{{.Dir}}' sigs.k8s.io/gateway-api)
 suite=$("$GO" list -m -f '{{.Dir}}' sigs.k8s.io/gateway-api/conformance)
 nice -n 10 "$GO" test -c -o "$OUT/conformance.test" .
-nice -n 10 "$GO" run ./list > "$OUT/tests.md"
+nice -n 10 "$GO" run ./list > "$OUT/tests.json"
 rm -rf "$OUT/crds"
 cp -r "$api/config/crd/experimental" "$OUT/crds"
 chmod -R u+w "$OUT/crds"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -47,14 +47,27 @@ class EdgeSecret:
     not_after: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Pem:
+    """What a file holds, or what else there is under a name; `where` is what errors call it. Of a key it is secret."""
+
+    where: str
+    content: bytes = field(repr=False)
+
+
 def certificate(name: str, chain: Path, key: Path) -> EdgeSecret:
     """The certificate of `chain` with its `key`, as the SDS secret `name`. UnusableFile, with the way out, if they are not right."""
+    return certificate_of(name, Pem(str(chain), _read(chain)), Pem(str(key), _read(key, private=True)))
+
+
+def certificate_of(name: str, chain: Pem, key: Pem) -> EdgeSecret:
+    """As `certificate`, of what was read already."""
     certificates = _certificates(chain)
     private = _key(key)
-    if _public_of(certificates[0], chain) != _public(private.public_key()):
+    if _public_of(certificates[0], chain.where) != _public(private.public_key()):
         raise UnusableFile(
-            f"the key of {key} is not that of the first certificate of {chain}: while both are being replaced this passes by "
-            "itself; else put the leaf first, or name the right files"
+            f"the key of {key.where} is not that of the first certificate of {chain.where}: while both are being replaced this "
+            "passes by itself; else put the leaf first, or name the right ones"
         )
     secret = Secret(name=name)
     secret.tls_certificate.certificate_chain.inline_bytes = _pem(certificates)
@@ -68,7 +81,12 @@ def certificate(name: str, chain: Path, key: Path) -> EdgeSecret:
 
 def authorities(name: str, path: Path) -> EdgeSecret:
     """The certificates of `path`, as the SDS secret `name` by which those of clients are verified. UnusableFile as above."""
-    certificates = _certificates(path)
+    return authorities_of(name, Pem(str(path), _read(path)))
+
+
+def authorities_of(name: str, known: Pem) -> EdgeSecret:
+    """As `authorities`, of what was read already."""
+    certificates = _certificates(known)
     secret = Secret(name=name)
     secret.validation_context.trusted_ca.inline_bytes = _pem(certificates)
     return EdgeSecret(
@@ -88,33 +106,31 @@ def together(name: str, bundles: Iterable[EdgeSecret]) -> EdgeSecret | None:
     return EdgeSecret(secret.SerializeToString(deterministic=True), max(each.not_after for each in known))
 
 
-def _certificates(path: Path) -> list[x509.Certificate]:
-    content = _read(path)
+def _certificates(found: Pem) -> list[x509.Certificate]:
     try:
-        return x509.load_pem_x509_certificates(content)
+        return x509.load_pem_x509_certificates(found.content)
     except x509.InvalidVersion:  # is no ValueError
         raise UnusableFile(
-            f"{path} holds a certificate of a version that X.509 does not have: replace it"
+            f"{found.where} holds a certificate of a version that X.509 does not have: replace it"
         ) from None
     except ValueError as error:
-        raise UnusableFile(f"{path} holds no certificates in PEM: replace it") from error
+        raise UnusableFile(f"{found.where} holds no certificates in PEM: replace it") from error
 
 
-def _key(path: Path) -> rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey:
-    content = _read(path, private=True)
+def _key(found: Pem) -> rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey:
     try:
-        key: PrivateKeyTypes = load_pem_private_key(content, password=None)
+        key: PrivateKeyTypes = load_pem_private_key(found.content, password=None)
     except TypeError:
-        raise UnusableFile(f"the key of {path} has a passphrase: write it without one") from None
+        raise UnusableFile(f"the key of {found.where} has a passphrase: write it without one") from None
     except (ValueError, UnsupportedAlgorithm):
         # The cause is not chained: what it says is not ours to vouch for.
-        raise UnusableFile(f"{path} holds no private key in PEM: replace it") from None
+        raise UnusableFile(f"{found.where} holds no private key in PEM: replace it") from None
     if isinstance(key, rsa.RSAPrivateKey) and key.key_size >= 2048:
         return key
     if isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, CURVES):
         return key
     raise UnusableFile(
-        f"the key of {path} is of a kind that Envoy does not take: use RSA of 2048 bits or more, or ECDSA with P-256, P-384 or P-521"
+        f"the key of {found.where} is of a kind that Envoy does not take: use RSA of 2048 bits or more, or ECDSA with P-256, P-384 or P-521"
     )
 
 
@@ -145,7 +161,7 @@ def _at_once(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
 
 
-def _public_of(leaf: x509.Certificate, chain: Path) -> bytes:
+def _public_of(leaf: x509.Certificate, chain: str) -> bytes:
     """The public key of `leaf`, which is read only now: a certificate loads whatever its key is."""
     try:
         return _public(leaf.public_key())

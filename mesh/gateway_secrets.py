@@ -9,7 +9,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mesh.gateway_references import SECRET, Role, known
-from mesh.gateways import ClientValidation, Gateway, GatewayListener, ListenerProtocol, ObjectRef
+from mesh.gateways import (
+    BackendTlsPolicy,
+    ClientValidation,
+    Gateway,
+    GatewayListener,
+    ListenerProtocol,
+    ObjectRef,
+)
 from mesh.listener_sets import referrer, whole
 from mesh.names import Key
 from mesh.secrets import Bundle
@@ -118,6 +125,24 @@ def client_certificate(state: MeshState, gateway: Gateway, loaded: Loaded) -> Ke
     if use is None or not loaded.has(use) or refusal(state, use):
         return None
     return use.reference.key
+
+
+def named(state: MeshState) -> frozenset[tuple[Role, ObjectRef]]:
+    """All that any gateway, set of listeners or BackendTLSPolicy refers to and may, be it there or not."""
+    found: set[tuple[Role, ObjectRef]] = set()
+    for value in state.declared.values():
+        match value:
+            case Gateway():
+                every, shown = whole(state, value), of_backends(value)
+                uses = [] if shown is None else [shown]
+                for listener in every.listeners:
+                    uses += of_listener(every, listener)
+                found.update((each.role, each.reference) for each in uses if not refusal(state, each))
+            case BackendTlsPolicy():
+                found.update(
+                    (Role.AUTHORITY, each) for each in value.authorities or () if known(Role.AUTHORITY, each)
+                )
+    return frozenset(found)
 
 
 def readable(state: MeshState, gateway: Gateway) -> Readable:

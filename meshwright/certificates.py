@@ -1,4 +1,5 @@
-"""Certificates of gateways: the files that Secret documents name, read, watched, and kept as long as nothing better is there.
+"""Certificates of gateways: the files that Secret documents name, read, watched, and kept as long as nothing better is there; and what
+others read elsewhere and give here.
 
 Files are looked at again and again rather than watched by the system: whatever renews them (moving links, writing in place, a network
 mount) is seen within a second. What cannot be used, or has gone, leaves in force what was read before.
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -37,12 +38,12 @@ Stamp = tuple[tuple[int, int, int, int] | None, ...]
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What is in force of one Secret. `stamp`: of its files when they were read last, whatever came of it; `problem`: why they are not
-    used as they are now.
+    """What is in force of one Secret. `stamp`: of its `files` when they were read last, whatever came of it; None of one that is not of files.
+    `problem`: why what is there is not used as it is now.
     """
 
-    files: SecretFiles
-    stamp: Stamp
+    files: SecretFiles | None = None
+    stamp: Stamp = ()
     certificate: EdgeSecret | None = None
     authorities: EdgeSecret | None = None
     problem: str = ""
@@ -77,6 +78,9 @@ class Certificates:
         self._forbidden = forbidden
         self._clock = clock
         self._held: dict[Key, Held] = {}
+        self._given: dict[Key, Held] = {}
+        # Awaited before each look: who reads elsewhere says here what it has, for a first answer that is whole.
+        self.beside: Callable[[MeshState], Awaitable[None]] = _nothing
         self._woken = asyncio.Event()
         self._looking = asyncio.Lock()
 
@@ -140,7 +144,14 @@ class Certificates:
         async with self._looking:
             await self._look(state, changed)
 
+    def give(self, given: dict[Key, Held], changed: Callable[[frozenset[Key]], None]) -> None:
+        """What somebody else holds, all of it: it comes before files of the same name. `changed` is told as by `run`."""
+        files = {key: each for key, each in self._held.items() if key not in self._given}
+        self._given = given
+        self._hold({**files, **given}, changed)
+
     async def _look(self, state: MeshState, changed: Callable[[frozenset[Key]], None]) -> None:
+        await self.beside(state)
         wanted = {
             key: value
             for (kind, key), value in state.declared.items()
@@ -148,7 +159,11 @@ class Certificates:
         }
         if not wanted and not self._held:
             return
-        held = await asyncio.to_thread(self._read, wanted, dict(self._held))
+        files = {key: each for key, each in self._held.items() if key not in self._given}
+        held = await asyncio.to_thread(self._read, wanted, files)
+        self._hold({**held, **self._given}, changed)
+
+    def _hold(self, held: dict[Key, Held], changed: Callable[[frozenset[Key]], None]) -> None:
         moved = frozenset(
             key for key in {*held, *self._held} if _served(held.get(key)) != _served(self._held.get(key))
         )
@@ -228,6 +243,10 @@ class Certificates:
         except (OSError, ValueError):
             return None  # reading it says why
         return found.st_ino, found.st_size, found.st_mtime_ns, found.st_mode
+
+
+async def _nothing(_state: MeshState) -> None:
+    pass
 
 
 def _served(held: Held | None) -> tuple[bytes | None, bytes | None]:

@@ -55,8 +55,10 @@ class FileSource:
                     if documents.failure != failing:
                         yield SourceFailed(self._name, documents.failure)
                     failing = documents.failure
-                    continue
-                if failing:
+                    if told is None or documents.files is told.files:
+                        continue
+                    # Part of it can be read all the same (a cluster has many kinds), and changes there hold.
+                elif failing:
                     failing = ""
                     yield SourceRecovered(self._name)
                 first = told is None

@@ -99,6 +99,7 @@ from policies.registry import KINDS
 from ratelimit.service import RateLimits
 from store.backend import Backend
 from store.directory import Directory
+from store.kubernetes_sets import SOURCE as CLUSTER
 from store.repository import Repository
 from store.sets import StoreDocuments
 from xds.cache import ResourceCache
@@ -219,6 +220,7 @@ class ControlPlane:
             repository,
             StoreDocuments(repository, KINDS) if repository is not None else None,
             Directory(settings.documents, KINDS) if settings.documents is not None else None,
+            kubernetes.documents if kubernetes is not None else None,
         )
         sources = tuple(self._sources(kept))
         order = tuple(source.name for source in sources)
@@ -599,6 +601,8 @@ class ControlPlane:
             yield FileSource(FILES, kept.directory)
         if kept.stored is not None:
             yield StoreSource(STORE, kept.stored)
+        if kept.cluster is not None:
+            yield FileSource(CLUSTER, kept.cluster, guarded=False)  # who deletes there says so
         if settings.consul is not None:
             consul = settings.consul
             options = ConsulOptions(

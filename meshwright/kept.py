@@ -11,17 +11,19 @@ from meshwright.foresight import Foresight
 from meshwright.stores import STORE
 from policies.registry import KINDS
 from store.directory import Directory
+from store.kubernetes_sets import ClusterDocuments
 from store.repository import Repository
 from store.sets import StoreDocuments
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The store, what of it was read last, and the directory; None for what there is not."""
+    """The store, what of it was read last, the directory, and the objects of a cluster; None for what there is not."""
 
     repository: Repository | None
     stored: StoreDocuments | None
     directory: Directory | None
+    cluster: ClusterDocuments | None = None
 
     def files(self) -> DocumentSet:
         return self.directory.latest if self.directory is not None else DocumentSet()

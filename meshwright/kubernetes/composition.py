@@ -37,6 +37,8 @@ from meshwright.reports import Reports
 from meshwright.settings import Settings
 from meshwright.settings_kubernetes import ClusterSettings, KubernetesSettings
 from meshwright.tasks import Work
+from policies.registry import KINDS
+from store.kubernetes_sets import ClusterDocuments
 from xds.server import XdsServer
 
 log = structlog.get_logger(__name__)
@@ -44,10 +46,11 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The cluster in which documents are; the authority that is kept there, if one is; the lease of what one replica does alone."""
+    """The cluster, and the documents in it; the authority that is kept there, if one is; the lease of what one replica does alone."""
 
     cluster: Cluster
     settings: KubernetesSettings
+    documents: ClusterDocuments
     authority: SecretAuthority | None
     lease: Lease | None
 
@@ -75,6 +78,11 @@ class Parts:
     @property
     def cluster(self) -> Cluster:
         return self.opened.cluster
+
+    @property
+    def documents(self) -> ClusterDocuments:
+        """The objects of the cluster, as the mesh was told of them."""
+        return self.opened.documents
 
     @property
     def namespace(self) -> str:
@@ -156,4 +164,5 @@ async def opened(settings: Settings) -> AsyncIterator[Opened | None]:
                 system_clock,
             )
             await shared.open()
-        yield Opened(cluster, kubernetes, shared, lease)
+        documents = ClusterDocuments(cluster, KINDS, clock=time.monotonic, random=random.random)
+        yield Opened(cluster, kubernetes, documents, shared, lease)

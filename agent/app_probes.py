@@ -20,7 +20,10 @@ PREFIX: Final = "/app-health"
 READY: Final = "/healthz/ready"
 """Answers 200 once the sidecar has its configuration, 503 before."""
 LEFT: Final = "/left"
-"""Answers once callers have heard that this pod ends, and at once when it does not end."""
+"""Answers once callers have heard that this pod ends, and soon when it does not end. `/left/<container>` makes the call then that the
+container wants at its end: nobody who reaches the pod can make it at another time."""
+PRE_STOP: Final = "pre-stop"
+"""The name of that call among the checks. It is not to be had under `PREFIX`."""
 AGENT_PORT: Final = 15021
 """Where the agent answers the kubelet. In plaintext; `meshwright intercept` is told to pass it by."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 
 import grpc
 import grpc.aio
@@ -16,11 +16,9 @@ from mesh.names import Key
 from pb.meshwright.join.v1.join_pb2 import Certificate, JoinRequest, RenewRequest
 from pb.meshwright.join.v1.join_pb2_grpc import JoinServiceStub
 
-ProofKind: TypeAlias = Literal["join_token", "jwt", "consul_token"]
+ProofKind: TypeAlias = Literal["join_token", "jwt", "consul_token", "kubernetes_token"]
 """The fields of JoinRequest that may hold a proof."""
-PROOFS: Final[dict[str, ProofKind]] = {
-    name.replace("_", "-"): name for name in ("join_token", "jwt", "consul_token")
-}
+PROOFS: Final[dict[str, ProofKind]] = {name.replace("_", "-"): name for name in get_args(ProofKind)}
 """By their names on the command line."""
 
 CALL_TIMEOUT: Final = 10.0

@@ -10,9 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
-import os
-import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +20,7 @@ import grpc
 import grpc.aio
 from structlog.typing import FilteringBoundLogger
 
-from agent.errors import BadOption
+from agent import sockets
 from agent.identity_store import StoredIdentity
 from ca import files
 from ca.authority import TrustBundle
@@ -39,30 +36,12 @@ from xds.server import NullObserver, XdsServer, XdsSettings, server_options
 from xds.state import Refusal
 from xds.types import SECRET
 
-LONGEST_PATH: Final = 107
-"""Bytes of a Unix socket's path on Linux, without the zero at the end: https://man7.org/linux/man-pages/man7/unix.7.html"""
 AWAY: Final = 10.0
 """Seconds after which an Envoy that was here and asks no more counts as gone. One that lost its connection comes back sooner
 (`envoy.packing.from_keys`)."""
 LOOK: Final = 1.0
 """Seconds between looks at the socket's file: nothing tells that it was removed."""
 SCOPE: Final = "keys"
-
-
-def socket_path(directory: Path, short: Path) -> Path:
-    """Where the agent of `directory` listens: the same path at each start. In `short`, a directory for such things, where the
-    path in `directory` would be too long for a socket; BadOption if that does not help either.
-    """
-    whole = directory.resolve()
-    path = whole / "sds" / "agent.sock"
-    if len(os.fsencode(path)) > LONGEST_PATH:
-        path = short / f"meshwright-{hashlib.sha256(os.fsencode(whole)).hexdigest()[:16]}" / "agent.sock"
-    if len(os.fsencode(path)) > LONGEST_PATH:
-        raise BadOption(
-            f"{directory} and {short} are too long for a Unix socket in them, which takes {LONGEST_PATH} bytes: "
-            "give a shorter --data-dir, or set TMPDIR or XDG_RUNTIME_DIR to a shorter one"
-        )
-    return path
 
 
 class KeyServer:
@@ -76,7 +55,7 @@ class KeyServer:
         log: FilteringBoundLogger,
         monotonic: Monotonic = time.monotonic,
     ) -> None:
-        """`path`: of the socket; see `socket_path`."""
+        """`path`: of the socket; see `agent.sockets`."""
         self._path = path
         self._workload = workload
         self._log = log
@@ -137,7 +116,7 @@ class KeyServer:
                 self._log.error("the keys cannot be served now, and it is tried again", reason=str(error))
 
     async def _listen(self) -> grpc.aio.Server:
-        await asyncio.to_thread(_own, self._path.parent)
+        await asyncio.to_thread(sockets.own, self._path.parent)
         server = grpc.aio.server(options=server_options(self._xds.settings))
         self._xds.add_to(server, only=SECRET)
         try:
@@ -205,15 +184,6 @@ class _Notes(NullObserver):
 
 def _bundle(held: StoredIdentity) -> TrustBundle:
     return TrustBundle(held.identity.trust_domain, (held.roots_pem,))
-
-
-def _own(directory: Path) -> None:
-    """Make `directory` ours alone. It may be in one where others write: theirs is not taken."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = directory.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-        raise OSError(f"{directory} is not a directory of this user: remove it, or have its owner do so")
-    files.private_directory(directory)
 
 
 def _inode(path: Path) -> tuple[int, int] | None:

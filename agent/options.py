@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from agent.app_checks import AppAddress
+from agent.app_probes import AppCheck
 from agent.errors import BadOption
 from agent.renew import Membership, TokenSource
 from ca.keys import KeyType
@@ -34,7 +37,9 @@ class ProxyOptions:
     endpoints of the workload's own service, for zone-aware routing: every member is told them. `admin_port` 0 takes a free one, told in
     `<directory>/bootstrap.admin-address`. `short_directory` is for a socket whose path would be too long in `directory`. Without `starts_envoy`
     somebody else starts Envoy by `<directory>/bootstrap.json`, and again when it ends. `drain_time` is in seconds. Without `envoy_log` Envoy writes to our own output.
-    `envoy_environment` are variables that Envoy sees besides those that it needs (`envoy.environment`).
+    `envoy_environment` are variables that Envoy sees besides those that it needs (`envoy.environment`). `leave_patience`, in seconds, is for
+    callers to hear that the proxy ends; not longer than draining when unset. On `agent_port` the agent answers an orchestrator (`agent.attendant`),
+    and makes `app_checks` of the application at `app_address`.
     """
 
     workload: Key
@@ -58,6 +63,10 @@ class ProxyOptions:
     envoy_log_level: str = "warning"
     concurrency: int | None = None
     envoy_environment: tuple[str, ...] = ()
+    leave_patience: float | None = None
+    agent_port: int | None = None
+    app_checks: Mapping[str, AppCheck] = field(default_factory=dict)
+    app_address: AppAddress = AppAddress()
 
     def membership(self) -> Membership | None:
         """None for a proxy that is not a member; BadOption if something is missing or cannot be."""

@@ -40,20 +40,32 @@ def served_to_nobody(held: StoredIdentity) -> None:
     del held
 
 
+_WORDS: Final[dict[ProofKind, str]] = {
+    "join_token": "join token",
+    "jwt": "JWT",
+    "consul_token": "Consul token",
+    "kubernetes_token": "service account token",
+}
+_PROJECTED: Final[frozenset[ProofKind]] = frozenset(("jwt", "kubernetes_token"))
+"""Proofs that somebody else puts into a file, with a mode of his own."""
+
+
 @dataclass(frozen=True, slots=True)
 class TokenSource:
     """Where a proof is found when one is needed. The file is read each time, so that a new one may be put there.
 
-    `kind` is the name of its field in JoinRequest. A JWT's file may be readable by others: a projected one is, in its own mount.
+    `kind` is the name of its field in JoinRequest. A JWT's file may be readable by others: a projected one is, in its own mount. `cluster`
+    is the control plane's name for the Kubernetes cluster whose token it is.
     """
 
     token: str | None = field(default=None, repr=False)
     file: Path | None = None
     kind: ProofKind = "join_token"
+    cluster: str = ""
 
     @property
     def words(self) -> str:
-        return {"join_token": "join token", "jwt": "JWT", "consul_token": "Consul token"}[self.kind]
+        return _WORDS[self.kind]
 
     def read(self) -> str | None:
         """None if there is none: `lack` says why. NeedsToken if the file cannot be read."""
@@ -62,12 +74,14 @@ class TokenSource:
         if self.file is None:
             return None
         try:
-            read = self.file.read_bytes() if self.kind == "jwt" else read_private(self.file)
-            return read.decode().strip() or None
+            read = self.file.read_bytes() if self.kind in _PROJECTED else read_private(self.file)
+            token = read.decode().strip()
         except FileNotFoundError:
             return None
         except (OSError, InsecureFile, UnicodeDecodeError) as error:
             raise NeedsToken(f"the {self.words} cannot be read: {error}") from error
+        of_cluster = self.kind == "kubernetes_token" and self.cluster
+        return (f"{self.cluster}:{token}" if of_cluster else token) if token else None
 
     def lack(self) -> str:
         """Why `read` found no token; empty if none was spoken of. OSError if that cannot be found out."""

@@ -16,7 +16,9 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 from agent import sidecar
+from agent.attendant import attending, taking_leave
 from agent.backoff import Backoff
+from agent.departure import Departure
 from agent.errors import AgentError, DirectoryInUse
 from agent.identity_store import IdentityStore
 from agent.join import ControlPlane
@@ -25,6 +27,7 @@ from agent.leave import PATIENCE, left, nobody_is_told
 from agent.options import ProxyOptions
 from agent.probe import diagnose
 from agent.renew import CertificateKeeper, Membership, served_to_nobody
+from agent.sockets import LEAVE, socket_path
 from agent.stopping import Stopping, by_signals
 from agent.supervise import Leave, Sidecar, supervise
 from agent.trust import TrustWatch
@@ -86,10 +89,28 @@ class _Agent:
         self._chance = chance
         self._log = log
         self._writing = asyncio.Lock()  # what Envoy is started by
+        self._departure = Departure()
 
     async def run(self) -> None:
-        membership = self._options.membership()
-        await asyncio.to_thread(sidecar.check, self._options)
+        options = self._options
+        membership = options.membership()
+        await asyncio.to_thread(sidecar.check, options)
+        async with contextlib.AsyncExitStack() as stack:
+            socket = socket_path(options.directory, options.short_directory, LEAVE)
+            await stack.enter_async_context(taking_leave(self._departure, socket))
+            if options.agent_port is not None:
+                await stack.enter_async_context(
+                    attending(
+                        self._departure,
+                        lambda: sidecar.ready(options),
+                        options.app_checks,
+                        options.app_address,
+                        options.agent_port,
+                    )
+                )
+            await self._run(membership)
+
+    async def _run(self, membership: Membership | None) -> None:
         if membership is None:
             self._log.warning("this proxy is not a member of the mesh: plaintext, no identity")
             await self._supervise(nobody_is_told)
@@ -119,11 +140,15 @@ class _Agent:
             in_use=lambda: self._in_use(keeper, keys),
         )
         async with contextlib.AsyncExitStack() as stack, asyncio.TaskGroup() as group:
-            beside = [group.create_task(keeper.keep()), group.create_task(watch.run())]
+            beside: list[asyncio.Task[None]] = [
+                group.create_task(keeper.keep()),
+                group.create_task(watch.run()),
+                group.create_task(self._departure.run(lambda: self._leave(membership, keeper))),
+            ]
             if keys is not None:
                 await stack.enter_async_context(keys)
                 beside.append(group.create_task(keys.watch()))
-            await self._supervise(lambda: self._leave(membership, keeper))
+            await self._supervise(self._departure.leaving)
             for task in beside:
                 task.cancel()
 
@@ -144,7 +169,9 @@ class _Agent:
     def _leave(self, membership: Membership, keeper: CertificateKeeper) -> AbstractAsyncContextManager[None]:
         held, _ = keeper.held
         server = ControlPlane(membership.renew_address, membership.trust_domain, held.roots_pem)
-        patience = min(PATIENCE, self._options.drain_time)
+        patience = self._options.leave_patience
+        if patience is None:
+            patience = min(PATIENCE, self._options.drain_time)
         return left(server, membership.workload, held, log=self._log, patience=patience)
 
     async def _supervise(self, leave: Leave) -> None:

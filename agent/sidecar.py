@@ -10,11 +10,13 @@ from pathlib import Path
 
 from agent.errors import BadOption
 from agent.identity_store import IdentityStore, StoredIdentity
-from agent.key_server import socket_path
 from agent.options import Keys, ProxyOptions, host_and_port
+from agent.sockets import socket_path
 from ca import control_plane, files
+from envoy.admin import AdminClient
 from envoy.bootstrap import BootstrapInput, ConnectionFiles, render, secret_files
 from envoy.environment import OWN
+from envoy.errors import AdminFailed
 from envoy.launcher import EnvoyProcess, LaunchOptions, require_envoy
 from mesh.identity import TrustDomains
 
@@ -131,6 +133,17 @@ def _free_port() -> int:
         trial.bind((LOOPBACK, 0))
         port: int = trial.getsockname()[1]
         return port
+
+
+async def ready(options: ProxyOptions) -> bool:
+    """Whether Envoy has its first configuration, and listens."""
+    path = options.directory / BOOTSTRAP
+    try:
+        address = await asyncio.to_thread(path.with_suffix(".admin-address").read_text)
+        host, port = host_and_port(address.strip())
+        return await AdminClient(host, port).ready()
+    except (OSError, BadOption, AdminFailed):
+        return False  # not started yet, or ended
 
 
 async def start(options: ProxyOptions) -> EnvoyProcess:

@@ -11,11 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from agent.app_probes import AGENT_PORT, LEFT, AppCheck, GrpcCheck, HttpCheck, TcpCheck, Way
+from agent.app_probes import AGENT_PORT, LEFT, PRE_STOP, AppCheck, GrpcCheck, HttpCheck, TcpCheck, Way
 from inject.names import Json
 
 PROBES: Final = {"livenessProbe": "liveness", "readinessProbe": "readiness", "startupProbe": "startup"}
-HOOKS: Final = {"postStart": "post-start", "preStop": "pre-stop"}
 HOOK_TIMEOUT: Final = 3600.0
 """Seconds. The kubelet waits for a hook as long as the pod's grace period lets it."""
 
@@ -50,10 +49,14 @@ def _container(container: Json, warn: Warn) -> Iterator[AppCheck]:
             timeout = float(probe.get("timeoutSeconds") or 1)
             yield from _rewritten(container, field, probe, kind, timeout, warn)
     lifecycle = container.get("lifecycle") or {}
-    for field, kind in HOOKS.items():
-        hook = lifecycle.get(field)
-        if hook:
-            yield from _rewritten(container, f"lifecycle.{field}", hook, kind, HOOK_TIMEOUT, warn)
+    if (lifecycle.get("postStart") or {}).get("httpGet"):
+        warn(
+            f"container {container['name']}: lifecycle.postStart is an HTTP call, which strict mutual TLS refuses: use exec"
+        )
+    if end := lifecycle.get("preStop"):
+        for check in _rewritten(container, "lifecycle.preStop", end, PRE_STOP, HOOK_TIMEOUT, warn):
+            end["httpGet"]["path"] = f"{LEFT}/{container['name']}"
+            yield check
 
 
 def _rewritten(

@@ -51,8 +51,18 @@ def proxy(
     ] = None,
     proof: Annotated[
         str,
-        typer.Option(envvar="MESHWRIGHT_PROOF", help="What the token is: join-token, jwt or consul-token."),
+        typer.Option(
+            envvar="MESHWRIGHT_PROOF",
+            help="What the token is: join-token, jwt, consul-token or kubernetes-token.",
+        ),
     ] = "join-token",
+    cluster: Annotated[
+        str,
+        typer.Option(
+            envvar="MESHWRIGHT_CLUSTER",
+            help="The control plane's name for the cluster of a kubernetes-token; the one that it runs in if unset.",
+        ),
+    ] = "",
     key_type: Annotated[
         str,
         typer.Option(
@@ -85,6 +95,24 @@ def proxy(
     drain_time: Annotated[
         str, typer.Option(envvar="MESHWRIGHT_DRAIN_TIME", help="How long open connections get at the end.")
     ] = "45s",
+    leave_patience: Annotated[
+        str | None,
+        typer.Option(
+            envvar="MESHWRIGHT_LEAVE_PATIENCE",
+            help="How long callers get at the end to hear of it; 10s, or --drain-time if that is shorter, when unset.",
+        ),
+    ] = None,
+    agent_port: Annotated[
+        int | None,
+        typer.Option(
+            envvar="MESHWRIGHT_AGENT_PORT",
+            help="Where the agent answers an orchestrator: /healthz/ready, and the application's checks. Off when unset.",
+            min=1,
+            max=65535,
+        ),
+    ] = None,
+    app_checks: Annotated[str, typer.Option(envvar="MESHWRIGHT_APP_CHECKS", hidden=True)] = "{}",
+    pod_ip: Annotated[str, typer.Option(envvar="MESHWRIGHT_POD_IP", hidden=True)] = "",
     region: Annotated[str, typer.Option(help="Where this proxy is, for locality-aware balancing.")] = "",
     zone: Annotated[str, typer.Option(help="The zone in that region.")] = "",
     start_envoy: Annotated[
@@ -118,6 +146,8 @@ def proxy(
     log_format: Annotated[str, typer.Option(help="json or console.")] = "json",
 ) -> None:
     """Run the sidecar of a workload: join the mesh, start Envoy, renew the certificate; drain and stop on SIGTERM."""
+    from agent.app_checks import AppAddress
+    from agent.app_probes import parsed
     from agent.join import PROOFS
     from agent.options import Keys, ProxyOptions
     from agent.renew import TokenSource
@@ -139,10 +169,12 @@ def proxy(
         directory=data_dir,
         join=None if plaintext else join,
         bundle=bundle,
-        token=TokenSource(token=token, file=token_file, kind=PROOFS[_choice(proof, tuple(PROOFS))]),
+        token=TokenSource(
+            token=token, file=token_file, kind=PROOFS[_choice(proof, tuple(PROOFS))], cluster=cluster
+        ),
         key_type=_choice(key_type, tuple(KeyType)),
         keys=_choice(keys, tuple(Keys)),
-        short_directory=Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()),
+        short_directory=_short_directory(),
         starts_envoy=start_envoy,
         locality=Locality(region, zone),
         admin_port=admin_port,
@@ -152,8 +184,34 @@ def proxy(
         envoy_log_level=envoy_log_level,
         concurrency=concurrency,
         envoy_environment=tuple(envoy_env or ()),
+        leave_patience=None if leave_patience is None else duration(leave_patience).total_seconds(),
+        agent_port=agent_port,
+        app_checks=parsed(app_checks),
+        app_address=AppAddress.of_pod(pod_ip),
     )
     raise typer.Exit(asyncio.run(run(options)))
+
+
+def leave(
+    data_dir: Annotated[
+        Path, typer.Option(envvar="MESHWRIGHT_PROXY_DATA_DIR", help="The proxy's own directory.")
+    ],
+    patience: Annotated[str, typer.Option(help="How long to wait for the agent's answer.")] = "60s",
+) -> None:
+    """Have this host's proxy leave the mesh: returns when its callers have heard, so that the application may end. The proxy stays until it is stopped."""
+    from agent.errors import AgentError
+    from agent.leave_socket import ask_to_leave
+    from agent.sockets import LEAVE, socket_path
+
+    try:
+        ask_to_leave(socket_path(data_dir, _short_directory(), LEAVE), duration(patience).total_seconds())
+    except AgentError as error:
+        typer.echo(f"meshwright: {error}", err=True)
+        raise typer.Exit(error.exit_code) from error
+
+
+def _short_directory() -> Path:
+    return Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
 
 
 def _choice(text: str, among: tuple[C, ...]) -> C:

@@ -17,7 +17,8 @@ import pytest
 
 from agent.errors import BadOption
 from agent.identity_store import StoredIdentity, parse_identity
-from agent.key_server import AWAY, LONGEST_PATH, KeyServer, socket_path
+from agent.key_server import AWAY, KeyServer
+from agent.sockets import LONGEST_PATH, socket_path
 from ca.authority import LeafRequest
 from ca.csr import make_csr
 from ca.keys import key_pem, new_key

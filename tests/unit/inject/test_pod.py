@@ -175,7 +175,7 @@ def test_a_hook_over_http_is_called_by_the_agent() -> None:
     app: Json = {"name": "app", "lifecycle": {"preStop": {"httpGet": {"port": 80, "path": "/end"}}}}
     pod = injected(a_pod(app))
     assert checks(pod)["app/pre-stop"].way == HttpCheck(80, "/end")
-    assert the(pod, "app")["lifecycle"]["preStop"]["httpGet"]["path"] == "/app-health/app/pre-stop"
+    assert the(pod, "app")["lifecycle"]["preStop"]["httpGet"]["path"] == "/left/app"
 
 
 def test_annotations_change_resources_image_and_level() -> None:

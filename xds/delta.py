@@ -20,6 +20,10 @@ _NOTHING = Difference()
 class DeltaSession(Session):
     delta: ClassVar[bool] = True
 
+    def parse(self, data: bytes) -> DeltaDiscoveryRequest:
+        """The request, for `receive`. DecodeError if it is none."""
+        return DeltaDiscoveryRequest.FromString(data)
+
     def receive(self, request: DeltaDiscoveryRequest, now: float) -> None:
         """Take a request. ProtocolViolation if no client should send it."""
         state = self._state(request.type_url)

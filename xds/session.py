@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Hashable, Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
+from pb.envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DiscoveryRequest
 from xds.cache import NOTHING, Generation, Maps, ResourceCache, Subscription, lookup, wanted
 from xds.errors import ProtocolViolation
 from xds.on_request import whole
@@ -176,7 +177,7 @@ class Session(ABC):
         for state in self.states.values():
             if hurried and state.type_url in LEADING:
                 self.yields = self.yields or bool(state.dirty)
-            elif order.may_send(state):
+            elif (state.dirty or state.queue or state.owed) and order.may_send(state):
                 response = self._respond(state, order, now)
                 if response is not None:
                     return response
@@ -229,6 +230,10 @@ class Session(ABC):
         """The version of a resource that the client holds and has acknowledged; empty: none. None: that cannot be told now."""
         state = self.states.get(type_url)
         return None if state is None else state.acknowledged_of(name)
+
+    @abstractmethod
+    def parse(self, data: bytes) -> DiscoveryRequest | DeltaDiscoveryRequest:
+        """The next request, for `receive`. DecodeError if it is none."""
 
     @abstractmethod
     def _respond(self, state: TypeState, order: Order, now: float) -> tuple[str, int, bytes] | None:
@@ -439,7 +444,7 @@ class Session(ABC):
 
     def _settle(self) -> None:
         for type_url, state in self.states.items():
-            if state.overlay or state.sent or state.splits:
+            if (state.overlay or state.sent or state.splits) and state.idle:
                 state.settle(self._maps(type_url))
         if self._generations and self.settled:
             done, self._generations = self._generations, []

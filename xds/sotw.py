@@ -27,11 +27,28 @@ PARTIAL = "~"
 
 class SotwSession(Session):
     delta: ClassVar[bool] = False
+    _shortened: DiscoveryRequest | None = None
+
+    def parse(self, data: bytes) -> DiscoveryRequest:
+        """The request, for `receive`. Each acknowledgement names again, mostly in the same bytes, all that the client wants: such names
+        are left out, for to read them is most of the work. DecodeError if it is none.
+        """
+        for state in self.states.values():
+            if state.named is not None and (rest := wire.without_names(data, state.type_url, state.named)):
+                request = DiscoveryRequest.FromString(rest)
+                if not request.resource_names:
+                    self._shortened = request
+                    return request
+        return DiscoveryRequest.FromString(data)
 
     def receive(self, request: DiscoveryRequest, now: float) -> None:
         """Take a request. ProtocolViolation if no client should send it."""
         state = self._state(request.type_url)
         type_url = self._kind(request.type_url)
+        if request is self._shortened and state is not None:
+            self._shortened = None
+            self._answers(state, request, now)
+            return
         names = set(request.resource_names)
         if state is None or names != state.subscription.names:  # each acknowledgement names them all again
             self._check_names(names)
@@ -40,14 +57,20 @@ class SotwSession(Session):
                 type_url, wildcard=self._first_wildcard(type_url, names), names=names - {WILDCARD}
             )
             state.unnamed = not names
+            state.named = _mark(request)
             state.claimed_version = request.version_info
             self._resumed = self._resumed or (type_url == CLUSTER and bool(request.version_info))
             return
+        # With any other nonce the client has not seen our last response yet, and will name again what it wants when it has.
+        if self._answers(state, request, now):
+            self._change(state, names)
+            state.named = _mark(request)
+
+    def _answers(self, state: TypeState, request: DiscoveryRequest, now: float) -> bool:
+        """Take what the request says of our responses; whether it answers the last one."""
         error = request.error_detail.message if request.HasField("error_detail") else None
         self._answered(state, request.response_nonce, error, now)
-        # With any other nonce the client has not seen our last response yet, and will name again what it wants when it has.
-        if request.response_nonce == str(state.nonces or ""):
-            self._change(state, names)
+        return request.response_nonce == str(state.nonces or "")
 
     def _change(self, state: TypeState, names: set[str]) -> None:
         """The names of a request are all that the client wants: make that its subscription."""
@@ -158,6 +181,13 @@ class SotwSession(Session):
         self._sent(state, flight, doubted)
         body = wire.sotw_response(state.type_url, flight.version, resources, flight.nonce)
         return state.type_url, len(flight.names), body
+
+
+def _mark(request: DiscoveryRequest) -> wire.Mark | None:
+    """What tells the same names in the next request; None: there are none."""
+    if not request.resource_names:
+        return None
+    return wire.mark(DiscoveryRequest(resource_names=request.resource_names).SerializeToString())
 
 
 def _as_before(state: TypeState, name: str) -> Iterable[Resource]:

@@ -13,6 +13,7 @@ from math import inf
 
 from xds.cache import Chunk, Maps, Subscription, lookup
 from xds.resource import Resource
+from xds.wire import Mark
 
 ABSENT = ""
 """The held version of a name that the client does not have."""
@@ -97,6 +98,8 @@ class TypeState:
     claimed_version: str = ""
     # In the state of the world: no request has named anything yet, so that one without names means everything.
     unnamed: bool = False
+    # There too: the names that a request has to repeat, as they stand in it.
+    named: Mark | None = None
     queue: deque[tuple[Maps, Chunk]] = field(default_factory=deque)
     sent: list[tuple[Maps, tuple[str, ...]]] = field(default_factory=list)
     # A first answer is to come, if only to say that there is nothing.
@@ -228,22 +231,17 @@ class TypeState:
         self.queue.clear()
 
     def settle(self, current: Maps) -> None:
-        """All that the client wants of `current` it has: hold a reference to that, and forget the differences."""
-        if self.idle:
-            self.base = current
-            self.sent.clear()
-            self.splits.clear()
-            if self.overlay:
-                self.overlay = {
-                    name: known
-                    for name, known in self.overlay.items()
-                    if name in self.quarantine
-                    or (
-                        isinstance(known, Doubt)
-                        and known.before is not None
-                        and lookup(current, name) is None
-                    )
-                }
+        """The client is idle, so it has all that it wants of `current`: hold a reference to that, and forget the differences."""
+        self.base = current
+        self.sent.clear()
+        self.splits.clear()
+        if self.overlay:
+            self.overlay = {
+                name: known
+                for name, known in self.overlay.items()
+                if name in self.quarantine
+                or (isinstance(known, Doubt) and known.before is not None and lookup(current, name) is None)
+            }
 
     def next_nonce(self) -> str:
         """Nonces count from 1 in each stream and type, so that equal responses of different streams are equal bytes."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING, TypeVar
 
 import grpc
 import grpc.aio
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from xds.server import XdsServer
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
+Request = TypeVar("Request", bound=DiscoveryRequest | DeltaDiscoveryRequest)
 NODE_SIZE = 256 * 1024
 """Bytes of a Node that are taken: real ones have some 60 KB, for Envoy lists its extensions."""
 
@@ -48,9 +49,10 @@ async def serve_stream(server: XdsServer, context: Context, only_type: str | Non
     stream: Stream | None = None
     node_id, peer = "", peer_of(context)
     try:
-        first = await _read(context, delta=delta)
-        if first is None:
+        data = await _read(context)
+        if data is None:
             return
+        first = _parsed(DeltaDiscoveryRequest.FromString if delta else DiscoveryRequest.FromString, data)
         node_id = first.node.id
         _check_node(first.node)
         client = await server.identify(first.node, peer)
@@ -129,7 +131,8 @@ class Stream:
             while request is not None:
                 self._receive(request)
                 self._look()
-                request = await _read(self._context, delta=self._delta)
+                data = await _read(self._context)
+                request = None if data is None else _parsed(self.session.parse, data)
         except asyncio.CancelledError:
             if self._ending is None:
                 raise
@@ -369,13 +372,15 @@ class Stream:
         self._server.observer.rejected(self.client, type_url, refusal)
 
 
-async def _read(context: Context, *, delta: bool) -> DiscoveryRequest | DeltaDiscoveryRequest | None:
+async def _read(context: Context) -> bytes | None:
     """The next request; None at the end of the stream."""
     data: object = await context.read()
-    if not isinstance(data, bytes):  # grpc.aio.EOF
-        return None
+    return data if isinstance(data, bytes) else None  # grpc.aio.EOF
+
+
+def _parsed(parse: Callable[[bytes], Request], data: bytes) -> Request:
     try:
-        return DeltaDiscoveryRequest.FromString(data) if delta else DiscoveryRequest.FromString(data)
+        return parse(data)
     except DecodeError as error:
         raise ProtocolViolation("a message that is no discovery request of this method") from error
 

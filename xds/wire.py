@@ -9,6 +9,8 @@ from __future__ import annotations
 from functools import lru_cache
 
 _LENGTH_DELIMITED = 2
+LENGTH_BITS = 32
+"""Of the length of a field: no message is longer."""
 
 
 def varint(number: int) -> bytes:
@@ -63,3 +65,40 @@ def delta_response(type_url: str, version: str, resources: bytes, removed: bytes
 def removed_entry(name: str) -> bytes:
     """One of `DeltaDiscoveryResponse.removed_resources`."""
     return field(6, name.encode())
+
+
+Mark = tuple[int, int]
+"""Of some bytes: how many, and a hash of them."""
+
+
+def mark(content: bytes) -> Mark:
+    return len(content), hash(content)
+
+
+def without_names(request: bytes, type_url: str, names: Mark) -> bytes | None:
+    """A DiscoveryRequest for `type_url` without its `resource_names`, if those are just the bytes that `names` marks; else None.
+
+    They are looked for where everybody writes them: in the order of field numbers, which nobody has to keep.
+    """
+    length, content = names
+    try:
+        at = _after(request, _after(request, 0, b"\x0a"), b"\x12")  # its version, and its node
+    except IndexError:
+        return None
+    end = at + length
+    if not request.startswith(_text(4, type_url), end) or hash(request[at:end]) != content:
+        return None
+    return request[:at] + request[end:]
+
+
+def _after(message: bytes, at: int, tag: bytes) -> int:
+    """Where the field of `tag` that begins at `at` ends; `at` if there is none. IndexError if the message ends before."""
+    if not message.startswith(tag, at):
+        return at
+    at, length, shift = at + 1, 0, 0
+    while message[at] & 0x80:
+        length |= (message[at] & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if shift > LENGTH_BITS:
+            raise IndexError(at)
+    return at + 1 + (length | message[at] << shift)

@@ -151,8 +151,8 @@ def node(data: bytes) -> None:
         cache.open()
         talk: Any = session(cache, (SCOPE,))
         with contextlib.suppress(ProtocolViolation):
-            for number in range(2):  # the second is an answer to what came meanwhile
-                talk.receive(request, float(number))
+            for number in range(2):  # the second is an answer to what came meanwhile, and names the same
+                talk.receive(talk.parse(data), float(number))
                 while talk.poll(float(number)) is not None:
                     pass
         talk.close()

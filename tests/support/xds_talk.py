@@ -216,7 +216,7 @@ class SotwTalk(_Talk):
         if error is not None:
             request.error_detail.code = 13
             request.error_detail.message = error
-        self.session.receive(request, self.now)
+        self.session.receive(self.session.parse(request.SerializeToString()), self.now)
 
     def poll(self) -> Said | None:
         answer = self.session.poll(self.now)

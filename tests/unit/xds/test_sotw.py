@@ -202,3 +202,17 @@ def test_a_separate_service_knows_its_type() -> None:
     assert talk.said().names == ["r"]
     with pytest.raises(ProtocolViolation, match="use ADS"):
         talk.ask(CLUSTER)
+
+
+def test_names_that_are_repeated_are_not_read_again() -> None:
+    cache = a_cache(*several(ENDPOINT, "a b c"))
+    talk = SotwTalk(cache).ask(ENDPOINT, "a", "b")
+    talk.ack(talk.said())
+    repeated = DiscoveryRequest(type_url=ENDPOINT, resource_names=["a", "b"], response_nonce="1")
+    longer = DiscoveryRequest(type_url=ENDPOINT, resource_names=["a", "b", "c"], response_nonce="1")
+    assert not talk.session.parse(repeated.SerializeToString()).resource_names
+    assert list(talk.session.parse(longer.SerializeToString()).resource_names) == ["a", "b", "c"]
+    talk.session.receive(talk.session.parse(repeated.SerializeToString()), 0.0)
+    assert talk.session.states[ENDPOINT].subscription.names == {"a", "b"}
+    publish(cache, *several(ENDPOINT, "b", "new"))
+    assert talk.said().names == ["b"]

@@ -7,9 +7,13 @@ from google.protobuf.any_pb2 import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pb.envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse, DiscoveryResponse
+from pb.envoy.service.discovery.v3.discovery_pb2 import (
+    DeltaDiscoveryResponse,
+    DiscoveryRequest,
+    DiscoveryResponse,
+)
 from xds import wire
-from xds.types import CLUSTER
+from xds.types import CLUSTER, ENDPOINT, ROUTE
 
 TEXT = st.text(max_size=200)
 
@@ -56,3 +60,50 @@ def test_a_delta_response(
     assert [(each.name, each.version, each.resource.value) for each in read.resources] == entries
     assert {each.resource.type_url for each in read.resources} <= {CLUSTER}
     assert list(read.removed_resources) == removed
+
+
+NAMED = DiscoveryRequest(
+    version_info="7",
+    node={"id": "default/web-1"},
+    resource_names=[f"default/service-{number}:80" for number in range(500)],
+    type_url=ENDPOINT,
+    response_nonce="3",
+)
+
+
+def segment(request: DiscoveryRequest) -> bytes:
+    return DiscoveryRequest(resource_names=request.resource_names).SerializeToString()
+
+
+def test_names_that_are_those_of_before_are_left_out() -> None:
+    rest = wire.without_names(NAMED.SerializeToString(), ENDPOINT, wire.mark(segment(NAMED)))
+    assert rest is not None
+    expected = DiscoveryRequest.FromString(NAMED.SerializeToString())
+    expected.ClearField("resource_names")
+    assert DiscoveryRequest.FromString(rest) == expected
+
+
+@pytest.mark.parametrize("change", ["one more", "one less", "another", "other order", "other type"])
+def test_other_names_are_read(change: str) -> None:
+    other = DiscoveryRequest.FromString(NAMED.SerializeToString())
+    match change:
+        case "one more":
+            other.resource_names.append("default/late:80")
+        case "one less":
+            other.resource_names.pop()
+        case "another":
+            other.resource_names[7] = "default/service-X:80"
+        case "other order":
+            other.resource_names.insert(0, other.resource_names.pop())
+        case "other type":
+            other.type_url = ROUTE
+    assert wire.without_names(other.SerializeToString(), ENDPOINT, wire.mark(segment(NAMED))) is None
+
+
+@given(st.binary(max_size=60))
+def test_no_bytes_break_the_search_for_names(data: bytes) -> None:
+    assert wire.without_names(data, ENDPOINT, wire.mark(segment(NAMED))) is None
+
+
+def test_a_length_without_end_costs_nothing() -> None:
+    assert wire.without_names(b"\x0a" + b"\xff" * 1_000_000, ENDPOINT, wire.mark(segment(NAMED))) is None

@@ -326,7 +326,13 @@ class ControlPlane:
         )
         joins = JoinService(
             audited,
-            proofs(settings, data_dir, system_clock, lambda: pipeline.state),
+            proofs(
+                settings,
+                data_dir,
+                system_clock,
+                lambda: pipeline.state,
+                kubernetes.clusters if kubernetes is not None else {},
+            ),
             clock=system_clock,
             chance=random.random,
             limit=AttemptLimit(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import structlog
@@ -15,8 +15,10 @@ from ca.proof_jwt import Issuer, JwtProof, Subjects
 from ca.proof_token import TokenProof
 from ca.times import Clock
 from ca.tokens import TokenStore
+from kube.client import Cluster
 from mesh.names import Key
 from mesh.state import MeshState
+from meshwright.kubernetes.tokens import token_proof
 from meshwright.settings import Settings
 from meshwright.settings_groups import IssuerSettings, SubjectSettings
 
@@ -24,9 +26,13 @@ log = structlog.get_logger(__name__)
 
 
 def proofs(
-    settings: Settings, data_dir: Path, clock: Clock, state: Callable[[], MeshState]
+    settings: Settings,
+    data_dir: Path,
+    clock: Clock,
+    state: Callable[[], MeshState],
+    clusters: Mapping[str, Cluster],
 ) -> dict[str, Proof]:
-    """By the name of their field in JoinRequest. Join tokens always; the others where they are set up."""
+    """By the name of their field in JoinRequest. Join tokens always; the others where they are set up. `clusters`: of Kubernetes, by name."""
     found: dict[str, Proof] = {"join_token": TokenProof(TokenStore(data_dir), clock)}
     if settings.join_issuers:
         _warn_of_any_workload(settings.join_issuers)
@@ -40,6 +46,8 @@ def proofs(
             lambda workload: _registered(state(), name, workload),
             ca_file=consul.ca_file,
         )
+    if settings.kubernetes is not None:
+        found["kubernetes_token"] = token_proof(clusters, settings.kubernetes, clock, time.monotonic)
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -28,6 +28,13 @@ class ClusterSettings(BaseModel):
     namespaces: Annotated[
         Names, Field(description="Namespaces whose services are discovered; all of them when unset.")
     ] = ()
+    tokens: Annotated[
+        Literal["review", "keys"],
+        Field(
+            description="How the service account tokens of its pods are checked when their proxies join: by asking its API server (`review`), or by "
+            "the keys that this publishes (`keys`), which believes in a pod until its token ends."
+        ),
+    ] = "review"
 
 
 class KubernetesSettings(ClusterSettings):
@@ -50,6 +57,9 @@ class KubernetesSettings(ClusterSettings):
     authority_dir: Annotated[
         Path, Field(description="Where a replica keeps its copy of that Secret: a directory in memory.")
     ] = Path("/run/meshwright/authority")
+    audience: Annotated[
+        str, Field(description="The audience that a pod's service account token must be for.", min_length=1)
+    ] = "meshwright"
     others: Annotated[
         tuple[ClusterSettings, ...],
         Field(description="Further clusters whose services are discovered, each with a name of its own."),

@@ -46,13 +46,16 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The cluster, and the documents in it; the authority that is kept there, if one is; the lease of what one replica does alone."""
+    """The cluster, and the documents in it; the authority that is kept there, if one is; the lease of what one replica does alone. `clusters`: it and
+    the others of the settings, by name.
+    """
 
     cluster: Cluster
     settings: KubernetesSettings
     documents: ClusterDocuments
     authority: SecretAuthority | None
     lease: Lease | None
+    clusters: Mapping[str, Cluster]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +144,12 @@ async def opened(settings: Settings) -> AsyncIterator[Opened | None]:
     if kubernetes is None:
         yield None
         return
-    async with Cluster(cluster_options(kubernetes), clock=time.monotonic) as cluster:
+    async with contextlib.AsyncExitStack() as stack:
+        clusters = {
+            each.name: await stack.enter_async_context(Cluster(cluster_options(each), clock=time.monotonic))
+            for each in (kubernetes, *kubernetes.others)
+        }
+        cluster = clusters[kubernetes.name]
         shared = lease = None
         if kubernetes.namespace is not None:
             lease = Lease(
@@ -165,4 +173,4 @@ async def opened(settings: Settings) -> AsyncIterator[Opened | None]:
             )
             await shared.open()
         documents = ClusterDocuments(cluster, KINDS, clock=time.monotonic, random=random.random)
-        yield Opened(cluster, kubernetes, documents, shared, lease)
+        yield Opened(cluster, kubernetes, documents, shared, lease, clusters)

@@ -26,7 +26,7 @@ def test_subjects_that_are_good_for_any_workload_are_warned_of(
         ),
     )
     settings = Settings(documents=tmp_path, data_dir=tmp_path, join_issuers=(issuer,))
-    found = proofs(settings, tmp_path, system_clock, lambda: MeshState("mesh.local"))
+    found = proofs(settings, tmp_path, system_clock, lambda: MeshState("mesh.local"), {})
     assert set(found) == {"join_token", "jwt"}
     said = capsys.readouterr().out
     assert said.count("set workload_claim") == 1

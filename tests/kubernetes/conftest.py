@@ -25,3 +25,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def cluster() -> Cluster:
     """The one cluster that all tests share, running. Nobody skips: what is missing is built first."""
     return clusters.up()
+
+
+@pytest.fixture(scope="session")
+def installed(cluster: Cluster) -> Cluster:
+    """The cluster with this tree's Meshwright on it, which stays there for the next run."""
+    clusters.install()
+    return cluster

@@ -62,18 +62,12 @@ def suite_folder() -> pathlib.Path:
 
 
 def install() -> None:
-    """The manifests of this tree, with its image; ready before the suite begins, which waits for nobody."""
-    subprocess.run([HERE.parent / "image.sh"], check=True)
-    command = """
-set -euo pipefail
-eval "$("$1/cluster.sh" env)"
-"$2/.venv/bin/meshwright" install --set image=meshwright:dev > "$3"
-kubectl apply --server-side --force-conflicts -f "$3" > /dev/null || { sleep 2; kubectl apply --server-side --force-conflicts -f "$3" > /dev/null; }
-kubectl -n meshwright-system rollout restart deployment meshwright
-kubectl -n meshwright-system rollout status deployment meshwright --timeout=180s
-kubectl wait --for=condition=Accepted gatewayclass/meshwright --timeout=60s
-"""
-    subprocess.run(["bash", "-c", command, "install", HERE.parent, ROOT, BUILD / "install.yaml"], check=True)
+    """This tree's Meshwright; ready before the suite begins, which waits for nobody."""
+    subprocess.run([HERE.parent / "install.sh"], check=True)
+    command = (
+        f". {HERE}/../env.sh; $KUBECTL wait --for=condition=Accepted gatewayclass/meshwright --timeout=60s"
+    )
+    subprocess.run(["bash", "-c", command], check=True)
 
 
 def main() -> int:

@@ -23,7 +23,7 @@ from tests.support.processes import eventually
 
 T = TypeVar("T")
 Manifest = Mapping[str, Any]
-SCRIPT = ROOT / "scripts" / "kubernetes" / "cluster.sh"
+SCRIPTS = ROOT / "scripts" / "kubernetes"
 PATIENCE = 120.0
 """Seconds that a condition gets: pods start in two, but a busy machine takes its time."""
 
@@ -165,20 +165,31 @@ class Cluster:
 def up(number: int = 1, *, node: bool = True) -> Cluster:
     """Start the cluster, or reuse the one that runs: it is built first, which takes ten minutes once for each machine."""
     environment = {"N": str(number), **({} if node else {"NO_NODE": "1"})}
-    started = _script("up", environment)
+    started = _script("cluster.sh", "up", **environment)
     kubeconfig = Path(started.strip().splitlines()[-1])
     return Cluster(kubeconfig, kubeconfig.parents[2] / "bin" / "kubectl", number)
 
 
 def down(cluster: Cluster) -> None:
     """End it. The shared one (number 1) is left running by tests: the next run finds it warm."""
-    _script("down", {"N": str(cluster.number)})
+    _script("cluster.sh", "down", N=str(cluster.number))
 
 
-def _script(command: str, environment: Mapping[str, str]) -> str:
+def install(*options: str) -> None:
+    """This tree's Meshwright on the shared cluster, serving; `options` as of `meshwright install --set`. Seconds if nothing has changed."""
+    _script("install.sh", *options)
+
+
+def _script(name: str, *arguments: str, **environment: str) -> str:
     ran = subprocess.run(
-        [str(SCRIPT), command], check=False, env={**os.environ, **environment}, capture_output=True, text=True
+        [str(SCRIPTS / name), *arguments],
+        check=False,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
     )
     if ran.returncode:
-        raise RuntimeError(f"{SCRIPT.name} {command} exited with {ran.returncode}:\n{ran.stderr[-4000:]}")
+        raise RuntimeError(
+            f"{name} {' '.join(arguments)} exited with {ran.returncode}:\n{ran.stdout[-2000:]}{ran.stderr[-4000:]}"
+        )
     return ran.stdout

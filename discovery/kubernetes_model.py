@@ -126,9 +126,11 @@ def keep_slice(value: Object) -> Slice | None:
         family=sys.intern(value.get("addressType") or ""),
         # A port without a number means all ports, which no Service has.
         ports=tuple(
-            (sys.intern(each.get("name") or ""), each["port"])
-            for each in value.get("ports") or ()
-            if each.get("port") is not None
+            sorted(
+                (sys.intern(each.get("name") or ""), each["port"])
+                for each in value.get("ports") or ()
+                if each.get("port") is not None
+            )
         ),
         endpoints=tuple(_endpoint(each) for each in value.get("endpoints") or () if each.get("addresses")),
     )

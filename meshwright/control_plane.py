@@ -67,6 +67,7 @@ from meshwright.joins_told import JoinsTold
 from meshwright.keeper import SecretKeeper
 from meshwright.kept import Kept
 from meshwright.kubernetes import composition
+from meshwright.kubernetes import sources as clusters
 from meshwright.leaving import Leaving
 from meshwright.log_ring import LogRing
 from meshwright.log_watch import LogWatch
@@ -222,7 +223,7 @@ class ControlPlane:
             Directory(settings.documents, KINDS) if settings.documents is not None else None,
             kubernetes.documents if kubernetes is not None else None,
         )
-        sources = tuple(self._sources(kept))
+        sources = tuple(self._sources(kept, kubernetes))
         order = tuple(source.name for source in sources)
         state = MeshState(
             settings.trust_domain,
@@ -600,7 +601,7 @@ class ControlPlane:
         self._stack.push_async_callback(server.stop, DRAIN)
         self.addresses[name] = f"{address.rpartition(':')[0]}:{port}"
 
-    def _sources(self, kept: Kept) -> Iterator[Source]:
+    def _sources(self, kept: Kept, kubernetes: composition.Opened | None) -> Iterator[Source]:
         """In the order of their rank: where two declare a service, the first has it."""
         settings = self.settings
         if kept.directory is not None:
@@ -609,6 +610,8 @@ class ControlPlane:
             yield StoreSource(STORE, kept.stored)
         if kept.cluster is not None:
             yield FileSource(CLUSTER, kept.cluster, guarded=False)  # who deletes there says so
+        if kubernetes is not None:
+            yield from clusters.sources(kubernetes)
         if settings.consul is not None:
             consul = settings.consul
             options = ConsulOptions(

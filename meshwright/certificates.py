@@ -77,6 +77,8 @@ class Certificates:
         self._root = root
         self._forbidden = forbidden
         self._clock = clock
+        self.moves = 0
+        """Another number when anything of what is held, or of what is wrong with it, is another."""
         self._held: dict[Key, Held] = {}
         self._given: dict[Key, Held] = {}
         # Awaited before each look: who reads elsewhere says here what it has, for a first answer that is whole.
@@ -173,6 +175,7 @@ class Certificates:
                 log.warning("secret not used as it is", secret=str(key), reason=each.problem)
             elif key in moved:
                 log.info("secret read", secret=str(key))
+        self.moves += held != self._held
         self._held = held
         if moved:
             self.loaded = Loaded(

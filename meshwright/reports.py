@@ -146,7 +146,7 @@ class Reports:
             conflicts=tuple(state.conflicts()),
             certificates={kind: when.isoformat(timespec="seconds") for kind, when in self._expiries()},
             routes=tuple(route_statuses(state)),
-            gateways=tuple(gateway_statuses(state, self.certificates, self._refused_listeners(clients))),
+            gateways=tuple(gateway_statuses(state, self.certificates, self.refused_listeners(clients))),
             listener_sets=tuple(listener_set_statuses(state, self.certificates)),
             backend_tls=tuple(backend_tls_statuses(state, self.certificates)),
             replicas=self.replicas.status(),
@@ -296,7 +296,7 @@ class Reports:
             return "its workload is not meshed: callers do not use this sidecar; set meshed"
         return ""
 
-    def _refused_listeners(self, clients: Iterable[ClientStatus]) -> dict[Key, str]:
+    def refused_listeners(self, clients: Iterable[ClientStatus]) -> dict[Key, str]:
         """What proxies say of listeners that they do not take, by workload; also where the document has been set aside since."""
         aside = {
             Key.parse(client.partition(" (")[0]): told.case.message

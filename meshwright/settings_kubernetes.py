@@ -60,6 +60,25 @@ class KubernetesSettings(ClusterSettings):
     audience: Annotated[
         str, Field(description="The audience that a pod's service account token must be for.", min_length=1)
     ] = "meshwright"
+    proxy_image: Annotated[
+        str,
+        Field(
+            description="The image of the proxies that are made in the cluster, sidecars and gateways: Meshwright's own.",
+            min_length=1,
+        ),
+    ] = "meshwright:dev"
+    gateway_service_type: Annotated[
+        Literal["LoadBalancer", "NodePort", "ClusterIP"],
+        Field(
+            description="The type of the Services that are made for Gateways, where their parameters say nothing."
+        ),
+    ] = "LoadBalancer"
+    gateway_cluster_ip: Annotated[
+        bool,
+        Field(
+            description="Tell the cluster IP of a Gateway's Service as its address as long as no load balancer gives one."
+        ),
+    ] = False
     others: Annotated[
         tuple[ClusterSettings, ...],
         Field(description="Further clusters whose services are discovered, each with a name of its own."),

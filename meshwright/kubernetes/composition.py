@@ -28,7 +28,11 @@ from meshwright.acknowledged import Acknowledged
 from meshwright.audit import Value
 from meshwright.certificates import Certificates
 from meshwright.kubernetes.authority import SecretAuthority, wait
+from meshwright.kubernetes.certificates import ClusterCertificates
+from meshwright.kubernetes.gateway_manifests import GatewayOptions
+from meshwright.kubernetes.gateways import Gateways
 from meshwright.kubernetes.install.options import NAME
+from meshwright.kubernetes.proxies import proxy_options
 from meshwright.metrics import Metrics
 from meshwright.pipeline import Pipeline
 from meshwright.publisher import Publisher
@@ -124,6 +128,26 @@ def works(parts: Parts) -> dict[str, Work]:
         return run
 
     made = {name: of(part) for name, part in PARTS}
+    certificates = ClusterCertificates(
+        parts.cluster,
+        parts.certificates,
+        parts.pipeline.renewed,
+        clock=parts.monotonic,
+        random=parts.chance,
+    )
+    gateways = Gateways(
+        parts.cluster,
+        lambda: parts.pipeline.state,
+        lambda: parts.documents.held,
+        GatewayOptions(proxy_options(parts.settings), parts.opened.settings.gateway_service_type),
+        cluster_ip=parts.opened.settings.gateway_cluster_ip,
+        clock=parts.monotonic,
+        random=parts.chance,
+    )
+    made |= {
+        "certificates in the cluster": certificates.run,
+        "gateways in the cluster": lambda: parts.alone(gateways.run),
+    }
     lease = parts.opened.lease
     return made if lease is None else {"lease": lease.run, **made}
 

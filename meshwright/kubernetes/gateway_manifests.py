@@ -178,6 +178,7 @@ def _pod(name: str, selector: Mapping[str, str], options: GatewayOptions) -> Obj
         container["imagePullPolicy"] = proxy.pull_policy
     spec: Object = {
         "serviceAccountName": name,
+        "enableServiceLinks": False,  # variables named MESHWRIGHT_… are options
         "automountServiceAccountToken": False,
         "terminationGracePeriodSeconds": LEAVING + DRAINING + 15,
         "securityContext": {

@@ -1,0 +1,296 @@
+"""Makes what Gateways need in the cluster, and keeps it as it is to be: one replica does, while it holds the lease.
+
+Server-side apply: what others say of the same objects (replicas, by an autoscaler) is theirs. A write happens where what is wished for, or
+what stands there, is another than at the last write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from kube.client import Cluster, Selector
+from kube.errors import ApiError, Invalid, NotFound
+from kube.following import Event, Failed
+from kube.reflector import Reflector
+from kube.resource import CONFIG_MAPS, DEPLOYMENTS, SERVICE_ACCOUNTS, SERVICES, ObjectName, Resource
+from mesh.conditions import PARAMETERS, gateways
+from mesh.gateways import Gateway
+from mesh.listener_sets import whole
+from mesh.names import Key
+from mesh.state import MeshState
+from meshwright.kubernetes.gateway_manifests import (
+    DISRUPTION_BUDGETS,
+    GatewayOptions,
+    Infrastructure,
+    Manifest,
+    manifests,
+    object_name,
+)
+from meshwright.kubernetes.gateway_objects import LABELS, Kept, kept
+from meshwright.kubernetes.gateway_parameters import BadParameters, with_parameters
+from meshwright.kubernetes.gateway_statuses import Made
+from store.kubernetes_held import Held
+from store.kubernetes_objects import ClusterObject
+
+EVERY: Final = 0.1
+"""Seconds between two looks at whether anything has changed; a look compares a few references."""
+AGAIN: Final = 15.0
+"""Seconds after which what failed is tried again, and parameters are read again."""
+OWNED: Final = (DEPLOYMENTS, SERVICES, SERVICE_ACCOUNTS, DISRUPTION_BUDGETS)
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a reconciliation goes by, compared by identity and value: none of it changed, nothing to do."""
+
+    declared: object
+    objects: object
+    owned: int
+
+
+class Gateways:
+    """`state` and `held` say what there is, `options` what is made where parameters say nothing; `cluster_ip`: a Service's own address counts while
+    no load balancer gives one. `changed` is called when `made` is another. `clock` gives seconds and never goes back.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        state: Callable[[], MeshState],
+        held: Callable[[], Held],
+        options: GatewayOptions,
+        *,
+        cluster_ip: bool,
+        clock: Callable[[], float],
+        random: Callable[[], float],
+    ) -> None:
+        self._cluster = cluster
+        self._state = state
+        self._held = held
+        self._options = options
+        self._cluster_ip = cluster_ip
+        self._clock = clock
+        self._random = random
+        self._owned: dict[Resource, dict[ObjectName, Kept]] = {SERVICES: {}, DEPLOYMENTS: {}}
+        self._read: set[Resource] = set()
+        self._moves = 0
+        self._applied: dict[tuple[Resource, ObjectName], tuple[str, str]] = {}
+        self._problems: dict[Key, str] = {}
+        self._types: dict[Key, str] = {}
+        self.classes: dict[str, str] = {}
+        """What is wrong with the parameters of a GatewayClass of ours, by its name."""
+
+    def made(self, gateway: Gateway) -> Made:
+        """How far what is made for `gateway` is."""
+        name = ObjectName(gateway.key.namespace, object_name(gateway.key.name))
+        service, pods = self._owned[SERVICES].get(name), self._owned[DEPLOYMENTS].get(name)
+        problem = self._problems.get(gateway.key, "")
+        addresses: tuple[str, ...] = ()
+        if service is not None:
+            own = self._cluster_ip or self._types.get(gateway.key) != "LoadBalancer"
+            addresses = service.given or ((service.cluster_ip,) if own and service.cluster_ip else ())
+            missing = [each for each in gateway.addresses if each not in addresses]
+            if missing and addresses and not problem:
+                problem = f"AddressNotUsable: its Service was not given {', '.join(missing)}"
+        return Made(
+            addresses=() if problem.startswith("AddressNotUsable") else addresses,
+            problem=problem,
+            ready=pods is not None and pods.available > 0,
+        )
+
+    @property
+    def moves(self) -> int:
+        """Another number when `made` may be another."""
+        return self._moves
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for resource in self._owned:
+                group.create_task(self._follow(resource))
+            await self._reconcile()
+
+    async def _follow(self, resource: Resource) -> None:
+        def tell(events: Sequence[Event[Kept]]) -> None:
+            if all(isinstance(each, Failed) for each in events):
+                return
+            self._owned[resource] = dict(reflector.values)
+            self._read.add(resource)
+            self._moves += 1
+
+        reflector = Reflector(
+            self._cluster,
+            resource,
+            kept,
+            selector=Selector(labels=LABELS),
+            clock=self._clock,
+            random=self._random,
+        )
+        await reflector.run(tell)
+
+    async def _reconcile(self) -> None:
+        seen: Seen | None = None
+        due = self._clock()
+        while True:
+            now = Seen(self._state().declared, self._held().objects, self._moves)
+            same = seen is not None and (seen.declared, seen.owned) == (now.declared, now.owned)
+            if self._read >= self._owned.keys() and (
+                not same or seen is None or seen.objects is not now.objects or self._clock() >= due
+            ):
+                again = await self._all()
+                seen, due = now, self._clock() + (AGAIN if again else 8 * AGAIN)
+            await asyncio.sleep(EVERY)
+
+    async def _all(self) -> bool:
+        """Whether some are to be looked at again soon: something failed, or has parameters, which nobody watches."""
+        state, held = self._state(), self._held()
+        classes = {name: await self._of_class(held, name) for name in sorted(held.classes)}
+        wrong = {name: each for name, each in classes.items() if isinstance(each, str)}
+        again = bool(wrong)
+        if wrong != self.classes:
+            self.classes, self._moves = wrong, self._moves + 1
+        problems: dict[Key, str] = {}
+        ours = set()
+        for gateway in gateways(state):
+            found = held.objects.get(("Gateway", gateway.key))
+            if found is None:
+                continue
+            ours.add(found.uid)
+            options = classes.get(gateway.class_name, self._options)
+            if isinstance(options, str):
+                problems[gateway.key] = f"InvalidParameters: of its class: {options}"
+                continue
+            again |= gateway.parameters is not None
+            if why := await self._one(state, gateway, found, options):
+                problems[gateway.key] = why
+        again |= bool(problems)
+        for key in problems.keys() | self._problems.keys():
+            if problems.get(key) != self._problems.get(key):
+                self._moves += 1
+                if key in problems:
+                    log.warning(
+                        "what a gateway needs is not as it should be", gateway=str(key), reason=problems[key]
+                    )
+        self._problems = problems
+        await self._sweep(held, ours)
+        return again
+
+    async def _one(
+        self, state: MeshState, gateway: Gateway, found: ClusterObject, options: GatewayOptions
+    ) -> str:
+        """Make what `gateway` needs; what is wrong, with a reason of the Gateway API's in front, empty if nothing is."""
+        every = whole(state, gateway)
+        if gateway.unusable or not every.listeners:
+            return ""  # Its status says so. What was made for it before stays: it may be mended at any time.
+        if gateway.parameters is not None:
+            if (gateway.parameters.group, gateway.parameters.kind) != ("", PARAMETERS):
+                return ""
+            try:
+                options = await self._with(options, gateway.parameters.key)
+            except (BadParameters, ApiError) as error:
+                return f"InvalidParameters: {error}"
+        self._types[gateway.key] = options.service_type
+        wished = manifests(every, infrastructure(found), options)
+        several = len(gateway.addresses) > 1
+        problem = ""
+        for resource, manifest in wished:
+            if resource is SERVICES and several:
+                problem = (
+                    f"AddressNotUsable: a Service has one address, and {len(gateway.addresses)} are asked for"
+                )
+                continue
+            try:
+                await self._apply((resource, manifest))
+            except Invalid as error:
+                asked = resource is SERVICES and bool(gateway.addresses)
+                problem = problem or f"{'AddressNotUsable' if asked else 'NoResources'}: {error}"
+            except ApiError as error:
+                problem = problem or f"NoResources: {error}"
+        return problem
+
+    async def _apply(self, wished: Manifest) -> None:
+        """Nothing is written that was, as long as nobody has changed it since."""
+        resource, manifest = wished
+        name = ObjectName(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
+        digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+        there = self._owned.get(resource, {}).get(name)
+        # What is not followed (accounts, budgets) is looked at when what is wished for changes.
+        spec = there.spec if there is not None else "" if resource in self._owned else "not followed"
+        if self._applied.get((resource, name)) == (digest, spec) and spec:
+            return
+        asked = manifest.get("spec", {}).get("clusterIP")
+        if there is not None and asked and there.cluster_ip != asked:
+            # It cannot be changed in place.
+            await self._cluster.delete(resource, name.name, name.namespace, uid=there.uid)
+        answer = await self._cluster.apply(resource, manifest)
+        made = kept(answer)
+        spec = made.spec if made is not None and resource in self._owned else "not followed"
+        self._applied[resource, name] = (digest, spec)
+        log.info("applied for a gateway", kind=resource.kind, name=str(name))
+
+    async def _of_class(self, held: Held, name: str) -> GatewayOptions | str:
+        """The options of a class of ours; what is wrong with its parameters, if something is."""
+        found = held.objects.get(("GatewayClass", Key("", name)))
+        spec = found.tree.get("spec") if found is not None else None
+        reference = spec.get("parametersRef") if isinstance(spec, dict) else None
+        if not isinstance(reference, dict):
+            return self._options
+        group, kind = reference.get("group"), reference.get("kind")
+        namespace, named = reference.get("namespace"), reference.get("name")
+        if (
+            (group or "", kind) != ("", PARAMETERS)
+            or not isinstance(namespace, str)
+            or not isinstance(named, str)
+        ):
+            return f"parametersRef: {kind}.{group} {named} is no {PARAMETERS} with its namespace"
+        try:
+            return await self._with(self._options, Key(namespace, named))
+        except (BadParameters, ApiError) as error:
+            return f"parametersRef: {error}"
+
+    async def _with(self, options: GatewayOptions, parameters: Key) -> GatewayOptions:
+        found = await self._cluster.get(CONFIG_MAPS, parameters.name, parameters.namespace)
+        return with_parameters(options, found.get("data") or {})
+
+    async def _sweep(self, held: Held, ours: set[str]) -> None:
+        """Take away what was made for a Gateway that is there and is not ours any more; of one that is gone the cluster does."""
+        known = {each.uid: each for name, each in held.objects.items() if name[0] == "Gateway"}
+        for name, each in list(self._owned[DEPLOYMENTS].items()):
+            left = known.get(each.owner)
+            if each.owner in ours or left is None or ("Gateway", left.key) in self._state().declared:
+                continue
+            if _class(left) in held.classes:
+                continue  # It is ours, and is refused as it is now.
+            log.info("a gateway is not ours any more", gateway=str(each.gateway))
+            for resource in OWNED:
+                self._applied.pop((resource, name), None)
+                with contextlib.suppress(NotFound):
+                    await self._cluster.delete(resource, name.name, name.namespace)
+
+
+def infrastructure(found: ClusterObject) -> Infrastructure:
+    """What `found`, a Gateway, says of what is made for it."""
+    spec = found.tree.get("spec")
+    said = spec.get("infrastructure") if isinstance(spec, dict) else None
+    given = said if isinstance(said, dict) else {}
+
+    def pairs(name: str) -> dict[str, str]:
+        listed = given.get(name)
+        return {key: str(value) for key, value in listed.items()} if isinstance(listed, dict) else {}
+
+    return Infrastructure(found.uid, found.api_version, pairs("labels"), pairs("annotations"))
+
+
+def _class(found: ClusterObject) -> str:
+    spec = found.tree.get("spec")
+    return str(spec.get("gatewayClassName")) if isinstance(spec, dict) else ""

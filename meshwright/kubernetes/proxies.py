@@ -1,0 +1,24 @@
+"""What the proxies that are made in the cluster have in common, sidecars and gateways: from the settings."""
+
+from __future__ import annotations
+
+from inject.options import InjectOptions
+from meshwright.errors import SettingsError
+from meshwright.kubernetes.install.options import JOIN, NAME, XDS
+from meshwright.settings import Settings
+
+
+def proxy_options(settings: Settings) -> InjectOptions:
+    """How a proxy in the cluster reaches the control plane, and what it runs. SettingsError where the control plane is in no cluster."""
+    kubernetes = settings.kubernetes
+    if kubernetes is None or kubernetes.namespace is None:
+        raise SettingsError("set kubernetes.namespace: proxies reach the control plane by its Service there")
+    host = f"{NAME}.{kubernetes.namespace}.svc"
+    return InjectOptions(
+        image=kubernetes.proxy_image,
+        control_plane=f"{host}:{XDS}",
+        join=f"{host}:{JOIN}",
+        trust_domain=settings.trust_domain,
+        cluster=kubernetes.name,
+        audience=kubernetes.audience,
+    )

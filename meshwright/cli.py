@@ -29,6 +29,7 @@ from meshwright.commands import (
     get,
     history,
     hold,
+    install,
     intercept,
     listing,
     logs,
@@ -97,6 +98,8 @@ app.command(rich_help_panel=RUNNING)(serve.serve)
 app.command(rich_help_panel=RUNNING)(proxy.proxy)
 app.command(rich_help_panel=RUNNING)(proxy.leave)
 app.command(rich_help_panel=RUNNING)(intercept.intercept)
+app.command(rich_help_panel=RUNNING)(install.install)
+app.command(rich_help_panel=RUNNING)(install.uninstall)
 app.command(rich_help_panel=RUNNING)(demo.demo)
 app.command("upgrade-check", rich_help_panel=RUNNING)(upgrade_check.upgrade_check)
 app.command(rich_help_panel=RUNNING)(backup.backup)

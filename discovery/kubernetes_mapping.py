@@ -148,6 +148,7 @@ def pod_workload(
             labels=pod.labels,
             meshed=True,
             gateway=Key(key.namespace, pod.gateway),
+            fronted=True,
             origin=(f"{source}: Pod {key}",),
         )
     zone = next((each.endpoint.zone for each in served.values()), "")

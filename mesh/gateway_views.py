@@ -116,7 +116,7 @@ def gateway_view(state: MeshState, key: Key, workload: Workload, loaded: Loaded)
     origin = (*gateway.origin, *workload.origin)
     return GatewayView(
         key,
-        _binds(workload, gateway.addresses),
+        _binds(workload, () if workload.fronted else gateway.addresses),
         tuple(each for each in _ports(state, gateway, attached, loaded) if each.chains),
         tuple(_datagrams(state, gateway, attached)),
         gateway_secrets.client_certificate(state, own, loaded),

@@ -444,5 +444,6 @@ def _own_view(workload: Workload | None) -> object:
         workload.locality,
         workload.interception,
         workload.gateway,
+        workload.fronted,
         workload.on_demand,
     )

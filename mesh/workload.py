@@ -63,7 +63,8 @@ class Workload:
 
     `weight` is relative to the other workloads of a service, 1 or more. `network` is empty for the mesh's one flat
     network. `interception` is None where traffic reaches the sidecar by explicit ports only. `gateway`: the Gateway that this
-    workload's proxy plays, whose listeners are then its. `on_demand`: whether its proxy is given the clusters of services when a request
+    workload's proxy plays, whose listeners are then its; `fronted`: the addresses of that Gateway are of what stands before its proxies, which
+    listen everywhere. `on_demand`: whether its proxy is given the clusters of services when a request
     needs them first; None: as is usual in the mesh. `origin` is provenance and no part of the value.
     """
 
@@ -82,6 +83,7 @@ class Workload:
     outbound_port: int = OUTBOUND_PORT
     interception: Interception | None = None
     gateway: Key | None = None
+    fronted: bool = False
     on_demand: bool | None = None
     origin: tuple[str, ...] = field(default=(), compare=False)
 

@@ -33,13 +33,14 @@ def objects(options: InstallOptions, crds: list[Object]) -> list[Object]:
     our_kinds = tuple(sorted(crd["spec"]["names"]["plural"] for crd in crds))
     made = [
         namespace(options),
-        *crds,
         _object("v1", "ServiceAccount", options),
         cluster_role(our_kinds),
         _binding("ClusterRoleBinding", "ClusterRole", options),
         _object("rbac.authorization.k8s.io/v1", "Role", options)
         | {"rules": [rule.manifest() for rule in rbac.own_rules()]},
         _binding("RoleBinding", "Role", options),
+        # After who may read them, or an older control plane that runs would be refused for a moment.
+        *crds,
         configuration(options),
         service(options),
         deployment(options, LABELS, SELECTOR),
@@ -103,9 +104,23 @@ def settings(options: InstallOptions) -> Object:
         "api_address": f"0.0.0.0:{API}",
         "server_names": [f"{host}.svc", f"{host}.svc.{options.cluster_domain}", host, NAME],
         "log_level": options.log_level,
-        "kubernetes": {"namespace": options.namespace, "authority_secret": AUTHORITY_SECRET},
+        "kubernetes": {
+            "namespace": options.namespace,
+            "authority_secret": AUTHORITY_SECRET,
+            "proxy_image": options.image,
+        },
     }
-    return own | options.settings
+    return laid_over(own, options.settings)
+
+
+def laid_over(under: Object, over: Object) -> Object:
+    """`over` on `under`, mapping by mapping, as Helm lays values over each other."""
+    both = {
+        name: laid_over(under[name], value)
+        for name, value in over.items()
+        if isinstance(value, dict) and isinstance(under.get(name), dict)
+    }
+    return under | over | both
 
 
 def configuration(options: InstallOptions) -> Object:
@@ -151,7 +166,7 @@ def gateway_class() -> Object:
         "metadata": {"name": NAME, "labels": LABELS},
         "spec": {
             "controllerName": CONTROLLER,
-            "description": "Gateways that Meshwright runs: Envoy proxies, configured by its control plane.",
+            "description": "Envoy proxies that Meshwright runs",  # 64 bytes at most
         },
     }
 

@@ -18,6 +18,7 @@ from meshwright.commands import (
     completion,
     config_dump,
     context,
+    crds,
     delete,
     demo,
     describe,
@@ -100,6 +101,7 @@ app.command(rich_help_panel=RUNNING)(proxy.leave)
 app.command(rich_help_panel=RUNNING)(intercept.intercept)
 app.command(rich_help_panel=RUNNING)(install.install)
 app.command(rich_help_panel=RUNNING)(install.uninstall)
+app.command(rich_help_panel=RUNNING)(crds.crds)
 app.command(rich_help_panel=RUNNING)(demo.demo)
 app.command("upgrade-check", rich_help_panel=RUNNING)(upgrade_check.upgrade_check)
 app.command(rich_help_panel=RUNNING)(backup.backup)

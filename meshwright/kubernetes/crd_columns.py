@@ -1,0 +1,117 @@
+"""What `kubectl get` shows of our kinds, and the short names by which it knows them.
+
+Columns are JSON paths, and show the first of several values (the API server's table convertor).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+Column = dict[str, Any]
+
+_TARGET: Final = (("Target", ".spec.targetRefs[0].kind"), ("Name of target", ".spec.targetRefs[0].name"))
+
+SAYS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
+    "Service": (
+        ("Port", ".spec.ports[0].port"),
+        ("Protocol", ".spec.ports[0].protocol"),
+        ("Address", ".spec.address"),
+    ),
+    "Workload": (("Service", ".spec.services[0]"), ("Address", ".spec.address"), ("Meshed", ".spec.meshed")),
+    "ServiceSubset": (("Service", ".spec.service"), ("Labels", ".spec.labels")),
+    "ExternalService": (
+        ("Host", ".spec.hosts[0]"),
+        ("Port", ".spec.ports[0].port"),
+        ("Protocol", ".spec.ports[0].protocol"),
+    ),
+    "RolloutPolicy": (("Stages", ".spec.stages"),),
+    "AccessPolicy": (("Action", ".spec.action"), ("Dry run", ".spec.dryRun")),
+    "AccessLog": (("Format", ".spec.format"), ("File", ".spec.file")),
+    "Buffering": (("Most", ".spec.maxRequestBytes"),),
+    "Compression": (("Algorithms", ".spec.algorithms"),),
+    "Concurrency": (("Adaptive", ".spec.adaptive"), ("Admission", ".spec.admission")),
+    "ConnectionLimit": (("Connections", ".spec.connections"),),
+    "EgressPolicy": (("Unknown", ".spec.unknown"),),
+    "EnvoyPatch": (("Resource", ".spec.resource"), ("Patches", ".spec.name")),
+    "Extension": (("Side", ".spec.side"), ("Stage", ".spec.stage")),
+    "ExternalAuthorization": (("Protocol", ".spec.protocol"), ("Service", ".spec.service.name")),
+    "FaultInjection": (("Delay", ".spec.delay"), ("Abort", ".spec.abort")),
+    "CircuitBreaker": (("Requests", ".spec.requests"), ("Connections", ".spec.connections")),
+    "HealthCheck": (("Type", ".spec.type"), ("Interval", ".spec.interval")),
+    "LoadBalancing": (("Algorithm", ".spec.algorithm"),),
+    "MeshTLS": (("Mode", ".spec.mode"),),
+    "Metrics": (("Detail", ".spec.detail"),),
+    "OutlierDetection": (("5xx", ".spec.consecutive5xx"), ("Base", ".spec.baseEjectionTime")),
+    "RateLimit": (("Local", ".spec.local.requests"), ("Global", ".spec.global.requests")),
+    "RequestAuthentication": (("Issuer", ".spec.issuers[0].issuer"),),
+    "TimeoutPolicy": (("Request", ".spec.request"),),
+    "RetryPolicy": (("Attempts", ".spec.attempts"), ("Per try", ".spec.perTryTimeout")),
+    "Tracing": (("Sampling", ".spec.sampling"), ("OTLP", ".spec.otlp"), ("Zipkin", ".spec.zipkin")),
+}
+"""What a document of each kind says above all."""
+
+SHORT: Final[dict[str, str]] = {
+    "Service": "mws",
+    "Workload": "mww",
+    "ServiceSubset": "subset",
+    "ExternalService": "extsvc",
+    "RolloutPolicy": "rollout",
+    "AccessPolicy": "access",
+    "AccessLog": "alog",
+    "Buffering": "buf",
+    "Compression": "zip",
+    "Concurrency": "conc",
+    "ConnectionLimit": "connlimit",
+    "EgressPolicy": "egress",
+    "EnvoyPatch": "epatch",
+    "Extension": "ext",
+    "ExternalAuthorization": "extauthz",
+    "FaultInjection": "fault",
+    "CircuitBreaker": "cb",
+    "HealthCheck": "hc",
+    "LoadBalancing": "lb",
+    "MeshTLS": "mtls",
+    "Metrics": "mwm",
+    "OutlierDetection": "outlier",
+    "RateLimit": "rl",
+    "RequestAuthentication": "reqauth",
+    "TimeoutPolicy": "timeout",
+    "RetryPolicy": "retry",
+    "Tracing": "trace",
+}
+
+
+def columns(kind: str, *, targets: bool, schema: dict[str, Any]) -> list[Column]:
+    """What it targets, what it says, whether that is in force, and its age. `schema`: of the kind, for the types of what it says."""
+    said = [*(_TARGET if targets else ()), *SAYS[kind]]
+    conditions = '.status.conditions[?(@.type=="{}")].{}'
+    return [
+        *({"name": name, "type": _type(schema, path), "jsonPath": path} for name, path in said),
+        {"name": "Accepted", "type": "string", "jsonPath": conditions.format("Accepted", "status")},
+        {"name": "Programmed", "type": "string", "jsonPath": conditions.format("Programmed", "status")},
+        {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+        {
+            "name": "Reason",
+            "type": "string",
+            "jsonPath": conditions.format("Accepted", "reason"),
+            "priority": 1,
+        },
+        {
+            "name": "Message",
+            "type": "string",
+            "jsonPath": conditions.format("Accepted", "message"),
+            "priority": 1,
+        },
+    ]
+
+
+def _type(schema: dict[str, Any], path: str) -> str:
+    """Of the column of `path`; KeyError for a field that there is not. What is no single value is shown as JSON."""
+    at = schema
+    for step in path.strip(".").split("."):
+        name, _, index = step.partition("[")
+        at = at["properties"][name]
+        if index:
+            at = at["items"]
+    kind = at.get("type", "string")
+    return kind if kind in {"integer", "number", "boolean"} else "string"

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from meshwright.settings_groups import Names
+from meshwright.settings_groups import Address, Names
+from meshwright.settings_injection import InjectionSettings
 
 
 class ClusterSettings(BaseModel):
@@ -79,6 +80,12 @@ class KubernetesSettings(ClusterSettings):
             description="Tell the cluster IP of a Gateway's Service as its address as long as no load balancer gives one."
         ),
     ] = False
+    webhook_address: Annotated[
+        Address, Field(description="Where the API server asks about pods and documents: HTTPS.")
+    ] = "0.0.0.0:15017"
+    injection: Annotated[
+        InjectionSettings, Field(description="What the sidecars of the cluster have in common.")
+    ] = InjectionSettings()
     others: Annotated[
         tuple[ClusterSettings, ...],
         Field(description="Further clusters whose services are discovered, each with a name of its own."),

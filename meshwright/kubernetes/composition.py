@@ -24,15 +24,20 @@ from ca.times import Chance, Clock, system_clock
 from kube.access import ClusterOptions
 from kube.client import Cluster
 from kube.lease import Lease
+from kube.resource import Object
 from meshwright.acknowledged import Acknowledged
 from meshwright.audit import Value
 from meshwright.certificates import Certificates
+from meshwright.kubernetes.admission import Answer
 from meshwright.kubernetes.authority import SecretAuthority, wait
+from meshwright.kubernetes.bundles import BundleKeeper
 from meshwright.kubernetes.certificates import ClusterCertificates
 from meshwright.kubernetes.gateway_manifests import GatewayOptions
 from meshwright.kubernetes.gateways import Gateways
 from meshwright.kubernetes.install.options import NAME
-from meshwright.kubernetes.proxies import proxy_options
+from meshwright.kubernetes.mutating import mutated
+from meshwright.kubernetes.proxies import injection_options, proxy_options
+from meshwright.kubernetes.webhooks import MUTATE, Webhooks, serving
 from meshwright.metrics import Metrics
 from meshwright.pipeline import Pipeline
 from meshwright.publisher import Publisher
@@ -148,8 +153,33 @@ def works(parts: Parts) -> dict[str, Work]:
         "certificates in the cluster": certificates.run,
         "gateways in the cluster": lambda: parts.alone(gateways.run),
     }
+    made |= _injection(parts)
     lease = parts.opened.lease
     return made if lease is None else {"lease": lease.run, **made}
+
+
+def _injection(parts: Parts) -> dict[str, Work]:
+    """Webhooks are answered by every replica; whom the cluster trusts is written by one."""
+    options = injection_options(parts.settings)
+
+    async def mutate(request: Object) -> Answer:
+        return mutated(request, options)
+
+    webhooks = Webhooks({MUTATE: mutate}, parts.metrics.registry)
+
+    async def serve() -> None:
+        async with serving(webhooks, parts.opened.settings.webhook_address, parts.certificate) as address:
+            log.info("webhooks are answered", address=address)
+            await asyncio.Event().wait()
+
+    bundles = BundleKeeper(
+        parts.cluster,
+        NAME,
+        lambda: parts.authority.roots().pem,
+        clock=parts.monotonic,
+        random=parts.chance,
+    )
+    return {"webhooks": serve, "bundles in the cluster": lambda: parts.alone(bundles.run)}
 
 
 def cluster_options(settings: ClusterSettings) -> ClusterOptions:

@@ -15,13 +15,14 @@ from mesh.names import Key
 API = Key("shop", "api-7d9f")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SECRET = "s" * 32
+BOUND: dict[str, tuple[str, ...]] = {POD_NAME: ("api-7d9f",)}
 
 
 @dataclass(frozen=True)
 class Answer:
     authenticated: bool = True
     username: str = "system:serviceaccount:shop:api"
-    extra: dict[str, tuple[str, ...]] | None = field(default_factory=lambda: {POD_NAME: ("api-7d9f",)})
+    extra: dict[str, tuple[str, ...]] | None = field(default_factory=lambda: dict(BOUND))
     audiences: tuple[str, ...] = ("meshwright",)
     problem: str = ""
 

@@ -109,7 +109,9 @@ def inbound(view: InboundView, seams: ListenerSeams) -> Iterator[Listener]:
             connection.http_chain(chain, manager)
         else:
             _pass_on(chain, names.CHECKS, names.CHECKS, NOTHING)
-    yield made
+    if made.filter_chains:
+        # Envoy takes no listener without a chain; where a host serves nothing, the kernel refuses whoever comes.
+        yield made
 
 
 def check_routes(view: InboundView) -> Iterator[RouteConfiguration]:

@@ -129,3 +129,10 @@ def test_names_of_a_service_are_those_that_its_caller_may_use() -> None:
     ]
     assert len(DnsTable.FromString(bodies[1]).virtual_domains) == 2
     assert dns.listener(53, bodies, ipv6=True).listener_filters[0].name == "envoy.filters.udp.dns_filter"
+
+
+def test_who_serves_nothing_has_no_inbound_listener() -> None:
+    workload = a_workload(
+        "cron", address="10.0.0.1", services=(), meshed=True, ports=(), interception=Interception()
+    )
+    assert not list(capture.inbound(inbound_view(a_state(workload), workload), NO_LISTENER_POLICIES))

@@ -80,9 +80,8 @@ class Lease:
                     self._end()
                 await asyncio.sleep(EVERY * (0.8 + 0.4 * self._random()))
         finally:
-            leading = self.leading
-            self._end()
-            if leading:
+            if self.leading:
+                self._stop()
                 await self._release()
 
     async def alone(self, work: Callable[[], Awaitable[None]]) -> None:
@@ -158,8 +157,11 @@ class Lease:
             self._log.warning(
                 "lease_lost", lease=self._name, holder=self._me, reason=self.problem or self._election.holder
             )
-            self._leads.clear()
-            self._lost.set()
+            self._stop()
+
+    def _stop(self) -> None:
+        self._leads.clear()
+        self._lost.set()
 
     async def _release(self) -> None:
         """After the work has ended, so that no other begins before; a lease that cannot be given away runs out by itself."""

@@ -32,11 +32,13 @@ from meshwright.kubernetes.admission import Answer
 from meshwright.kubernetes.authority import SecretAuthority, wait
 from meshwright.kubernetes.bundles import BundleKeeper
 from meshwright.kubernetes.certificates import ClusterCertificates
+from meshwright.kubernetes.gateway_api import GatewayApiStatuses
 from meshwright.kubernetes.gateway_manifests import GatewayOptions
 from meshwright.kubernetes.gateways import Gateways
 from meshwright.kubernetes.install.options import NAME
 from meshwright.kubernetes.mutating import mutated
 from meshwright.kubernetes.proxies import injection_options, proxy_options
+from meshwright.kubernetes.statuses import StatusWriter
 from meshwright.kubernetes.webhooks import MUTATE, Webhooks, serving
 from meshwright.metrics import Metrics
 from meshwright.pipeline import Pipeline
@@ -123,16 +125,8 @@ async def _authority(parts: Parts) -> None:
 PARTS: Final[tuple[tuple[str, Part], ...]] = (("authority in the cluster", _authority),)
 
 
-def works(parts: Parts) -> dict[str, Work]:
-    """The tasks of the Kubernetes parts, by name."""
-
-    def of(part: Part) -> Work:
-        async def run() -> None:
-            await part(parts)
-
-        return run
-
-    made = {name: of(part) for name, part in PARTS}
+def _gateway_api(parts: Parts) -> dict[str, Work]:
+    """Certificates are read by every replica; what Gateways need is made, and statuses are written, by one."""
     certificates = ClusterCertificates(
         parts.cluster,
         parts.certificates,
@@ -149,10 +143,41 @@ def works(parts: Parts) -> dict[str, Work]:
         clock=parts.monotonic,
         random=parts.chance,
     )
-    made |= {
+    told = GatewayApiStatuses(
+        gateways,
+        parts.certificates,
+        parts.reports,
+        parts.xds,
+        clock=parts.monotonic,
+        wall=parts.clock,
+    )
+    writer = StatusWriter(
+        parts.cluster,
+        (told,),
+        state=lambda: parts.pipeline.state,
+        held=lambda: parts.documents.held,
+        resource=parts.documents.resource,
+        clock=parts.monotonic,
+        registry=parts.metrics.registry,
+    )
+    return {
         "certificates in the cluster": certificates.run,
         "gateways in the cluster": lambda: parts.alone(gateways.run),
+        "statuses in the cluster": lambda: parts.alone(writer.run),
     }
+
+
+def works(parts: Parts) -> dict[str, Work]:
+    """The tasks of the Kubernetes parts, by name."""
+
+    def of(part: Part) -> Work:
+        async def run() -> None:
+            await part(parts)
+
+        return run
+
+    made = {name: of(part) for name, part in PARTS}
+    made |= _gateway_api(parts)
     made |= _injection(parts)
     lease = parts.opened.lease
     return made if lease is None else {"lease": lease.run, **made}

@@ -44,7 +44,7 @@ class DocumentStatus:
         merges: Merges = {}
         found: dict[DocumentName, dict[str, Tree]] = {}
         for name in wanted:
-            said: dict[str, Tree] = {"origin": list(_origin(state, name))}
+            said: dict[str, Tree] = {"origin": list(origin(state, name))}
             if told := conditions.get(f"{name[0]} {name[1]}"):
                 said["conditions"] = [_shown(each) for each in told]
             policy = state.declared.get(name)
@@ -81,7 +81,7 @@ class DocumentStatus:
         return found
 
 
-def _origin(state: MeshState, name: DocumentName) -> tuple[str, ...]:
+def origin(state: MeshState, name: DocumentName) -> tuple[str, ...]:
     """Where what is in force by that name comes from; empty: nothing is."""
     kind, key = name
     if kind in {SERVICE.name, "ExternalService"}:

@@ -17,16 +17,21 @@ def all_notes(state: MeshState) -> Iterator[str]:
     """A line for each, beginning with the document; by kind and key. Routes have their conditions instead: see `route_notes`."""
     merges: Merges = {}
     for (kind, key), value in sorted(state.declared.items(), key=lambda item: item[0]):
-        match value:
-            case Policy():
-                for note in notes(state, value, merges=merges):
-                    yield f"{kind} {key}: {note}"
-                for caller in (*value.callers, *value.mentions):
-                    if missing := _missing_caller(state, caller):
-                        yield f"{kind} {key}: from: {missing}"
-            case Subset():
-                if narrow := _subset(state, value):
-                    yield f"{kind} {key}: {narrow}"
+        for note in notes_of(state, value, merges):
+            yield f"{kind} {key}: {note}"
+
+
+def notes_of(state: MeshState, value: object, merges: Merges) -> Iterator[str]:
+    """What one document says in vain, by its value. `merges` is filled and used for the next of the same state."""
+    match value:
+        case Policy():
+            yield from notes(state, value, merges=merges)
+            for caller in (*value.callers, *value.mentions):
+                if missing := _missing_caller(state, caller):
+                    yield f"from: {missing}"
+        case Subset():
+            if narrow := _subset(state, value):
+                yield narrow
 
 
 def route_notes(state: MeshState) -> Iterator[str]:

@@ -37,6 +37,8 @@ from meshwright.kubernetes.gateway_manifests import GatewayOptions
 from meshwright.kubernetes.gateways import Gateways
 from meshwright.kubernetes.install.options import NAME
 from meshwright.kubernetes.mutating import mutated
+from meshwright.kubernetes.own_statuses import OwnStatuses
+from meshwright.kubernetes.programming import Programming
 from meshwright.kubernetes.proxies import injection_options, proxy_options
 from meshwright.kubernetes.statuses import StatusWriter
 from meshwright.kubernetes.webhooks import MUTATE, Webhooks, serving
@@ -151,9 +153,17 @@ def _gateway_api(parts: Parts) -> dict[str, Work]:
         clock=parts.monotonic,
         wall=parts.clock,
     )
+    programming = Programming(parts.pipeline, parts.xds.streams, parts.xds.clock)
+    parts.documents.on_applied = lambda names: programming.applied(names, parts.documents.held)
+    own = OwnStatuses(
+        programming,
+        quarantined=parts.reports.quarantine.of,
+        rolling=parts.reports.rollouts.of,
+        wall=parts.clock,
+    )
     writer = StatusWriter(
         parts.cluster,
-        (told,),
+        (own, told),
         state=lambda: parts.pipeline.state,
         held=lambda: parts.documents.held,
         resource=parts.documents.resource,
@@ -163,6 +173,7 @@ def _gateway_api(parts: Parts) -> dict[str, Work]:
     return {
         "certificates in the cluster": certificates.run,
         "gateways in the cluster": lambda: parts.alone(gateways.run),
+        "acknowledgements of the cluster's objects": programming.run,
         "statuses in the cluster": lambda: parts.alone(writer.run),
     }
 

@@ -61,8 +61,8 @@ crds: venv ## Write deploy/kubernetes/crds/, the definitions of our kinds, from 
 	@$(BIN)/python -m meshwright.kubernetes.crd_files deploy/kubernetes/crds
 
 golden: tools ## Rewrite the golden files from what the code renders now; then read the diff
-	@MESHWRIGHT_REWRITE_GOLDENS=1 $(BIN)/pytest tests/golden tests/feature/test_cli_golden.py $(ARGS)
-	@git status --short tests/golden tests/feature/cli
+	@MESHWRIGHT_REWRITE_GOLDENS=1 $(BIN)/pytest tests/golden tests/feature/test_cli_golden.py tests/unit/inject/test_streams.py $(ARGS)
+	@git status --short tests/golden tests/feature/cli tests/unit/inject
 
 heavy: tools ## Run the long forms of the long suites
 	@$(BIN)/pytest -m 'heavy and not kubernetes' $(ARGS)

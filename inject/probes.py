@@ -33,11 +33,11 @@ def wait_for_callers(container: Json) -> bool:
 
     A sidecar's own preStop runs beside those of the containers and holds nobody but itself
     (https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/): so each container waits by a hook of its own. One that
-    has a hook already keeps it.
+    has a hook already keeps it; a hook over HTTP has become the agent's, which waits as well.
     """
     lifecycle = container.setdefault("lifecycle", {})
-    if lifecycle.get("preStop"):
-        return False
+    if hook := lifecycle.get("preStop"):
+        return str((hook.get("httpGet") or {}).get("path", "")).startswith(f"{LEFT}/")
     lifecycle["preStop"] = {"httpGet": {"path": LEFT, "port": AGENT_PORT, "scheme": "HTTP"}}
     return True
 

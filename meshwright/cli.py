@@ -30,6 +30,7 @@ from meshwright.commands import (
     get,
     history,
     hold,
+    inject,
     install,
     intercept,
     listing,
@@ -99,6 +100,7 @@ app.command(rich_help_panel=RUNNING)(serve.serve)
 app.command(rich_help_panel=RUNNING)(proxy.proxy)
 app.command(rich_help_panel=RUNNING)(proxy.leave)
 app.command(rich_help_panel=RUNNING)(intercept.intercept)
+app.command(rich_help_panel=RUNNING)(inject.inject)
 app.command(rich_help_panel=RUNNING)(install.install)
 app.command(rich_help_panel=RUNNING)(install.uninstall)
 app.command(rich_help_panel=RUNNING)(crds.crds)

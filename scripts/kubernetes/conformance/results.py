@@ -101,7 +101,11 @@ def table(suite: Suite, results: Mapping[str, Result]) -> str:
     ]
 
     def counted(tests: list[Test]) -> str:
-        ran = [each for each in tests if each.name in results]
+        ran = [
+            each
+            for each in tests
+            if each.name in results and suite.half(each.name) == results[each.name].half
+        ]
         passed = sum(results[each.name].outcome == "PASS" for each in ran)
         return f"{passed} of {len(tests)}" if ran else f"not run ({len(tests)})"
 
@@ -115,7 +119,9 @@ def table(suite: Suite, results: Mapping[str, Result]) -> str:
             each for each in suite.of(half) if not any(suite.level(name, each) for name in suite.profiles)
         ]
         lines.append(f"| {half}, tests of no profile | {counted(others)} | |")
-    left = [each for each in results.values() if each.outcome != "PASS"]
+    left = [
+        each for each in results.values() if each.outcome != "PASS" and suite.half(each.name) == each.half
+    ]
     if left:
         lines += ["", "| test | outcome | what its log says first |", "|---|---|---|"]
         for each in left:

@@ -28,6 +28,7 @@ from kube.resource import Object
 from meshwright.acknowledged import Acknowledged
 from meshwright.audit import Value
 from meshwright.certificates import Certificates
+from meshwright.foresight import Foresight
 from meshwright.kubernetes.admission import Answer
 from meshwright.kubernetes.authority import SecretAuthority, wait
 from meshwright.kubernetes.bundles import BundleKeeper
@@ -41,7 +42,8 @@ from meshwright.kubernetes.own_statuses import OwnStatuses
 from meshwright.kubernetes.programming import Programming
 from meshwright.kubernetes.proxies import injection_options, proxy_options
 from meshwright.kubernetes.statuses import StatusWriter
-from meshwright.kubernetes.webhooks import MUTATE, Webhooks, serving
+from meshwright.kubernetes.validating import Validator
+from meshwright.kubernetes.webhooks import MUTATE, VALIDATE, Webhooks, serving
 from meshwright.metrics import Metrics
 from meshwright.pipeline import Pipeline
 from meshwright.publisher import Publisher
@@ -201,7 +203,10 @@ def _injection(parts: Parts) -> dict[str, Work]:
     async def mutate(request: Object) -> Answer:
         return mutated(request, options)
 
-    webhooks = Webhooks({MUTATE: mutate}, parts.metrics.registry)
+    # Who spoke plaintext lately is not foreseen here: it is known of proxies of this replica alone.
+    foresight = Foresight(lambda: parts.pipeline.state, lambda: dict)
+    validate = Validator(lambda: parts.documents.held, foresight)
+    webhooks = Webhooks({MUTATE: mutate, VALIDATE: validate}, parts.metrics.registry)
 
     async def serve() -> None:
         async with serving(webhooks, parts.opened.settings.webhook_address, parts.certificate) as address:

@@ -1,4 +1,4 @@
-"""What of the Gateway API is supported, by the names of its conformance suite: a GatewayClass tells it in its status.
+"""What of the Gateway API gateways support, by the names of its conformance suite: a GatewayClass tells it in its status.
 
 https://gateway-api.sigs.k8s.io/geps/gep-2162/; what each means, and what shows it: docs/gateway-api.md.
 """
@@ -50,16 +50,6 @@ SUPPORTED: Final = (
     "HTTPRouteRetryConnectionError",
     "HTTPRouteSchemeRedirect",
     "ListenerSet",
-    "Mesh",
-    "MeshClusterIPMatching",
-    "MeshConsumerRoute",
-    "MeshHTTPRouteBackendRequestHeaderModification",
-    "MeshHTTPRouteNamedRouteRule",
-    "MeshHTTPRouteQueryParamMatching",
-    "MeshHTTPRouteRedirectPath",
-    "MeshHTTPRouteRedirectPort",
-    "MeshHTTPRouteRewritePath",
-    "MeshHTTPRouteSchemeRedirect",
     "ReferenceGrant",
     "TCPRoute",
     "TLSRoute",

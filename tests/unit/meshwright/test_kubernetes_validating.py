@@ -1,0 +1,110 @@
+"""Objects that somebody is about to write: refused in the words of the API, warned of what is in vain; and no rule of a schema is ours alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from api.shapes.documents import Warned, WriteEffects
+from api.writing import Foreseen
+from mesh.events import SourceUpdate
+from meshwright.kubernetes.validating import Validator, reviewed
+from policies.registry import KINDS
+from store.kubernetes_held import Held
+from store.kubernetes_objects import kept
+from tests.support.kubernetes.wrong_objects import WEBHOOK, WRONG, T, Wrong
+
+
+def request(manifest: dict[str, Any], operation: str = "CREATE", **more: Any) -> dict[str, Any]:
+    return {"operation": operation, "namespace": "default", "object": manifest, **more}
+
+
+def right(spec: str = f"{T}\nattempts: 3", kind: str = "RetryPolicy", name: str = "right") -> dict[str, Any]:
+    return Wrong(kind, spec, "nobody", (), name).manifest()
+
+
+class Foretells:
+    """A change of anything means the same."""
+
+    def __init__(self, *warnings: Warned) -> None:
+        self.warnings = warnings
+        self.seen: list[SourceUpdate] = []
+
+    def __call__(self) -> Any:
+        def reckon(update: SourceUpdate) -> Foreseen:
+            self.seen.append(update)
+            return Foreseen(WriteEffects(proxies=1, services=1, resources=1, about=False), self.warnings)
+
+        return reckon
+
+
+def test_there_are_forty_and_more() -> None:
+    assert len(WRONG) >= 40
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=str)
+def test_what_a_schema_refuses_is_refused_here_too(wrong: Wrong) -> None:
+    assert reviewed(kept(wrong.manifest()), Held()).errors
+
+
+@pytest.mark.parametrize("wrong", WEBHOOK, ids=str)
+async def test_what_no_schema_can_say(wrong: Wrong) -> None:
+    answer = await Validator(Held)(request(wrong.manifest()))
+    assert not answer.allowed
+    for part in wrong.says:
+        assert part in answer.message
+
+
+async def test_what_is_right_is_allowed_with_what_it_means_for_the_mesh() -> None:
+    own = Warned(document="RetryPolicy default/right", warning="there is no service default/api")
+    other = Warned(document="HTTPRoute default/r", warning="it leads nowhere")
+    foretells = Foretells(own, other)
+    answer = await Validator(Held, foretells)(request(right()))
+    assert answer.allowed
+    assert answer.warnings == ("there is no service default/api", "HTTPRoute default/r: it leads nowhere")
+    (update,) = foretells.seen
+    assert [each.kind for each in update.declared] == ["RetryPolicy"]
+
+
+async def test_what_is_not_there_yet_is_a_warning() -> None:
+    workload = right("address: 10.0.0.1\nservices: [api]", "Workload")
+    answer = await Validator(Held)(request(workload))
+    assert answer.allowed
+    assert answer.warnings[0].startswith("spec.services[0]: no document declares the service default/api. ")
+
+
+async def test_what_another_object_has_already() -> None:
+    service = "address: 10.0.0.9\nports: [{name: http, port: 80}]"
+    other = kept(right(service, "Service", "other"))
+    held = Held().with_changes({other.name: other}, "cluster", KINDS)
+    answer = await Validator(lambda: held)(request(right(service, "Service")))
+    assert not answer.allowed
+    assert "its virtual address 10.0.0.9 is that of service default/other already" in answer.message
+    assert (await Validator(lambda: held)(request(right(service, "Service", "other"), "UPDATE"))).allowed
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        request(right("attempts: 3"), "DELETE"),
+        request(right("attempts: 3"), subResource="status"),
+        {"operation": "CONNECT", "object": None},
+        request(right("attempts: 3") | {"apiVersion": "v1"}),
+    ],
+    ids=["delete", "status", "no object", "not ours"],
+)
+async def test_what_is_not_asked_about(asked: dict[str, Any]) -> None:
+    assert (await Validator(Held)(asked)).allowed
+
+
+async def test_an_object_that_goes_may_lose_its_finalizers() -> None:
+    manifest = right("attempts: 3")
+    manifest["metadata"]["deletionTimestamp"] = "2026-01-31T12:00:00Z"
+    assert (await Validator(Held)(request(manifest, "UPDATE"))).allowed
+
+
+async def test_an_object_without_a_name_yet() -> None:
+    manifest = right()
+    manifest["metadata"] = {"generateName": "retry-"}
+    assert (await Validator(Held)(request(manifest))).allowed

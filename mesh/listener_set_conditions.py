@@ -68,7 +68,7 @@ def _standing(
         attached = routes.get(listener.place, ())
         if listener.name in conflicts:
             conflict = conflicts[listener.name]
-            entries += _entry(listener, "Conflicted", str(conflict))
+            entries += _entry(listener, conflict.reason, str(conflict))
             entries.append(
                 GatewayCondition(listener.name, "Conflicted", True, conflict.reason, str(conflict))
             )

@@ -198,8 +198,8 @@ async def test_who_was_first_keeps_a_host_and_the_next_has_it_when_it_goes(
         assert edge.attached_listener_sets == 1
         assert said(found)[0] == ("Accepted", False, "ListenersNotValid")
         assert said(found, "http") == [
-            ("Accepted", False, "Conflicted"),
-            ("Programmed", False, "Conflicted"),
+            ("Accepted", False, "HostnameConflict"),
+            ("Programmed", False, "HostnameConflict"),
             ("Conflicted", True, "HostnameConflict"),
         ]
         await file.replace(base)

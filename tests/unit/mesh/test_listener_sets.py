@@ -119,8 +119,8 @@ def test_of_two_that_cannot_be_told_apart_the_first_is_served() -> None:
     assert said(standing(state, "default/one")) == [
         ("", "Accepted", True, "ListenersNotValid"),
         ("", "Programmed", True, "Programmed"),
-        ("http", "Accepted", False, "Conflicted"),
-        ("http", "Programmed", False, "Conflicted"),
+        ("http", "Accepted", False, "HostnameConflict"),
+        ("http", "Programmed", False, "HostnameConflict"),
         ("http", "Conflicted", True, "HostnameConflict"),
         ("own", "Accepted", True, "Accepted"),
         ("own", "Programmed", True, "Programmed"),
@@ -128,8 +128,8 @@ def test_of_two_that_cannot_be_told_apart_the_first_is_served() -> None:
     assert said(standing(state, "default/two")) == [
         ("", "Accepted", False, "ListenersNotValid"),
         ("", "Programmed", False, "ListenersNotValid"),
-        ("tcp", "Accepted", False, "Conflicted"),
-        ("tcp", "Programmed", False, "Conflicted"),
+        ("tcp", "Accepted", False, "ProtocolConflict"),
+        ("tcp", "Programmed", False, "ProtocolConflict"),
         ("tcp", "Conflicted", True, "ProtocolConflict"),
     ]
     assert standing(state, "default/three").accepted

@@ -74,13 +74,14 @@ class Discovered:
 
 
 @contextlib.asynccontextmanager
-async def discovering(*sources: Source) -> AsyncIterator[Discovered]:
-    """Ready once all sources have spoken, or failed."""
+async def discovering(*sources: Source, ready: bool = True) -> AsyncIterator[Discovered]:
+    """`ready`: once all sources have spoken."""
     made = Discovered(_discovery(sources))
     running = asyncio.create_task(made.discovery.run(made.apply))
     try:
-        async with asyncio.timeout(PATIENCE):
-            await made.discovery.ready.wait()
+        if ready:
+            async with asyncio.timeout(PATIENCE):
+                await made.discovery.ready.wait()
         yield made
     finally:
         running.cancel()

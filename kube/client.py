@@ -26,6 +26,8 @@ MANAGER = "meshwright"
 PAGE = 500
 SILENCE = 150.0
 """Seconds without a byte after which a watch counts as dead. Servers send a bookmark each minute."""
+ACCEPT = "application/json, application/jwk-set+json;q=0.5"
+"""The keys of tokens (`/openid/v1/jwks`) have a type of their own."""
 OFF_LOOP = 64 * 1024
 """Bytes of an answer from which it is parsed in a thread."""
 
@@ -346,7 +348,7 @@ class Cluster:
             raise BadCluster(f"cluster {self.name} is not open: use it as an async context manager")
         access, session = self._opened
         for renewed in (False, True):
-            headers = {"Accept": "application/json"}
+            headers = {"Accept": ACCEPT}
             if data is not None:
                 headers["Content-Type"] = content
             try:

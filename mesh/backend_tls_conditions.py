@@ -40,15 +40,19 @@ def backend_tls_conditions(
     """Accepted and ResolvedRefs, at each target. `problem` says what is wrong with the files of a Secret; empty: nothing."""
     references = policy.authorities or ()
     found = tuple((each, *_wrong(state, each, loaded, problem)) for each in references)
-    unknown = bool(references) and not any(
-        known(Role.AUTHORITY, each) and each.key in loaded.authorities for each in references
-    )
+    invalid = bool(references) and all(why for _, _, why in found)
+    trusted = any(known(Role.AUTHORITY, each) and each.key in loaded.authorities for each in references)
     wrong = "; ".join(why for _, _, why in found if why)
     for target in policy.targets:
         at = f"{target.kind} {target.key}{f'#{target.section}' if target.section else ''}"
         refused = _refused(state, policy, target)
-        if not refused and unknown:
-            refused = "NoValidCACertificate: nobody is trusted, so no connection is made"
+        if not refused and invalid:
+            left = (
+                "who was trusted before still is"
+                if trusted
+                else "nobody is trusted, so no connection is made"
+            )
+            refused = f"NoValidCACertificate: {left}"
         reason, _, message = (refused or "Accepted: it holds").partition(": ")
         yield PolicyCondition(at, "Accepted", not refused, reason, message)
         yield PolicyCondition(

@@ -93,3 +93,4 @@ def test_authorities_that_cannot_be_used() -> None:
     assert "ConfigMap default/empty has no authoritiesFile" in none[1][2]
     broken = told(a_mesh(service, CA, a_policy("ca")), "ca.pem cannot be read")["p"]
     assert broken[1][2] == "ConfigMap default/ca: ca.pem cannot be read"
+    assert broken[0][1:] == ("NoValidCACertificate", "who was trusted before still is")

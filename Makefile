@@ -7,7 +7,7 @@ BIN := .venv/bin
 # Extra arguments for pytest: make test ARGS='tests/unit -k names'
 ARGS ?=
 
-.PHONY: help venv tools demo test check check-lint check-format check-types check-scripts check-imports format settings-doc analyze-doc reference crds golden heavy soak compose-test kubernetes conformance fuzz bench clean distclean
+.PHONY: help venv tools demo test check check-lint check-format check-types check-scripts check-imports format settings-doc analyze-doc reference manifests crds golden heavy soak compose-test kubernetes conformance fuzz bench clean distclean
 
 help: ## List the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -56,6 +56,9 @@ analyze-doc: venv ## Write docs/analyze.md from the checks
 
 reference: venv ## Write docs/reference/, a page for each kind of document, from the models that read them
 	@$(BIN)/python -m meshwright.reference_doc docs/reference
+
+manifests: crds ## Write deploy/kubernetes and the Helm chart from what `meshwright install` prints
+	@$(BIN)/python -m meshwright.kubernetes.install.write deploy
 
 crds: venv ## Write deploy/kubernetes/crds/, the definitions of our kinds, from the models that read them
 	@$(BIN)/python -m meshwright.kubernetes.crd_files deploy/kubernetes/crds

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import report, store
+from bench import kubernetes, report, store
 from bench.build import ROOT, build
 from bench.measure import Plan, Run, measure
 from bench.processes import BenchError
@@ -52,6 +52,12 @@ def main() -> int:
     rows = report.Results(runs, f"go-control-plane-{options.beside}").rows()
     if options.documents:
         rows += store.rows(options.documents)
+    if options.kubernetes and kubernetes.available():
+        rows += kubernetes.rows(Shape(options.kubernetes, 10, 100), xdsload)
+    elif options.kubernetes:
+        console.print(
+            "no rows of Kubernetes: they need root, and what scripts/kubernetes/cluster.sh build makes"
+        )
     report.show(rows, console)
     report.write(rows, options.output)
     console.print(f"written: {options.output}")
@@ -117,6 +123,12 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument(
         "--documents", type=int, default=10_000, help="in the store, for the store's rows; 0: leave them out"
+    )
+    parser.add_argument(
+        "--kubernetes",
+        type=int,
+        default=2_000,
+        help="Services of ten endpoints in a real API server, for its rows; 0: leave them out",
     )
     parser.add_argument("--lean", action="store_true", help="leave out TLS and the peer in the other shape")
     parser.add_argument("--check", action="store_true", help="exit with 1 if a ratio is above its limit")

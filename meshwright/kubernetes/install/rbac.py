@@ -76,20 +76,21 @@ def cluster_rules(our_kinds: tuple[str, ...]) -> tuple[Rule, ...]:
             FOLLOW,
             ("store/kubernetes_sets.py",),
         ),
-        Rule(("authentication.k8s.io",), ("tokenreviews",), ("create",), ("ca/proof_kubernetes.py",)),
+        Rule(
+            ("authentication.k8s.io",), ("tokenreviews",), ("create",), ("meshwright/kubernetes/tokens.py",)
+        ),
         Rule(
             ("admissionregistration.k8s.io",),
             ("mutatingwebhookconfigurations", "validatingwebhookconfigurations"),
-            (*FOLLOW, "patch", "update"),
-            ("meshwright/kubernetes/webhooks.py",),
+            ("list", "watch", "patch"),
+            ("meshwright/kubernetes/bundles.py",),
             names=(NAME,),
         ),
-        # A create cannot be narrowed to a name: the name is in the object, not in the request's path.
-        Rule(("",), ("configmaps",), ("create",), ("meshwright/kubernetes/bundles.py",)),
+        # Made by server-side apply, which has the name in its path: a create by POST could not be narrowed to one.
         Rule(
             ("",),
             ("configmaps",),
-            ("get", "patch", "update", "delete"),
+            ("list", "watch", "create", "patch"),
             ("meshwright/kubernetes/bundles.py",),
             names=(BUNDLE,),
         ),

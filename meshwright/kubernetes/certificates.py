@@ -1,8 +1,9 @@
 """Certificates from Secrets and ConfigMaps of the cluster: those that a Gateway, a ListenerSet or a BackendTLSPolicy names, and no others.
 
 Each is watched by its name alone, so that nothing else of anybody is ever read. What they hold is in memory, and nowhere else: in no
-state, no log, no file. As with files, what is replaced by something that cannot be used leaves in force what was there before; what is
-deleted, or named by nobody any more, is gone at once.
+state, no log, no file. As with files, a certificate that is replaced by something that cannot be used stays in force. What is deleted, or named by
+nobody any more, is gone at once, and so are authorities that are replaced by something else, whatever that is: whom to trust is the
+owner's to take back.
 """
 
 from __future__ import annotations
@@ -98,6 +99,7 @@ class ClusterCertificates:
             watch = self._watches.get(reference)
             if watch is None:
                 self._watches[reference] = _Watch(frozenset(roles))
+                self._dirty.add(reference)
             elif watch.roles != roles:
                 watch.roles = frozenset(roles)
                 self._dirty.add(reference)
@@ -202,23 +204,31 @@ def _all_held(work: Mapping[Reference, tuple[_Watch | None, Held | None]]) -> di
     return {
         reference: None
         if watch is None
-        else held(reference, watch.roles, watch.content, watch.trouble, before)
+        else held(reference, watch.roles, watch.content, before, seen=watch.seen, trouble=watch.trouble)
         for reference, (watch, before) in work.items()
     }
 
 
 def held(
-    reference: Reference, roles: Iterable[Role], found: Content | None, trouble: str, before: Held | None
+    reference: Reference,
+    roles: Iterable[Role],
+    found: Content | None,
+    before: Held | None = None,
+    *,
+    seen: bool = True,
+    trouble: str = "",
 ) -> Held:
-    """What is in force of an object, `before` being what was."""
+    """What is in force of an object, `before` being what was. `trouble`: why it cannot be read for now; `seen`: it, or that, is known."""
     kind, key = reference
     had = before or Held()
+    if not seen:
+        return Held(problem=f"{kind} {key} is being read")
     if trouble:
         return Held(certificate=had.certificate, authorities=had.authorities, problem=trouble)
     if found is None:
         return Held(problem=f"there is no {kind} {key} in the cluster")
     parts = {name: Pem(f"{kind} {key}, data {name}", data) for name, data in found.parts}
-    shown, known = had.certificate, had.authorities
+    shown, known = had.certificate, None
     problems = []
     for role in sorted(set(roles), key=lambda each: each.value):
         if missing := [each for each in PARTS[role] if each not in parts]:

@@ -190,7 +190,7 @@ metadata: {name: api}
 spec:
   targetRefs: [{kind: Service, name: api}]
   attempts: 2
-  on: [connect-failure, refused-stream, reset-before-request]
+  "on": [connect-failure, refused-stream, reset-before-request]
   codes: [503]
   perTryTimeout: 500ms
   backoff: {base: 25ms, max: 250ms}

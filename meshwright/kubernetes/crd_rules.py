@@ -51,6 +51,9 @@ def no_callers(message: str) -> Rule:
 REQUIRED: Final[dict[str, tuple[str, ...]]] = {"EnvoyPatch": ("resource", "name", "merge")}
 """Fields of `spec` that a document must have although its model lets policies farther away say them."""
 
+BARE: Final = {"RetryPolicy": ("true", "on")}
+"""By kind: what a field of `spec` becomes, and the field, where it is not in quotes. YAML 1.1, which kubectl reads, takes a bare `on` for true."""
+
 TARGETS: Final = (
     Rule(
         "self.kind in ['Mesh', 'Namespace'] || has(self.name)",
@@ -223,7 +226,13 @@ RULES: Final[dict[str, tuple[Rule, ...]]] = {
             "nothing is limited. Add local: {requests: 100}, or global: {requests: 100}",
         ),
     ),
-    "RetryPolicy": (longer("base", "max", "it is less than the base. Make it longer", "backoff"),),
+    "RetryPolicy": (
+        Rule(
+            "!has(self.__true__)",
+            'write "on" in quotes: YAML 1.1, which kubectl reads, takes a bare on for true',
+        ),
+        longer("base", "max", "it is less than the base. Make it longer", "backoff"),
+    ),
     "RolloutPolicy": (
         Rule(
             "[has(self.percent), has(self.labels), has(self.zones)].filter(s, s).size() == 1",

@@ -9,7 +9,7 @@ from documents.gateway_api.common import OWN_GROUP
 from documents.schema import schema
 from mesh.targeting import Level
 from meshwright.kubernetes.crd_columns import SHORT, columns
-from meshwright.kubernetes.crd_rules import MOST_TARGETS, REQUIRED, RULES, TARGETS, Rule
+from meshwright.kubernetes.crd_rules import BARE, MOST_TARGETS, REQUIRED, RULES, TARGETS, Rule
 from meshwright.kubernetes.structural import Schema, structural
 from policies.document import ROUTES
 from policies.registry import POLICIES
@@ -106,6 +106,13 @@ def _schema(kind: Kind) -> Schema:
         spec["properties"]["targetRefs"]["items"]["properties"]["kind"]["enum"] = kinds
     if kind.name in REQUIRED:
         spec["required"] = [*spec.get("required", ()), *REQUIRED[kind.name]]
+    if kind.name in BARE:
+        bare, field = BARE[kind.name]
+        # There only to be refused with the way out: the server would call it an unknown field.
+        spec["properties"][bare] = {
+            **spec["properties"][field],
+            "description": f'Not a field: "{field}" without quotes.',
+        }
     for rule in (*(TARGETS if policy is not None else ()), *RULES.get(kind.name, ())):
         _add(spec, rule)
     return {

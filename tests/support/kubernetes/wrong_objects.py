@@ -91,6 +91,7 @@ SCHEMA = (
     schema("Workload", "services: [api]", "spec.address", "Required value"),
 )
 CEL = (
+    cel("RetryPolicy", f"{T}\non: [5xx]", 'write "on" in quotes'),
     cel("RetryPolicy", "targetRefs: [{kind: Service}]", "spec.targetRefs[0].name", "which one is not said"),
     cel("RetryPolicy", "targetRefs: [{kind: Mesh, name: all}]", "spec.targetRefs[0]", "there is one mesh"),
     cel("RetryPolicy", f"{T}\nenforced: true", "spec.enforced", "only the mesh or a namespace can enforce"),

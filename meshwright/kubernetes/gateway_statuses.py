@@ -175,7 +175,10 @@ def _gateway(
         for each in sorted(listeners, key=_order(found))
     ]
     return {
-        "addresses": [_address(each) for each in made.addresses],
+        # Told when somebody answers there, and then for good: whoever makes DNS records of them must not take them away for a while.
+        "addresses": [
+            _address(each) for each in made.addresses if made.ready or found.status.get("addresses")
+        ],
         "conditions": conditions(whole, found.status.get("conditions"), found.generation, now),
         "listeners": entries,
         "attachedListenerSets": attached,

@@ -69,8 +69,8 @@ async def test_settled_statuses_are_not_written_again(installed: Cluster) -> Non
         still = await settled(installed, namespace, "still")
         for number in range(3):
             name = f"moving-{number}"
-            await installed.apply(RETRY.format(name=name, service="api", attempts=1), namespace=namespace)
-            moving = await settled(installed, namespace, name)
+            await installed.apply(RETRY.format(name=name, service=name, attempts=1), namespace=namespace)
+            moving = await settled(installed, namespace, name, "PartlyWithoutEffect")
             writes = [
                 each
                 for each in moving["metadata"].get("managedFields", ())

@@ -151,7 +151,7 @@ WEBHOOK = (
     webhook(
         "Service", "address: nowhere\nports: [{name: http, port: 80}]", "spec.address", "not an IP address"
     ),
-    webhook("EgressPolicy", f"{MESH}\nexcept: [nowhere]", "spec"),
+    webhook("EgressPolicy", f"{MESH}\nnever: [nowhere]", "spec.never[0]", "not a network"),
     webhook("Compression", f"{T}\ncontentTypes: [text]", "spec.contentTypes[0]", "not a media type"),
     webhook(
         "RolloutPolicy",

@@ -29,7 +29,6 @@ class Catalog:
         self._pods: dict[Key, Pod] = {}
         self._nodes: dict[str, Node] = {}
         self._on_node: dict[str, set[Key]] = {}
-        self._mapped: dict[Key, Mapped] = {}
         self._served: dict[Key, dict[str, Served]] = {}  # service → workload → what it serves of it
         self._serves: dict[Key, dict[Key, Served]] = {}  # workload → service → the same
         self._placed: dict[Key, str] = {}  # workloads that are no pods, and have a node
@@ -41,7 +40,7 @@ class Catalog:
         self._dirty_services: set[Key] = set()
         self._dirty_workloads: set[Key] = set()
         self._new_declared: dict[DocumentName, Declared | None] = {}
-        self._warned = 0
+        self._warned: dict[Key, tuple[str, ...]] = {}
 
     @property
     def dirty(self) -> int:
@@ -144,18 +143,16 @@ class Catalog:
 
     def warnings(self) -> tuple[str, ...]:
         """What is left out, in a steady order."""
-        if not self._warned:
-            return ()
-        return tuple(line for key in sorted(self._mapped) for line in self._mapped[key].warnings)
+        return tuple(line for key in sorted(self._warned) for line in self._warned[key])
 
     def _map(self, key: Key) -> Service | None:
         """Reckon a service and who serves it; those whose part in it has changed become dirty."""
         found = self._services.get(key)
-        before = self._mapped.pop(key, _NOTHING_MAPPED)
         mapped = mapping.map_service(self._source, key, found) if found is not None else _NOTHING_MAPPED
-        if found is not None:
-            self._mapped[key] = mapped
-        self._warned += len(mapped.warnings) - len(before.warnings)
+        if mapped.warnings:
+            self._warned[key] = mapped.warnings
+        else:
+            self._warned.pop(key, None)
         served: dict[str, Served] = {}
         if found is not None:
             slices = (self._slices[name] for name in sorted(self._slices_of.get(key, ())))

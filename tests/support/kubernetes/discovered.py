@@ -39,7 +39,7 @@ def a_source(
 @dataclass
 class Discovered:
     discovery: Discovery
-    state: MeshState = field(default_factory=lambda: MeshState("mesh.local"))
+    state: MeshState
     events: int = 0
     smallest: dict[Key, int] = field(default_factory=dict)
     """The fewest live endpoints that each watched service ever had (see `watch`)."""
@@ -74,9 +74,11 @@ class Discovered:
 
 
 @contextlib.asynccontextmanager
-async def discovering(*sources: Source, ready: bool = True) -> AsyncIterator[Discovered]:
-    """`ready`: once all sources have spoken."""
-    made = Discovered(_discovery(sources))
+async def discovering(
+    *sources: Source, ready: bool = True, state: MeshState | None = None
+) -> AsyncIterator[Discovered]:
+    """`ready`: once all sources have spoken. `state`: what it begins with."""
+    made = Discovered(_discovery(sources), state or MeshState("mesh.local"))
     running = asyncio.create_task(made.discovery.run(made.apply))
     try:
         if ready:

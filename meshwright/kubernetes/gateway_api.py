@@ -62,9 +62,16 @@ class GatewayApiStatuses:
     @property
     def waiting(self) -> bool:
         """Whether some were left out, and are to be asked for again soon."""
-        return bool(self._behind)
+        return bool(self._behind) or not self._knows
+
+    @property
+    def _knows(self) -> bool:
+        """Who has just begun says nothing: what it does not know yet is not therefore wrong."""
+        return self._made.known and not self._reports.not_ready()
 
     def __call__(self, state: MeshState, held: Held) -> Iterator[WishedStatus]:
+        if not self._knows:
+            return
         now = self._clock()
         late = {each: self._behind.get(each, now) for each in gateways_behind(state, self._xds)}
         waiting = {each for each, since in late.items() if now - since < PATIENCE}

@@ -93,13 +93,14 @@ def gateway_statuses(state: MeshState, objects: Objects, facts: Facts, now: str)
     sets = tuple(standings(state, facts.loaded, facts.problem))
     for gateway in gateways(state):
         found = objects.get(("Gateway", gateway.key))
-        if found is not None:
+        if found is not None and found.name not in facts.invalid:
             attached = sum(each.accepted for each in sets if each.set.parent == gateway.key)
             yield found, _gateway(state, gateway, found, facts, attached, now)
     for standing in sets:
         found = objects.get(("ListenerSet", standing.set.key))
         # What belongs to a Gateway that is not ours is told by whoever runs that.
-        if found is not None and ("Gateway", standing.set.parent) in state.declared:
+        ours = ("Gateway", standing.set.parent) in state.declared
+        if found is not None and ours and found.name not in facts.invalid:
             yield found, _listener_set(standing, found, programmed(state, standing.set.parent, facts), now)
     for name, wrong in sorted(facts.invalid.items()):
         found = objects.get(name)

@@ -87,6 +87,7 @@ class Gateways:
         self._applied: dict[tuple[Resource, ObjectName], tuple[str, str]] = {}
         self._problems: dict[Key, str] = {}
         self._types: dict[Key, str] = {}
+        self._looked = False
         self.classes: dict[str, str] = {}
         """What is wrong with the parameters of a GatewayClass of ours, by its name."""
 
@@ -113,8 +114,17 @@ class Gateways:
         """Another number when `made` may be another."""
         return self._moves
 
+    @property
+    def known(self) -> bool:
+        """Whether all that stands there was seen, and looked through once: before that, `made` knows nothing."""
+        return self._looked
+
     async def run(self) -> None:
         """Until cancelled."""
+        # Another replica may have done it meanwhile: what it left is looked at anew, and written once.
+        self._applied.clear()
+        self._read.clear()
+        self._looked = False
         async with asyncio.TaskGroup() as group:
             for resource in self._owned:
                 group.create_task(self._follow(resource))
@@ -148,6 +158,7 @@ class Gateways:
                 not same or seen is None or seen.objects is not now.objects or self._clock() >= due
             ):
                 again = await self._all()
+                self._looked, self._moves = True, self._moves + (not self._looked)
                 seen, due = now, self._clock() + (AGAIN if again else 8 * AGAIN)
             await asyncio.sleep(EVERY)
 
@@ -269,8 +280,9 @@ class Gateways:
             left = known.get(each.owner)
             if each.owner in ours or left is None or ("Gateway", left.key) in self._state().declared:
                 continue
-            if _class(left) in held.classes:
-                continue  # It is ours, and is refused as it is now.
+            name_of_class = _class(left)
+            if name_of_class in held.classes or ("GatewayClass", Key("", name_of_class)) not in held.objects:
+                continue  # It is refused as it is now; or its class is gone, which may come back.
             log.info("a gateway is not ours any more", gateway=str(each.gateway))
             for resource in OWNED:
                 self._applied.pop((resource, name), None)

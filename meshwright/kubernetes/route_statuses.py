@@ -32,7 +32,7 @@ def route_statuses(state: MeshState, objects: Objects, facts: Facts, now: str) -
     for route, told in route_conditions(state):
         name = (route.kind.value, route.key)
         found = objects.get(name)
-        if found is None:
+        if found is None or name in facts.invalid:
             continue
         seen.add(name)
         yield from _if_any(found, "parents", _parents(state, found, told, now))
@@ -76,7 +76,7 @@ def backend_tls_statuses(
     seen = set()
     for policy in backend_tls_policies(state):
         found = objects.get(("BackendTLSPolicy", policy.key))
-        if found is None:
+        if found is None or found.name in facts.invalid:
             continue
         seen.add(policy.key)
         wished = _of_policy(backend_tls_conditions(state, policy, facts.loaded, facts.problem))
@@ -87,7 +87,24 @@ def backend_tls_statuses(
         yield from _if_any(found, "ancestors", entries)
     for (kind, key), found in sorted(objects.items(), key=lambda item: item[0]):
         if kind == "BackendTLSPolicy" and key not in seen:
-            yield from _if_any(found, "ancestors", [])
+            wrong = facts.invalid.get(found.name)
+            refused = () if wrong is None else (Wished("Accepted", False, "Invalid", wrong),)
+            entries = [
+                _entry(found, "ancestorRef", raw, "ancestors", refused, now)
+                for raw in (_targets(found) if refused else ())
+            ]
+            yield from _if_any(found, "ancestors", entries)
+
+
+def _targets(found: ClusterObject) -> list[dict[str, Any]]:
+    """What the object of a policy targets, as references to ancestors: of one that was not read nothing else is known."""
+    spec = found.tree.get("spec")
+    listed = spec.get("targetRefs") if isinstance(spec, dict) else None
+    return [
+        {**each, "namespace": found.key.namespace}
+        for each in (listed if isinstance(listed, list) else ())[:MOST_ANCESTORS]
+        if isinstance(each, dict)
+    ]
 
 
 def _of_policy(told: Iterable[PolicyCondition]) -> tuple[Wished, ...]:

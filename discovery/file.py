@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
-from typing import TypeVar
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
+from typing import ParamSpec, TypeVar
 
 from discovery.source import (
     SourceEvent,
@@ -20,7 +21,11 @@ from mesh.names import Key
 from mesh.service import Service
 from mesh.workload import Workload
 
-V = TypeVar("V", Service, Workload)
+MANY = 500
+"""Files of which to look at all takes a millisecond."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class FileSource:
@@ -72,15 +77,22 @@ class FileSource:
                     if still or lacking:
                         yield SourceIncomplete(self._name, still)
                     lacking = still
-                    yield documents.to_snapshot(self._name)
-                elif update := difference(self._name, told, documents):
+                    yield await _worked(documents, documents.to_snapshot, self._name)
+                elif update := await _worked(documents, difference, self._name, told, documents):
                     yield update
                 told = documents
-                new = _report(self._name, documents)
+                new = await _worked(documents, _report, self._name, documents)
                 # What an earlier reading reported may stand yet: the first report replaces it.
                 if new != self._reported or (first and new != SourceReport(self._name)):
                     self._reported = new
                     yield new
+
+
+async def _worked(documents: DocumentSet, work: Callable[P, R], *args: P.args, **more: P.kwargs) -> R:
+    """What `work` gives, which looks at all of `documents`: of many, that takes too long for the event loop."""
+    if len(documents.files) > MANY:
+        return await asyncio.to_thread(work, *args, **more)
+    return work(*args, **more)
 
 
 def difference(source: str, old: DocumentSet, new: DocumentSet) -> SourceUpdate | None:

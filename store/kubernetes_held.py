@@ -81,7 +81,8 @@ class Held:
                 ignored[name] = read.ignored
         gone = [file for file in gone if file in self.documents.files]
         documents = self.documents.with_files(put, gone) if put or gone else self.documents
-        return replace(self, documents=documents, ignored=ignored.finish())
+        said = ignored.finish()
+        return replace(self, documents=documents, ignored=self.ignored if said == self.ignored else said)
 
     def _is_document(self, found: ClusterObject) -> bool:
         """GatewayClasses say whose Gateways are ours, and Gateways of other classes are somebody else's."""

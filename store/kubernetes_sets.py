@@ -109,6 +109,7 @@ class ClusterDocuments:
                     told = (True, failure)
                     yield latest.documents.failed(failure) if failure else latest.documents
                 # The next set is asked for when all events of this one were taken.
+                self._tell_ignored(latest)
                 self.held = latest
                 if changes:
                     self.on_applied(frozenset(changes))
@@ -116,6 +117,16 @@ class ClusterDocuments:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _tell_ignored(self, latest: Held) -> None:
+        """Once for each object and its fields: they are of a version that is newer than we are."""
+        if latest.ignored is self.held.ignored:
+            return
+        for (kind, key), fields in latest.ignored.items():
+            if self.held.ignored.get((kind, key)) != fields:
+                log.warning(
+                    "fields that are not known here have no effect", object=f"{kind} {key}", fields=fields
+                )
 
     async def _follow(self, each: Watched) -> None:
         resource = await self._found(each)

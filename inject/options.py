@@ -20,7 +20,7 @@ class Resources:
     """Quantities as Kubernetes writes them; empty: none is asked for."""
 
     cpu: str = "20m"
-    memory: str = "128Mi"
+    memory: str = "192Mi"
     cpu_limit: str = ""
     memory_limit: str = "1Gi"
 

@@ -32,6 +32,7 @@ from meshwright.settings_groups import (
     VaultSettings,
     loopback,
 )
+from meshwright.settings_injection import InjectionSettings
 from meshwright.settings_kubernetes import KubernetesSettings
 
 ENV_PREFIX = "MESHWRIGHT_"
@@ -356,6 +357,7 @@ def known() -> tuple[str, ...]:
         *(name for name in Settings.model_fields if name not in {"consul", "kubernetes"}),
         *(f"consul.{name}" for name in ConsulSettings.model_fields),
         *(f"kubernetes.{name}" for name in KubernetesSettings.model_fields),
+        *(f"kubernetes.injection.{name}" for name in InjectionSettings.model_fields),
     )
 
 

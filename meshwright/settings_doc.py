@@ -12,6 +12,7 @@ from pydantic_core import PydanticUndefined
 
 from meshwright.settings import ENV_PREFIX, Settings
 from meshwright.settings_groups import ConsulSettings
+from meshwright.settings_injection import InjectionSettings
 from meshwright.settings_kubernetes import KubernetesSettings
 
 HEAD = """\
@@ -39,7 +40,11 @@ FILE_ONLY = {
     "federation", "federation_refresh", "ca_files", "vault", "ca_key", "ca_passphrase", "ca_passphrase_file", "ca_passphrase_command", "certificate_key", "join_issuers", "join_attempts", "consul.join_namespaces", "consul.name", "consul.token", "consul.cert_file", "consul.key_file",
 }  # fmt: skip
 """Settings that no option sets; nor does one set any of `kubernetes`."""
-GROUPS: dict[str, type[BaseModel]] = {"consul": ConsulSettings, "kubernetes": KubernetesSettings}
+GROUPS: dict[str, type[BaseModel]] = {
+    "consul": ConsulSettings,
+    "kubernetes": KubernetesSettings,
+    "kubernetes.injection": InjectionSettings,
+}
 
 
 def table() -> str:

@@ -23,7 +23,7 @@ class InjectionSettings(BaseModel):
         Names, Field(description="Secrets to pull it by, which each injected namespace must have.")
     ] = ()
     cpu: Annotated[str, Field(description="CPU that a sidecar asks for.")] = "20m"
-    memory: Annotated[str, Field(description="Memory that it asks for.")] = "128Mi"
+    memory: Annotated[str, Field(description="Memory that it asks for.")] = "192Mi"
     cpu_limit: Annotated[str, Field(description="CPU that it gets at most; no limit when empty.")] = ""
     memory_limit: Annotated[str, Field(description="Memory that it gets at most; no limit when empty.")] = (
         "1Gi"

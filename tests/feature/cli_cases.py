@@ -92,13 +92,18 @@ class Case:
 ELSEWHERE = {
     "analyze": "its checks have cases of their own",
     "backup": "tests/unit/meshwright/test_backup.py",
+    "crds": "tests/unit/meshwright/test_kubernetes_crds.py",
     "demo": "tests/feature/test_demo.py",
     "doctor": "what it finds is the machine's: test_cli_terminal.py",
+    "inject": "tests/unit/inject/test_streams.py",
+    "install": "tests/unit/meshwright/test_kubernetes_install.py",
     "intercept": "tests/feature/test_intercept.py",
+    "leave": "tests/unit/agent/test_attendant.py, tests/kubernetes/test_injection.py",
     "logs": "test_cli_terminal.py, test_cli_logs.py",
     "proxy": "every test of a mesh",
     "restore": "tests/unit/meshwright/test_backup.py",
     "serve": "every test of a mesh",
+    "uninstall": "tests/unit/meshwright/test_kubernetes_install.py",
 }
 """Commands that have no case here, and where they are tried."""
 

@@ -163,7 +163,7 @@ class RefusedListener:
 class ListenerSet:
     """More listeners for the gateway `parent`, which may be of another namespace (GEP-1713).
 
-    No two have name, or port and protocol and hostname, in common.
+    No two have a name in common. Of two that cannot be told apart the first counts, as of those of several sets.
     """
 
     key: Key

@@ -250,6 +250,24 @@ def test_a_set_of_listeners_waits_for_its_gateway() -> None:
     assert refused["listeners"] == []
 
 
+def test_of_a_set_by_itself_the_listeners_that_fit_its_gateway_are_served() -> None:
+    """ListenerSetProtocolConflict of the conformance suite: a set that speaks two protocols at a port keeps the one of its gateway."""
+    both = (
+        "{name: a, port: 80, protocol: HTTP, hostname: a.example.com}",
+        "{name: bytes, port: 80, protocol: TCP}",
+        "{name: b, port: 80, protocol: HTTP, hostname: b.example.com}",
+    )
+    allowing = ", allowedListeners: {namespaces: {from: All}}"
+    status = World(gateway(more=allowing), listener_set(*both)).statuses()["ListenerSet more"]
+    assert told(status["conditions"])["Accepted"] == ("True", "ListenersNotValid")
+    accepted = {each["name"]: told(each["conditions"])["Accepted"] for each in status["listeners"]}
+    assert accepted == {
+        "a": ("True", "Accepted"),
+        "bytes": ("False", "ProtocolConflict"),
+        "b": ("True", "Accepted"),
+    }
+
+
 def test_a_route_is_told_of_at_each_parent_as_its_object_names_it() -> None:
     parents = "{name: edge, sectionName: http}, {name: edge, namespace: infra, sectionName: gone}, {name: theirs}, {group: '', kind: Service, name: api}"
     entries = World(gateway(), gateway(name="other"), route(parents=parents)).statuses()["HTTPRoute r"][

@@ -180,6 +180,11 @@ def install(*options: str) -> None:
     _script("install.sh", *options)
 
 
+def switch_api_server(cluster: Cluster, command: str) -> None:
+    """`start` or `stop` the API server alone: what runs goes on."""
+    _script("apiserver.sh", command, N=str(cluster.number))
+
+
 def _script(name: str, *arguments: str, **environment: str) -> str:
     ran = subprocess.run(
         [str(SCRIPTS / name), *arguments],

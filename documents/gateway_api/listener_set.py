@@ -50,7 +50,7 @@ class ListenerSetDocument(GatewayApiEnvelope):
 
     def value(self, origin: tuple[str, ...]) -> ListenerSet:
         key, parent, listeners = self.metadata.key, self.spec.parent_ref, self.spec.listeners
-        out = refused(listeners)
+        out = refused(listeners, ranked=True)
         return ListenerSet(
             key=key,
             parent=Key(parent.namespace or key.namespace, parent.name),

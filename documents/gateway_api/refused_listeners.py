@@ -35,14 +35,18 @@ class Socket:
         self.protocol = ListenerProtocol(listener.protocol)
 
 
-def refused(listeners: Sequence[Listener]) -> tuple[RefusedListener, ...]:
-    """Those of one document's `listeners` that are not served, in their order: of several that cannot be told apart, each."""
+def refused(listeners: Sequence[Listener], *, ranked: bool = False) -> tuple[RefusedListener, ...]:
+    """Those of one document's `listeners` that are not served, in their order: of several that cannot be told apart, each.
+
+    `ranked`: those of a ListenerSet, which have an order among themselves and behind those of the Gateway: of several that cannot be told
+    apart, `mesh.listener_sets.joined` finds the one that is served.
+    """
     found: dict[int, tuple[str, str]] = {}
     by_port: dict[int, list[tuple[int, Socket]]] = {}
     for place, each in enumerate(listeners):
         if (flaw := each.flaw()) is not None:
             found[place] = flaw
-        else:
+        elif not ranked:
             by_port.setdefault(each.port, []).append((place, Socket(each)))
     for here in by_port.values():
         for place, socket in here:

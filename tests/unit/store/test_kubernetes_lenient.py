@@ -68,6 +68,14 @@ def test_of_listeners_that_cannot_be_told_apart_none_is_served() -> None:
     assert [each.name for each in found.listeners] == ["other"]
 
 
+def test_of_a_listener_set_the_order_and_the_gateway_decide() -> None:
+    spec = f"parentRef: {{name: edge}}\nlisteners:\n- {{name: raw, port: 80, protocol: TCP}}\n- {{{HTTP}}}\n"
+    found = value("ListenerSet", spec)
+    assert isinstance(found, ListenerSet)
+    assert [each.name for each in found.listeners] == ["raw", "http"]
+    assert found.refused == ()
+
+
 def test_a_listener_without_the_certificate_that_it_needs() -> None:
     found = gateway(HTTP, "name: https, port: 443, protocol: HTTPS")
     assert refusals(found) == [("https", "Invalid")]

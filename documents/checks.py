@@ -22,19 +22,23 @@ def references(document: Document) -> frozenset[Key]:
     return frozenset((*document.value.services, *(use.service for use in document.value.uses or ())))
 
 
-def dangling(document: Document, services: Services) -> Iterator[Dangling]:
-    """An error for each service that `document` serves and nobody declares, and each port that none of them has."""
+def dangling(document: Document, services: Services, *, alone: bool = True) -> Iterator[Dangling]:
+    """An error for each service that `document` serves and nobody declares, and each port that none of them has.
+
+    Not `alone`: others than these documents declare services too, so that one which is not among them may well be there.
+    """
     workload, at = document.value, Places(document)
     if not isinstance(workload, Workload):
         return
     served = [services(key) for key in workload.services]
     for place, (key, service) in enumerate(zip(workload.services, served, strict=True)):
         if service is None:
-            yield Dangling(
-                at("spec", "services", place),
-                f"no document declares the service {key}",
-                "Declare it (kind Service), or correct the name",
-            )
+            if alone:
+                yield Dangling(
+                    at("spec", "services", place),
+                    f"no document declares the service {key}",
+                    "Declare it (kind Service), or correct the name",
+                )
         elif service.external is not None:
             yield Dangling(
                 at("spec", "services", place),

@@ -51,7 +51,7 @@ class DocumentSet:
     """Everything that is known of a directory. `DocumentSet()` is an empty one.
 
     `failure` says why the directory as a whole cannot be read; the rest is then what it was before. `skipped` are files that
-    look like documents and are not read, for their names.
+    look like documents and are not read, for their names. `alone`: these documents are all that declare services (see `checks.dangling`).
     """
 
     files: Map[str, FileState] = Map()
@@ -60,6 +60,7 @@ class DocumentSet:
     index: Map[Name, Document] = field(default=Map(), repr=False)
     addresses: Map[str, Document] = field(default=Map(), repr=False)
     listeners: Listeners = field(default=Map(), repr=False)
+    alone: bool = True
 
     def with_files(
         self, read: Iterable[ParsedFile], gone: Iterable[str] = (), skipped: tuple[str, ...] = ()
@@ -181,7 +182,9 @@ class _Trial:
             if file not in refused
             if (
                 errors := tuple(
-                    each for d in self.latest[file].documents for each in dangling(d, self._service)
+                    each
+                    for d in self.latest[file].documents
+                    for each in dangling(d, self._service, alone=self.old.alone)
                 )
             )
         }
@@ -285,6 +288,8 @@ def _told(documents: DocumentSet, changed: Iterable[str], services: frozenset[Ke
         )
         errors = state.errors
         if not state.refused:
-            errors = tuple(error for each in held for error in dangling(each, documents.service))
+            errors = tuple(
+                error for each in held for error in dangling(each, documents.service, alone=documents.alone)
+            )
         files[file] = replace(state, errors=errors, cautions=told)
     return replace(documents, files=files.finish())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from immutables import Map
 
@@ -21,11 +21,11 @@ Changes = Mapping[Name, ClusterObject | None]
 @dataclass(frozen=True, slots=True)
 class Held:
     """`objects` are all that are watched, of others too. `documents`: what those that are ours say; each is a "file" by itself, so that one
-    that is refused concerns no other. `classes`: the GatewayClasses that are ours. `ignored`: fields of objects that were not read.
+    that is refused concerns no other; a workload may serve a Service of the core group. `classes`: the GatewayClasses that are ours. `ignored`: fields of objects that were not read.
     """
 
     objects: Map[Name, ClusterObject] = Map()
-    documents: DocumentSet = field(default_factory=DocumentSet)
+    documents: DocumentSet = DocumentSet(alone=False)
     classes: frozenset[str] = frozenset()
     ignored: Map[Name, tuple[str, ...]] = Map()
 

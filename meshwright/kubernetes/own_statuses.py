@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from documents.envelope import API_VERSION
+from documents.kinds import WORKLOAD
 from mesh.events import DocumentName
 from mesh.state import MeshState
 from meshwright.document_status import origin
@@ -100,6 +101,7 @@ class OwnStatuses:
         said = [
             *(f"{each.where.path}: {each.reason}" for each in (file.cautions if file is not None else ())),
             *notes_of(state, state.declared.get(name), merges),
+            *_unserved(state, name),
         ]
         if said:
             return Wished("Accepted", True, "PartlyWithoutEffect", "; ".join(said))
@@ -120,6 +122,14 @@ class OwnStatuses:
         more = f" and {len(behind) - SHOWN} more" if len(behind) > SHOWN else ""
         who = f"{', '.join(behind[:SHOWN])}{more}" or "some proxies"
         return Wished("Programmed", False, "Pending", f"not acknowledged yet by {who}")
+
+
+def _unserved(state: MeshState, name: Name) -> Iterator[str]:
+    """Services of a workload that nobody declares, here or in the core group."""
+    workload = state.workloads.get(name[1]) if name[0] == WORKLOAD.name else None
+    for place, key in enumerate(workload.services if workload is not None else ()):
+        if key not in state.services:
+            yield f"spec.services[{place}]: there is no service {key} (yet)"
 
 
 def _is_in_force(state: MeshState, name: Name) -> bool:

@@ -36,6 +36,13 @@ def test_a_snapshot_holds_everything_with_its_origin() -> None:
     assert snapshot.services[0].origin == ("api.yaml#1 Service default/api",)
 
 
+def test_where_others_declare_services_too_a_workload_may_serve_theirs() -> None:
+    found = DocumentSet(alone=False).with_files([API_1])
+    assert held(found) == ["api-1.yaml api-1"]
+    assert found.errors == ()
+    assert [type(each) for each in a_set(API_1).errors] == [Dangling]
+
+
 def test_a_bad_file_keeps_what_it_held_and_the_others_are_taken() -> None:
     good = a_set(API, API_1)
     new = good.with_files([a_file("api.yaml", "a: ["), a_file("web.yaml", service_document("web"))])

@@ -67,11 +67,20 @@ async def test_what_is_right_is_allowed_with_what_it_means_for_the_mesh() -> Non
     assert [each.kind for each in update.declared] == ["RetryPolicy"]
 
 
-async def test_what_is_not_there_yet_is_a_warning() -> None:
+async def test_a_workload_may_serve_what_others_declare() -> None:
     workload = right("address: 10.0.0.1\nservices: [api]", "Workload")
     answer = await Validator(Held)(request(workload))
     assert answer.allowed
-    assert answer.warnings[0].startswith("spec.services[0]: no document declares the service default/api. ")
+    assert answer.warnings == ()
+
+
+async def test_what_does_not_fit_yet_is_a_warning() -> None:
+    service = kept(right("ports: [{name: http, port: 80}]", "Service", "api"))
+    held = Held().with_changes({service.name: service}, "cluster", KINDS)
+    workload = right("address: 10.0.0.1\nservices: [api]\nports: [{name: metrics, app: 9090}]", "Workload")
+    answer = await Validator(lambda: held)(request(workload))
+    assert answer.allowed
+    assert answer.warnings[0].startswith("spec.ports[0].name: no port of default/api is called metrics. ")
 
 
 async def test_what_another_object_has_already() -> None:

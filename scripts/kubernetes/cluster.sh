@@ -1,7 +1,8 @@
 #!/bin/bash
-# cluster.sh up | down [--keep | --purge] | env | build - a real Kubernetes of one node, in a network namespace of this machine.
+# cluster.sh up | down [--keep | --purge] | env | build | running - a real Kubernetes of one node, in a network namespace of this machine.
 #   up     build what is missing (ten minutes the first time), start what does not run (10 s), print the kubeconfig's path. Idempotent.
 #   down   end it; --keep: its objects are there at the next start; --purge: its keys and images go as well
+#   running  whether it runs, as the exit status
 #   env    lines for a shell: eval "$(scripts/kubernetes/cluster.sh env)"
 # N=2: a second cluster beside the first. NO_NODE=1: without a node, for what asks the API server only. Needs root.
 set -euo pipefail
@@ -29,12 +30,13 @@ case ${1:-} in
     flock 9
     exec "$HERE/stop.sh" "${@:2}"
     ;;
+  running) running apiserver "$BIN/kube-apiserver" ;;
   env)
     echo "export KUBECONFIG=$KUBECONFIG"
     echo "export PATH=$BIN:\$PATH"
     ;;
   *)
-    sed -n '2,6s/^# //p' "$0" >&2
+    sed -n '2,7s/^# //p' "$0" >&2
     exit 2
     ;;
 esac

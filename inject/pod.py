@@ -11,7 +11,7 @@ from inject import names, sidecar
 from inject.annotations import read
 from inject.errors import NotInjectable
 from inject.names import Json
-from inject.options import InjectOptions, Interception
+from inject.options import InjectOptions, Interception, Passed
 from inject.probes import through_the_agent, wait_for_callers
 
 DEFAULT_GRACE: Final = 30
@@ -47,7 +47,7 @@ def inject(pod: Json, options: InjectOptions) -> Outcome:
         return reason
     said = read(metadata.get("annotations") or {}, options)
     options = said.options
-    warnings = list(said.unknown)
+    warnings = [*said.unknown, *_host_ports(spec, said.passed)]
     made = copy.deepcopy(pod)
     spec = made["spec"]
     _check(spec, options)
@@ -128,6 +128,17 @@ def _check(spec: Json, options: InjectOptions) -> None:
                 f"container {container.get('name')}: runs as user {user}, which is the sidecar's: what it sends would pass the mesh by. "
                 "Choose another runAsUser"
             )
+
+
+def _host_ports(spec: Json, passed: Passed) -> Iterator[str]:
+    """Whoever calls a port of the node comes from outside the mesh, in plaintext."""
+    for container in _containers(spec):
+        for port in container.get("ports") or ():
+            if port.get("hostPort") and port.get("containerPort") not in passed.exclude_inbound_ports:
+                yield (
+                    f"container {container.get('name')}: callers of hostPort {port['hostPort']} are outside the mesh, which strict mutual TLS "
+                    f'refuses: annotate {names.PREFIX}exclude-inbound-ports: "{port.get("containerPort")}", or have a MeshTLS be permissive'
+                )
 
 
 def _own_hook(container: Json) -> str:

@@ -346,3 +346,16 @@ async def test_the_mesh_is_called_otherwise_by_and_by(tmp_path: Path) -> None:
         strange = a_membership(server, trust_domain="strange.org")
         with pytest.raises(DamagedIdentity, match=r"not for default/api-1 in 'strange\.org'"):
             await obtained(a_keeper(strange, tmp_path / "agent"))
+
+
+def test_a_projected_token_is_read_anew_each_time_and_says_its_cluster(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text("first\n")
+    path.chmod(0o644)  # as the kubelet leaves it, in a mount of the container's own
+    source = TokenSource(file=path, kind="kubernetes_token", cluster="east")
+    assert source.read() == "east:first"
+    path.write_text("second\n")
+    assert source.read() == "east:second"
+    assert TokenSource(file=path, kind="kubernetes_token").read() == "second"
+    path.write_text("\n")
+    assert source.read() is None

@@ -233,3 +233,13 @@ def test_what_cannot_be_says_what_is_in_the_way(pod: Json, said: str) -> None:
 
 def test_a_port_of_another_protocol_is_free() -> None:
     injected(a_pod({"name": "app", "ports": [{"containerPort": 15006, "protocol": "UDP"}]}))
+
+
+def test_callers_of_a_port_of_the_node_are_told_of() -> None:
+    app: Json = {"name": "app", "ports": [{"containerPort": 80, "hostPort": 8080}]}
+    outcome = inject(a_pod(app), OPTIONS)
+    assert isinstance(outcome, Injected)
+    assert "hostPort 8080" in outcome.warnings[0]
+    outcome = inject(a_pod(app, annotations={"meshwright.dev/exclude-inbound-ports": "80"}), OPTIONS)
+    assert isinstance(outcome, Injected)
+    assert outcome.warnings == ()

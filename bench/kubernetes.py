@@ -22,7 +22,7 @@ from typing import Any, Self, TypeVar
 
 from bench.build import ROOT
 from bench.measure import Plan, Run, measure
-from bench.processes import LOOPBACK, BenchError, free_ports, running, wait_until_answers
+from bench.processes import LOOPBACK, BenchError, cpu_seconds, free_ports, running, wait_until_answers
 from bench.report import Row
 from bench.shape import PROXY, Shape, address, proxy_documents, service_name
 from bench.sides import TRUST_DOMAIN, Meshwright, Server
@@ -54,7 +54,8 @@ def rows(shape: Shape, xdsload: pathlib.Path) -> list[Row]:
         }
     return [
         _row("kubernetes_start", f"started with {shape} in the API server until ready", "ms",
-             starts[ours_side], starts[theirs_side], loading_seconds=round(loaded, 1)),
+             starts[ours_side], starts[theirs_side], loading_seconds=round(loaded, 1),
+             cpu_seconds={"meshwright": round(ours_side.spent, 2), "peer": round(theirs_side.spent, 2)}),
         _row("kubernetes_memory", "memory with these, after the cold start", "MB",
              [ours.memory.pss / 1e6], [theirs.memory.pss / 1e6],
              peak_rss={"meshwright": round(ours.memory.peak / 1e6, 1), "peer": round(theirs.memory.peak / 1e6, 1)}),
@@ -76,6 +77,8 @@ class OnKubernetes:
         self.name = "meshwright-kubernetes"
         self.started = 0.0
         """Milliseconds of the last start until it was ready."""
+        self.spent = 0.0
+        """Seconds of CPU until then: what other work of the machine does not change."""
         self._kubeconfig = kubeconfig
         self._api = api
 
@@ -99,6 +102,7 @@ class OnKubernetes:
         with running(self.name, folder / "meshwright.log", *command) as process:
             wait_until_answers(process, admin, "/readyz")
             self.started = (time.perf_counter() - begin) * 1e3
+            self.spent = cpu_seconds(process.pid)
 
             def replaced(endpoint: str) -> Callable[[], object]:
                 patch = _slice(shape, 0, endpoint.rpartition(":")[0])
@@ -124,7 +128,7 @@ class _Timed:
     def __init__(self) -> None:
         self._side = Meshwright()
         self.name = self._side.name
-        self.started = 0.0
+        self.started = self.spent = 0.0
 
     @contextlib.contextmanager
     def serving(self, folder: pathlib.Path, shape: Shape) -> Iterator[Server]:
@@ -132,6 +136,7 @@ class _Timed:
         begin = time.perf_counter()
         with serving as server:
             self.started = (time.perf_counter() - begin) * 1e3
+            self.spent = cpu_seconds(server.process.pid)
             yield server
 
 

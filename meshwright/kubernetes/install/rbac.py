@@ -8,7 +8,8 @@ from typing import Any, Final
 from meshwright.kubernetes.install.options import AUTHORITY_SECRET, BUNDLE, NAME
 
 FOLLOW: Final = ("get", "list", "watch")
-APPLY: Final = (*FOLLOW, "create", "patch", "update", "delete")
+SEE: Final = ("list", "watch")
+MAKE: Final = ("create", "patch", "delete")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +96,20 @@ def cluster_rules(our_kinds: tuple[str, ...]) -> tuple[Rule, ...]:
             names=(BUNDLE,),
         ),
         # Certificates of gateways, and authorities that policies name: read where a document names them.
-        Rule(("",), ("secrets", "configmaps"), FOLLOW, ("meshwright/kubernetes/certificates.py",)),
-        Rule(("apps",), ("deployments",), APPLY, ("meshwright/kubernetes/gateways.py",)),
-        Rule(("",), ("services", "serviceaccounts"), APPLY, ("meshwright/kubernetes/gateways.py",)),
-        Rule(("policy",), ("poddisruptionbudgets",), APPLY, ("meshwright/kubernetes/gateways.py",)),
+        Rule(("",), ("secrets", "configmaps"), ("list", "watch"), ("meshwright/kubernetes/certificates.py",)),
+        # Parameters of Gateways and of their class.
+        Rule(("",), ("configmaps",), ("get",), ("meshwright/kubernetes/gateways.py",)),
+        # A server-side apply is a patch, and a create where there is nothing yet.
+        Rule(("apps",), ("deployments",), (*SEE, *MAKE), ("meshwright/kubernetes/gateways.py",)),
+        Rule(("",), ("services",), (*SEE, *MAKE), ("meshwright/kubernetes/gateways.py",)),
+        Rule(("",), ("serviceaccounts",), MAKE, ("meshwright/kubernetes/gateways.py",)),
+        Rule(
+            ("apps",),
+            ("controllerrevisions",),
+            ("list", "watch", "create", "delete"),
+            ("meshwright/kubernetes/history.py",),
+        ),
+        Rule(("policy",), ("poddisruptionbudgets",), MAKE, ("meshwright/kubernetes/gateways.py",)),
     )
 
 

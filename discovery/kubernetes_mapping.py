@@ -26,7 +26,7 @@ from mesh.external import External
 from mesh.interception import Interception
 from mesh.names import Key, check_label
 from mesh.service import Protocol, Service, ServicePort
-from mesh.workload import Health, Locality, Workload, WorkloadPort
+from mesh.workload import Health, Locality, Use, Workload, WorkloadPort
 
 _SPOKEN: Final[Mapping[str, Protocol]] = {
     "http": Protocol.HTTP,
@@ -164,8 +164,10 @@ def pod_workload(
         locality=_locality(node, zone),
         labels=pod.labels,
         meshed=pod.meshed,
+        uses=_uses(key.namespace, pod.uses),
         health=_health(served),
         interception=INTERCEPTED if pod.meshed else None,
+        on_demand=pod.on_demand,
         origin=(f"{source}: Pod {key}",),
     )
 
@@ -248,6 +250,13 @@ def _merged(served: Mapping[Key, Served]) -> tuple[WorkloadPort, ...]:
         for port in each.ports
     }
     return tuple(sorted(made, key=lambda each: (each.name, each.service, each.app)))
+
+
+def _uses(namespace: str, names: tuple[str, ...] | None) -> tuple[Use, ...] | None:
+    """Services named by a pod: of its own namespace where they name none."""
+    if names is None:
+        return None
+    return tuple(Use(Key.parse(each) if "/" in each else Key(namespace, each)) for each in names)
 
 
 def _health(served: Mapping[Key, Served]) -> Health:

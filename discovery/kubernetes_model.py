@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from kube.resource import Object
 from mesh.service import Labels
@@ -21,6 +21,7 @@ GATEWAY_LABEL = "gateway.networking.k8s.io/gateway-name"
 SERVICE_LABEL = "kubernetes.io/service-name"
 REGION_LABEL = "topology.kubernetes.io/region"
 ZONE_LABEL = "topology.kubernetes.io/zone"
+_ON_DEMAND: Final[Mapping[str, bool]] = {"onDemand": True, "all": False}
 NO_ADDRESS = "None"
 """What a headless Service has for its address."""
 
@@ -87,7 +88,9 @@ NOTHING_PASSED = Passed()
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A pod that has an address and has not ended. `gateway`: the Gateway that its proxy plays, of its own namespace."""
+    """A pod that has an address and has not ended. `gateway`: the Gateway that its proxy plays, of its own namespace. `uses`: the services
+    that it calls, `<name>` or `<namespace>/<name>`; None: all. `on_demand`: see `Workload`.
+    """
 
     address: str
     service_account: str
@@ -96,6 +99,8 @@ class Pod:
     meshed: bool = False
     gateway: str = ""
     passed: Passed = NOTHING_PASSED
+    uses: tuple[str, ...] | None = None
+    on_demand: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +151,7 @@ def keep_pod(value: Object) -> Pod | None:
         each.get("name") == SIDECAR
         for each in (*(spec.get("initContainers") or ()), *(spec.get("containers") or ()))
     )
+    annotations = (metadata.get("annotations") or {}) if sidecar else {}
     return Pod(
         address=status["podIP"],
         service_account=sys.intern(spec.get("serviceAccountName") or "default"),
@@ -153,7 +159,9 @@ def keep_pod(value: Object) -> Pod | None:
         labels=_labels(found),
         meshed=sidecar,
         gateway=found.get(GATEWAY_LABEL, "") if sidecar else "",
-        passed=_passed(metadata.get("annotations") or {}) if sidecar else NOTHING_PASSED,
+        passed=_passed(annotations),
+        uses=_uses(annotations.get(f"{PREFIX}uses")),
+        on_demand=_ON_DEMAND.get(annotations.get(f"{PREFIX}clusters", "")),
     )
 
 
@@ -200,6 +208,14 @@ def _passed(annotations: Mapping[str, str]) -> Passed:
 
     excluded, included = ports("exclude-inbound-ports"), ports("include-inbound-ports")
     return Passed(excluded, included) if excluded or included else NOTHING_PASSED
+
+
+def _uses(text: str | None) -> tuple[str, ...] | None:
+    """An empty annotation means none. What is no name is left out here: the webhook refuses it when the pod is made."""
+    if text is None:
+        return None
+    names = {part.strip() for part in text.split(",")}
+    return tuple(sorted(each for each in names if each and all(each.split("/"))))
 
 
 def _labels(found: Mapping[str, str]) -> Labels:

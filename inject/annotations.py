@@ -14,6 +14,7 @@ from inject.names import PREFIX
 from inject.options import InjectOptions, Interception, Passed
 
 _QUANTITY = re.compile(r"\d+(\.\d+)?([eE][+-]?\d+|m|[kMGTPE]|[KMGTPE]i)?")
+_SERVICE = re.compile(r"([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?/)?[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _IMAGE = re.compile(r"[^\s,]+")
 
 
@@ -42,6 +43,8 @@ def read(annotations: Mapping[str, str], options: InjectOptions) -> Said:
             changed[option[0]] = _read(full, option[1], text)
         elif (excluded := _PASSED.get(name)) is not None:
             passed[excluded[0]] = _read(full, excluded[1], text)
+        elif (discovered := _DISCOVERED.get(name)) is not None:
+            _read(full, discovered, text)
         elif name not in OTHERS:
             near = difflib.get_close_matches(name, KNOWN, n=1)
             unknown.append(
@@ -109,6 +112,19 @@ def _networks(text: str) -> tuple[str, ...]:
         raise ValueError(f"is not a list of networks, as 10.0.0.0/8: {error}") from None
 
 
+def _services(text: str) -> tuple[str, ...]:
+    found = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not all(_SERVICE.fullmatch(each) for each in found):
+        raise ValueError("is not a list of services, as api, payments/store")
+    return found
+
+
+def _clusters(text: str) -> str:
+    if text not in {"all", "onDemand"}:
+        raise ValueError("is neither all nor onDemand")
+    return text
+
+
 _RESOURCES: Final = {
     "proxy-cpu": "cpu",
     "proxy-memory": "memory",
@@ -133,7 +149,9 @@ _PASSED: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
     "exclude-outbound-cidrs": ("exclude_outbound_cidrs", _networks),
     "include-outbound-cidrs": ("include_outbound_cidrs", _networks),
 }
+_DISCOVERED: Final[Mapping[str, Callable[[str], Any]]] = {"uses": _services, "clusters": _clusters}
+"""What discovery reads of a pod that runs: it is only checked here."""
 OTHERS: Final = frozenset({"inject"})
 """Names of our prefix that are read elsewhere."""
-KNOWN: Final = (*_RESOURCES, *_OPTIONS, *_PASSED)
+KNOWN: Final = (*_RESOURCES, *_OPTIONS, *_PASSED, *_DISCOVERED)
 """All that a pod may say, without the prefix."""

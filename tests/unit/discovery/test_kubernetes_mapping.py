@@ -16,7 +16,7 @@ from discovery.kubernetes_model import (
 from kube.resource import name_of
 from mesh.names import Key
 from mesh.service import Protocol, Service
-from mesh.workload import Health, Locality, Workload, WorkloadPort
+from mesh.workload import Health, Locality, Use, Workload, WorkloadPort
 from tests.support.kubernetes.values import Json, a_node, a_pod, a_service, a_slice, an_endpoint, port
 
 API = Key("shop", "api")
@@ -321,6 +321,17 @@ def test_ports_that_pass_the_sidecar_are_called_without_it() -> None:
         )
     )["api-1"]
     assert made.ports == (WorkloadPort("http", 8080),)
+
+
+def test_a_pod_may_say_what_it_calls_and_that_clusters_come_on_demand() -> None:
+    annotations = {"meshwright.dev/uses": "stock, bank/till, bank/, /", "meshwright.dev/clusters": "onDemand"}
+    made = workloads(a_catalog(pods=(a_pod("api-1", meshed=True, annotations=annotations),)))["api-1"]
+    assert made.uses == (Use(Key("bank", "till")), Use(Key("shop", "stock")))
+    assert made.on_demand is True
+    made = workloads(a_catalog(pods=(a_pod("api-1", meshed=True, annotations={"meshwright.dev/uses": ""}),)))[
+        "api-1"
+    ]
+    assert (made.uses, made.on_demand) == ((), None)
 
 
 def test_labels_of_namespaces_are_declared() -> None:

@@ -221,6 +221,8 @@ def test_the_authority_of_pulls_is_added_once() -> None:
         (a_pod(annotations={"meshwright.dev/proxy-cpu": "lots"}), "meshwright.dev/proxy-cpu"),
         (a_pod(annotations={"meshwright.dev/exclude-inbound-ports": "http"}), "list of ports"),
         (a_pod(annotations={"meshwright.dev/exclude-outbound-cidrs": "10.0.0.1/8"}), "list of networks"),
+        (a_pod(annotations={"meshwright.dev/uses": "stock, bank/"}), "list of services"),
+        (a_pod(annotations={"meshwright.dev/clusters": "some"}), "neither all nor onDemand"),
         (a_pod(annotations={"meshwright.dev/dns": "yes"}), "true"),
         (a_pod(annotations={"meshwright.dev/interception": "cni"}), "init, none"),
         (a_pod(annotations={"meshwright.dev/proxy-concurrency": "0"}), "from 1"),

@@ -24,7 +24,6 @@ from store.kubernetes_objects import ClusterObject
 from store.stored import Name
 
 CONTROLLER: Final = "meshwright.dev/gateway-controller"
-OBJECT: Final = "Gateway API objects"
 NOT_REACHED: Final = "no address was given to its Service yet"
 
 
@@ -91,24 +90,27 @@ def is_ours(gateway_class: ClusterObject) -> bool:
 
 def gateway_statuses(state: MeshState, objects: Objects, facts: Facts, now: str) -> Iterator[WishedStatus]:
     sets = tuple(standings(state, facts.loaded, facts.problem))
+    not_programmed: dict[Key, str] = {}
     for gateway in gateways(state):
+        told = gateway_told(state, gateway, facts)
+        not_programmed[gateway.key] = _not_programmed(told)
         found = objects.get(("Gateway", gateway.key))
         if found is not None and found.name not in facts.invalid:
             attached = sum(each.accepted for each in sets if each.set.parent == gateway.key)
-            yield found, _gateway(state, gateway, found, facts, attached, now)
+            yield found, _gateway(state, gateway, found, told, facts, attached, now)
     for standing in sets:
         found = objects.get(("ListenerSet", standing.set.key))
         # What belongs to a Gateway that is not ours is told by whoever runs that.
         ours = ("Gateway", standing.set.parent) in state.declared
         if found is not None and ours and found.name not in facts.invalid:
-            yield found, _listener_set(standing, found, programmed(state, standing.set.parent, facts), now)
+            yield found, _listener_set(standing, found, not_programmed[standing.set.parent], now)
     for name, wrong in sorted(facts.invalid.items()):
         found = objects.get(name)
         if found is not None and name[0] in {"Gateway", "ListenerSet"}:
-            told = (Wished(each, False, "Invalid", wrong) for each in ("Accepted", "Programmed"))
+            wished = (Wished(each, False, "Invalid", wrong) for each in ("Accepted", "Programmed"))
             yield (
                 found,
-                {"conditions": conditions(told, found.status.get("conditions"), found.generation, now)},
+                {"conditions": conditions(wished, found.status.get("conditions"), found.generation, now)},
             )
 
 
@@ -118,14 +120,10 @@ def gateway_told(state: MeshState, gateway: Gateway, facts: Facts) -> tuple[Gate
     return tuple(_with_made(each, told, facts.made.get(gateway.key, Made())) for each in told)
 
 
-def programmed(state: MeshState, key: Key, facts: Facts) -> str:
-    """Why the Gateway `key` is not programmed, with a reason in front; empty if it is."""
-    found = state.declared.get(("Gateway", key))
-    if not isinstance(found, Gateway):
-        return f"Pending: no document declares Gateway {key}"
-    told = gateway_told(state, found, facts)
+def _not_programmed(told: Iterable[GatewayCondition]) -> str:
+    """Why a Gateway of which this is told is not programmed; empty if it is."""
     here = next(each for each in told if each.type == "Programmed" and not each.listener)
-    return "" if here.status else f"{here.reason}: {here.message}"
+    return "" if here.status else here.message
 
 
 def _with_made(condition: GatewayCondition, told: Iterable[GatewayCondition], made: Made) -> GatewayCondition:
@@ -156,9 +154,14 @@ def _with_made(condition: GatewayCondition, told: Iterable[GatewayCondition], ma
 
 
 def _gateway(
-    state: MeshState, gateway: Gateway, found: ClusterObject, facts: Facts, attached: int, now: str
+    state: MeshState,
+    gateway: Gateway,
+    found: ClusterObject,
+    told: tuple[GatewayCondition, ...],
+    facts: Facts,
+    attached: int,
+    now: str,
 ) -> Status:
-    told = gateway_told(state, gateway, facts)
     routes = routes_by_listener(state, gateway)
     whole = [_wished(each) for each in told if not each.listener]
     if not any(each.type == "ResolvedRefs" for each in whole):
@@ -190,9 +193,8 @@ def _listener_set(standing: SetStanding, found: ClusterObject, not_programmed: s
     told, routes = standing.conditions, dict(standing.routes)
     whole = [_wished(each) for each in told if not each.listener]
     if standing.accepted and not_programmed:
-        why = not_programmed.partition(": ")[2]
         whole = [
-            Wished("Programmed", False, "Pending", f"its Gateway is not: {why}")
+            Wished("Programmed", False, "Pending", f"its Gateway is not: {not_programmed}")
             if each.type == "Programmed" and each.status
             else each
             for each in whole

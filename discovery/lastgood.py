@@ -20,6 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 from documents.envelope import Kind
 from documents.parsing import parse
 from mesh.events import Declared, SourceSnapshot
+from mesh.namespaces import NAMESPACE, Namespace
 from mesh.service import Service
 from mesh.workload import Workload
 
@@ -59,6 +60,8 @@ class _OnDisk:
     workloads: tuple[Workload, ...]
     held: bool = False
     documents: tuple[_Text, ...] = ()
+    namespaces: tuple[Namespace, ...] = ()
+    """Declared without a text: a registry tells them."""
 
 
 _ON_DISK = TypeAdapter(_OnDisk)
@@ -118,7 +121,7 @@ class LastGood:
             os.close(folder)
 
     def _loaded(self, path: pathlib.Path, stored: _OnDisk) -> Loaded:
-        declared: list[Declared] = []
+        declared = [Declared(NAMESPACE, each, line=0) for each in stored.namespaces]
         lost: list[str] = []
         for each in stored.documents:
             # Lenient: it was in force, so whoever read it from its source was content with it.
@@ -141,9 +144,12 @@ class LastGood:
 def _on_disk(saved: Saved) -> _OnDisk:
     told = saved.snapshot
     documents = tuple(
-        _Text((each.value.origin or ("",))[0].partition("#")[0], each.text) for each in told.declared
+        _Text((each.value.origin or ("",))[0].partition("#")[0], each.text)
+        for each in told.declared
+        if each.kind != NAMESPACE
     )
-    return _OnDisk(told.source, told.services, told.workloads, saved.held, documents)
+    namespaces = tuple(each.value for each in told.declared if isinstance(each.value, Namespace))
+    return _OnDisk(told.source, told.services, told.workloads, saved.held, documents, namespaces)
 
 
 def _decode(content: bytes, source: str) -> _OnDisk:

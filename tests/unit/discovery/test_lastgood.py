@@ -4,9 +4,10 @@ import pathlib
 
 import pytest
 
-from discovery.lastgood import LastGood, Saved
-from mesh.events import SourceSnapshot
+from discovery.lastgood import LastGood, Loaded, Saved
+from mesh.events import Declared, SourceSnapshot
 from mesh.names import Key
+from mesh.namespaces import NAMESPACE, namespace
 from mesh.service import Protocol, Service, ServicePort
 from mesh.workload import Health, Locality, Use, Workload, WorkloadPort
 
@@ -50,6 +51,17 @@ def test_what_is_saved_is_loaded_whole(tmp_path: pathlib.Path) -> None:
     (file,) = folder.iterdir()
     assert file.stat().st_mode & 0o777 == 0o600
     assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_labels_of_namespaces_are_kept(tmp_path: pathlib.Path) -> None:
+    """A Gateway may let routes in by them: without, a start while the registry is away would take these off."""
+    declared = Declared(
+        NAMESPACE, namespace("shop", (("team", "a"),), ("kubernetes: Namespace shop",)), line=0
+    )
+    saved = Saved(SourceSnapshot("kubernetes", declared=(declared,)))
+    lastgood = LastGood(tmp_path)
+    lastgood.save("kubernetes", saved)
+    assert lastgood.load("kubernetes") == Loaded(saved)
 
 
 def test_sources_of_any_name_are_kept_apart(tmp_path: pathlib.Path) -> None:

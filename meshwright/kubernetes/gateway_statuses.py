@@ -20,10 +20,10 @@ from mesh.names import Key
 from mesh.state import MeshState
 from meshwright.kubernetes.conditions import Wished, conditions
 from meshwright.kubernetes.features import SUPPORTED
+from store.kubernetes_kinds import CONTROLLER
 from store.kubernetes_objects import ClusterObject
 from store.stored import Name
 
-CONTROLLER: Final = "meshwright.dev/gateway-controller"
 NOT_REACHED: Final = "no address was given to its Service yet"
 
 

@@ -18,7 +18,8 @@ from mesh.references import Condition
 from mesh.routes import ParentKind, ParentRef
 from mesh.state import MeshState
 from meshwright.kubernetes.conditions import Wished, conditions
-from meshwright.kubernetes.gateway_statuses import CONTROLLER, Facts, Objects, WishedStatus
+from meshwright.kubernetes.gateway_statuses import Facts, Objects, WishedStatus
+from store.kubernetes_kinds import CONTROLLER
 from store.kubernetes_objects import ClusterObject
 
 ROUTES: Final = ("HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute")

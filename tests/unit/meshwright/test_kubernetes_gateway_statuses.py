@@ -16,7 +16,6 @@ from mesh.state import MeshState
 from mesh.workload import Workload
 from meshwright.kubernetes.features import SUPPORTED
 from meshwright.kubernetes.gateway_statuses import (
-    CONTROLLER,
     Facts,
     Made,
     class_statuses,
@@ -25,6 +24,7 @@ from meshwright.kubernetes.gateway_statuses import (
 from meshwright.kubernetes.route_statuses import backend_tls_statuses, route_statuses
 from policies.registry import KINDS
 from store.kubernetes_held import Held
+from store.kubernetes_kinds import CONTROLLER
 from store.kubernetes_objects import kept
 
 NOW, BEFORE = "2026-01-02T03:04:05Z", "2025-01-01T00:00:00Z"

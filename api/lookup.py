@@ -14,6 +14,7 @@ from api.writing import Writer
 from documents.sets import DocumentSet
 from mesh.names import Key
 from store.repository import Repository
+from store.sets import file_of
 from store.stored import Name, Stored
 
 
@@ -37,7 +38,8 @@ def writer(backend: Backend) -> Writer:
 
 def _no_store() -> Unavailable:
     return Unavailable(
-        "this control plane has no store, so nothing can be written here: see the setting store"
+        "this control plane has no store, so nothing can be written here: see the setting store. In a Kubernetes cluster, documents are objects "
+        "of the cluster: use kubectl apply"
     )
 
 
@@ -82,6 +84,10 @@ def missing(kind: str, key: Key) -> NotFound:
 
 def read_only(item: Item) -> Conflicting:
     where = getattr(item.held, "where", "")
+    if str(where) == file_of(item.name):
+        return Conflicting(
+            f"{item.name[0]} {item.name[1]} is read-only here: it is an object of the Kubernetes cluster; change it by kubectl"
+        )
     return Conflicting(
         f"{item.name[0]} {item.name[1]} is read-only: it is of {where}, which the API does not write; change it there"
     )

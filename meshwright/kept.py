@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from api.standing import Standing
 from api.writing import Writer
@@ -26,7 +26,15 @@ class Kept:
     cluster: ClusterDocuments | None = None
 
     def files(self) -> DocumentSet:
-        return self.directory.latest if self.directory is not None else DocumentSet()
+        """The documents that are read from elsewhere than the store: of the directory, and of the cluster."""
+        files = self.directory.latest if self.directory is not None else DocumentSet()
+        if self.cluster is None:
+            return files
+        there = self.cluster.held.documents
+        if not files.files:
+            return there
+        # The directory comes first, as among the sources.
+        return replace(files, files=there.files.update(files.files), index=there.index.update(files.index))
 
     def commit(self) -> str | None:
         """Of the working tree of Git that the directory is in."""

@@ -86,6 +86,13 @@ class KubernetesSettings(ClusterSettings):
     injection: Annotated[
         InjectionSettings, Field(description="What the sidecars of the cluster have in common.")
     ] = InjectionSettings()
+    history: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="How many revisions of each document are kept beside it, as ControllerRevisions; 0: none.",
+        ),
+    ] = 10
     others: Annotated[
         tuple[ClusterSettings, ...],
         Field(description="Further clusters whose services are discovered, each with a name of its own."),

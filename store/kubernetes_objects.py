@@ -38,6 +38,7 @@ ROUNDS: Final = 4
 class ClusterObject:
     """An object as it is kept in memory.
 
+    `by` is the field manager that wrote it last, its status aside.
     `tree` is what it says, as `METADATA` and without `status`; `status` is what is written there now. `key` has no namespace for an object that
     belongs to none.
     """
@@ -50,6 +51,7 @@ class ClusterObject:
     resource_version: str
     tree: Mapping[str, Tree] = field(repr=False)
     status: Mapping[str, Tree] = field(default_factory=dict, repr=False)
+    by: str = ""
 
     @property
     def name(self) -> Name:
@@ -84,7 +86,18 @@ def kept(found: Mapping[str, Tree]) -> ClusterObject:
         resource_version=str(metadata.get("resourceVersion")),
         tree={**tree, "metadata": said},
         status=_mapping(found.get("status")),
+        by=_author(metadata.get("managedFields")),
     )
+
+
+def _author(managed: Tree | None) -> str:
+    """Who wrote last, by what the API server keeps of server-side apply and its like."""
+    found = [
+        (str(each.get("time")), str(each.get("manager")))
+        for each in (managed if isinstance(managed, list) else ())
+        if isinstance(each, dict) and not each.get("subresource")
+    ]
+    return max(found, default=("", ""))[1]
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ from meshwright.kubernetes.certificates import ClusterCertificates
 from meshwright.kubernetes.gateway_api import GatewayApiStatuses
 from meshwright.kubernetes.gateway_manifests import GatewayOptions
 from meshwright.kubernetes.gateways import Gateways
+from meshwright.kubernetes.history import History
 from meshwright.kubernetes.install.options import NAME
 from meshwright.kubernetes.mutating import mutated
 from meshwright.kubernetes.own_statuses import OwnStatuses
@@ -192,6 +193,11 @@ def works(parts: Parts) -> dict[str, Work]:
     made = {name: of(part) for name, part in PARTS}
     made |= _gateway_api(parts)
     made |= _injection(parts)
+    if most := parts.opened.settings.history:
+        history = History(
+            parts.cluster, lambda: parts.documents.held, most, clock=parts.monotonic, random=parts.chance
+        )
+        made["history of the cluster's objects"] = lambda: parts.alone(history.run)
     lease = parts.opened.lease
     return made if lease is None else {"lease": lease.run, **made}
 

@@ -72,12 +72,6 @@ def cluster_rules(our_kinds: tuple[str, ...]) -> tuple[Rule, ...]:
             ("meshwright/kubernetes/statuses.py",),
         ),
         Rule(
-            ("apiextensions.k8s.io",),
-            ("customresourcedefinitions",),
-            FOLLOW,
-            ("store/kubernetes_sets.py",),
-        ),
-        Rule(
             ("authentication.k8s.io",), ("tokenreviews",), ("create",), ("meshwright/kubernetes/tokens.py",)
         ),
         Rule(

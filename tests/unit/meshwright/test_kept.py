@@ -19,8 +19,8 @@ from tests.support.builders import service_document
 
 def in_cluster(*names: str) -> ClusterDocuments:
     def an_object(name: str) -> Any:
-        metadata = {"name": name, "namespace": "default", "uid": name, "generation": 1}
-        spec = {"ports": [{"name": "http", "port": 80}]}
+        metadata: dict[str, Any] = {"name": name, "namespace": "default", "uid": name, "generation": 1}
+        spec: dict[str, Any] = {"ports": [{"name": "http", "port": 80}]}
         return kept(
             {"apiVersion": "meshwright.dev/v1alpha1", "kind": "Service", "metadata": metadata, "spec": spec}
         )

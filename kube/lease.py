@@ -71,6 +71,8 @@ class Lease:
         try:
             while True:
                 asked = self._clock()
+                if self.leading and asked >= renewed + RENEW_WITHIN:
+                    self._end()  # this process was held up for longer than it may lead unheard
                 # A request that hangs must not outlast the lease.
                 left = renewed + RENEW_WITHIN - asked if self.leading else RENEW_WITHIN
                 if await self._try(max(left, 0.1)):

@@ -17,6 +17,7 @@ from cryptography import x509
 
 from tests.support.kubernetes import objects
 from tests.support.kubernetes.cluster import Cluster, KubectlError
+from tests.support.kubernetes.installed import INJECTED
 from tests.support.traffic.edge import PublicAuthority
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -106,16 +107,21 @@ class Edge:
 
         await self.cluster.eventually(there, f"{kind} {wanted} of {name} {listener}")
 
-    async def get(self, path: str = "/") -> int:
-        """The status of an answer; 0 if there is none."""
+    async def ask(self) -> tuple[int, dict[str, str]]:
+        """The status of an answer, 0 if there is none, and the headers that the backend got."""
         try:
             async with (
                 aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session,
-                session.get(f"http://{self.address}{path}", headers={"host": HOST}) as answer,
+                session.get(f"http://{self.address}/", headers={"host": HOST}) as answer,
             ):
-                return answer.status
+                got = (await answer.json())["headers"] if answer.status == 200 else {}
+                return answer.status, got
         except (aiohttp.ClientError, TimeoutError):
-            return 0
+            return 0, {}
+
+    async def get(self) -> int:
+        status, _ = await self.ask()
+        return status
 
     async def serial(self) -> int:
         """Of the certificate that is shown; 0 if none is."""
@@ -134,7 +140,7 @@ class Edge:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def edge(installed: Cluster, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Edge]:
     cluster = installed
-    async with cluster.namespace("5-gateways") as namespace:
+    async with cluster.namespace("5-gateways", INJECTED) as namespace:
         await cluster.apply(
             objects.deployment("echo"),
             objects.service("echo"),
@@ -154,6 +160,9 @@ async def test_a_gateway_is_made_and_reached_by_its_address(edge: Edge) -> None:
         return await edge.get() == 200
 
     await edge.cluster.eventually(served, "an answer of the backend")
+    # The backend has a sidecar: it is called by mutual TLS, as the gateway's own service account.
+    _, headers = await edge.ask()
+    assert f"URI=spiffe://mesh.local/ns/{edge.namespace}/sa/{MADE}" in headers["x-forwarded-client-cert"]
     (route,) = (await edge.status("shop", "httproute"))["parents"]
     assert route["parentRef"]["name"] == "edge"
     assert {each["type"]: each["status"] for each in route["conditions"]} == {

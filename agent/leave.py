@@ -6,6 +6,7 @@ The protocol is `proto/meshwright/leave/v1/leave.proto`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -22,6 +23,12 @@ from pb.meshwright.leave.v1.leave_pb2_grpc import LeaveServiceStub
 
 PATIENCE: Final = 10.0
 """Seconds for callers to hear of it. A supervisor waits for the end of us, drain included, no longer than it was told."""
+AGAIN: Final = 3.0
+"""Seconds in which another replica of the control plane is looked for."""
+_ASK_AGAIN: Final = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
+"""Nobody answers, or whoever did has ended."""
+PAUSE: Final = 0.3
+"""Seconds between two tries."""
 
 
 @asynccontextmanager
@@ -38,16 +45,29 @@ async def left(
     *,
     log: FilteringBoundLogger,
     patience: float = PATIENCE,
+    insist: bool = False,
 ) -> AsyncIterator[None]:
     """The context begins when callers have heard that they are not to use `workload`, or cannot be told; the proxy has to end within it.
 
-    `patience` is in seconds. Raises nothing of its own: a control plane that is away must not keep a proxy from ending.
+    `patience` is in seconds. With `insist` a control plane that does not answer is asked again, for `AGAIN` seconds: another one of it may, where
+    each connection may lead to another. Raises nothing of its own: a control plane that is away must not keep a proxy from ending.
     """
-    async with channel(server, holder) as opened:
-        call = LeaveServiceStub(opened).Leave(LeaveRequest(node_id=str(workload)))
+    async with contextlib.AsyncExitStack() as stack:
+        clock = asyncio.get_running_loop().time
+        until = clock() + (AGAIN if insist else 0.0)
         try:
             async with asyncio.timeout(patience):
-                lagging = await _heard(call)
+                lagging = -1
+                while lagging < 0:
+                    opened = await stack.enter_async_context(channel(server, holder))
+                    call = LeaveServiceStub(opened).Leave(LeaveRequest(node_id=str(workload)))
+                    stack.callback(call.cancel)
+                    try:
+                        lagging = await _heard(call)
+                    except grpc.aio.AioRpcError as error:
+                        if error.code() not in _ASK_AGAIN or clock() >= until:
+                            raise
+                        await asyncio.sleep(PAUSE)
             if lagging:
                 log.warning("not all callers have heard that this proxy ends", lagging=lagging)
         except grpc.aio.AioRpcError as error:
@@ -58,10 +78,7 @@ async def left(
             log.warning("callers are not told that this proxy ends", reason=reason)
         except TimeoutError:
             log.warning("not all callers have heard that this proxy ends", waited=f"{patience:g} s")
-        try:
-            yield
-        finally:
-            call.cancel()
+        yield
 
 
 async def _heard(call: grpc.aio.UnaryStreamCall[LeaveRequest, LeaveResponse]) -> int:

@@ -172,7 +172,9 @@ class _Agent:
         patience = self._options.leave_patience
         if patience is None:
             patience = min(PATIENCE, self._options.drain_time)
-        return left(server, membership.workload, held, log=self._log, patience=patience)
+        # Whoever says how long it may take has it take as long.
+        insist = self._options.leave_patience is not None
+        return left(server, membership.workload, held, log=self._log, patience=patience, insist=insist)
 
     async def _supervise(self, leave: Leave) -> None:
         if not self._options.starts_envoy:

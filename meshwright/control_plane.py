@@ -68,7 +68,7 @@ from meshwright.keeper import SecretKeeper
 from meshwright.kept import Kept
 from meshwright.kubernetes import composition
 from meshwright.kubernetes import sources as clusters
-from meshwright.leaving import Leaving
+from meshwright.leaving import ELSEWHERE, Leaving
 from meshwright.log_ring import LogRing
 from meshwright.log_watch import LogWatch
 from meshwright.looking import Looking
@@ -372,7 +372,10 @@ class ControlPlane:
             seen.beside(access.beside({**watch.listeners(), **rollouts.watching.listeners()})),
             metrics,
         )
-        leaving = Leaving(doors.who, stale, pipeline, xds, time.monotonic)
+        replicated = kubernetes is not None and kubernetes.lease is not None
+        leaving = Leaving(
+            doors.who, stale, pipeline, xds, time.monotonic, elsewhere=ELSEWHERE if replicated else 0.0
+        )
         doors.came = leaving.came
         await self._listen(xds, joins, rotator.trust, limits, access_logs, leaving, certificate, xds_settings)
 

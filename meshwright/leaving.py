@@ -38,6 +38,10 @@ PATIENCE = 20.0
 ENDED = 60.0
 """Seconds after a proxy ended its call from which the source's word counts again. By then registries that check have seen that it is gone."""
 
+ELSEWHERE = 3.0
+"""Seconds for callers of other replicas, where those hear from the same source that a workload ends: Kubernetes says so of a pod at the same
+time to all, a second later when it has much to do. Here their acknowledgements are not known."""
+
 CALLS = 4
 """Of one workload: an agent makes one."""
 
@@ -73,8 +77,9 @@ class Leaving(LeaveServiceServicer):
         clock: Callable[[], float],
         patience: float = PATIENCE,
         ended: float = ENDED,
+        elsewhere: float = 0.0,
     ) -> None:
-        """`clock` is that of the streams, in seconds."""
+        """`clock` is that of the streams, in seconds. `elsewhere`: seconds that callers of other replicas are given, whom their source tells."""
         self._who = who
         self._stale = stale
         self._pipeline = pipeline
@@ -82,6 +87,7 @@ class Leaving(LeaveServiceServicer):
         self._clock = clock
         self._patience = patience
         self._ended = ended
+        self._elsewhere = elsewhere
         self._calls: dict[Key, int] = {}
         # Whether they had sidecars, as their sources said.
         self._left: dict[Key, bool] = {}
@@ -129,6 +135,8 @@ class Leaving(LeaveServiceServicer):
             if not behind:
                 # Workers of an Envoy have the endpoints a moment after its main thread, which acknowledges.
                 await asyncio.sleep(SETTLE)
+            if self._serves(workload):
+                await asyncio.sleep(max(0.0, self._elsewhere - (self._clock() - began)))
             if behind:
                 log.warning("proxy leaves before all callers have heard", lagging=sorted(behind)[:20])
             yield LeaveResponse(over=True, lagging=len(behind))
@@ -140,6 +148,11 @@ class Leaving(LeaveServiceServicer):
                 if workload in self._left:
                     self._until[workload] = self._clock() + self._ended
                     self._woken.set()
+
+    def _serves(self, workload: Key) -> bool:
+        """Whether anybody may call it: who only calls, as a job does, need not wait for callers."""
+        known = self._pipeline.state.workloads.get(workload)
+        return known is not None and bool(known.services)
 
     def _workload(self, request: LeaveRequest, peer: Peer) -> Key:
         """Who leaves; Refused if it may not."""

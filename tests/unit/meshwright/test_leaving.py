@@ -55,10 +55,18 @@ class House:
     open: list[AStream] = field(default_factory=list)
     now: float = 1000.0
     port: int = 0
+    elsewhere: float = 0.0
 
     def __post_init__(self) -> None:
         self.leaving = Leaving(
-            self.who, lambda _: None, self.pipeline, self, lambda: self.now, patience=5, ended=60
+            self.who,
+            lambda _: None,
+            self.pipeline,
+            self,
+            lambda: self.now,
+            patience=5,
+            ended=60,
+            elsewhere=self.elsewhere,
         )
 
     def streams(self) -> list[AStream]:
@@ -173,3 +181,13 @@ async def test_who_is_declared_to_have_no_sidecar_is_in_service(house: House) ->
     await house.leave()
     house.tell(SourceUpdate("test", workloads=(a_workload("api-1"),)))
     assert not house.is_out()
+
+
+async def test_callers_of_other_replicas_are_given_their_time_if_there_can_be_any(house: House) -> None:
+    house.leaving._elsewhere = 2.0
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.3), house.call():
+            pass
+    house.tell(SourceUpdate("test", workloads=(a_workload("api-1", services=(), meshed=True),)))
+    async with asyncio.timeout(30), house.call():
+        pass

@@ -157,5 +157,6 @@ def _prolong(spec: Json, options: InjectOptions) -> None:
 
 def _tell_discovery(pod: Json, options: InjectOptions) -> None:
     """Discovery reads pods, not their options: it has to know whether the sidecar answers queries for names."""
-    annotations = pod.setdefault("metadata", {}).setdefault("annotations", {})
-    annotations[f"{names.PREFIX}dns"] = str(options.dns).lower()
+    metadata = pod.get("metadata") or {}  # a field may be there and say nothing
+    annotations = {**(metadata.get("annotations") or {}), f"{names.PREFIX}dns": str(options.dns).lower()}
+    pod["metadata"] = {**metadata, "annotations": annotations}

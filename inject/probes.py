@@ -35,7 +35,7 @@ def wait_for_callers(container: Json) -> bool:
     (https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/): so each container waits by a hook of its own. One that
     has a hook already keeps it; a hook over HTTP has become the agent's, which waits as well.
     """
-    lifecycle = container.setdefault("lifecycle", {})
+    lifecycle = container["lifecycle"] = container.get("lifecycle") or {}
     if hook := lifecycle.get("preStop"):
         return str((hook.get("httpGet") or {}).get("path", "")).startswith(f"{LEFT}/")
     lifecycle["preStop"] = {"httpGet": {"path": LEFT, "port": AGENT_PORT, "scheme": "HTTP"}}

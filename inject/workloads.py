@@ -11,6 +11,7 @@ from inject.errors import NotInjectable
 from inject.names import Json
 from inject.options import InjectOptions
 from inject.pod import LeftAlone, inject
+from inject.shape import check
 
 TEMPLATE: Final = ("spec", "template")
 PODS: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
@@ -49,13 +50,16 @@ def injected(manifest: Any, options: InjectOptions) -> Manifest:
 
 
 def _workload(manifest: Json, path: tuple[str, ...], options: InjectOptions) -> Manifest:
-    name = f"{manifest['kind']} {(manifest.get('metadata') or {}).get('name', '(without a name)')}"
+    metadata = manifest.get("metadata")
+    called = metadata.get("name") if isinstance(metadata, dict) else None
+    name = f"{manifest['kind']} {called or '(without a name)'}"
     pod: Any = manifest
     for part in path:
         pod = pod.get(part) if isinstance(pod, dict) else None
     if not isinstance(pod, dict) or not isinstance(pod.get("spec"), dict):
         raise NotInjectable(f"{name}: there is no pod at {'.'.join((*path, 'spec'))}")
     try:
+        check(pod)
         outcome = inject(pod, options)
     except NotInjectable as error:
         raise NotInjectable(f"{name}: {error}") from error

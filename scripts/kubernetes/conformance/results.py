@@ -101,6 +101,8 @@ def table(suite: Suite, results: Mapping[str, Result]) -> str:
     ]
 
     def counted(tests: list[Test]) -> str:
+        if not tests:
+            return "none"
         ran = [
             each
             for each in tests

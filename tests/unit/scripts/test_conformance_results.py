@@ -52,8 +52,8 @@ def test_results_are_those_of_the_tests_at_the_top() -> None:
 def test_the_table_counts_by_profile_and_names_what_did_not_pass() -> None:
     said = table(Suite.read(LISTED), read_log(LOG, "mesh"))
     assert "| MESH-HTTP | 1 of 1 | 0 of 1 |" in said
-    assert "| MESH-GRPC | 1 of 1 | 0 of 0 |" in said or "| MESH-GRPC | 1 of 1 | not run (0) |" in said
-    assert "| GATEWAY-HTTP | not run (1) | not run (0) |" in said
+    assert "| MESH-GRPC | 1 of 1 | none |" in said
+    assert "| GATEWAY-HTTP | not run (1) | none |" in said
     assert "| mesh, tests of no profile | 0 of 1 | |" in said
     assert "error making request \\| never consistent" in said
     assert "MeshBasic" not in said

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterator
 from typing import ParamSpec, TypeVar
 
 from discovery.source import (
@@ -15,7 +15,7 @@ from discovery.source import (
     SourceReport,
 )
 from documents.parsing import Document
-from documents.sets import DocumentSet
+from documents.sets import DocumentSet, FileState
 from mesh.events import SourceUpdate
 from mesh.names import Key
 from mesh.service import Service
@@ -103,8 +103,7 @@ def difference(source: str, old: DocumentSet, new: DocumentSet) -> SourceUpdate 
     """
     was: dict[tuple[str, Key], Document] = {}
     now: dict[tuple[str, Key], Document] = {}
-    for file in {*old.files, *new.files}:
-        before, after = (each.files.get(file) for each in (old, new))
+    for before, after in _differing(old, new):
         held = before.held if before else None, after.held if after else None
         if held[0] is held[1]:
             continue
@@ -127,6 +126,18 @@ def difference(source: str, old: DocumentSet, new: DocumentSet) -> SourceUpdate 
         removed_declared=tuple(each.name for each in gone if not isinstance(each.value, Service | Workload)),
     )
     return None if update == SourceUpdate(source) else update
+
+
+def _differing(old: DocumentSet, new: DocumentSet) -> Iterator[tuple[FileState | None, FileState | None]]:
+    """The files that were read again, came or went."""
+    came = 0
+    for file, after in new.files.items():
+        before = old.files.get(file)
+        if before is not after:
+            came += before is None
+            yield before, after
+    if len(old.files) + came > len(new.files):  # As a rule nothing goes, and of thousands a look costs.
+        yield from ((before, None) for file, before in old.files.items() if file not in new.files)
 
 
 def _report(source: str, documents: DocumentSet) -> SourceReport:

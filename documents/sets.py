@@ -82,7 +82,8 @@ class DocumentSet:
 
     @property
     def errors(self) -> tuple[DocumentError, ...]:
-        return tuple(error for _, state in sorted(self.files.items()) for error in state.errors)
+        wrong = sorted((file, state.errors) for file, state in self.files.items() if state.errors)
+        return tuple(error for _, errors in wrong for error in errors)
 
     @property
     def warnings(self) -> tuple[Caution, ...]:
@@ -92,7 +93,8 @@ class DocumentSet:
             )
             for file in self.skipped
         )
-        return (*skipped, *(each for _, state in sorted(self.files.items()) for each in state.cautions))
+        doubtful = sorted((file, state.cautions) for file, state in self.files.items() if state.cautions)
+        return (*skipped, *(each for _, cautions in doubtful for each in cautions))
 
     def service(self, key: Key) -> Service | None:
         found = self.index.get(("Service", key))

@@ -1,7 +1,7 @@
 """The rows of Kubernetes: thousands of Services and their EndpointSlices in a real API server, without pods.
 
 Each stands beside Meshwright itself with the same mesh in a directory of documents, which is what the registry adds to. The
-API server is that of scripts/kubernetes/cluster.sh, a second cluster without a node, on this machine: it takes its part of the cores.
+API server is that of scripts/kubernetes/cluster.sh, a cluster of its own without a node, on this machine: it takes its part of the cores.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from kube.resource import ENDPOINT_SLICES, SERVICES, Object
 
 T = TypeVar("T")
 SCRIPT = ROOT / "scripts" / "kubernetes" / "cluster.sh"
-NUMBER = "2"
+NUMBER = "4"
 NAMESPACE = "default"
 AT_ONCE = 24
 STARTS = 3

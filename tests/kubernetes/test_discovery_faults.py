@@ -21,7 +21,7 @@ from tests.support.kubernetes.cluster import Cluster
 from tests.support.kubernetes.discovered import Discovered, a_source, discovering
 from tests.support.kubernetes.line import Line, a_line, kubeconfig
 
-NUMBER = 2
+NUMBER = 5
 ENDPOINTS = 8
 RULES = [
     {"apiGroups": [""], "resources": ["services", "pods", "nodes", "namespaces"], "verbs": ["list", "watch"]},

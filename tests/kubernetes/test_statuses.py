@@ -79,3 +79,57 @@ async def test_settled_statuses_are_not_written_again(installed: Cluster) -> Non
             assert len(writes) <= 1
         after = await installed.get("retry", "still", namespace)
         assert after["metadata"]["resourceVersion"] == still["metadata"]["resourceVersion"]
+
+
+BUFFERING = """
+apiVersion: meshwright.dev/v1alpha1
+kind: Buffering
+metadata: {{name: b-{number}}}
+spec: {{targetRefs: [{{kind: Service, name: api-{number}}}], maxRequestBytes: {most}}}
+"""
+COUNT = 12
+
+
+async def writes(cluster: Cluster, resource: str) -> int:
+    """How often the API server was asked to write a status of `resource`, by its own count."""
+    lines = (await cluster.run("get", "--raw", "/metrics")).splitlines()
+    ours = (
+        line
+        for line in lines
+        if line.startswith("apiserver_request_total{")
+        and f'resource="{resource}"' in line
+        and 'subresource="status"' in line
+        and 'verb="PATCH"' in line
+    )
+    return sum(int(float(line.rpartition(" ")[2])) for line in ours)
+
+
+async def test_writes_of_statuses_are_as_many_as_there_is_to_say(installed: Cluster) -> None:
+    """Counted by the API server: a write or two for each object that changed, none for those that did not."""
+    async with installed.namespace("3-statuses") as namespace:
+
+        async def all_settled(generation: int) -> bool:
+            found = await installed.objects("bufferings", namespace)
+            return len(found) == COUNT and all(
+                each.get("status", {}).get("observedGeneration") == generation
+                and condition(each, "Programmed").get("status") == "True"
+                for each in found
+            )
+
+        before = await writes(installed, "bufferings")
+        for generation in (1, 2):
+            texts = [BUFFERING.format(number=number, most=1000 * generation) for number in range(COUNT)]
+            await installed.apply(*texts, namespace=namespace)
+            await installed.eventually(
+                lambda at=generation: all_settled(at),  # type: ignore[misc]
+                f"the statuses are about generation {generation}",
+            )
+            after = await writes(installed, "bufferings")
+            print(f"generation {generation}: {after - before} writes for {COUNT} objects")
+            assert COUNT <= after - before <= 2 * COUNT
+            before = after
+        for number in range(3):
+            name = f"other-{number}"
+            await installed.apply(RETRY.format(name=name, service=name, attempts=1), namespace=namespace)
+            await settled(installed, namespace, name, "PartlyWithoutEffect")
+        assert await writes(installed, "bufferings") == before

@@ -1,0 +1,191 @@
+"""Installed and taken away again, on an API server of the test's own: what is applied, who may do what, and that nothing is left behind.
+
+No node is there, so no pod runs; the mesh that an installation makes is tests/kubernetes/test_mesh.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+import yaml
+
+from ca.shared import Making
+from kube.access import ClusterOptions
+from kube.client import Cluster as Api
+from meshwright.kubernetes.authority import SecretAuthority
+from meshwright.kubernetes.install.objects import Object
+from meshwright.kubernetes.install.options import AUTHORITY_SECRET, parse
+from meshwright.kubernetes.install.printed import installed as manifests
+from meshwright.kubernetes.install.printed import printed, uninstalled
+from tests.support.binaries import ROOT
+from tests.support.kubernetes import cluster as clusters
+from tests.support.kubernetes.cluster import Cluster, KubectlError
+from tests.support.kubernetes.installed import SYSTEM
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
+
+NUMBER = 6
+"""Of the cluster: nobody else's."""
+OPTIONS = ["gatewayClass=false"]  # no Gateway API is here
+ACCOUNT = f"--as=system:serviceaccount:{SYSTEM}:meshwright"
+PASSING = ("events", "leases.coordination.k8s.io", "endpointslices.discovery.k8s.io", "endpoints")
+"""What Kubernetes itself writes all the time."""
+
+
+@pytest.fixture(scope="module")
+def alone() -> Iterator[Cluster]:
+    made = clusters.up(NUMBER, node=False)
+    try:
+        yield made
+    finally:
+        clusters.down(made)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def fresh(alone: Cluster) -> Cluster:
+    """The API server with Meshwright's manifests applied."""
+    await applied(alone)
+    return alone
+
+
+async def applied(cluster: Cluster) -> None:
+    """What is of our own kinds is refused until the server has taken in their definitions."""
+    text = printed(manifests(parse(OPTIONS)))
+
+    async def done() -> bool:
+        await cluster.apply(text)
+        return True
+
+    await cluster.eventually(done, "the manifests are applied")
+
+
+async def removed(cluster: Cluster) -> None:
+    text = printed(uninstalled(parse(OPTIONS), crds=True))
+    await cluster.run("delete", "--ignore-not-found", "--filename=-", stdin=text, patience=240)
+
+
+async def everything(cluster: Cluster) -> set[str]:
+    """The names of all objects that the API server has."""
+    kinds = (await cluster.run("api-resources", "--verbs=list", "-o", "name")).split()
+    wanted = ",".join(each for each in kinds if each not in PASSING)
+    shown = "-o=custom-columns=K:.kind,S:.metadata.namespace,N:.metadata.name"
+    return set((await cluster.run("get", wanted, "-A", "--no-headers", shown)).splitlines())
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "create pods",
+        "create pods/exec",
+        "delete secrets -n default",
+        "update configmaps -n default",
+        "create clusterrolebindings",
+        "update nodes",
+        "delete namespaces",
+        "create tokenreviews --subresource=status",
+        "delete accesspolicies.meshwright.dev -n default",
+    ],
+)
+async def test_what_the_control_plane_may_not(fresh: Cluster, asked: str) -> None:
+    with pytest.raises(KubectlError, match="no"):
+        await fresh.run("auth", "can-i", *asked.split(), ACCOUNT)
+
+
+async def test_two_replicas_that_start_at_once_have_one_authority(fresh: Cluster, tmp_path: Path) -> None:
+    """With the rights of the control plane's own account, by its token."""
+    token = (await fresh.run("-n", SYSTEM, "create", "token", "meshwright")).strip()
+    kubeconfig = yaml.safe_load(fresh.kubeconfig.read_text())
+    kubeconfig["users"] = [{"name": each["name"], "user": {"token": token}} for each in kubeconfig["users"]]
+    path = tmp_path / "kubeconfig"
+    path.write_text(yaml.safe_dump(kubeconfig))
+    async with Api(ClusterOptions(kubeconfig=str(path)), clock=time.monotonic) as api:
+        replicas = [_authority(api, tmp_path / name) for name in ("one", "two", "three")]
+        await asyncio.gather(*(each.open() for each in replicas))
+        roots = {each.files.roots.read_bytes() for each in replicas}
+        keys = {each.files.key.read_bytes() for each in replicas}
+        assert len(roots) == len(keys) == 1
+        secret = await fresh.get("secret", AUTHORITY_SECRET, SYSTEM)
+        later = _authority(api, tmp_path / "later")
+        await later.open()
+        assert {later.files.roots.read_bytes()} == roots, "what is there is never made anew"
+        assert (await fresh.get("secret", AUTHORITY_SECRET, SYSTEM))["data"] == secret["data"]
+
+
+def _authority(api: Api, directory: Path) -> SecretAuthority:
+    making = Making("mesh.test", timedelta(hours=25))
+    return SecretAuthority(api, SYSTEM, AUTHORITY_SECRET, directory, making, lambda: datetime.now(UTC))
+
+
+async def test_nothing_is_left_behind(alone: Cluster) -> None:
+    await removed(alone)
+    before = await everything(alone)
+    await applied(alone)
+    # What the control plane makes by itself, in other namespaces too.
+    await alone.apply(await _bundle(alone), namespace="default")
+    assert len(await everything(alone) - before) > 40
+    await removed(alone)
+
+    async def gone() -> bool:
+        return not await everything(alone) - before
+
+    await alone.eventually(gone, "all of it is gone", patience=240)
+
+
+async def _bundle(cluster: Cluster) -> Object:
+    """As `meshwright/kubernetes/bundles.py` writes it: owned by what goes with the installation."""
+    owner = await cluster.get("mutatingwebhookconfiguration", "meshwright")
+    reference = {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "MutatingWebhookConfiguration",
+        "name": "meshwright",
+        "uid": owner["metadata"]["uid"],
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "meshwright-bundle", "ownerReferences": [reference]},
+        "data": {"roots.pem": ""},
+    }
+
+
+async def test_the_three_forms_are_one(alone: Cluster) -> None:
+    """What `kubectl apply -k`, Helm and `meshwright install` would apply."""
+    ours = _by_name(manifests(parse([])))
+    kustomized = await alone.run("kustomize", str(ROOT / "deploy" / "kubernetes"))
+    assert _by_name(list(yaml.safe_load_all(kustomized))) == ours
+    rendered = await asyncio.to_thread(_helm, "settings.quiet=0.25")
+    made = _by_name([each for each in yaml.safe_load_all(rendered) if each])
+    ours = _by_name(manifests(parse(["settings.quiet=0.25"])))
+    assert made == {name: each for name, each in ours.items() if name[0] != "Namespace"}
+
+
+def _helm(*values: str) -> str:
+    """The chart as Helm renders it, with its definitions."""
+    script = ROOT / "scripts" / "install" / "helm.sh"
+    helm = _output(str(script)).strip()
+    chosen = [f"--set-json={each}" for each in values]
+    chart = ROOT / "deploy" / "helm" / "meshwright"
+    command = [helm, "template", "meshwright", str(chart), "--namespace", SYSTEM, "--include-crds", *chosen]
+    return _output(*command, "--kube-version=1.34.0")
+
+
+def _output(*command: str) -> str:
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def _by_name(objects: list[Object]) -> dict[tuple[str, str], Any]:
+    """Settings are compared as what they say, not as they are written."""
+    found = {(each["kind"], each["metadata"]["name"]): json.loads(json.dumps(each)) for each in objects}
+    for (kind, _), each in found.items():
+        if kind == "ConfigMap":
+            each["data"] = {name: yaml.safe_load(text) for name, text in each["data"].items()}
+    return found

@@ -39,7 +39,7 @@ Stamp = tuple[tuple[int, int, int, int] | None, ...]
 @dataclass(frozen=True, slots=True)
 class Held:
     """What is in force of one Secret. `stamp`: of its `files` when they were read last, whatever came of it; None of one that is not of files.
-    `problem`: why what is there is not used as it is now.
+    `problem`: why what is there is not used as it is now; `pending`: that is only because it is being read.
     """
 
     files: SecretFiles | None = None
@@ -47,6 +47,7 @@ class Held:
     certificate: EdgeSecret | None = None
     authorities: EdgeSecret | None = None
     problem: str = ""
+    pending: bool = False
 
 
 class CertificateStore(Protocol):
@@ -171,7 +172,7 @@ class Certificates:
         )
         for key, each in held.items():
             before = self._held.get(key)
-            if each.problem and (before is None or before.problem != each.problem):
+            if each.problem and not each.pending and (before is None or before.problem != each.problem):
                 log.warning("secret not used as it is", secret=str(key), reason=each.problem)
             elif key in moved:
                 log.info("secret read", secret=str(key))

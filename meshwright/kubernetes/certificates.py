@@ -222,7 +222,7 @@ def held(
     kind, key = reference
     had = before or Held()
     if not seen:
-        return Held(problem=f"{kind} {key} is being read")
+        return Held(problem=f"{kind} {key} is being read", pending=True)
     if trouble:
         return Held(certificate=had.certificate, authorities=had.authorities, problem=trouble)
     if found is None:

@@ -150,7 +150,8 @@ def _with_made(condition: GatewayCondition, told: Iterable[GatewayCondition], ma
         return replace(condition, status=False, reason="Pending", message=why)
     if not made.addresses:
         return replace(condition, status=False, reason="AddressNotAssigned", message=NOT_REACHED)
-    return condition
+    # Not which: that would be written anew whenever a pod comes or goes.
+    return replace(condition, message="its proxies have taken its configuration")
 
 
 def _gateway(

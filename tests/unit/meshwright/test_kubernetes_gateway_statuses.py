@@ -104,6 +104,13 @@ class World:
         found_there = SourceSnapshot("kubernetes", (api,), (player,), (backends,))
         self.state = state.apply(found_there)[0]
 
+    def change(self, text: str) -> None:
+        """An object becomes another, which the mesh does not take in: what it had before stays in force."""
+        found = yaml.safe_load(text)
+        found["metadata"] |= {"generation": 3, "uid": found["metadata"]["name"]}
+        made = kept(found)
+        self.held = self.held.with_changes({made.name: made}, "cluster", KINDS)
+
     def statuses(
         self, loaded: Loaded = NOTHING_LOADED, made: Made = MADE, problem: str = ""
     ) -> dict[str, dict[str, Any]]:
@@ -115,6 +122,8 @@ class World:
             *route_statuses(*given),
             *backend_tls_statuses(*given),
         )
+        names = [found.name for found, _ in every]
+        assert len(names) == len(set(names)), "a status is said twice"
         return {f"{found.kind} {found.key.name}": status for found, status in every}
 
 
@@ -363,3 +372,19 @@ def test_what_was_not_read_says_why() -> None:
     status = world.statuses()["Gateway edge"]
     assert told(status["conditions"])["Accepted"] == ("False", "Invalid")
     assert status["conditions"][0]["message"] == why
+
+
+def test_of_what_is_refused_while_something_older_is_in_force_only_the_refusal_is_told() -> None:
+    world = World(gateway(), route(), policy())
+    twice = ", addresses: [{value: 10.0.0.1}, {value: 10.0.0.1}]"
+    world.change(gateway(more=twice))
+    world.change(route(parents="{name: edge}, {name: edge}"))
+    world.change(policy().replace("api.example.com", "10.0.0.1"))
+    assert len(world.held.refused()) == 3
+    statuses = world.statuses()
+    assert told(statuses["Gateway edge"]["conditions"])["Accepted"] == ("False", "Invalid")
+    for entry in statuses["HTTPRoute r"]["parents"]:
+        assert told(entry["conditions"]) == {"Accepted": ("False", "UnsupportedValue")}
+    (entry,) = statuses["BackendTLSPolicy tls"]["ancestors"]
+    assert told(entry["conditions"]) == {"Accepted": ("False", "Invalid")}
+    assert entry["ancestorRef"] == {"group": "", "kind": "Service", "name": "api", "namespace": "infra"}

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from meshwright.commands.kinds import SHORT
+
 Column = dict[str, Any]
 
 _TARGET: Final = (("Target", ".spec.targetRefs[0].kind"), ("Name of target", ".spec.targetRefs[0].name"))
@@ -50,35 +52,13 @@ SAYS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
 }
 """What a document of each kind says above all."""
 
-SHORT: Final[dict[str, str]] = {
-    "Service": "mws",
-    "Workload": "mww",
-    "ServiceSubset": "subset",
-    "ExternalService": "extsvc",
-    "RolloutPolicy": "rollout",
-    "AccessPolicy": "access",
-    "AccessLog": "alog",
-    "Buffering": "buf",
-    "Compression": "zip",
-    "Concurrency": "conc",
-    "ConnectionLimit": "connlimit",
-    "EgressPolicy": "egress",
-    "EnvoyPatch": "epatch",
-    "Extension": "ext",
-    "ExternalAuthorization": "extauthz",
-    "FaultInjection": "fault",
-    "CircuitBreaker": "cb",
-    "HealthCheck": "hc",
-    "LoadBalancing": "lb",
-    "MeshTLS": "mtls",
-    "Metrics": "mwm",
-    "OutlierDetection": "outlier",
-    "RateLimit": "rl",
-    "RequestAuthentication": "reqauth",
-    "TimeoutPolicy": "timeout",
-    "RetryPolicy": "retry",
-    "Tracing": "trace",
-}
+_TAKEN: Final = frozenset({"svc"})
+"""Short names of the API server's own kinds, which ours are not to be taken for."""
+
+
+def short_names(kind: str) -> list[str]:
+    """As the command line has them."""
+    return [each for each in SHORT[kind] if each not in _TAKEN]
 
 
 def columns(kind: str, *, targets: bool, schema: dict[str, Any]) -> list[Column]:

@@ -8,7 +8,7 @@ from documents.envelope import API_VERSION, Kind
 from documents.gateway_api.common import OWN_GROUP
 from documents.schema import schema
 from mesh.targeting import Level
-from meshwright.kubernetes.crd_columns import SHORT, columns
+from meshwright.kubernetes.crd_columns import columns, short_names
 from meshwright.kubernetes.crd_rules import BARE, MOST_TARGETS, REQUIRED, RULES, TARGETS, Rule
 from meshwright.kubernetes.structural import Schema, structural
 from policies.document import ROUTES
@@ -76,7 +76,7 @@ def _crd(kind: Kind) -> dict[str, Any]:
                 "listKind": f"{kind.name}List",
                 "plural": name,
                 "singular": kind.name.lower(),
-                "shortNames": [SHORT[kind.name]],
+                **({"shortNames": short} if (short := short_names(kind.name)) else {}),
                 "categories": list(CATEGORIES),
             },
             "versions": [

@@ -99,8 +99,14 @@ def image(
             add(f"blobs/sha256/{made}", data)
         for made, each in dict(zip(digests, layers, strict=True)).items():
             if made not in known:
-                archive.add(each, f"blobs/sha256/{made}")
+                archive.add(each, f"blobs/sha256/{made}", filter=_anonymous)
     return str(manifest["digest"])
+
+
+def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    """Without what differs from file to file with the same content."""
+    member.mtime, member.uid, member.gid, member.uname, member.gname = 0, 0, 0, "", ""
+    return member
 
 
 def main() -> None:

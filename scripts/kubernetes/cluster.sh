@@ -9,6 +9,19 @@ set -euo pipefail
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/env.sh"
 
+# Whether all that was begun runs; an API server that a test has stopped, or that ended by itself, is begun again.
+whole() {
+  running etcd etcd && running controller-manager "$BIN/kube-controller-manager" &&
+    { [ -n "${NO_NODE:-}" ] || running kubelet "$BIN/kubelet"; } && "$HERE/apiserver.sh" start 9>&-
+}
+ready() { # within half a minute: a busy machine takes its time
+  for _ in $(seq 60); do
+    "$KUBECTL" get --raw /readyz > /dev/null 2>&1 && return
+    sleep 0.5
+  done
+  return 1
+}
+
 case ${1:-} in
   up | down | build) [ "$(id -u)" = 0 ] || { echo "cluster.sh: needs root: it makes network namespaces and runs containers" >&2; exit 1; } ;;
 esac
@@ -17,7 +30,7 @@ case ${1:-} in
   build) exec "$HERE/build.sh" ;;
   up)
     flock 9
-    if running apiserver "$BIN/kube-apiserver" && "$KUBECTL" get --raw /readyz > /dev/null 2>&1; then
+    if whole && ready; then
       if [ -S "$CSOCK" ]; then for image in "$KUBE_HOME"/images/*.tar; do import_image "$image"; done; fi
     else
       "$HERE/build.sh" 9>&-

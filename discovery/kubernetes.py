@@ -47,7 +47,7 @@ Open = Callable[[], AbstractAsyncContextManager[Cluster]]
 OFF_LOOP: Final = 100
 """Objects from which what they mean is reckoned in a thread."""
 _SLICES_OF_SERVICES: Final = "kubernetes.io/service-name"
-_PODS_WITH_ADDRESS: Final = "status.phase!=Succeeded,status.phase!=Failed"
+_NOT_ENDED: Final = "status.phase!=Succeeded,status.phase!=Failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class _Kind:
 _KINDS: Final = (
     _Kind(SERVICES, keep_service, Catalog.put_service),
     _Kind(ENDPOINT_SLICES, keep_slice, Catalog.put_slice, selector=Selector(labels=_SLICES_OF_SERVICES)),
-    _Kind(PODS, keep_pod, Catalog.put_pod, selector=Selector(fields=_PODS_WITH_ADDRESS)),
+    _Kind(PODS, keep_pod, Catalog.put_pod, selector=Selector(fields=_NOT_ENDED)),
     _Kind(NODES, keep_node, Catalog.put_node, needed=False),
     _Kind(NAMESPACES, keep_namespace, Catalog.put_namespace, needed=False),
 )

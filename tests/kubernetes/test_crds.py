@@ -14,14 +14,16 @@ from tests.support.kubernetes.cluster import Cluster
 OWN = tuple(own_kinds())
 
 
-@pytest.fixture
-async def kinds(cluster: Cluster) -> Cluster:
+@pytest.fixture(scope="session")
+def kinds(cluster: Cluster) -> Cluster:
     """The cluster with our kinds, as this tree defines them."""
-    await cluster.apply(*crds())
-    names = [each["metadata"]["name"] for each in crds()]
-    await cluster.run(
-        "wait", "--for=condition=Established", "--timeout=60s", *(f"crd/{each}" for each in names)
-    )
+
+    async def install() -> None:
+        await cluster.apply(*crds())
+        names = [f"crd/{each['metadata']['name']}" for each in crds()]
+        await cluster.run("wait", "--for=condition=Established", "--timeout=60s", *names)
+
+    asyncio.run(install())
     return cluster
 
 

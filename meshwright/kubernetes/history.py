@@ -20,6 +20,9 @@ LOOK: Final = 0.5
 AGAIN: Final = 15.0
 """Seconds after which what failed is tried again."""
 
+ENDS: Final = "because it is being terminated"
+"""What the API server says of a namespace that goes with all that is in it (a 403, like a right that is missing)."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -81,7 +84,8 @@ class History:
             except (AlreadyExists, NotFound):
                 continue  # The watch has not brought it yet; or its namespace is gone.
             except Forbidden as error:
-                refused = error  # Of a namespace that goes, say: others may be written all the same.
+                if ENDS not in str(error):
+                    refused = error  # Others may be written all the same.
         for name in old:
             try:
                 await self._cluster.delete(REVISIONS, name.name, name.namespace)

@@ -22,7 +22,7 @@ from typing import Self
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
-from ca import files, profile, rotation_store
+from ca import files, profile
 from ca.authority import AuthorityStatus, IssuedCertificate, LeafRequest, TrustBundle
 from ca.certificate import uris
 from ca.certify import certify, check_trust_domain
@@ -35,6 +35,7 @@ from ca.errors import (
 )
 from ca.keys import digest, new_key
 from ca.rotation import Generation, Leftovers, RootId, Rotation, Stage, stable
+from ca.saved import ROTATION
 from ca.signer import Signer, Signers
 from ca.times import Clock
 from mesh.identity import TrustDomains
@@ -108,7 +109,7 @@ class BuiltinAuthority:
         directory = files.private_directory(data_dir / "ca")
         with files.locked(directory):
             files.remove_leftovers(directory)
-            rotation = _tidied(directory, rotation_store.load(directory))
+            rotation = _tidied(directory, ROTATION.load(directory))
             created = not (directory / ROOT).exists()
             if created:
                 _make_root(directory / ROOT, trust_domain, clock(), signers)
@@ -189,7 +190,7 @@ class BuiltinAuthority:
     def _install(self, rotation: Rotation, pem: bytes) -> None:
         # Whoever takes the bundle too early is served all the same: what is shown at the doors is verified by both.
         files.write_atomically(self._bundle_path, pem, files.PUBLIC)
-        rotation_store.save(self._directory, rotation)
+        ROTATION.save(self._directory, rotation)
 
     async def tidy(self) -> None:
         async with self._renewing:
@@ -275,7 +276,7 @@ def _tidied(directory: Path, rotation: Rotation | None) -> Rotation | None:
     files.sync_directory(directory)
     if rotation is not None and rotation.leftovers is not None:
         rotation = replace(rotation, leftovers=None)
-        rotation_store.save(directory, rotation)
+        ROTATION.save(directory, rotation)
     return rotation
 
 
@@ -314,7 +315,7 @@ def _open_pairs(
 def _check_belongs(path: Path, root: Signer, to: Generation) -> None:
     if root.id != to.root:
         raise DamagedAuthority(
-            f"{path} is not the root that {rotation_store.STATE} beside it speaks of: restore {path.parent} whole from one backup"
+            f"{path} is not the root that {ROTATION.name} beside it speaks of: restore {path.parent} whole from one backup"
         )
 
 

@@ -12,10 +12,10 @@ from typing import Final
 import structlog
 
 from api.shapes.ca import AliasStatus, MoveStatus, MoveWaits
-from ca import move_store
 from ca.ledger import Ledger
 from ca.move import UNKNOWN, Known, become, begin, heard
 from ca.rotation import Holder, Leaf
+from ca.saved import MOVE
 from ca.times import Clock
 from mesh.identity import TrustDomains
 from mesh.names import Key
@@ -70,7 +70,7 @@ class Move:
 
         CannotMove, with the way out, if they may not follow upon those of before yet; DamagedAuthority; OSError. Writes a file.
         """
-        before = move_store.load(directory)
+        before = MOVE.load(directory)
         if before is None:
             # A mesh of before there were moves: where its root does not say what it was, it is what is set.
             names = roots & {*domains.all}
@@ -81,7 +81,7 @@ class Move:
             held.setdefault(leaf.trust_domain, []).append(leaf.workload)
         known = become(before, domains, held, now)
         if known != before or len(domains.all) > 1:
-            move_store.save(directory, known)
+            MOVE.save(directory, known)
         return cls(directory, known, ledger, clock)
 
     @property
@@ -119,7 +119,7 @@ class Move:
         if any(self._lack(leaf) for leaf in _good(self._ledger, self._clock())):
             return
         known = heard(self._known)
-        await asyncio.to_thread(move_store.save, self._directory, known)
+        await asyncio.to_thread(MOVE.save, self._directory, known)
         self._known = known
         log.info("every proxy has heard of the trust domains", trust_domains=known.domains.all)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from enum import Enum, auto
 
 from envoy.render import Rendered, Renderer
 from mesh.age import seniority
@@ -95,30 +96,53 @@ Merges = dict[tuple[str, TargetRef, frozenset[DocumentName]], Merged]
 """What was merged already, for many policies of one target: each alone would merge all of them again."""
 
 
-def notes(
+class Why(Enum):
+    """Why something is said in vain."""
+
+    NO_TARGET = auto()
+    OVERRIDDEN = auto()
+    OTHERWISE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Vain:
+    """Something that a policy says in vain, in a sentence."""
+
+    why: Why
+    text: str
+
+
+def vain(
     state: MeshState, policy: Policy, kinds: Iterable[PolicyKind] = POLICIES, merges: Merges | None = None
-) -> Iterator[str]:
+) -> Iterator[Vain]:
     """What `policy` says in vain as the mesh is now, and why. `merges` is filled and used for the next policy of the same state."""
     kind = next((each for each in kinds if each.name == policy.kind), None)
     if kind is None:
         return
     if not policy.fields and not kind.union:
         # Of a kind of which one alone applies, what says nothing takes the place of what is said from farther away.
-        yield "it says nothing: no effect" + (
-            " but that none from farther away applies" if kind.whole else ""
-        )
+        but = " but that none from farther away applies" if kind.whole else ""
+        yield Vain(Why.OTHERWISE, f"it says nothing: no effect{but}")
         return
     for target in policy.targets:
         missing = _missing(state, target)
         if missing is not None:
-            yield f"no effect at {target}: {missing}"
+            yield Vain(Why.NO_TARGET, f"no effect at {target}: {missing}")
             continue
         if kind.notes is not None:
-            yield from kind.notes(state, policy, target)
+            for text in kind.notes(state, policy, target):
+                yield Vain(Why.OTHERWISE, text)
         if not kind.union:
-            yield from _overridden(
-                state, policy, target, merges if merges is not None else {}, whole=kind.whole
-            )
+            known = merges if merges is not None else {}
+            for text in _overridden(state, policy, target, known, whole=kind.whole):
+                yield Vain(Why.OVERRIDDEN, text)
+
+
+def notes(
+    state: MeshState, policy: Policy, kinds: Iterable[PolicyKind] = POLICIES, merges: Merges | None = None
+) -> Iterator[str]:
+    """The sentences of `vain`."""
+    return (each.text for each in vain(state, policy, kinds, merges))
 
 
 def _overridden(

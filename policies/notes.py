@@ -27,8 +27,8 @@ def notes_of(state: MeshState, value: object, merges: Merges) -> Iterator[str]:
         case Policy():
             yield from notes(state, value, merges=merges)
             for caller in (*value.callers, *value.mentions):
-                if missing := _missing_caller(state, caller):
-                    yield f"from: {missing}"
+                if missing := missing_caller(state, caller):
+                    yield f"from: nobody yet: {missing}"
         case Subset():
             if narrow := _subset(state, value):
                 yield narrow
@@ -42,17 +42,18 @@ def route_notes(state: MeshState) -> Iterator[str]:
                 yield f"{route.kind} {route.key}: {each.type} is not met at {each.parent}: {each.reason}: {each.message}"
 
 
-def _missing_caller(state: MeshState, caller: CallerRef) -> str | None:
+def missing_caller(state: MeshState, caller: CallerRef) -> str | None:
+    """What of `caller` is not there, as a sentence; None if it is there, or names nobody."""
     space = caller.namespace
     if caller.service is not None and Key(space, caller.service) not in state.services:
-        return f"nobody yet: there is no service {space}/{caller.service}"
+        return f"there is no service {space}/{caller.service}"
     if caller.workload is not None and Key(space, caller.workload) not in state.workloads:
-        return f"nobody yet: there is no workload {space}/{caller.workload}"
+        return f"there is no workload {space}/{caller.workload}"
     if caller.service_account is not None and not any(
         key.namespace == space and each.service_account == caller.service_account
         for key, each in state.workloads.items()
     ):
-        return f"nobody yet: no workload of {space} has the service account {caller.service_account}"
+        return f"no workload of {space} has the service account {caller.service_account}"
     return None
 
 

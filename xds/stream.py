@@ -103,7 +103,7 @@ class Stream:
         self._withheld: set[str] = set()
         self._turn_began = 0.0
         self._alarm: asyncio.TimerHandle | None = None
-        self._alarm_at = 0.0
+        self._alarm_at = self._looked_at = 0.0
         self._turn_ends: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._ending: str | None = None
@@ -302,7 +302,8 @@ class Stream:
 
     def _poll(self) -> tuple[str, int, bytes] | None:
         pace = self._server.pace
-        response = self.session.poll(self._server.clock(), hurried=not self._has_turn and pace.hurried())
+        self._looked_at = self._server.clock()
+        response = self.session.poll(self._looked_at, hurried=not self._has_turn and pace.hurried())
         if response is None:
             if self.session.yields:
                 pace.later(self._wake)
@@ -320,13 +321,15 @@ class Stream:
         """Look again when an answer is overdue. An alarm that is set is left alone: an ACK does not need to unset it."""
         if self._alarm is not None and not self.session.impatient:
             return
-        due, now = self.session.poll_at(), self._server.clock()
-        if due is None or due <= now or (self._alarm is not None and due >= self._alarm_at):
+        due = self.session.poll_at()
+        # What was due when it was last looked is taken care of; what has become due since then is not.
+        if due is None or due <= self._looked_at or (self._alarm is not None and due >= self._alarm_at):
             return
         if self._alarm is not None:
             self._alarm.cancel()
         self._alarm_at = due
-        self._alarm = asyncio.get_running_loop().call_later(due - now, self._on_alarm)
+        pause = max(0.0, due - self._server.clock())
+        self._alarm = asyncio.get_running_loop().call_later(pause, self._on_alarm)
 
     def _on_alarm(self) -> None:
         self._alarm = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, TypeVar
 
 from pydantic import BaseModel
@@ -12,12 +12,13 @@ from documents.durations import parse
 from mesh.merge import thawed
 from mesh.names import Key
 from mesh.policy import Policy
-from mesh.targeting import CallerRef, Level, TargetRef
+from mesh.targeting import Level, TargetRef
 from meshwright.analysis.finding import Check, Example, Found, Severity
 from meshwright.analysis.sight import Sight
 from policies.circuit_breaker import CircuitBreakerFields
-from policies.effects import notes
+from policies.effects import Why
 from policies.fault_injection import FaultFields
+from policies.notes import missing_caller
 from policies.retry import RetryFields
 from policies.timeout import TimeoutFields
 
@@ -39,51 +40,20 @@ def _name(policy: Policy) -> str:
     return f"{policy.kind} {policy.key}"
 
 
-def _noted(sight: Sight, policy: Policy) -> Iterator[str]:
-    yield from notes(sight.state, policy)
+def _in_vain(why: Why) -> Callable[[Sight], Iterator[Found]]:
+    def found(sight: Sight) -> Iterator[Found]:
+        for policy, vain in sight.in_vain:
+            if vain.why is why:
+                yield Found(_name(policy), vain.text, policy.origin)
 
-
-def no_target(sight: Sight) -> Iterator[Found]:
-    for policy in sight.policies():
-        for note in _noted(sight, policy):
-            if "there is no " in note and note.startswith("no effect at"):
-                yield Found(_name(policy), note, policy.origin)
-
-
-def overridden(sight: Sight) -> Iterator[Found]:
-    for policy in sight.policies():
-        for note in _noted(sight, policy):
-            if note.startswith("no effect at") and "there is no " not in note:
-                yield Found(_name(policy), note, policy.origin)
-
-
-def otherwise_vain(sight: Sight) -> Iterator[Found]:
-    for policy in sight.policies():
-        for note in _noted(sight, policy):
-            if not note.startswith("no effect at"):
-                yield Found(_name(policy), note, policy.origin)
+    return found
 
 
 def from_nobody(sight: Sight) -> Iterator[Found]:
     for policy in sight.policies():
         for caller in (*policy.callers, *policy.mentions):
-            missing = _missing(sight, caller)
-            if missing:
-                yield Found(_name(policy), f"it names {missing}", policy.origin)
-
-
-def _missing(sight: Sight, caller: CallerRef) -> str:
-    state, space = sight.state, caller.namespace
-    if caller.service is not None and Key(space, caller.service) not in state.services:
-        return f"the service {space}/{caller.service} as a caller, which is not there"
-    if caller.workload is not None and Key(space, caller.workload) not in state.workloads:
-        return f"the workload {space}/{caller.workload} as a caller, which is not there"
-    if caller.service_account is not None and not any(
-        key.namespace == space and each.service_account == caller.service_account
-        for key, each in state.workloads.items()
-    ):
-        return f"the service account {space}/{caller.service_account}, which no workload has"
-    return ""
+            if missing := missing_caller(sight.state, caller):
+                yield Found(_name(policy), f"of those whom it names, {missing}", policy.origin)
 
 
 def tries_longer_than_request(sight: Sight) -> Iterator[Found]:
@@ -225,7 +195,7 @@ CHECKS: Final = (
         Severity.WARNING,
         "It has no effect.",
         "Correct the name or namespace of the target, or declare it.",
-        no_target,
+        _in_vain(Why.NO_TARGET),
         Example(policy("TimeoutPolicy", "slow", "request: 1s", "{kind: Service, name: apo}")),
         Example(SLOW),
     ),
@@ -235,7 +205,7 @@ CHECKS: Final = (
         Severity.WARNING,
         "The nearest has each field, then what is enforced, then the older: what this one says has no effect there.",
         "Take the fields out of one of them.",
-        overridden,
+        _in_vain(Why.OVERRIDDEN),
         Example(several(SLOW, policy("TimeoutPolicy", "again", "request: 2s"))),
         Example(SLOW),
     ),
@@ -245,7 +215,7 @@ CHECKS: Final = (
         Severity.WARNING,
         "What it needs is not there: a sidecar, a port of that protocol, another policy.",
         "Follow what the message says.",
-        otherwise_vain,
+        _in_vain(Why.OTHERWISE),
         Example(policy("AccessPolicy", "watch", "action: audit, rules: [{from: [{service: web}]}]")),
         Example(
             several(

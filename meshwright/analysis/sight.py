@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 
 from api.shapes.acknowledgements import Acknowledgements
 from api.shapes.status import PlaintextReport, Status
@@ -14,6 +15,7 @@ from mesh.routes import Route, Subset
 from mesh.service import Service
 from mesh.state import MeshState
 from mesh.workload import Workload
+from policies.effects import Merges, Vain, vain
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +28,20 @@ class Live:
     newest: Acknowledgements | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Sight:
     """`live` is None for documents alone."""
 
     state: MeshState
     live: Live | None = None
-    _policies: dict[str, tuple[Policy, ...]] = field(default_factory=dict, compare=False, repr=False)
+
+    @cached_property
+    def in_vain(self) -> tuple[tuple[Policy, Vain], ...]:
+        """What policies say in vain: reckoned once, for all checks."""
+        merges: Merges = {}
+        return tuple(
+            (policy, each) for policy in self.policies() for each in vain(self.state, policy, merges=merges)
+        )
 
     def services(self) -> Iterator[Service]:
         """Those of the mesh, by key; not those outside."""

@@ -6,13 +6,15 @@ No node is there, so no pod runs; the mesh that an installation makes is tests/k
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import pytest_asyncio
@@ -21,7 +23,7 @@ import yaml
 from ca.shared import Making
 from kube.access import ClusterOptions
 from kube.client import Cluster as Api
-from meshwright.kubernetes.authority import SecretAuthority
+from meshwright.kubernetes.authority import ROTATE, SecretAuthority
 from meshwright.kubernetes.install.objects import Object
 from meshwright.kubernetes.install.options import AUTHORITY_SECRET, parse
 from meshwright.kubernetes.install.printed import installed as manifests
@@ -100,14 +102,20 @@ async def test_what_the_control_plane_may_not(fresh: Cluster, asked: str) -> Non
         await fresh.run("auth", "can-i", *asked.split(), ACCOUNT)
 
 
-async def test_two_replicas_that_start_at_once_have_one_authority(fresh: Cluster, tmp_path: Path) -> None:
-    """With the rights of the control plane's own account, by its token."""
-    token = (await fresh.run("-n", SYSTEM, "create", "token", "meshwright")).strip()
-    kubeconfig = yaml.safe_load(fresh.kubeconfig.read_text())
+@contextlib.asynccontextmanager
+async def as_the_control_plane(cluster: Cluster, directory: Path) -> AsyncIterator[Api]:
+    """The API server, with the rights of the control plane's own account."""
+    token = (await cluster.run("-n", SYSTEM, "create", "token", "meshwright")).strip()
+    kubeconfig = yaml.safe_load(cluster.kubeconfig.read_text())
     kubeconfig["users"] = [{"name": each["name"], "user": {"token": token}} for each in kubeconfig["users"]]
-    path = tmp_path / "kubeconfig"
+    path = directory / "kubeconfig"
     path.write_text(yaml.safe_dump(kubeconfig))
     async with Api(ClusterOptions(kubeconfig=str(path)), clock=time.monotonic) as api:
+        yield api
+
+
+async def test_replicas_that_start_at_once_have_one_authority(fresh: Cluster, tmp_path: Path) -> None:
+    async with as_the_control_plane(fresh, tmp_path) as api:
         replicas = [_authority(api, tmp_path / name) for name in ("one", "two", "three")]
         await asyncio.gather(*(each.open() for each in replicas))
         roots = {each.files.roots.read_bytes() for each in replicas}
@@ -120,8 +128,34 @@ async def test_two_replicas_that_start_at_once_have_one_authority(fresh: Cluster
         assert (await fresh.get("secret", AUTHORITY_SECRET, SYSTEM))["data"] == secret["data"]
 
 
-def _authority(api: Api, directory: Path) -> SecretAuthority:
-    making = Making("mesh.test", timedelta(hours=25))
+async def test_a_new_root_reaches_every_replica(fresh: Cluster, tmp_path: Path) -> None:
+    """Asked for by an annotation, seen to by one, and followed by the others without a restart."""
+    told: list[object] = []
+    async with as_the_control_plane(fresh, tmp_path) as api:
+        one, other = (_authority(api, tmp_path / name, timedelta(0)) for name in ("one", "other"))
+        await one.open()
+        await other.open()
+        before = other.files.roots.read_bytes()
+        asked = f"{ROTATE}={uuid4().hex}"
+        await fresh.run("-n", SYSTEM, "annotate", "--overwrite", "secret", AUTHORITY_SECRET, asked)
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(one.keep(lambda _, fields: told.append(fields["stage"]))),
+                group.create_task(other.follow()),
+            ]
+
+            async def moved() -> bool:
+                now = other.files.roots.read_bytes()
+                return len(told) >= 3 and now.count(b"BEGIN") == 1 and now != before
+
+            await fresh.eventually(moved, "the new root is there, and the old one is gone")
+            for each in tasks:
+                each.cancel()
+    assert told == ["trusting", "signing", "stable"]
+
+
+def _authority(api: Api, directory: Path, wait: timedelta = timedelta(hours=25)) -> SecretAuthority:
+    making = Making("mesh.test", wait)
     return SecretAuthority(api, SYSTEM, AUTHORITY_SECRET, directory, making, lambda: datetime.now(UTC))
 
 

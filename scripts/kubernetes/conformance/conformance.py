@@ -53,11 +53,17 @@ def flags(half: str, suite: Suite) -> list[str]:
 def run(half: str, more: list[str], report: pathlib.Path | None = None) -> dict[str, Result]:
     """One run of the suite; the results of its tests, read from its log. The tests of the other half are "skipped" in it."""
     if half == "mesh":
+        prepare()  # waits for the end of the namespaces of the run before
         kubectl("apply", "--server-side", "--force-conflicts", "-f", str(HERE / "mesh.yaml"))
     environment = {**os.environ, **({"REPORT": str(report)} if report else {})}
     subprocess.run([HERE / "run.sh", *more], env=environment, check=False)
     log = pathlib.Path((suite_folder() / "log" / "last").read_text().strip())
     return read_log(log.read_text(errors="replace"), half)
+
+
+def prepare() -> None:
+    """Images and definitions of the suite are there, and nothing of an earlier run is still going away."""
+    subprocess.run([HERE / "run.sh"], check=True, env={**os.environ, "PREPARE": "1"})
 
 
 def suite_folder() -> pathlib.Path:
@@ -91,7 +97,7 @@ def main() -> int:
     BUILD.mkdir(parents=True, exist_ok=True)
     subprocess.run([HERE.parent / "cluster.sh", "up"], check=True, stdout=subprocess.DEVNULL)
     subprocess.run([HERE / "build.sh"], check=True)
-    subprocess.run([HERE / "run.sh"], check=True, env={**os.environ, "PREPARE": "1"})
+    prepare()
     if not asked.no_install:
         install()
     suite = Suite.read(json.loads((suite_folder() / "tests.json").read_text()))

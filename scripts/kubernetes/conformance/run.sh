@@ -19,7 +19,8 @@ if [ "$there" != "$wanted" ]; then
 fi
 # The suite does not wait for the end of its namespaces, and fails when it meets one that is going away.
 for _ in $(seq 240); do
-  "$KUBECTL" get namespaces -l gateway-conformance --no-headers 2> /dev/null | grep -q Terminating || break
+  there=$("$KUBECTL" get namespaces --no-headers)
+  [[ $there == *gateway-conformance*Terminating* ]] || break
   sleep 0.5
 done
 [ -z "${PREPARE:-}" ] || exit 0

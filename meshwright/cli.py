@@ -139,6 +139,7 @@ def main() -> None:
     from ca.errors import CaError
     from discovery.errors import DiscoveryError
     from envoy.errors import EnvoyError
+    from kube.errors import KubeError
     from mesh.errors import MeshError
     from store.errors import StoreError
 
@@ -148,7 +149,7 @@ def main() -> None:
         app(prog_name="meshwright")
     except MeshwrightError as error:
         _end(str(error), error.exit_code)
-    except (CaError, DiscoveryError, EnvoyError, MeshError, StoreError) as error:
+    except (CaError, DiscoveryError, EnvoyError, KubeError, MeshError, StoreError) as error:
         _end(str(error), ExitCode.FAILED)
     except OSError as error:
         if error.filename is None:

@@ -30,10 +30,13 @@ from ca.tokens import TokenStore
 from ca.web import NoAnswer
 from documents.parsing import parse
 from envoy.render import Renderer
+from inject.options import InjectOptions
 from mesh.errors import InvalidName
 from mesh.events import SourceSnapshot
 from mesh.identity import Identity
 from mesh.names import Key
+from meshwright.kubernetes.admission import KIND, VERSION, request_of
+from meshwright.kubernetes.mutating import mutated
 from pb.envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DiscoveryRequest
 from policies.registry import KINDS
 from store.codec import digest, encode_stored
@@ -186,6 +189,14 @@ class Mesh:
             rendered(world, name, self._renderer)
 
 
+def admission_review(data: bytes) -> None:
+    """What anybody may send to the webhooks' port. A pod in it is one that the API server has read."""
+    with contextlib.suppress(ValueError, RecursionError):
+        _, request = request_of(json.loads(data))
+        request.pop("object", None)
+        mutated(request, InjectOptions(image="meshwright:dev")).review("")
+
+
 def targets() -> dict[str, Target]:
     return {
         "csr": csr,
@@ -196,6 +207,7 @@ def targets() -> dict[str, Target]:
         "foreign-bundle": foreign_bundle,
         "node": node,
         "documents": documents,
+        "admission-review": admission_review,
         "store-export": export_of_a_store,
         "mesh": Mesh(),
     }
@@ -225,6 +237,9 @@ def seeds(name: str, target: Target) -> Iterator[bytes]:
         head = b'{"meshwright-store":1,"head":{"number":0,"id":"","oldest":0}}'
         said = [b'{"%s":"%s","json":%s}' % (what.encode(), of.encode(), data) for what, of, data in lines]
         yield b"\n".join([head, *said, b'{"end":2}'])
+    elif name == "admission-review":
+        asked = {"uid": "u", "operation": "CREATE", "kind": {"kind": "Pod"}}
+        yield json.dumps({"apiVersion": VERSION, "kind": KIND, "request": asked}).encode()
     elif name == "node":
         request = DeltaDiscoveryRequest(type_url=CLUSTER, resource_names_subscribe=["*", "a"])
         request.node.id = "default/api-1"

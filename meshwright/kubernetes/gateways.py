@@ -17,7 +17,7 @@ from typing import Final
 import structlog
 
 from kube.client import Cluster, Selector
-from kube.errors import ApiError, Invalid, NotFound
+from kube.errors import ApiError, Busy, Invalid, NotFound, Unauthorized, Unreachable
 from kube.following import Event, Failed
 from kube.reflector import Reflector
 from kube.resource import CONFIG_MAPS, DEPLOYMENTS, SERVICE_ACCOUNTS, SERVICES, ObjectName, Resource
@@ -44,6 +44,8 @@ EVERY: Final = 0.1
 """Seconds between two looks at whether anything has changed; a look compares a few references."""
 AGAIN: Final = 15.0
 """Seconds after which what failed is tried again, and parameters are read again."""
+PASSING: Final = (Unreachable, Busy, Unauthorized)
+"""What says nothing of a Gateway: the API server is away. What was found before holds until it answers."""
 OWNED: Final = (DEPLOYMENTS, SERVICES, SERVICE_ACCOUNTS, DISRUPTION_BUDGETS)
 
 log = structlog.get_logger(__name__)
@@ -87,6 +89,7 @@ class Gateways:
         self._applied: dict[tuple[Resource, ObjectName], tuple[str, str]] = {}
         self._problems: dict[Key, str] = {}
         self._types: dict[Key, str] = {}
+        self._of_classes: dict[str, GatewayOptions | str] = {}
         self._looked = False
         self.classes: dict[str, str] = {}
         """What is wrong with the parameters of a GatewayClass of ours, by its name."""
@@ -165,9 +168,15 @@ class Gateways:
     async def _all(self) -> bool:
         """Whether some are to be looked at again soon: something failed, or has parameters, which nobody watches."""
         state, held = self._state(), self._held()
-        classes = {name: await self._of_class(held, name) for name in sorted(held.classes)}
+        again = False
+        for name in sorted(held.classes):
+            try:
+                self._of_classes[name] = await self._of_class(held, name)
+            except PASSING:
+                again = True
+        classes = {name: self._of_classes.get(name, self._options) for name in held.classes}
         wrong = {name: each for name, each in classes.items() if isinstance(each, str)}
-        again = bool(wrong)
+        again |= bool(wrong)
         if wrong != self.classes:
             self.classes, self._moves = wrong, self._moves + 1
         problems: dict[Key, str] = {}
@@ -182,7 +191,14 @@ class Gateways:
                 problems[gateway.key] = f"InvalidParameters: of its class: {options}"
                 continue
             again |= gateway.parameters is not None
-            if why := await self._one(state, gateway, found, options):
+            try:
+                why = await self._one(state, gateway, found, options)
+            except PASSING as error:
+                log.warning(
+                    "what a gateway needs is looked at later", gateway=str(gateway.key), reason=str(error)
+                )
+                why, again = self._problems.get(gateway.key, ""), True
+            if why:
                 problems[gateway.key] = why
         again |= bool(problems)
         for key in problems.keys() | self._problems.keys():
@@ -208,6 +224,8 @@ class Gateways:
                 return ""
             try:
                 options = await self._with(options, gateway.parameters.key)
+            except PASSING:
+                raise
             except (BadParameters, ApiError) as error:
                 return f"InvalidParameters: {error}"
         self._types[gateway.key] = options.service_type
@@ -222,6 +240,8 @@ class Gateways:
                 continue
             try:
                 await self._apply((resource, manifest))
+            except PASSING:
+                raise
             except Invalid as error:
                 asked = resource is SERVICES and bool(gateway.addresses)
                 problem = problem or f"{'AddressNotUsable' if asked else 'NoResources'}: {error}"
@@ -266,6 +286,8 @@ class Gateways:
             return f"parametersRef: {kind}.{group} {named} is no {PARAMETERS} with its namespace"
         try:
             return await self._with(self._options, Key(namespace, named))
+        except PASSING:
+            raise
         except (BadParameters, ApiError) as error:
             return f"parametersRef: {error}"
 
@@ -286,7 +308,7 @@ class Gateways:
             log.info("a gateway is not ours any more", gateway=str(each.gateway))
             for resource in OWNED:
                 self._applied.pop((resource, name), None)
-                with contextlib.suppress(NotFound):
+                with contextlib.suppress(NotFound, *PASSING):
                     await self._cluster.delete(resource, name.name, name.namespace)
 
 

@@ -82,6 +82,7 @@ class ClusterCertificates:
         self._held: dict[Reference, Held] = {}
         self._settled = asyncio.Event()
         self._waited = False
+        self._told = ""
         certificates.beside = self.follow
 
     async def follow(self, state: MeshState) -> None:
@@ -153,6 +154,12 @@ class ClusterCertificates:
                     watch.content = value
                 case Gone():
                     watch.content = None
+                case Failed(reason=reason) if watch.seen and not watch.trouble:
+                    # What was read holds, and nothing is wrong with it: the server is away, or we may not ask any more.
+                    if reason != self._told:
+                        self._told = reason
+                        log.warning("secrets cannot be followed: what was read holds", reason=reason)
+                    continue
                 case Failed(reason=reason):
                     watch.trouble = reason
                     watch.seen = True

@@ -1,0 +1,121 @@
+"""Certificates of a real cluster's Secrets: those that are named, as long as they are named, whatever becomes of the API server."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import random
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from documents.parsing import parse
+from kube.access import ClusterOptions
+from kube.client import Cluster as Client
+from mesh.events import SourceSnapshot
+from mesh.names import Key
+from mesh.state import MeshState
+from meshwright.certificates import Certificates
+from meshwright.kubernetes.certificates import ClusterCertificates
+from policies.registry import KINDS
+from tests.support.kubernetes.cluster import Cluster
+from tests.support.kubernetes.line import a_line, kubeconfig
+from tests.support.processes import eventually
+from tests.support.traffic.edge import PublicAuthority
+
+
+def naming(namespace: str, *secrets: str) -> MeshState:
+    """A mesh with a Gateway whose listeners name these Secrets."""
+    listed = ", ".join(
+        f"{{name: l{n}, port: {1000 + n}, protocol: HTTPS, tls: {{certificateRefs: [{{name: {each}}}]}}}}"
+        for n, each in enumerate(secrets)
+    )
+    text = (
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\n"
+        f"metadata: {{name: edge, namespace: {namespace}}}\n"
+        f"spec: {{gatewayClassName: meshwright, listeners: [{listed}]}}\n"
+    )
+    parsed = parse("edge.yaml", text.encode(), KINDS)
+    assert not parsed.errors
+    return MeshState("mesh.local").apply(SourceSnapshot("file", declared=tuple(parsed.declared())))[0]
+
+
+def a_secret(name: str, files: Path) -> dict[str, Any]:
+    PublicAuthority().issue(files / "a.pem", files / "a.key", "a.example.com")
+    data = {"tls.crt": (files / "a.pem").read_bytes(), "tls.key": (files / "a.key").read_bytes()}
+    encoded = {part: base64.b64encode(each).decode() for part, each in data.items()}
+    metadata = {"name": name}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": metadata,
+        "type": "kubernetes.io/tls",
+        "data": encoded,
+    }
+
+
+async def test_what_is_named_is_read_and_holds_while_the_server_is_away(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    told: list[frozenset[Key]] = []
+    async with (
+        cluster.namespace("5-certificates") as namespace,
+        a_line(cluster) as line,
+        Client(
+            ClusterOptions(kubeconfig=str(await kubeconfig(cluster, line, tmp_path / "kubeconfig"))),
+            clock=time.monotonic,
+        ) as client,
+    ):
+        await cluster.apply(a_secret("a", tmp_path), a_secret("b", tmp_path), namespace=namespace)
+        a, b = Key(namespace, "a"), Key(namespace, "b")
+        certificates = Certificates(None, tmp_path / "data", lambda: datetime.now(UTC))
+        followed = ClusterCertificates(
+            client, certificates, told.append, clock=time.monotonic, random=random.random
+        )
+        task = asyncio.create_task(followed.run())
+        try:
+            # The first look waits until all is read: a gateway has its certificates from the first answer on.
+            await certificates.look(naming(namespace, "a"), told.append)
+            assert certificates.loaded.certificates == {a}
+            assert certificates.problem(a) == ""
+            await certificates.look(naming(namespace, "a", "b"), told.append)
+
+            async def both() -> bool:
+                return certificates.loaded.certificates == {a, b}
+
+            await eventually(both, "the second one to be read", patience=60)
+            before, taken = certificates.resources([a], []), line.taken
+            line.cut()
+
+            async def tried() -> bool:
+                return line.taken > taken + 2
+
+            await eventually(tried, "the server to be asked in vain", patience=60)
+            assert (certificates.resources([a], []), certificates.problem(a)) == (before, "")
+            await cluster.apply(a_secret("a", tmp_path), namespace=namespace)
+            line.mend()
+
+            async def renewed() -> bool:
+                return certificates.resources([a], []) != before
+
+            await eventually(renewed, "the certificate that came meanwhile", patience=60)
+            # What nobody names any more is gone at once, and so is what is deleted.
+            await cluster.delete("secret", "b", namespace)
+
+            async def gone() -> bool:
+                return certificates.loaded.certificates == {
+                    a
+                } and "there is no Secret" in certificates.problem(b)
+
+            await eventually(gone, "the deleted one to be gone", patience=60)
+            await certificates.look(naming(namespace, "gone"), told.append)
+
+            async def none() -> bool:
+                return not certificates.loaded.certificates and certificates.problem(b) == ""
+
+            await eventually(none, "what is not named to be gone", patience=60)
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+    assert {a, b} <= frozenset().union(*told)

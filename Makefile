@@ -74,10 +74,10 @@ soak: heavy ## The same as heavy
 compose-test: tools ## Run compose.yaml for real: containers, Consul, sidecars (root: installs docker if need be)
 	@$(BIN)/pytest tests/feature/test_compose.py $(ARGS)
 
-kubernetes: tools ## Run the tests on a real Kubernetes (root): the cluster is built if need be (ten minutes once) and left running
+kubernetes: tools ## Run the tests on a real Kubernetes (root): the cluster is built if need be (ten minutes once) and left running; HEAVY=1: their long forms
 	@scripts/kubernetes/cluster.sh up > /dev/null
 	@scripts/kubernetes/image.sh
-	@$(BIN)/pytest -m kubernetes $(or $(ARGS),tests/kubernetes)
+	@$(BIN)/pytest -m 'kubernetes and $(if $(HEAVY),heavy,not heavy)' $(or $(ARGS),tests/kubernetes)
 
 conformance: tools ## Run the Gateway API conformance suite; PROFILE=mesh|gateway, TEST=Name for one (see scripts/kubernetes/README.md)
 	@$(BIN)/python -m scripts.kubernetes.conformance.conformance $(if $(PROFILE),--profile $(PROFILE)) $(foreach t,$(TEST),--test $(t)) $(ARGS)

@@ -93,7 +93,10 @@ TABLE: dict[str, tuple[str, Seen]] = {
         "{targetRefs: [TARGET], adaptive: {maxRequests: 200, measureEvery: 60s}}",
         runs_with("max_concurrency_limit", "api"),
     ),
-    "ConnectionLimit": ("{targetRefs: [TARGET], connections: 219}", runs_with("219", "api")),
+    "ConnectionLimit": (
+        "{targetRefs: [TARGET], connections: 219}",
+        runs_with('"max_connections": "219"', "api"),
+    ),
     "EgressPolicy": ("{targetRefs: [{kind: Namespace}], unknown: registryOnly}", _closed),
     "EnvoyPatch": (
         "{targetRefs: [TARGET], resource: Cluster, name: 'NAMESPACE/api:80', merge: {preconnectPolicy: {perUpstreamPreconnectRatio: 1.5}}}",
@@ -117,7 +120,7 @@ TABLE: dict[str, tuple[str, Seen]] = {
         runs_with("x-user-of-mine"),
     ),
     "MeshTLS": ("{targetRefs: [TARGET], mode: permissive}", _stranger_is_let_in),
-    "Metrics": ("{targetRefs: [WORKLOAD], port: 15090}", runs_with("15090", "api")),
+    "Metrics": ("{targetRefs: [WORKLOAD], port: 15090}", runs_with('"port_value": 15090', "api")),
     "OutlierDetection": ("{targetRefs: [TARGET], consecutive5xx: 217}", runs_with('"consecutive_5xx": 217')),
     "RateLimit": ("{targetRefs: [TARGET], local: {requests: 1, unit: hour, burst: 1}}", answers(429)),
     "RequestAuthentication": (

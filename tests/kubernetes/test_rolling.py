@@ -91,26 +91,32 @@ async def test_the_control_plane_restarted_meanwhile(installed: Cluster, shop: s
         await unharmed(running, least=200)
 
 
-async def test_the_api_server_stopped_meanwhile(installed: Cluster, shop: str) -> None:
+@pytest.mark.parametrize("times", [1, pytest.param(10, marks=pytest.mark.heavy)], ids=["once", "ten times"])
+async def test_the_api_server_stopped_meanwhile(installed: Cluster, shop: str, times: int) -> None:
     """Pods that the kubelet was told to end before it stopped do end; the others stay, and all of it goes on when it is back."""
     async with load(installed, shop, "api") as running:
-        before = {each["metadata"]["name"] for each in await installed.objects("pods", shop, "app=api")}
-        await installed.run("-n", shop, "rollout", "restart", "deploy/api")
-
-        async def begun() -> bool:
-            there = await installed.objects("pods", shop, "app=api")
-            return any(
-                each["metadata"]["name"] in before and "deletionTimestamp" in each["metadata"]
-                for each in there
-            )
-
-        await installed.eventually(begun, "a pod of before is ending", patience=240)
-        await asyncio.to_thread(clusters.switch_api_server, installed, "stop")
-        try:
-            await asyncio.sleep(15)  # nobody can be asked how far anything is
-        finally:
-            await asyncio.to_thread(clusters.switch_api_server, installed, "start")
-        await installed.eventually(lambda: installed.objects("pods", shop), "the API server", patience=120)
-        await installed.ready(shop, "deploy/api", patience=240)
+        for _ in range(times):
+            await rolled_with_an_interruption(installed, shop)
         await go_on(running, 100)
         await unharmed(running, least=200)
+
+
+async def rolled_with_an_interruption(cluster: Cluster, namespace: str) -> None:
+    """A rolling update, in the midst of which the API server is away for a quarter of a minute."""
+    before = {each["metadata"]["name"] for each in await cluster.objects("pods", namespace, "app=api")}
+    await cluster.run("-n", namespace, "rollout", "restart", "deploy/api")
+
+    async def begun() -> bool:
+        return any(
+            each["metadata"]["name"] in before and "deletionTimestamp" in each["metadata"]
+            for each in await cluster.objects("pods", namespace, "app=api")
+        )
+
+    await cluster.eventually(begun, "a pod of before is ending", patience=240)
+    await asyncio.to_thread(clusters.switch_api_server, cluster, "stop")
+    try:
+        await asyncio.sleep(15)  # nobody can be asked how far anything is
+    finally:
+        await asyncio.to_thread(clusters.switch_api_server, cluster, "start")
+    await cluster.eventually(lambda: cluster.objects("pods", namespace), "the API server", patience=120)
+    await cluster.ready(namespace, "deploy/api", patience=240)

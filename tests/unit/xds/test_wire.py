@@ -7,6 +7,7 @@ from google.protobuf.any_pb2 import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pb.envoy.config.core.v3.base_pb2 import Node
 from pb.envoy.service.discovery.v3.discovery_pb2 import (
     DeltaDiscoveryResponse,
     DiscoveryRequest,
@@ -64,7 +65,7 @@ def test_a_delta_response(
 
 NAMED = DiscoveryRequest(
     version_info="7",
-    node={"id": "default/web-1"},
+    node=Node(id="default/web-1"),
     resource_names=[f"default/service-{number}:80" for number in range(500)],
     type_url=ENDPOINT,
     response_nonce="3",

@@ -474,6 +474,7 @@ class ControlPlane:
             await ready()
             # A gateway that starts has its certificates from its first answer on.
             await certificates.look(pipeline.state, pipeline.renewed)
+            pipeline.prepare()
             # What is here now stays for good: the collector need not look at it again.
             gc.collect()
             gc.freeze()

@@ -18,7 +18,7 @@ from mesh.names import Key
 from mesh.state import MeshState
 from mesh.transport import Passage
 from meshwright.numbered import Numbered
-from meshwright.publisher import Publisher, Update
+from meshwright.publisher import Publisher, Update, client_id
 from meshwright.scopes import Scope, Seen
 from xds.cache import ResourceCache, ScopeChange
 
@@ -125,6 +125,18 @@ class Pipeline:
         scopes, update = self._publisher.attach(workload, proved=proved, proxyless=proxyless, envoy=envoy)
         self._publish(update, None)
         return scopes
+
+    def prepare(self) -> None:
+        """Have at hand, before anybody asks, what one sidecar is given: where all see the same mesh, that is what all are given. It goes as
+        what a stream leaves behind, unless one comes for it.
+        """
+        callers = [
+            (not each.meshed, key) for key, each in self.state.workloads.items() if each.gateway is None
+        ]
+        if callers:
+            _, first = min(callers)
+            self.attach(first, proved=False, proxyless=False)
+            self.detach(client_id(first, proved=False, proxyless=False))
 
     def renewed(self, secrets: frozenset[Key]) -> None:
         """The files of Secret documents were read: published at once, for no further change is likely to come with it."""

@@ -30,7 +30,7 @@ class Running:
     def __init__(self, pace: Pace) -> None:
         self.cache = ResourceCache()
         state = a_state()
-        publisher = Publisher(state, Renderer())
+        self.publisher = publisher = Publisher(state, Renderer())
         self.editions = publisher.editions
         self.pipeline = Pipeline(
             state, publisher, self.cache, pace=pace, clock=asyncio.get_running_loop().time
@@ -317,3 +317,18 @@ async def test_who_waits_for_a_change_may_give_up_and_others_are_told() -> None:
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(made.pipeline.settled(), 0)
         await asyncio.wait_for(asyncio.gather(made.pipeline.settled(), made.pipeline.settled()), 5)
+
+
+async def test_what_a_sidecar_is_given_is_at_hand_before_one_comes() -> None:
+    made = Running(Pace(0.0, 0.0))
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(made.pipeline.run())
+        await made.pipeline.settled()
+        made.cache.open()
+        made.pipeline.prepare()
+        ready = [each for each in made.publisher.scopes if made.cache.ready((each,))]
+        made.scopes = made.pipeline.attach(Key("default", "web-1"), proved=False, proxyless=False)
+        task.cancel()
+    assert [each for each in made.scopes if isinstance(each, Outbound)] == [
+        each for each in ready if isinstance(each, Outbound)
+    ]

@@ -30,7 +30,7 @@ def test_a_small_run_measures_both_sides_and_writes_every_row(tmp_path: Path) ->
     output = tmp_path / "bench.json"
     size = ("--services", "10", "--endpoints", "3", "--proxies", "10", "--repeats", "1", "--settle", "0.2")
     ran = subprocess.run(
-        [sys.executable, "-m", "bench.run", *size, "--replacements", "2", "--additions", "1", "--documents", "100", "--output", str(output)],
+        [sys.executable, "-m", "bench.run", *size, "--replacements", "2", "--additions", "1", "--documents", "100", "--kubernetes", "0", "--output", str(output)],
         check=False, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stdout

@@ -20,6 +20,7 @@ TARGETS = (
     "node",
     "documents",
     "store-export",
+    "admission-review",
     "mesh",
 )
 PATIENCE = 110

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from discovery.source import SourceReset
+from discovery.told import difference
 from mesh.events import Declared, DocumentName, SourceSnapshot, SourceUpdate
 from mesh.names import Key
 from mesh.service import Service
@@ -372,38 +373,20 @@ class Guard:
 
     def _tell(self) -> SourceUpdate | None:
         """Bring what the mesh was told up to date for everything that may have changed; the difference."""
-        services: list[Service] = []
-        workloads: list[Workload] = []
-        removed_services: list[Key] = []
-        removed_workloads: list[Key] = []
-        for key in sorted(self._dirty_services):
-            held = self._holds.get(key)
-            service = self._services.get(key) or (held.service if held else None)
-            if service is None:
-                if self._told_services.pop(key, None) is not None:
-                    removed_services.append(key)
-            elif self._told_services.get(key) != service:
-                self._told_services[key] = service
-                services.append(service)
-        for key in sorted(self._dirty_workloads):
-            workload = self._effective(key)
-            if workload is None:
-                if self._told_workloads.pop(key, None) is not None:
-                    removed_workloads.append(key)
-            elif self._told_workloads.get(key) != workload:
-                self._told_workloads[key] = workload
-                workloads.append(workload)
+        services, removed_services = difference(self._told_services, self._dirty_services, self._service)
+        workloads, removed_workloads = difference(
+            self._told_workloads, self._dirty_workloads, self._effective
+        )
         self._dirty_services.clear()
         self._dirty_workloads.clear()
         if not (services or workloads or removed_services or removed_workloads):
             return None
-        return SourceUpdate(
-            self._source,
-            tuple(services),
-            tuple(workloads),
-            tuple(removed_services),
-            tuple(removed_workloads),
-        )
+        return SourceUpdate(self._source, services, workloads, removed_services, removed_workloads)
+
+    def _service(self, key: Key) -> Service | None:
+        """A service as the source says; while it is held, as it was."""
+        held = self._holds.get(key)
+        return self._services.get(key) or (held.service if held else None)
 
     def _effective(self, key: Key) -> Workload | None:
         """A workload as the source says; while services hold it, as it was, for these and for those it still serves."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from discovery import kubernetes_mapping as mapping
 from discovery.kubernetes_mapping import Mapped, Served
 from discovery.kubernetes_model import KubeService, Node, Pod, Slice
+from discovery.told import difference
 from kube.resource import ObjectName
 from mesh.events import Declared, DocumentName, SourceSnapshot, SourceUpdate
 from mesh.names import Key
@@ -96,37 +97,22 @@ class Catalog:
 
     def settle(self, *, certain: bool = False) -> SourceUpdate | None:
         """What has changed since the last time, or None. `certain`: see `SourceUpdate`."""
-        services, removed_services = [], []
-        for key in sorted(self._dirty_services):
-            before = self._told_services.get(key)
-            service = self._map(key)
-            if service is None:
-                if self._told_services.pop(key, None) is not None:
-                    removed_services.append(key)
-            elif service != before:
-                self._told_services[key] = service
-                services.append(service)
+        services, removed_services = difference(self._told_services, self._dirty_services, self._map)
         self._dirty_services.clear()
-        workloads, removed_workloads = [], []
-        for key in sorted(self._dirty_workloads):
-            was = self._told_workloads.get(key)
-            workload = self._workload(key)
-            if workload is None:
-                if self._told_workloads.pop(key, None) is not None:
-                    removed_workloads.append(key)
-            elif workload != was:
-                self._told_workloads[key] = workload
-                workloads.append(workload)
+        workloads, removed_workloads = difference(self._told_workloads, self._dirty_workloads, self._workload)
         self._dirty_workloads.clear()
-        declared, removed_declared = self._settled_declared()
+        declared, removed_declared = difference(
+            self._declared, self._new_declared.keys(), self._new_declared.__getitem__
+        )
+        self._new_declared.clear()
         if not any((services, workloads, removed_services, removed_workloads, declared, removed_declared)):
             return None
         return SourceUpdate(
             self._source,
-            tuple(services),
-            tuple(workloads),
-            tuple(removed_services),
-            tuple(removed_workloads),
+            services,
+            workloads,
+            removed_services,
+            removed_workloads,
             declared,
             removed_declared,
             certain,
@@ -194,19 +180,6 @@ class Catalog:
             self._placed[key] = part.endpoint.node
             self._on_node.setdefault(part.endpoint.node, set()).add(key)
         return mapping.other_workload(self._source, key, service, part, self._nodes.get(part.endpoint.node))
-
-    def _settled_declared(self) -> tuple[tuple[Declared, ...], tuple[DocumentName, ...]]:
-        put: list[Declared] = []
-        removed: list[DocumentName] = []
-        for name, declared in sorted(self._new_declared.items(), key=lambda each: each[0]):
-            if declared is None:
-                if self._declared.pop(name, None) is not None:
-                    removed.append(name)
-            elif self._declared.get(name) != declared:
-                self._declared[name] = declared
-                put.append(declared)
-        self._new_declared.clear()
-        return tuple(put), tuple(removed)
 
     def _leave(self, node: str, key: Key) -> None:
         there = self._on_node.get(node, set())

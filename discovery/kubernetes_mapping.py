@@ -15,7 +15,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
@@ -24,7 +23,7 @@ from discovery.kubernetes_model import KubePort, KubeService, Node, Pod, Slice, 
 from mesh.errors import MeshError
 from mesh.external import External
 from mesh.interception import Interception
-from mesh.names import Key, check_label
+from mesh.names import Key, check_label, is_address
 from mesh.service import Protocol, Service, ServicePort
 from mesh.workload import Health, Locality, Use, Workload, WorkloadPort
 
@@ -84,10 +83,8 @@ def map_service(source: str, key: Key, found: KubeService) -> Mapped:
     external: External | None = None
     if found.outside:
         host = found.outside.lower().rstrip(".")
-        if host.endswith(_CLUSTER_NAMES) or _is_address(host):
-            hint = (
-                "call that Service by its own name" if not _is_address(host) else "make it an EndpointSlice"
-            )
+        if host.endswith(_CLUSTER_NAMES) or is_address(host):
+            hint = "call that Service by its own name" if not is_address(host) else "make it an EndpointSlice"
             return Mapped(
                 warnings=(
                     f"{who} is left out: its externalName {host} is no host outside the cluster: {hint}",
@@ -275,11 +272,3 @@ _NOWHERE: Final = Locality()
 def _unnamed(service: Key, endpoint: SliceEndpoint) -> str:
     address = endpoint.address.replace(".", "-").replace(":", "-").strip("-")
     return f"{service.name}.{address}"
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True

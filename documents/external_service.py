@@ -15,7 +15,7 @@ from documents.envelope import Envelope, Name, Part, Port, PortName, Problem, re
 from documents.service import Address, port_problems, port_values
 from mesh.external import WILDCARD, External, ForeignService, Origination, Resolution
 from mesh.identity import TRUST_DOMAIN, Identity
-from mesh.names import MESH_SUFFIX, Key
+from mesh.names import MESH_SUFFIX, Key, is_address
 from mesh.service import Protocol, Service, labels
 
 _LABEL = r"[a-z0-9_]([-a-z0-9_]{0,61}[a-z0-9_])?"
@@ -25,7 +25,7 @@ MAX_NAME = 253
 
 def _dns_name(text: str) -> str:
     name = text.lower().removesuffix(".")
-    if not _NAME.fullmatch(name) or len(name) > MAX_NAME or _is_address(name):
+    if not _NAME.fullmatch(name) or len(name) > MAX_NAME or is_address(name):
         raise wrong(f"{text!r} is not a DNS name", "Give it in full, as api.example.com")
     return name
 
@@ -40,15 +40,7 @@ def _host(text: str) -> str:
 
 
 def _endpoint(text: str) -> str:
-    return str(ipaddress.ip_address(text)) if _is_address(text) else _dns_name(text)
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
+    return str(ipaddress.ip_address(text)) if is_address(text) else _dns_name(text)
 
 
 def _file(text: str) -> str:
@@ -254,7 +246,7 @@ class ExternalServiceDocument(Envelope):
                 ("spec", "endpoints"), "endpoints are missing", "resolution: static connects to them"
             )
         for place, each in enumerate(self.spec.endpoints):
-            if not _is_address(each):
+            if not is_address(each):
                 yield Problem(
                     ("spec", "endpoints", place),
                     f"{each} is not an IP address",

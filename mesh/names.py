@@ -38,6 +38,15 @@ class Key:
         return cls(namespace, name)
 
 
+def is_address(text: str) -> bool:
+    """Whether it is an IP address, of either version."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def check_label(what: str, label: str) -> str:
     """`label`, if it is a DNS label (RFC 1123); InvalidName otherwise."""
     if not DNS_LABEL.fullmatch(label):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
-import ipaddress
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from api.shapes.status import PlaintextCall, PlaintextReport, UnstrictPort
 from envoy import names
-from mesh.names import Key
+from mesh.names import Key, is_address
 from mesh.plaintext_calls import Call, Place, PlaintextCalls, Spoken
 from mesh.state import MeshState
 from mesh.transport import TlsMode
@@ -172,8 +171,4 @@ def _shown(call: Call, who: dict[str, tuple[str, ...]], now: float) -> Plaintext
 
 def _is_address(text: str) -> bool:
     """What a proxy says is kept for days: it is to be short, and what it should be."""
-    try:
-        ipaddress.ip_address(text[:64])
-    except ValueError:
-        return False
-    return len(text) <= 64
+    return len(text) <= 64 and is_address(text)

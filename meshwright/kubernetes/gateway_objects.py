@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 from typing import Any, Final
 
 from kube.resource import Object
-from mesh.names import Key
+from mesh.names import Key, is_address
 from meshwright.kubernetes.gateway_manifests import MANAGED_BY, US
 
 LABELS: Final = f"{MANAGED_BY}={US}"
@@ -47,7 +46,7 @@ def kept(found: Object) -> Kept | None:
         uid=metadata["uid"],
         spec=repr(said),
         available=status.get("availableReplicas") or 0,
-        cluster_ip=cluster_ip if _is_ip(cluster_ip) else "",
+        cluster_ip=cluster_ip if is_address(cluster_ip) else "",  # a headless Service has `None` there
         given=tuple(each for each in given if each),
     )
 
@@ -55,12 +54,3 @@ def kept(found: Object) -> Kept | None:
 def _said(spec: dict[str, Any]) -> object:
     """Of a Service, which has no generation."""
     return spec.get("type"), spec.get("selector"), spec.get("ports")
-
-
-def _is_ip(text: str) -> bool:
-    """A headless Service has `None` there."""
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True

@@ -5,7 +5,6 @@ https://gateway-api.sigs.k8s.io/reference/spec/: GatewayClassStatus, GatewayStat
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -16,7 +15,7 @@ from mesh.conditions import GatewayCondition, gateway_conditions, gateways, rout
 from mesh.gateway_secrets import Loaded
 from mesh.gateways import Gateway, GatewayListener, RefusedListener
 from mesh.listener_set_conditions import SetStanding, standings
-from mesh.names import Key
+from mesh.names import Key, is_address
 from mesh.state import MeshState
 from meshwright.kubernetes.conditions import Wished, conditions
 from meshwright.kubernetes.features import SUPPORTED
@@ -265,8 +264,4 @@ def _named(listed: Tree | None, name: str) -> Mapping[str, Tree]:
 
 
 def _address(text: str) -> dict[str, str]:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return {"type": "Hostname", "value": text}
-    return {"type": "IPAddress", "value": text}
+    return {"type": "IPAddress" if is_address(text) else "Hostname", "value": text}

@@ -154,7 +154,7 @@ class AccessLogFields(Part):
         None,
         description="To this file on the proxy's host, an absolute path that Envoy may write to. Its directory must be there on every "
         "host concerned: a proxy that cannot open the file refuses the listener and keeps the one it has, and one that has just started "
-        "has none and serves nothing. By default none.",
+        "has none and serves nothing. Where several proxies share a host, lines over 4 KiB of two of them may mix. By default none.",
     )
     otlp: Address | None = Field(
         None,

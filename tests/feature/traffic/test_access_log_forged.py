@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import ssl
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
+from tests.feature.traffic.test_access_log import read_lines
 from tests.support.otlp_receiver import OtlpReceiver
 from tests.support.ports import LOOPBACK
 from tests.support.processes import eventually
@@ -65,8 +65,7 @@ async def the_lines(path: Path, *wanted: tuple[str, str]) -> dict[tuple[str, str
     """By request id and side, once all that are `wanted` are there: each sidecar writes its own, when it likes."""
 
     async def there() -> dict[tuple[str, str], dict[str, Any]]:
-        found = [json.loads(each) for each in path.read_text().splitlines()] if path.exists() else []
-        by = {(each.get("request_id", ""), each["side"]): each for each in found}
+        by = {(each.get("request_id", ""), each["side"]): each for each in read_lines(path)}
         assert set(wanted) <= set(by), by
         return by
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import aiohttp
 
+from tests.feature.traffic.test_access_log import lines
 from tests.support.ports import free_port
-from tests.support.processes import eventually
 from tests.support.prometheus import prometheus
 from tests.support.traffic import edge
 from tests.support.traffic.world import Traffic
@@ -139,9 +138,6 @@ async def test_a_gateway_shows_its_metrics_and_writes_its_log(traffic: Traffic, 
         assert 'service="front"' in page
         assert "envoy_http_downstream_rq_total" in page
 
-        async def written() -> str:
-            return log.read_text() if log.exists() else ""
-
-        line = json.loads((await eventually(written, "the line")).splitlines()[0])
+        line, *_ = await lines(log, lambda each: True, 1)
     assert (line["path"], line["status"], line["cluster"]) == ("/items", 200, "default/store:80")
     assert line["callee"].endswith("/sa/front")

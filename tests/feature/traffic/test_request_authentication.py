@@ -15,8 +15,6 @@ from tests.support.traffic.draining import applied_to_all
 from tests.support.traffic.world import Traffic
 
 API = "{kind: Service, name: api}"
-PAD = "x" * 20_000
-PADDED = '  fields: {pad: "%REQ(X-PAD)%"}\n'
 
 
 def policy(spec: str, target: str = API, name: str = "jwt") -> str:
@@ -152,12 +150,10 @@ async def test_what_several_policies_say_is_merged_and_the_access_log_names_them
     login, path = Issuer(), tmp_path / "access.log"
     far = policy(f"  issuers:\n{issuer(login)}  mode: optional", "{kind: Mesh}", "whole")
     near = policy("  mode: required", API, "near")
-    async with applied_to_all(traffic, far + near + "---\n" + access_log(f"  file: {path}\n{PADDED}")):
+    async with applied_to_all(traffic, far + near + "---\n" + access_log(f"  file: {path}\n")):
         assert (await traffic.get("http://store.mesh/")).status == 200
         assert (await traffic.get("http://store.mesh/", headers=bearer("x"))).status == 401
-        # Envoy writes lines 64 KiB at a time: these are long.
-        answers = [await ask(traffic, x_request_id="refused", x_pad=PAD) for _ in range(16)]
-        assert {each.status for each in answers} == {401}
+        assert (await ask(traffic, x_request_id="refused")).status == 401
         assert (await ask(traffic, login.token())).status == 200
         line, *_ = await lines(
             path, lambda each: each.get("request_id") == "refused" and each["side"] == "callee", 1

@@ -4,10 +4,7 @@ without a restart. On a cluster of its own without a node: Services and Endpoint
 
 from __future__ import annotations
 
-import asyncio
-import os
-import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +12,11 @@ import pytest
 
 from discovery.supervisor import SourceState
 from mesh.names import Key
-from tests.support.binaries import ROOT
-from tests.support.kubernetes import cluster as clusters
+from tests.support.kubernetes import api_server
 from tests.support.kubernetes.cluster import Cluster
 from tests.support.kubernetes.discovered import Discovered, a_source, discovering
-from tests.support.kubernetes.line import Line, a_line, kubeconfig
+from tests.support.kubernetes.line import Line, kubeconfig
 
-NUMBER = 5
 ENDPOINTS = 8
 RULES = [
     {"apiGroups": [""], "resources": ["services", "pods", "nodes", "namespaces"], "verbs": ["list", "watch"]},
@@ -29,60 +24,10 @@ RULES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def alone() -> Iterator[Cluster]:
-    made = clusters.up(NUMBER, node=False)
-    yield made
-    clusters.down(made)
-
-
 @pytest.fixture
 async def namespace(alone: Cluster) -> AsyncIterator[str]:
     async with alone.namespace("2-faults") as name:
         yield name
-
-
-@pytest.fixture
-async def line(alone: Cluster) -> AsyncIterator[Line]:
-    async with a_line(alone) as made:
-        yield made
-
-
-def api_server(command: str) -> None:
-    environment = {**os.environ, "N": str(NUMBER), "NO_NODE": "1"}
-    subprocess.run(
-        [str(ROOT / "scripts" / "kubernetes" / "apiserver.sh"), command],
-        check=True,
-        env=environment,
-        capture_output=True,
-    )
-
-
-async def restart_forgetful(alone: Cluster) -> None:
-    """The API server starts anew over an etcd that has compacted all history."""
-    await asyncio.to_thread(api_server, "stop")
-    inside = ["nsenter", f"--net=/run/netns/hk8s{NUMBER}", "curl", "-sf", "--noproxy", "*", "-d"]
-    url = "http://127.0.0.1:2379/v3/kv/"
-    # `L2hlYWx0aA==` is a key that is not there: only the revision in the answer's header is wanted.
-    asked = await asyncio.to_thread(
-        subprocess.run,
-        [*inside, '{"key":"L2hlYWx0aA=="}', f"{url}range"],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    revision = asked.stdout.split('"revision":"')[1].split('"')[0]
-    await asyncio.to_thread(
-        subprocess.run,
-        [*inside, f'{{"revision":"{revision}","physical":true}}', f"{url}compaction"],
-        check=True,
-    )
-    await asyncio.to_thread(api_server, "start")
-    await ready(alone)
-
-
-async def ready(alone: Cluster) -> None:
-    await alone.eventually(lambda: alone.run("get", "--raw", "/readyz"), "the API server is ready")
 
 
 def a_slice(namespace: str, *addresses: str, name: str = "web-1") -> dict[str, Any]:
@@ -142,44 +87,25 @@ async def test_rights_that_are_taken_away_and_given_back(
     alone: Cluster, namespace: str, line: Line, tmp_path: Path
 ) -> None:
     web = await a_shop(alone, namespace)
-    name = f"{namespace}-reader"
-    role = {
-        "apiVersion": "rbac.authorization.k8s.io/v1",
-        "kind": "ClusterRole",
-        "metadata": {"name": name},
-        "rules": RULES,
-    }
-    binding = {
-        "apiVersion": "rbac.authorization.k8s.io/v1",
-        "kind": "ClusterRoleBinding",
-        "metadata": {"name": name},
-        "roleRef": {"kind": "ClusterRole", "name": name, "apiGroup": "rbac.authorization.k8s.io"},
-        "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": namespace}],
-    }
-    await alone.apply(role, binding)
-    token = (await alone.run("-n", namespace, "create", "token", "default")).strip()
-    config = await kubeconfig(alone, line, tmp_path / "config", token)
-    try:
+    async with api_server.a_reader(alone, namespace, RULES) as reader:
+        config = await kubeconfig(alone, line, tmp_path / "config", reader.token)
         async with discovering(a_source(config)) as seen:
             await known(seen, web)
             seen.watch(web)
-            await alone.delete("clusterrolebinding", name)
+            await reader.forbid()
             # A watch that is open goes on; the next one is refused.
             line.cut()
             line.mend()
             await seen.until(lambda: "403" in (seen.status().last_error or ""), "it is told")
             error = seen.status().last_error or ""
             assert "grant {apiGroups:" in error
-            assert token not in error
+            assert reader.token not in error
             assert seen.status().state is SourceState.FAILED
             await alone.apply(a_slice(namespace, *addresses(ENDPOINTS + 1)))
-            await alone.apply(binding)
+            await reader.allow()
             await known(seen, web, ENDPOINTS + 1)
             await seen.until(lambda: seen.status().state is SourceState.LIVE, "it recovers")
             assert seen.smallest[web] == ENDPOINTS
-    finally:
-        await alone.delete("clusterrolebinding", name)
-        await alone.delete("clusterrole", name)
 
 
 async def test_an_api_server_that_restarts(
@@ -190,12 +116,11 @@ async def test_an_api_server_that_restarts(
     async with discovering(a_source(config)) as seen:
         await known(seen, web)
         seen.watch(web)
-        await asyncio.to_thread(api_server, "stop")
+        await api_server.stop(alone)
         await seen.until(lambda: seen.status().state is SourceState.FAILED, "it is told")
         assert "cannot be reached" in (seen.status().last_error or "")
         assert len(seen.live(web)) == ENDPOINTS
-        await asyncio.to_thread(api_server, "start")
-        await ready(alone)
+        await api_server.start(alone)
         await seen.until(lambda: seen.status().state is SourceState.LIVE, "it recovers")
         await alone.apply(a_slice(namespace, *addresses(ENDPOINTS + 1)))
         await known(seen, web, ENDPOINTS + 1)
@@ -211,7 +136,7 @@ async def test_history_that_is_compacted(alone: Cluster, namespace: str, line: L
         line.cut()
         # One came and three went while nobody could hear of it.
         await alone.apply(a_slice(namespace, *addresses(ENDPOINTS - 2, first=4)))
-        await restart_forgetful(alone)
+        await api_server.restart_forgetful(alone)
         assert len(seen.live(web)) == ENDPOINTS
         line.mend()
         await seen.until(lambda: seen.status().state is SourceState.LIVE, "it recovers")
@@ -231,7 +156,7 @@ async def test_a_list_that_lacks_nearly_all_is_held(
         await known(seen, web)
         line.cut()
         await alone.delete("endpointslice", "web-1", namespace)
-        await restart_forgetful(alone)
+        await api_server.restart_forgetful(alone)
         line.mend()
         await seen.until(lambda: web in holds(seen), "it is held")
         assert len(seen.live(web)) == ENDPOINTS

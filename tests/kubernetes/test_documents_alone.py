@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 
@@ -18,32 +17,15 @@ from kube.client import Cluster as Client
 from kube.resource import Resource
 from mesh.events import Declared, SourceSnapshot, SourceUpdate
 from mesh.names import Key
-from meshwright.kubernetes.crds import crds
 from store.kubernetes_sets import ClusterDocuments
-from tests.support.kubernetes import cluster as clusters
+from tests.support.kubernetes import api_server
 from tests.support.kubernetes.cluster import Cluster
+from tests.support.kubernetes.definitions import a_policy, install, uninstall
 from tests.support.processes import eventually
 
-NUMBER = 3
 RETRIES = Resource("meshwright.dev", "v1alpha1", "retrypolicies", "RetryPolicy")
 AT_ONCE = 16
 PATIENCE = 60.0
-
-
-@pytest.fixture(scope="module")
-def alone() -> Iterator[Cluster]:
-    made = clusters.up(NUMBER, node=False)
-    yield made
-    clusters.down(made)
-
-
-def a_policy(kind: str, name: str, **said: Any) -> dict[str, Any]:
-    return {
-        "apiVersion": "meshwright.dev/v1alpha1",
-        "kind": kind,
-        "metadata": {"name": name},
-        "spec": {"targetRefs": [{"kind": "Service", "name": "api"}], **said},
-    }
 
 
 class Told:
@@ -100,20 +82,6 @@ async def following(alone: Cluster) -> AsyncIterator[tuple[Told, ClusterDocument
             await asyncio.gather(task, return_exceptions=True)
 
 
-async def install(alone: Cluster, *names: str) -> None:
-    """Our definitions, all or some by plural."""
-    chosen = [each for each in crds() if not names or each["spec"]["names"]["plural"] in names]
-    await alone.apply(*chosen)
-    which = [f"crd/{each['metadata']['name']}" for each in chosen]
-    await alone.run("wait", "--for=condition=Established", "--timeout=60s", *which)
-
-
-async def uninstall(alone: Cluster, *names: str) -> None:
-    for each in crds():
-        if not names or each["spec"]["names"]["plural"] in names:
-            await alone.delete("crd", each["metadata"]["name"])
-
-
 async def test_kinds_that_are_not_installed_are_waited_for(alone: Cluster) -> None:
     await uninstall(alone)
     async with following(alone) as (told, documents, _):
@@ -147,12 +115,12 @@ async def test_an_api_server_that_restarts_takes_nothing_from_the_mesh(alone: Cl
     name = ("RetryPolicy", Key("default", "kept"))
     async with following(alone) as (told, _, _client):
         await told.has(name)
-        await asyncio.to_thread(clusters.switch_api_server, alone, "stop")
+        await api_server.stop(alone)
         try:
             await told.until(lambda: bool(told.failing), "the failure is told")
             assert name in told.declared
         finally:
-            await asyncio.to_thread(clusters.switch_api_server, alone, "start")
+            await api_server.start(alone)
         await told.until(lambda: told.failing == "", "the recovery is told")
         assert name in told.declared
         await alone.apply(a_policy("RetryPolicy", "after", attempts=3), namespace="default")

@@ -15,7 +15,7 @@ from discovery.source import Source
 from discovery.supervisor import Discovery, SourceStatus
 from kube.access import ClusterOptions
 from kube.client import Cluster
-from mesh.events import Event
+from mesh.events import DocumentName, Event
 from mesh.names import Key
 from mesh.state import MeshState
 from tests.support.processes import eventually
@@ -43,12 +43,16 @@ class Discovered:
     events: int = 0
     smallest: dict[Key, int] = field(default_factory=dict)
     """The fewest live endpoints that each watched service ever had (see `watch`)."""
+    lost: set[DocumentName] = field(default_factory=set)
+    """The documents that were to stay (see `keep`) and were out of force for a moment."""
+    _kept: set[DocumentName] = field(default_factory=set)
 
     def apply(self, event: Event) -> None:
         self.events += 1
         self.state, _ = self.state.apply(event)
         for service in self.smallest:
             self.smallest[service] = min(self.smallest[service], len(self.live(service)))
+        self.lost |= {each for each in self._kept if self.state.effective_declared(each) is None}
 
     def live(self, service: Key) -> set[str]:
         """The names of the workloads that are called for it."""
@@ -59,6 +63,10 @@ class Discovered:
 
     def watch(self, service: Key) -> None:
         self.smallest[service] = len(self.live(service))
+
+    def keep(self, *names: DocumentName) -> None:
+        """These are to stay in force."""
+        self._kept |= {*names}
 
     def status(self, source: str = "kubernetes") -> SourceStatus:
         return next(each for each in self.discovery.status() if each.name == source)

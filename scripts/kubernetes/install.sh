@@ -6,10 +6,11 @@ set -euo pipefail
 . "$(dirname "$0")/env.sh"
 exec 7> "$KUBE_HOME/.install.lock"
 flock 7
+"$HERE/gateway-api.sh" 7>&-
 digest=$("$HERE/image.sh" 7>&- | awk 'END {print $2}')
 options=(--set image=meshwright:dev --set settings.kubernetes.gateway_service_type=ClusterIP) # no load balancer is here
 for each in "$@"; do options+=(--set "$each"); done
-manifests=$KUBE_HOME/install.yaml
+manifests=$RUN/install.yaml
 "$ROOT/.venv/bin/python" -m meshwright install "${options[@]}" > "$manifests"
 apply() { "$KUBECTL" apply --server-side --force-conflicts -f "$manifests" 2>&1; }
 # Objects of our own kinds are refused for as long as the server has not taken in their definitions: once more, then.

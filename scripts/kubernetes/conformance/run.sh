@@ -9,14 +9,7 @@ OUT=${OUT:-$KUBE_HOME/conformance}
 mkdir -p "$OUT/log"
 for image in "$OUT"/images/*.tar; do import_image "$image"; done
 
-label='gateway\.networking\.k8s\.io/bundle-version'
-wanted=$(sed -n 's#.*gateway.networking.k8s.io/bundle-version: *##p' "$OUT/crds/gateway.networking.k8s.io_httproutes.yaml" | head -1)
-there=$("$KUBECTL" get crd httproutes.gateway.networking.k8s.io -o jsonpath="{.metadata.annotations.$label}" 2> /dev/null || true)
-if [ "$there" != "$wanted" ]; then
-  # On the server's side: the annotation of the client's side would be too long for it.
-  "$KUBECTL" apply --server-side --force-conflicts -k "$OUT/crds" > "$OUT/log/crds.log"
-  "$KUBECTL" wait --for=condition=Established --timeout=60s crd --all > /dev/null
-fi
+"$HERE/gateway-api.sh"
 # The suite does not wait for the end of its namespaces, and fails when it meets one that is going away.
 for _ in $(seq 240); do
   there=$("$KUBECTL" get namespaces --no-headers)

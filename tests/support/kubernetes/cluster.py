@@ -175,9 +175,9 @@ def down(cluster: Cluster) -> None:
     _script("cluster.sh", "down", N=str(cluster.number))
 
 
-def install(*options: str) -> None:
-    """This tree's Meshwright on the shared cluster, serving; `options` as of `meshwright install --set`. Seconds if nothing has changed."""
-    _script("install.sh", *options)
+def install(cluster: Cluster, *options: str) -> None:
+    """This tree's Meshwright on `cluster`, serving; `options` as of `meshwright install --set`. Seconds if nothing has changed."""
+    _script("install.sh", *options, N=str(cluster.number))
 
 
 def switch_api_server(cluster: Cluster, command: str) -> None:

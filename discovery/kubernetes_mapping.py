@@ -100,6 +100,7 @@ def map_service(source: str, key: Key, found: KubeService) -> Mapped:
         address=found.addresses[0] if found.addresses else None,
         labels=found.labels,
         external=external,
+        headless=external is None and not found.addresses,
         origin=(who,),
     )
     return Mapped(service, names, warnings)

@@ -73,6 +73,11 @@ class ServiceSpec(Part):
     service_accounts: list[ServiceAccount] = Field(
         [], description="Who may serve it; by default the accounts of its workloads."
     )
+    headless: bool = Field(
+        False,
+        description="Callers whose traffic is intercepted also reach its workloads by mutual TLS at their own addresses, and each call goes to "
+        "the very one that was called, as by a headless Service of Kubernetes.",
+    )
 
 
 class ServiceDocument(Envelope):
@@ -94,6 +99,7 @@ class ServiceDocument(Envelope):
             address=spec.address,
             service_accounts=tuple(sorted(spec.service_accounts)),
             labels=labels(self.metadata.labels),
+            headless=spec.headless,
             origin=origin,
         )
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from envoy import clusters, connection, fallback, listeners, names, plaintext, routes
 from envoy.packing import listen_on, pack
 from envoy.seams import NOTHING, ListenerSeams, Parts
+from mesh.direct import DirectView
 from mesh.interception import Interception
 from mesh.names import VIRTUAL_NETWORK
 from mesh.views import InboundView, OutboundListenersView
@@ -70,6 +71,23 @@ def virtual(view: VirtualView, seams: ListenerSeams) -> Iterator[Listener]:
     """A listener for each port of a virtual address: a change of one touches no connection of another."""
     for port in view.ports:
         yield _virtual(view, port, seams)
+
+
+def direct(view: DirectView, seams: ListenerSeams) -> Listener:
+    """The listener of an endpoint's own address. Each has its own: whoever comes or goes touches no connection of another."""
+    name, parts = names.direct(view.address, view.number), seams.outbound
+    made = listeners.start(name, view.address, view.number, TrafficDirection.OUTBOUND, parts)
+    made.bind_to_port.value = False
+    chain = made.filter_chains.add()
+    if view.account is None:
+        _pass_on(chain, names.NOWHERE, names.NOWHERE, parts)
+        return made
+    cluster = names.direct_cluster(view.service, view.port.port, view.account)
+    if view.port.protocol.is_http:
+        connection.http_chain(chain, connection.to_route(cluster, cluster, parts, seams.filters), parts)
+    else:
+        _pass_on(chain, cluster, cluster, parts)
+    return made
 
 
 def inbound(view: InboundView, seams: ListenerSeams) -> Iterator[Listener]:

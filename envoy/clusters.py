@@ -5,6 +5,8 @@ https://www.envoyproxy.io/docs/envoy/v1.40.0/api-v3/config/cluster/v3/cluster.pr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from envoy import external, names, tls
 from envoy.packing import from_ads, listen_on, pack
 from envoy.seams import NOTHING, Parts
@@ -63,13 +65,44 @@ def outbound(view: ServiceView, port: ServicePort, parts: Parts = NOTHING, subse
         external.place(cluster, view, port, _alpn(port.protocol))
     _suitable_check(cluster, view, port.protocol)
     _no_hidden_limits(cluster)
+    _keepalive(cluster)
+    said = parts.http + external.options(view, port)
+    _protocol(cluster, port.protocol, said, max_age=MAX_CONNECTION_AGE)
+    return cluster
+
+
+def direct(
+    view: ServiceView, port: ServicePort, account: str, identities: Sequence[str], parts: Parts = NOTHING
+) -> Cluster:
+    """The endpoints of one port whose service account is `account`, each by its own address: wherever a connection was going.
+
+    Envoy knows no more of such an endpoint than its address, so that mesh TLS is the cluster's: for those with a sidecar only. And
+    there is nothing to choose: how to balance load, and whom to leave out, is not taken over from `parts`.
+    """
+    cluster = Cluster.FromString(parts.cluster)
+    for chosen in ("load_balancing_policy", "common_lb_config", "health_checks", "outlier_detection"):
+        cluster.ClearField(chosen)
+    cluster.name = names.direct_cluster(view.key, port.port, account)
+    if not cluster.HasField("connect_timeout"):
+        cluster.connect_timeout.seconds = CONNECT_TIMEOUT
+    original_destination(cluster, inbound=False)
+    tls.upstream(
+        cluster.transport_socket,
+        sni=sni(view.key, port.port, view.trust_domain),
+        identities=identities,
+        alpn=_alpn(port.protocol),
+    )
+    _no_hidden_limits(cluster)
+    _keepalive(cluster)
+    _protocol(cluster, port.protocol, parts.http, max_age=MAX_CONNECTION_AGE)
+    return cluster
+
+
+def _keepalive(cluster: Cluster) -> None:
     keepalive = cluster.upstream_connection_options.tcp_keepalive
     keepalive.keepalive_time.value = 60
     keepalive.keepalive_interval.value = 10
     keepalive.keepalive_probes.value = 3
-    said = parts.http + external.options(view, port)
-    _protocol(cluster, port.protocol, said, max_age=MAX_CONNECTION_AGE)
-    return cluster
 
 
 def _datagrams(cluster: Cluster) -> None:

@@ -20,6 +20,9 @@ IDENTITY = "identity"
 ROOTS = "roots"
 """The secret with the certificates of the mesh's authorities."""
 
+DIRECT = "direct/"
+"""How the names of listeners of endpoints' own addresses begin."""
+
 PASSTHROUGH = "passthrough"
 """The cluster of whatever an intercepted connection was going to."""
 
@@ -91,7 +94,22 @@ def cluster(service: Key, port: int, subset: str = "") -> str:
 def called(cluster: str) -> tuple[Key, int, str] | None:
     """The service, port and subset of a cluster that `cluster` named; None for one of another kind."""
     found = CLUSTER.fullmatch(cluster)
-    return None if found is None else (Key(found[1], found[2]), int(found[3]), found[4] or "")
+    if found is None:
+        return None
+    subset = found[4] or ""
+    return Key(found[1], found[2]), int(found[3]), "" if subset.startswith("@") else subset
+
+
+def direct_cluster(service: Key, port: int, account: str) -> str:
+    """The cluster of the endpoints of that port whose service account is `account`, by their own addresses; and, for HTTP, the route
+    configuration that leads there. `@` begins the name of no subset.
+    """
+    return f"{service}:{port}/@{account}"
+
+
+def direct(address: str, port: int) -> str:
+    """The listener of an endpoint's own address."""
+    return f"{DIRECT}{address}:{port}"
 
 
 def route(service: Key) -> str:

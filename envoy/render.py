@@ -23,8 +23,10 @@ from envoy.seams import (
     ListenerSeams,
     ServiceSeams,
 )
+from mesh.direct import DirectView
 from mesh.gateway_views import GatewayView
 from mesh.routes import RouteKind
+from mesh.service import Protocol
 from mesh.views import EndpointsView, InboundView, OutboundListenersView, ScopeView, ServiceView
 from mesh.virtual import VirtualView
 
@@ -105,6 +107,17 @@ class Renderer:
                 capture.virtual(view, seams), (*view.origin, *seams.outbound.origin), seams.outbound.patches
             ),
         )
+
+    def direct(self, view: DirectView, seams: ListenerSeams = NO_LISTENER_POLICIES) -> Rendered:
+        """The listener of an endpoint's own address."""
+        return self._once(
+            "direct",
+            (view, seams),
+            view.origin,
+            lambda: _checked(
+                (capture.direct(view, seams),), (*view.origin, *seams.outbound.origin), seams.outbound.patches
+            ),
+        )[0]
 
     def names(self, view: VirtualView) -> Rendered:
         """The entries of a service in the table of names: a part of the listener that `dns_listener` makes, no resource."""
@@ -210,12 +223,18 @@ def _service(view: ServiceView, seams: ServiceSeams) -> tuple[Rendered, ...]:
         for port in view.ports:
             for subset in ("", *(each.name for each in view.subsets)):
                 yield clusters.outbound(view, port, seams.service, subset)
+            if port.protocol is not Protocol.UDP:
+                for account, identities in view.direct:
+                    yield clusters.direct(view, port, account, identities, seams.service)
 
     def of_routes() -> Iterator[Message]:
         named = routes.by_authority(view, seams)
         if named is not None:
             yield named
         yield from routes.by_port(view, seams)
+        for port in view.ports:
+            for account, _ in view.direct if port.protocol.is_http else ():
+                yield routes.direct(view, port, account, seams)
 
     rules = (rule for _, of_port in view.routes for rule in of_port)
     origin = tuple(dict.fromkeys((*view.origin, *seams.service.origin)))

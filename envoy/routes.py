@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from envoy import http_routes, names, route_actions, route_matches
 from envoy.seams import NOTHING, Parts, ServiceSeams
 from mesh import external
-from mesh.names import authorities
+from mesh.names import authorities, hostnames
 from mesh.routes import Match, PathKind, PathMatch
 from mesh.rules import RuleView
 from mesh.service import ServicePort
@@ -57,6 +57,24 @@ def by_port(view: ServiceView, seams: ServiceSeams) -> Iterator[RouteConfigurati
             yield made
 
 
+def direct(view: ServiceView, port: ServicePort, account: str, seams: ServiceSeams) -> RouteConfiguration:
+    """For requests to the very endpoints whose service account is `account`: to the one that was called.
+
+    But where rules are attached to the port, whoever asks for the service by its name gets what these say: one of its endpoints, or
+    of another service. The domains are those of the mesh and of Kubernetes, whatever the port.
+    """
+    name = names.direct_cluster(view.key, port.port, account)
+    made = _configuration(name)
+    made.ignore_port_in_host_matching = True
+    if port.port in dict(view.routes):
+        in_cluster = f"{view.key.name}.{view.key.namespace}.svc"
+        domains = (*hostnames(view.key, view.key.namespace), in_cluster, f"{in_cluster}.*")
+        by_name = _virtual_host(made, names.cluster(view.key, port.port), domains)
+        by_name.routes.extend(_routes(view, port, seams, came_in_by=None))
+    _virtual_host(made, name, ("*",)).routes.append(_to(name, seams.service))
+    return made
+
+
 def inbound(port: ServicePort, cluster: str, parts: Parts) -> RouteConfiguration:
     """Whatever a caller asks of `port` goes to the application."""
     del port  # its name and its protocol decide nothing yet
@@ -94,15 +112,19 @@ def _routes(
         if came_in_by is not None and not any(_everything(rule) for rule in attached[port.port]):
             yield _no_match()
         return
-    parts = seams.service
-    made = route_actions.start(parts, DEFAULT)
-    route_matches.fill(made.match, Match())
-    action = route_actions.to_clusters(made, parts)
-    action.cluster = names.cluster(view.key, port.port)
+    made = _to(names.cluster(view.key, port.port), seams.service)
     if view.external is not None and came_in_by is None and view.external.host:
         # By a local port, it is that port that was asked for.
-        action.host_rewrite_literal = view.external.host
+        made.route.host_rewrite_literal = view.external.host
     yield made
+
+
+def _to(cluster: str, parts: Parts) -> Route:
+    """Everything to `cluster`."""
+    made = route_actions.start(parts, DEFAULT)
+    route_matches.fill(made.match, Match())
+    route_actions.to_clusters(made, parts).cluster = cluster
+    return made
 
 
 def _everything(rule: RuleView) -> bool:

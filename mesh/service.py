@@ -50,7 +50,8 @@ class Service:
     """A service as its registry or its owner declares it.
 
     `service_accounts` says which identities may serve it; when empty, those of its workloads do. `address` is its
-    virtual address; when None, one is derived from its name. `external` is there for one outside the mesh, which no workload
+    virtual address; when None, one is derived from its name. `headless`: callers reach its endpoints by their own addresses, too.
+    `external` is there for one outside the mesh, which no workload
     serves. `origin` names the documents or sources that made it:
     provenance, which is no part of its value.
     """
@@ -61,6 +62,7 @@ class Service:
     service_accounts: tuple[str, ...] = ()
     labels: Labels = ()
     external: External | None = None
+    headless: bool = False
     origin: tuple[str, ...] = field(default=(), compare=False)
 
     @property

@@ -10,7 +10,7 @@ import ipaddress
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
-from mesh import backend_tls, external, routing
+from mesh import backend_tls, direct, external, routing
 from mesh.external import External, Origination
 from mesh.interception import Interception
 from mesh.localities import Placement, Spread, admitted, placed
@@ -41,7 +41,8 @@ class ServiceView:
     matches is a 404. A port that is not there has no routes: all goes to the port itself.
 
     `external` is there for one outside the mesh, and `hosts` are then the names that lead to it. `tls`: by port number, what is spoken
-    to endpoints that are not of the mesh where a BackendTLSPolicy says so.
+    to endpoints that are not of the mesh where a BackendTLSPolicy says so. `direct`: for endpoints that are called by their own
+    addresses, the service accounts that they may have, each with its SPIFFE ids (see `mesh.direct`).
     """
 
     key: Key
@@ -53,6 +54,7 @@ class ServiceView:
     external: External | None = None
     hosts: tuple[str, ...] = ()
     tls: tuple[tuple[int, Origination], ...] = ()
+    direct: tuple[tuple[str, tuple[str, ...]], ...] = ()
     origin: tuple[str, ...] = field(default=(), compare=False)
 
 
@@ -202,6 +204,8 @@ def service_view(
         external=_shown(service.external, certificate),
         hosts=external.owned(state, service),
         tls=backend_tls.of_ports(state, service, certificate, edge=edge),
+        # Nothing is intercepted for a gateway: what it calls, it calls by name.
+        direct=() if edge else direct.accounts(state, key),
         origin=service.origin,
     )
 

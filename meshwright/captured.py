@@ -1,4 +1,4 @@
-"""What is kept of a scope for intercepted callers: the entries of its table of names."""
+"""What is kept of a scope for intercepted callers: the entries of its table of names, and whose the addresses of endpoints are."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from envoy import names
 from mesh.names import Key
 from mesh.virtual import VirtualView
+from xds.resource import Name, Resource
+
+Made = dict[Name, Resource]
 
 
 class Names:
@@ -37,6 +40,40 @@ class Names:
         # By the two words: keys compare in Python, which is four times slower.
         for key in sorted(self._entries, key=lambda each: (each.namespace, each.name)):
             yield self._entries[key]
+
+
+class Addresses:
+    """The listeners of endpoints' own addresses, by service. Several services may have the same endpoint, or one an address that was
+    another's a moment ago, and Envoy takes no two listeners for one address: the first by namespace and name has it.
+    """
+
+    def __init__(self, like: Addresses | None = None) -> None:
+        self._of: dict[Key, Made] = {} if like is None else dict(like._of)  # noqa: SLF001 (one of its own kind)
+        self._claims: dict[Name, frozenset[Key]] = {} if like is None else dict(like._claims)  # noqa: SLF001
+
+    def put(self, service: Key, listeners: Made) -> set[Key]:
+        """Whose listeners may be others now: that service, if it has or had any, and those that claim the same addresses."""
+        before = self._of.pop(service, {})
+        if listeners:
+            self._of[service] = listeners
+        concerned = {service} if before or listeners else set[Key]()
+        for name in before.keys() ^ listeners.keys():
+            others = self._claims.get(name, frozenset())
+            claims = others ^ {service}
+            concerned |= others
+            if claims:
+                self._claims[name] = claims
+            else:
+                del self._claims[name]
+        return concerned
+
+    def held(self, service: Key) -> Made:
+        """The listeners that it has, of those that it claims."""
+        return {
+            name: made
+            for name, made in self._of.get(service, {}).items()
+            if min(self._claims[name]) == service
+        }
 
 
 def leads_to(view: VirtualView) -> tuple[str, ...]:

@@ -7,19 +7,20 @@ would refuse a rendering, what the scope holds stays, and `problems` says why. N
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from weakref import WeakValueDictionary
 
-from envoy import gateways
+from envoy import gateways, names
 from envoy.render import Rendered, Renderer
+from mesh.direct import accounts
 from mesh.events import Changes
 from mesh.names import Key
 from mesh.state import MeshState
 from mesh.views import EndpointsView, endpoints_views
 from mesh.virtual import virtual_view
 from meshwright import renderings
-from meshwright.captured import Names, leads_to
+from meshwright.captured import Addresses, Made, Names, leads_to
 from meshwright.certificates import CertificateStore
 from meshwright.editions import Edition, Editions
 from meshwright.problems import Problems, of_workload
@@ -45,8 +46,6 @@ from meshwright.sizes import Asides, ScopeSize, scope_sizes
 from xds.cache import ScopeChange
 from xds.resource import Name, Resource, encode
 from xds.types import CLUSTER, ENDPOINT, LISTENER, ROUTE, SCOPED_ROUTE
-
-Made = dict[Name, Resource]
 
 
 @dataclass(slots=True)
@@ -90,6 +89,7 @@ class Contents:
         self._problems = problems
         self._of: dict[Scope, dict[Key, Made]] = {}
         self._names: dict[Captured, Names] = {}
+        self._addresses: dict[Captured, Addresses] = {}
         self._seeing = Seeing()
         # As long as a scope holds the resource, equal renderings share it.
         self._encoded: WeakValueDictionary[tuple[Rendered, bool], Resource] = WeakValueDictionary()
@@ -140,11 +140,15 @@ class Contents:
                 )
             case Captured(services=some):
                 edition, twin = self._twin(scope)
-                self._names[scope] = Names(self._names[twin] if isinstance(twin, Captured) else None)
+                if isinstance(twin, Captured):
+                    self._names[scope] = Names(self._names[twin])
+                    self._addresses[scope] = Addresses(self._addresses[twin])
+                else:
+                    self._names[scope], self._addresses[scope] = Names(), Addresses()
                 every = frozenset(edition.state.services if some is None else some)
                 if twin is not None:
                     every = self._differing(edition, some)
-                made = self._capture(edition, scope, every)
+                made = self._capture(edition, scope, every, every)
                 yield ScopeChange(
                     scope, tuple(made.put), tuple(made.removed), replace=twin is None, like=twin
                 )
@@ -187,7 +191,7 @@ class Contents:
             if isinstance(scope, Outbound | Proxyless):
                 change = self._services(edition, scope, touched, changes.services).change(scope)
             elif isinstance(scope, Captured):
-                change = self._capture(edition, scope, touched & changes.services).change(scope)
+                change = self._capture(edition, scope, touched, changes.services).change(scope)
             elif isinstance(scope, Peers):
                 yield from self._peers(edition.state, scope)
             if change is not None:
@@ -207,6 +211,7 @@ class Contents:
         match scope:
             case Captured():
                 self._names.pop(scope, None)
+                self._addresses.pop(scope, None)
             case Outbound(view=view, edition=edition):
                 self._editions[edition].weaver.forget_scope(view)
             case _:
@@ -289,31 +294,60 @@ class Contents:
         render = functools.partial(renderings.of_endpoints, self._renderer, edition, scope, key)
         return self._checked(scope, f"endpoints of service {key}", render)
 
-    def _capture(self, edition: Edition, scope: Captured, touched: Iterable[Key]) -> Difference:
-        """Bring the virtual addresses and names of the services in `touched` up to date."""
-        state = edition.state
-        difference, contents, names = Difference(), self._of[scope], self._names[scope]
+    def _capture(
+        self, edition: Edition, scope: Captured, touched: Iterable[Key], changed: frozenset[Key]
+    ) -> Difference:
+        """Bring the addresses and names of the services in `touched` up to date: of those in `changed` all, of others those of endpoints."""
+        state, contents, addresses = edition.state, self._of[scope], self._addresses[scope]
+        virtual = {key: self._virtual(edition, scope, key) for key in touched if key in changed}
+        concerned = set(virtual)
         for key in touched:
-            subject = f"virtual address of service {key}"
-            try:
-                view = virtual_view(state, key, scope.namespace) if key in state.services else None
-                called = self._renderer.names(view).body if view is not None else b""
-            except Exception as error:  # noqa: BLE001 (one service that cannot be rendered must not end the mesh's control plane)
-                self._problems.refuse(scope, subject, _cannot_be_rendered(error))
-                continue
-            after: Made | None = {}
-            if view is not None:
-                render = functools.partial(self._renderer.virtual, view, scope.seams)
-                after = self._checked(scope, subject, render, leads_to(view))
+            service = state.services.get(key)
+            direct: Made | None = {}
+            if service is not None and service.headless:
+                render = functools.partial(renderings.of_direct, self._renderer, edition, scope, key)
+                clusters = [
+                    names.direct_cluster(key, port.port, account)
+                    for port in service.ports
+                    for account, _ in accounts(state, key)
+                ]
+                direct = self._checked(scope, f"addresses of endpoints of service {key}", render, clusters)
             else:
-                self._problems.gone(scope, subject)
-            if after is not None:
-                difference.settle(contents, key, after)
-                names.put(key, called)
-        if names.take_change():
-            table = self._renderer.dns_listener(scope.dns_port, names.entries(), ipv6=scope.ipv6)
+                self._problems.gone(scope, f"addresses of endpoints of service {key}")
+            if direct is not None:
+                concerned |= addresses.put(key, direct)
+        difference = Difference()
+        for key in concerned:
+            of_service = virtual.get(key)
+            if of_service is None:
+                of_service = {
+                    name: each for name, each in contents.get(key, {}).items() if not _is_direct(name)
+                }
+            difference.settle(contents, key, of_service | addresses.held(key))
+        if self._names[scope].take_change():
+            entries = self._names[scope].entries()
+            table = self._renderer.dns_listener(scope.dns_port, entries, ipv6=scope.ipv6)
             difference.put.append(self._resource(table, ()))
         return difference
+
+    def _virtual(self, edition: Edition, scope: Captured, key: Key) -> Made | None:
+        """The listeners of the virtual address of a service, whose names are brought up to date; None: what it has stays."""
+        state, subject = edition.state, f"virtual address of service {key}"
+        try:
+            view = virtual_view(state, key, scope.namespace) if key in state.services else None
+            called = self._renderer.names(view).body if view is not None else b""
+        except Exception as error:  # noqa: BLE001 (one service that cannot be rendered must not end the mesh's control plane)
+            self._problems.refuse(scope, subject, _cannot_be_rendered(error))
+            return None
+        made: Made | None = {}
+        if view is not None:
+            render = functools.partial(self._renderer.virtual, view, scope.seams)
+            made = self._checked(scope, subject, render, leads_to(view))
+        else:
+            self._problems.gone(scope, subject)
+        if made is not None:
+            self._names[scope].put(key, called)
+        return made
 
     # From renderings to resources
 
@@ -322,7 +356,7 @@ class Contents:
         scope: Scope,
         subject: str,
         render: Callable[[], Iterable[Rendered]],
-        leads_to: tuple[str, ...] = (),
+        leads_to: Sequence[str] = (),
         refused_to: str | None = None,
         on_request: frozenset[str] = frozenset(),
     ) -> Made | None:
@@ -377,6 +411,10 @@ class Contents:
             )
             self._encoded[rendered, on_request] = found
         return found if found.origin == origin else replace(found, origin=origin)
+
+
+def _is_direct(name: Name) -> bool:
+    return name[1].startswith(names.DIRECT)
 
 
 def _cannot_be_rendered(error: Exception) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from envoy.render import Rendered, Renderer
+from mesh.direct import direct_views
 from mesh.names import Key
 from mesh.transport import BY_OTHERS, BY_SIDECARS
 from mesh.views import endpoints_views, scope_view, service_view
@@ -46,6 +47,12 @@ def of_address(renderer: Renderer, edition: Edition, scope: Captured, key: Key) 
     """The listeners of the virtual address of a service that there is."""
     view = virtual_view(edition.state, key, scope.namespace)
     return () if view is None else renderer.virtual(view, scope.seams)
+
+
+def of_direct(renderer: Renderer, edition: Edition, scope: Captured, key: Key) -> Iterable[Rendered]:
+    """The listeners of the endpoints' own addresses, of a headless service."""
+    called = edition.weaver.called(edition.state, key, BY_SIDECARS)
+    return [renderer.direct(view, scope.seams) for view in direct_views(edition.state, key, called)]
 
 
 def listening(renderer: Renderer, scope: Local | Edge) -> Iterable[Rendered]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from envoy import names
 from envoy.render import Rendered, Renderer
 from meshwright import renderings
 from meshwright.editions import Edition, Overlay
@@ -64,6 +65,8 @@ class Sketcher:
                 by = renderings.of_endpoints if name[0] == ENDPOINT else renderings.of_service
                 return by(self.renderer, edition, then, key)
             case Captured():
-                return renderings.of_address(self.renderer, edition, then, key)
+                direct = name[1].startswith(names.DIRECT)
+                of_captured = renderings.of_direct if direct else renderings.of_address
+                return of_captured(self.renderer, edition, then, key)
             case _:
                 raise Untraceable(f"{name[1]} is made of more than one document's service or workload")

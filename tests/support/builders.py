@@ -29,10 +29,12 @@ def a_service(
     *ports: ServicePort,
     address: str | None = None,
     service_accounts: Iterable[str] = (),
+    headless: bool = False,
     origin: tuple[str, ...] = (),
 ) -> Service:
     """With port 80, HTTP, unless others are given."""
-    return Service(a_key(name), ports or (HTTP,), address, tuple(sorted(service_accounts)), origin=origin)
+    accounts = tuple(sorted(service_accounts))
+    return Service(a_key(name), ports or (HTTP,), address, accounts, headless=headless, origin=origin)
 
 
 def a_workload(

@@ -18,6 +18,7 @@ from envoy.render import Rendered, Renderer
 from envoy.seams import ListenerSeams
 from envoy.validate import assemble
 from mesh import backend_tls
+from mesh.direct import direct_views
 from mesh.gateway_secrets import Loaded, readable
 from mesh.gateway_views import gateway_scope, gateway_view
 from mesh.gateways import Gateway
@@ -116,12 +117,17 @@ def _captured(
     if caller.interception is None:
         return
     scope = outbound_scope(state, caller)
-    entries = []
-    for key in sorted(state.services):
-        view = virtual_view(state, key, scope.namespace) if scope.admits(key) else None
+    entries, of_callers, taken = [], replace(seams, inbound=()), set[str]()
+    for key in sorted(each for each in state.services if scope.admits(each)):
+        for direct in direct_views(state, key, called(state, key, BY_SIDECARS)):
+            made = renderer.direct(direct, of_callers)
+            if made.name not in taken:  # see `meshwright.captured.Addresses`
+                yield made
+            taken.add(made.name)
+        view = virtual_view(state, key, scope.namespace)
         if view is not None:
             entries.append(renderer.names(view).body)
-            yield from renderer.virtual(view, replace(seams, inbound=()))
+            yield from renderer.virtual(view, of_callers)
     yield renderer.dns_listener(caller.interception.dns_port, entries, ipv6=caller.interception.ipv6)
 
 

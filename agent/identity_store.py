@@ -6,6 +6,7 @@
     <directory>/identity/<number>/roots.pem
     <directory>/identity/<number>/federated.json    by foreign trust domain, PEM; only where there is any
     <directory>/identity/<number>/aliases.json      other trust domains that are this mesh's own; only where there is any
+    <directory>/identity/<number>/locality.json     region, zone and sub-zone, as the control plane said; only where it said any
     <directory>/identity/current -> <number>
 
 Envoy reads the files through `current` and watches `<directory>/identity`: its file-based SDS reads all of them again when
@@ -19,7 +20,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -36,9 +37,11 @@ from ca.peer import proved
 from ca.profile import CLOCK_SKEW
 from mesh.identity import TRUST_DOMAIN, Identity, TrustDomains
 from mesh.names import Key
+from mesh.workload import Locality
 
 FEDERATED = "federated.json"
 ALIASES = "aliases.json"
+LOCALITY = "locality.json"
 KEEP = 2
 """The current generation and the one before, which Envoy may be reading."""
 
@@ -57,6 +60,7 @@ class IdentityFiles:
 class StoredIdentity:
     """What the agent has proved to be. `key_pem` is secret and shown by no repr. `federated`: what peers of foreign trust domains are
     verified by, of which Envoy learns from the agent alone. `aliases`: see `mesh.identity.TrustDomains`; that of `identity` is `own`.
+    `locality` is where the workload was when it was granted.
     """
 
     identity: Identity
@@ -68,6 +72,7 @@ class StoredIdentity:
     key_pem: bytes = field(repr=False)
     federated: Federated = field(default=(), repr=False)
     aliases: tuple[str, ...] = ()
+    locality: Locality = Locality()
 
     @property
     def trust_domains(self) -> TrustDomains:
@@ -100,7 +105,8 @@ class IdentityStore:
             stored = parse_identity(
                 files.read_private(paths.key), paths.chain.read_bytes(), paths.roots.read_bytes()
             )
-            stored = replace(stored, aliases=self._aliases(stored.identity.trust_domain))
+            aliases = self._aliases(stored.identity.trust_domain)
+            stored = replace(stored, aliases=aliases, locality=self._locality())
             return replace(stored, federated=self._federated(stored.trust_domains))
         except (OSError, InsecureFile, DamagedIdentity) as error:
             raise DamagedIdentity(
@@ -121,6 +127,8 @@ class IdentityStore:
             files.write_atomically(generation / FEDERATED, json.dumps(listed).encode())
         if identity.aliases:
             files.write_atomically(generation / ALIASES, json.dumps(identity.aliases).encode())
+        if identity.locality != Locality():
+            files.write_atomically(generation / LOCALITY, json.dumps(asdict(identity.locality)).encode())
         files.sync_directory(self._generations)
         link = self._generations / ".next"
         link.unlink(missing_ok=True)
@@ -159,6 +167,23 @@ class IdentityStore:
             return ()
         except (ValueError, RecursionError, TypeError) as error:
             raise DamagedIdentity(f"{ALIASES} cannot be read") from error
+
+    def _locality(self) -> Locality:
+        """OSError, DamagedIdentity."""
+        try:
+            said = json.loads((self._current / LOCALITY).read_bytes())
+        except FileNotFoundError:
+            return Locality()
+        except (ValueError, RecursionError):
+            said = None
+        names = {each.name for each in fields(Locality)}
+        if (
+            not isinstance(said, dict)
+            or not said.keys() <= names
+            or not all(isinstance(each, str) for each in said.values())
+        ):
+            raise DamagedIdentity(f"{LOCALITY} cannot be read")
+        return Locality(**said)
 
     def _federated(self, own: TrustDomains) -> Federated:
         """OSError, DamagedIdentity."""

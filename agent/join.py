@@ -52,7 +52,13 @@ async def join(
     server: ControlPlane, kind: ProofKind, shown: str, workload: Key, csr: SigningRequest
 ) -> Certificate:
     """One try to join as `workload`. Errors: JoinRefused, NotOurControlPlane, Unavailable."""
-    request = JoinRequest(namespace=workload.namespace, workload=workload.name, csr=csr.der)
+    request = JoinRequest(
+        namespace=workload.namespace,
+        workload=workload.name,
+        csr=csr.der,
+        # A pod is there, and soon discovered, where another workload may be registered much later, or be told its place.
+        awaits_locality=kind == "kubernetes_token",
+    )
     setattr(request, kind, shown)
     async with channel(server, None) as opened:
         try:

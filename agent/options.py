@@ -34,7 +34,8 @@ class ProxyOptions:
     the first certificate. Without `join` the proxy is not a member: it follows a control plane on loopback in plaintext and
     has no identity, which that control plane must have been told to allow. `directory` belongs to this one workload.
     `cluster` is Envoy's name for the group of equal proxies (default: the workload). `local_service` is the name of the
-    endpoints of the workload's own service, for zone-aware routing: every member is told them. `admin_port` 0 takes a free one, told in
+    endpoints of the workload's own service, for zone-aware routing: every member is told them. `locality`: where the proxy is; unset, what the control plane says of the workload when it joins.
+    `admin_port` 0 takes a free one, told in
     `<directory>/bootstrap.admin-address`. `short_directory` is for a socket whose path would be too long in `directory`. Without `starts_envoy`
     somebody else starts Envoy by `<directory>/bootstrap.json`, and again when it ends. `drain_time` is in seconds. Without `envoy_log` Envoy writes to our own output.
     `envoy_environment` are variables that Envoy sees besides those that it needs (`envoy.environment`). `leave_patience`, in seconds, is for

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, NoReturn
@@ -24,6 +24,7 @@ from ca.files import read_private
 from ca.keys import KeyType, PrivateKey, key_pem, new_key
 from ca.times import Chance, Clock, renewal_time
 from mesh.names import Key
+from mesh.workload import Locality
 from pb.meshwright.join.v1.join_pb2 import Certificate
 
 LONGEST_SLEEP: Final = 60.0
@@ -196,6 +197,7 @@ class CertificateKeeper:
             held, _ = self.held
             names = self._names(trust_domains)
             taken = parse_identity(held.key_pem, held.chain_pem, roots_pem, federated, names)
+            taken = replace(taken, locality=held.locality)
             if taken == held:
                 return
             await asyncio.to_thread(self._store.save, taken)
@@ -277,6 +279,7 @@ class CertificateKeeper:
             federated = self._held.federated if self._held else ()
             names = self._names(answer.trust_domains)
             granted = parse_identity(key_pem(key), answer.chain_pem, newer, federated, names)
+            granted = replace(granted, locality=self._place(answer))
             self._check(granted, "the control plane's answer", "see the control plane's log")
             await asyncio.to_thread(self._store.save, granted)
             self._held = granted
@@ -285,6 +288,11 @@ class CertificateKeeper:
         self._renew_at = datetime.fromtimestamp(answer.renew_at, UTC)
         self._hold(event, granted)
         return granted
+
+    def _place(self, answer: Certificate) -> Locality:
+        """A control plane that has just begun knows of no place yet, which changes none."""
+        said = Locality(answer.locality.region, answer.locality.zone, answer.locality.sub_zone)
+        return self._held.locality if said == Locality() and self._held else said
 
     def _names(self, told: Iterable[str]) -> tuple[str, ...]:
         """What the control plane says the mesh is called; by what this agent was told to call it, too, once that was another name of it."""

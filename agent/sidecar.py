@@ -19,6 +19,7 @@ from envoy.environment import OWN
 from envoy.errors import AdminFailed
 from envoy.launcher import EnvoyProcess, LaunchOptions, require_envoy
 from mesh.identity import TrustDomains
+from mesh.workload import Locality
 
 BOOTSTRAP = "bootstrap.json"
 LOOPBACK = "127.0.0.1"
@@ -52,8 +53,13 @@ def keys_socket(options: ProxyOptions) -> Path | None:
 
 
 def bootstrap_input(options: ProxyOptions, held: StoredIdentity | None = None) -> BootstrapInput:
-    """`held`: see `connection_files`. BadOption if an option cannot be."""
+    """`held`: see `connection_files`; where the options say nothing of a locality, the one that it has holds. BadOption if an option cannot
+    be.
+    """
     host, port = host_and_port(options.control_plane)
+    locality = options.locality
+    if held is not None and locality == Locality():
+        locality = held.locality
     return BootstrapInput(
         node_id=str(options.workload),
         cluster=options.cluster or str(options.workload),
@@ -61,7 +67,7 @@ def bootstrap_input(options: ProxyOptions, held: StoredIdentity | None = None) -
         control_plane_port=port,
         connection=connection_files(options, held),
         keys=keys_socket(options),
-        locality=options.locality,
+        locality=locality,
         admin_port=options.admin_port,
         local_service=options.local_service,
         stats_tags=(("namespace", options.workload.namespace), ("workload", options.workload.name)),

@@ -36,11 +36,22 @@ from ca.tokens import key_id_of
 from mesh.errors import InvalidName
 from mesh.identity import Identity, TrustDomains
 from mesh.names import Key
+from mesh.workload import Locality
+from pb.meshwright.join.v1 import join_pb2
 from pb.meshwright.join.v1.join_pb2 import Certificate, JoinRequest, RenewRequest
 from pb.meshwright.join.v1.join_pb2_grpc import JoinServiceServicer
 
 ExpectedIdentity: TypeAlias = Callable[[Key], Identity | None]
 """The identity that discovery gives a workload; None while it is not discovered."""
+
+Locate: TypeAlias = Callable[[Key, bool], Awaitable[Locality]]
+"""Where discovery says that a workload is. True: it may wait for a workload that is not discovered yet, for a part of a call's time."""
+
+
+async def nowhere(workload: Key, awaits: bool) -> Locality:
+    """Where nothing is known of places."""
+    del workload, awaits
+    return Locality()
 
 
 class Outcome(StrEnum):
@@ -95,6 +106,7 @@ class JoinService(JoinServiceServicer):
         on_event: Callable[[JoinEvent], None],
         lifetime: timedelta = LEAF_LIFETIME,
         aliases: tuple[str, ...] = (),
+        locate: Locate = nowhere,
     ) -> None:
         """`aliases`: see `mesh.identity.TrustDomains`."""
         self._authority = authority
@@ -107,17 +119,19 @@ class JoinService(JoinServiceServicer):
         self._expected_identity = expected_identity
         self._on_event = on_event
         self._lifetime = lifetime
+        self._locate = locate
 
     async def Join(self, request: JoinRequest, context: JoinContext) -> Certificate:  # noqa: N802
         peer = peer_host(context.peer())
         name = f"{request.namespace[:64]}/{request.workload[:256]}"
         try:
             self._admit(peer)
-            certificate, by = await self._join(request)
+            certificate, by, workload = await self._join(request)
         except _Refused as refused:
             await self._refuse(context, peer, name, refused)
         self._limit.succeeded(peer)
         self._on_event(JoinEvent(Outcome.JOINED, peer, name, certificate.identity, by=by))
+        await self._place(certificate, workload, awaits=request.awaits_locality)
         return certificate
 
     async def Renew(self, request: RenewRequest, context: RenewContext) -> Certificate:  # noqa: N802
@@ -134,6 +148,7 @@ class JoinService(JoinServiceServicer):
             await self._refuse(context, peer, name, refused)
         # Not given back to the limit: a proxy that renews in a loop is held to its rate.
         self._on_event(JoinEvent(Outcome.RENEWED, peer, name, certificate.identity))
+        await self._place(certificate, holder.workload, awaits=False)
         return certificate
 
     def _admit(self, who: str, *, in_all: bool = True) -> None:
@@ -142,7 +157,13 @@ class JoinService(JoinServiceServicer):
                 grpc.StatusCode.RESOURCE_EXHAUSTED, f"too many attempts by {who}, or in all: try again later"
             )
 
-    async def _join(self, request: JoinRequest) -> tuple[Certificate, str]:
+    async def _place(self, certificate: Certificate, workload: Key, *, awaits: bool) -> None:
+        """Say in the answer where its workload is."""
+        found = await self._locate(workload, awaits)
+        said = join_pb2.Locality(region=found.region, zone=found.zone, sub_zone=found.sub_zone)
+        certificate.locality.CopyFrom(said)
+
+    async def _join(self, request: JoinRequest) -> tuple[Certificate, str, Key]:
         csr = _checked(request.csr)
         try:
             workload = workload_key(request.namespace, request.workload)
@@ -168,7 +189,7 @@ class JoinService(JoinServiceServicer):
         if reason := self._proof_limit.refusal(claim):
             raise _Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, reason)
         claim = await _proof(kind, proof.redeem(shown, workload, key_id))
-        return await self._issue(self._identity(claim), workload, csr), claim.by
+        return await self._issue(self._identity(claim), workload, csr), claim.by, workload
 
     def _identity(self, claim: Claim) -> Identity:
         identity = Identity(self._trust_domains.own, claim.workload.namespace, claim.service_account)

@@ -93,6 +93,7 @@ from meshwright.settings import Settings, unknown_variables
 from meshwright.stale import end_stale, proved_streams, watch_proofs
 from meshwright.stores import STORE, keep_house, open_store
 from meshwright.tasks import Tasks, Work
+from meshwright.whereabouts import Whereabouts
 from meshwright.writes import written
 from pb.meshwright.join.v1.join_pb2_grpc import add_JoinServiceServicer_to_server
 from pb.meshwright.trust.v1.trust_pb2_grpc import add_TrustServiceServicer_to_server
@@ -352,6 +353,7 @@ class ControlPlane:
             on_event=JoinsTold(metrics, audit, time.monotonic),
             lifetime=life,
             aliases=domains.aliases,
+            locate=Whereabouts(lambda: pipeline.state).locate,
         )
         redis = settings.ratelimit_redis.get_secret_value() if settings.ratelimit_redis else None
         limits = await self._stack.enter_async_context(

@@ -31,6 +31,7 @@ from ca.times import Clock, system_clock
 from ca.tokens import TokenStore
 from mesh.identity import Identity
 from mesh.names import Key
+from mesh.workload import Locality
 from pb.meshwright.join.v1.join_pb2_grpc import JoinServiceStub, add_JoinServiceServicer_to_server
 
 TRUST_DOMAIN = "example.org"
@@ -129,6 +130,8 @@ class JoinServer:
     renew_address: str
     events: list[JoinEvent]
     discovered: dict[Key, Identity]
+    places: dict[Key, Locality]
+    """Where workloads are; those that are not in it, nowhere."""
     bundle: Path
 
     def channel(
@@ -176,6 +179,12 @@ async def a_join_server(
     await certificate.renew()
     events: list[JoinEvent] = []
     discovered: dict[Key, Identity] = {}
+    places: dict[Key, Locality] = {}
+
+    async def locate(workload: Key, awaits: bool) -> Locality:
+        del awaits
+        return places.get(workload, Locality())
+
     service = JoinService(
         authority,
         {"join_token": TokenProof(tokens, clock), **(proofs or {})},
@@ -187,6 +196,7 @@ async def a_join_server(
         on_event=events.append,
         lifetime=lifetime,
         aliases=aliases,
+        locate=locate,
     )
     joining = grpc.aio.server(options=JOIN_SERVER_OPTIONS)
     renewing = grpc.aio.server(options=(("grpc.so_reuseport", 0), *options))
@@ -211,6 +221,7 @@ async def a_join_server(
             renew_address=f"127.0.0.1:{renew_port}",
             events=events,
             discovered=discovered,
+            places=places,
             bundle=authority.bundle_path,
         )
     finally:

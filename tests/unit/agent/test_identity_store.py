@@ -10,6 +10,7 @@ import pytest
 from agent.errors import DamagedIdentity
 from agent.identity_store import IdentityStore, StoredIdentity, parse_identity
 from ca.builtin import BuiltinAuthority
+from mesh.workload import Locality
 from tests.support.ca_builders import API, API_1, START, Credentials, HandClock, an_authority
 
 
@@ -150,3 +151,14 @@ async def test_other_names_of_the_mesh_are_kept_with_it(tmp_path: Path) -> None:
     (store.paths().key.parent / "aliases.json").write_bytes(b'["New.org"]')
     with pytest.raises(DamagedIdentity, match=r"aliases\.json cannot be read"):
         store.load()
+
+
+async def test_the_place_is_kept_with_it(tmp_path: Path) -> None:
+    store = IdentityStore(tmp_path / "agent")
+    identity = replace(await an_identity(an_authority(tmp_path)), locality=Locality("eu", "a", "r1"))
+    store.save(identity)
+    assert store.load() == identity
+    for content in (b"[]", b"x", b'{"zone": 1}', b'{"rack": "r1"}'):
+        (store.paths().key.parent / "locality.json").write_bytes(content)
+        with pytest.raises(DamagedIdentity, match=r"locality\.json cannot be read"):
+            store.load()

@@ -18,6 +18,7 @@ from agent.renew import CertificateKeeper, Membership, TokenSource
 from ca.times import Clock, system_clock
 from mesh.identity import Identity
 from mesh.names import Key
+from mesh.workload import Locality
 from tests.support.ca_builders import (
     API,
     API_1,
@@ -105,6 +106,23 @@ async def test_a_token_is_needed_once(tmp_path: Path) -> None:
         assert log.events() == ["info: identity loaded"]
     # The control plane is gone: the stored certificate needs nobody.
     assert await obtained(a_keeper(a_membership(server), tmp_path / "agent")) == first
+
+
+async def test_the_place_that_the_control_plane_knows_is_kept_until_it_says_another(tmp_path: Path) -> None:
+    here, there = Locality("eu", "a"), Locality("eu", "b")
+    async with a_join_server(tmp_path) as server:
+        server.places[API_1] = here
+        keeper = a_keeper(a_membership(server, a_token(server)), tmp_path / "agent")
+        first = await obtained(keeper)
+        assert first.locality == here
+        await keeper.take_bundle(first.roots_pem, federated=())
+        assert keeper.held[0].locality == here
+        server.places[API_1] = there
+        assert (await keeper._renew(keeper.held[0])).locality == there
+        server.places.clear()  # as one that has just begun
+        assert (await keeper._renew(keeper.held[0])).locality == there
+    # Started again, nobody has to be asked.
+    assert (await obtained(a_keeper(a_membership(server), tmp_path / "agent"))).locality == there
 
 
 async def test_without_a_token_there_is_no_joining(tmp_path: Path) -> None:

@@ -97,3 +97,14 @@ async def test_metrics_say_whose_they_are_and_a_known_admin_port_is_a_cluster(tm
         each["name"]
         for each in json.loads(write_bootstrap(given).read_text())["static_resources"]["clusters"]
     ]
+
+
+async def test_a_proxy_that_says_no_place_is_where_the_control_plane_says(tmp_path: Path) -> None:
+    given = options(tmp_path)
+    authority = an_authority(tmp_path)
+    issued = await Credentials.issue(authority)
+    held = replace(
+        parse_identity(issued.key, issued.chain, authority.roots().pem), locality=Locality("eu", "b", "r1")
+    )
+    assert bootstrap_input(replace(given, locality=Locality()), held).locality == held.locality
+    assert bootstrap_input(given, held).locality == given.locality

@@ -16,6 +16,7 @@ from ca.peer import proved
 from ca.rate_limit import AttemptLimit, Rate
 from ca.times import system_clock
 from mesh.identity import Identity
+from mesh.workload import Locality
 from pb.meshwright.join.v1.join_pb2 import Certificate, JoinRequest, RenewRequest
 from tests.support.ca_builders import (
     API,
@@ -62,6 +63,17 @@ async def test_a_token_gives_a_certificate(tmp_path: Path) -> None:
         assert abs(answer.renew_at - half.timestamp()) <= 2
         (event,) = server.events
         assert (event.outcome, event.workload, event.identity) == (Outcome.JOINED, "default/api-1", API.uri)
+
+
+async def test_the_answer_says_where_the_workload_is(tmp_path: Path) -> None:
+    async with a_join_server(tmp_path) as server, server.stub() as stub:
+        server.places[API_1] = Locality("eu", "a", "r1")
+        said = (await stub.Join(a_request(a_token(server)), timeout=10)).locality
+        assert (said.region, said.zone, said.sub_zone) == ("eu", "a", "r1")
+        issued = await Credentials.issue(server.authority)
+        server.places[API_1] = Locality("eu", "b")
+        said = (await renewed(server, issued)).locality
+        assert (said.region, said.zone, said.sub_zone) == ("eu", "b", "")
 
 
 async def test_an_answer_that_was_lost_is_given_again(tmp_path: Path) -> None:

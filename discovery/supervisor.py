@@ -160,6 +160,7 @@ class Discovery:
         backoff = Backoff(self._random)
         name = running.source.name
         while True:
+            running.failing = False  # it starts over
             try:
                 async with aclosing(running.source.events()) as events:  # type: ignore[type-var]
                     async for event in events:
@@ -184,16 +185,20 @@ class Discovery:
         match event:
             case SourceSnapshot() | SourceUpdate():
                 running.status = replace(status, last_event=self._clock())
-                self._set(running, SourceState.LIVE)
+                if not running.failing:
+                    # Part of a source may speak while another part fails: it says itself when that is over.
+                    self._set(running, SourceState.LIVE)
                 self._guarded(running, event)
                 running.spoken = running.spoken or isinstance(event, SourceSnapshot)
             case SourceFailed(reason=reason):
                 if status.state is not SourceState.FAILED or status.last_error != reason:
                     self._log.warning("source_failed", source=name, reason=reason)
                 running.status = replace(status, last_error=reason)
+                running.failing = True
                 self._set(running, SourceState.FAILED)
             case SourceRecovered():
                 self._log.info("source_recovered", source=name)
+                running.failing = False
                 waiting = SourceState.RESTORED if running.restored else SourceState.STARTING
                 self._set(running, SourceState.LIVE if running.spoken else waiting)
             case SourceIncomplete(files=files):
@@ -333,5 +338,6 @@ class _Running:
     status: SourceStatus
     spoken: bool = False
     restored: bool = False
+    failing: bool = False  # it has said so, and not yet that it is over
     own_warnings: tuple[str, ...] = ()
     unsaved: asyncio.Event = field(default_factory=asyncio.Event)

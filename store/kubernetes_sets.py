@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import Final
 
@@ -17,6 +18,7 @@ from kube.reflector import Reflector
 from kube.resource import Object, ObjectName, Resource
 from mesh.names import Key
 from policies.registry import KINDS
+from store.kubernetes_failures import Failures
 from store.kubernetes_held import Held
 from store.kubernetes_kinds import Watched, watched
 from store.kubernetes_objects import ClusterObject, kept
@@ -59,7 +61,7 @@ class ClusterDocuments:
         self._pending: dict[Name, ClusterObject | None] = {}
         self._unread: set[str] = set()
         self._known: dict[str, set[ObjectName]] = {}
-        self._failing: dict[str, str] = {}
+        self._failures = Failures(clock)
         self._absent: set[str] = set()
         self._resources: dict[str, Resource] = {}
 
@@ -78,7 +80,7 @@ class ClusterDocuments:
     async def watch(self) -> AsyncGenerator[DocumentSet, None]:
         """At first all documents, then after each change; for one reader at a time. A set with a `failure` is right but for what fails."""
         self._unread = {each.kind for each in self._watched}
-        self._failing.clear()
+        self._failures.clear()
         self._wake.clear()
         tasks = [
             asyncio.create_task(self._follow(each), name=f"documents: {each.kind}") for each in self._watched
@@ -88,12 +90,14 @@ class ClusterDocuments:
         latest, told = self.held, (False, "")
         try:
             while True:
-                await self._wake.wait()
+                with contextlib.suppress(TimeoutError):  # it is time to tell what else fails
+                    async with asyncio.timeout(self._failures.pause):
+                        await self._wake.wait()
                 self._wake.clear()
                 for task in tasks:
                     if task.done():
                         task.result()  # None of them ends by itself: a mistake of ours, which the supervisor tells.
-                failure = "; ".join(dict.fromkeys(self._failing.values()))
+                failure = self._failures.tell()
                 if self._unread:
                     if failure and told[1] != failure:
                         told = (False, failure)
@@ -150,7 +154,7 @@ class ClusterDocuments:
             except ApiError as error:
                 self._failed(each.kind, str(error))
             else:
-                self._failing.pop(each.kind, None)
+                self._failures.drop(each.kind)
                 if resource is not None:
                     if each.kind in self._absent:
                         self._absent.discard(each.kind)
@@ -162,7 +166,7 @@ class ClusterDocuments:
             await asyncio.sleep(LOOK * (0.8 + 0.4 * self._random()))
 
     def _failed(self, kind: str, reason: str) -> None:
-        self._failing[kind] = reason
+        self._failures.put(kind, reason)
         self._wake.set()
 
     def _tell(self, kind: str, event: Event[ClusterObject]) -> None:
@@ -182,9 +186,9 @@ class ClusterDocuments:
                 known.discard(name)
                 self._pending[_name(kind, name)] = None
             case Failed(reason=reason):
-                self._failing[kind] = reason
+                self._failures.put(kind, reason)
             case Recovered():
-                self._failing.pop(kind, None)
+                self._failures.drop(kind)
 
 
 class _Served:

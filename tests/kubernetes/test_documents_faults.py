@@ -34,6 +34,9 @@ RULES = [
     }
 ]
 
+LONGEST = 800
+"""Characters of an error that somebody reads."""
+
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def defined(alone: Cluster) -> Cluster:
@@ -50,10 +53,10 @@ async def namespace(defined: Cluster) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def documents_of(
-    config: Path, *, timeout: float = 30.0, ready: bool = True
+    config: Path, *, answers_within: float = 30.0, ready: bool = True
 ) -> AsyncIterator[Discovered]:
     """As the program has them: a source under the supervisor, and the mesh that it tells."""
-    options = ClusterOptions(kubeconfig=str(config), timeout=timeout)
+    options = ClusterOptions(kubeconfig=str(config), timeout=answers_within)
     async with Client(options, clock=time.monotonic) as client:
         documents = ClusterDocuments(client, clock=time.monotonic, random=random.random)
         async with discovering(FileSource(SOURCE, documents, guarded=False), ready=ready) as seen:
@@ -106,7 +109,7 @@ async def test_a_slow_api_server(alone: Cluster, namespace: str, line: Line, tmp
     await put(alone, namespace, "api", 3)
     config = await kubeconfig(alone, line, tmp_path / "config")
     line.delay = 3.0
-    async with documents_of(config, timeout=1.0, ready=False) as seen:
+    async with documents_of(config, answers_within=1.0, ready=False) as seen:
         await seen.until(lambda: "in time" in (status(seen).last_error or ""), "it is told")
         assert not seen.discovery.ready.is_set()
         line.delay = 0.0
@@ -134,6 +137,12 @@ async def test_rights_that_are_taken_away_and_given_back(
             line.cut()
             line.mend()
             await seen.until(lambda: "403" in (status(seen).last_error or ""), "it is told")
+            error = status(seen).last_error or ""
+            assert "other kinds be read" in error, "of all kinds together"
+            assert "grant {apiGroups:" in error
+            assert reader.token not in error
+            assert len(error) < LONGEST
+            assert status(seen).state is SourceState.FAILED
             await put(alone, namespace, "api", 4)
             await reader.allow()
             await seen.until(lambda: said(seen, namespace) == 4, "the change is in force")

@@ -85,6 +85,17 @@ async def test_failures_recoveries_and_reports_are_shown() -> None:
         assert told.status("s").warnings == ("w",)
 
 
+async def test_a_part_that_speaks_while_another_fails_is_no_recovery() -> None:
+    source = Scripted("s", snapshot(3))
+    async with told_by(source) as told:
+        source.say(SourceFailed("s", "pods: 403"))
+        source.say(SourceUpdate("s", removed_workloads=(Key("default", "w-0"),)))
+        await told.until(lambda: len(told.endpoints("api")) == 2)
+        assert told.status("s").state is SourceState.FAILED
+        source.say(SourceRecovered("s"))
+        await told.until(lambda: told.status("s").state is SourceState.LIVE)
+
+
 async def test_ready_when_every_source_has_spoken() -> None:
     late = Scripted("late")
     async with told_by(Scripted("s", snapshot(1)), late, patience=0.01, ready=False) as told:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from envoy import capture, clusters, routes
-from envoy.seams import NO_LISTENER_POLICIES, NO_POLICIES, Parts
+from envoy.seams import NO_LISTENER_POLICIES, NO_POLICIES, Parts, ServiceSeams
 from mesh.direct import DirectView
 from mesh.routes import Match, RouteKind
 from mesh.rules import BackendView, RuleView
@@ -14,6 +14,7 @@ from mesh.views import ServiceView, service_view
 from mesh.workload import WorkloadPort
 from pb.envoy.config.cluster.v3.cluster_pb2 import Cluster
 from pb.envoy.config.listener.v3.listener_pb2 import Listener
+from pb.envoy.config.route.v3.route_components_pb2 import RouteAction
 from pb.envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
 )
@@ -94,6 +95,14 @@ def test_without_rules_every_request_goes_to_the_endpoint_that_was_called() -> N
     (host,) = routes.direct(a_headless(), HTTP, "db", NO_POLICIES).virtual_hosts
     assert list(host.domains) == ["*"]
     assert [each.route.cluster for each in host.routes] == ["default/db:80/@db"]
+
+
+def test_times_of_policies_hold() -> None:
+    said = RouteAction()
+    said.timeout.seconds = 3
+    seams = ServiceSeams(Parts(action=said.SerializeToString()))
+    (host,) = routes.direct(a_headless(), HTTP, "db", seams).virtual_hosts
+    assert host.routes[0].route.timeout.seconds == 3
 
 
 def test_with_rules_the_name_of_the_service_means_them() -> None:

@@ -26,7 +26,7 @@ Pods that are made there from then on have a sidecar.
 
 
 def chart(version: str, crds: list[Object]) -> dict[str, str]:
-    """The files of the chart, by their paths in it."""
+    """The files of the chart, by their paths in it; but `crds/`, which is the same for all forms."""
     made = [
         each
         for each in objects(_marked(), crds)
@@ -50,8 +50,6 @@ def chart(version: str, crds: list[Object]) -> dict[str, str]:
     }
     for each in made:
         files[f"templates/{each['kind'].lower()}.yaml"] = _template(each)
-    for each in crds:
-        files[f"crds/{each['metadata']['name']}.yaml"] = printed([each])
     return files
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from meshwright.kubernetes.install.printed import dumped, printed
 
 BASE = "kubernetes"
 CHART = "helm/meshwright"
+CRDS = f"{CHART}/crds"
+CRDS_LINK = "../../kubernetes/crds"
+"""Helm reads, and packs, what a symbolic link leads to: the definitions are kept once."""
 
 
 def files() -> dict[str, str]:
@@ -34,14 +38,19 @@ def files() -> dict[str, str]:
 
 
 def write(deploy: Path) -> None:
-    """Make `deploy` hold exactly these, where the chart and the base are."""
+    """Make `deploy` hold exactly these and the link, where the chart and the base are."""
     wanted = {deploy / path: text for path, text in files().items()}
+    link = deploy / CRDS
+    if link.is_dir() and not link.is_symlink():
+        shutil.rmtree(link)
     for path in (deploy / CHART).rglob("*"):
-        if path.is_file() and path not in wanted:
+        if path.is_file() and path not in wanted and link not in path.parents:
             path.unlink()
     for path, text in wanted.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
+    if not link.is_symlink():
+        link.symlink_to(CRDS_LINK)
 
 
 if __name__ == "__main__":

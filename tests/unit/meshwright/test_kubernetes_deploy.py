@@ -9,7 +9,7 @@ import yaml
 from meshwright.kubernetes.install.objects import objects
 from meshwright.kubernetes.install.options import InstallOptions, parse
 from meshwright.kubernetes.install.printed import installed, printed, uninstalled
-from meshwright.kubernetes.install.write import CHART, files
+from meshwright.kubernetes.install.write import BASE, CHART, CRDS, files, write
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 
@@ -21,8 +21,28 @@ def test_deploy_is_up_to_date() -> None:
         assert (DEPLOY / path).read_text() == text, (
             f"deploy/{path} is not what the code makes: make manifests"
         )
+    link = DEPLOY / CRDS
     there = {str(path.relative_to(DEPLOY)) for path in (DEPLOY / CHART).rglob("*") if path.is_file()}
+    there = {path for path in there if not path.startswith(CRDS)}
     assert there == {path for path in wanted if path.startswith(CHART)}
+    assert link.is_symlink()
+    assert link.resolve() == (DEPLOY / BASE / "crds").resolve()
+
+
+def test_it_is_written_as_it_stands(tmp_path: Path) -> None:
+    """Also over a chart that held the definitions itself."""
+    old = tmp_path / CRDS / "old.yaml"
+    old.parent.mkdir(parents=True)
+    old.write_text("")
+    definitions = tmp_path / BASE / "crds" / "kept.yaml"
+    definitions.parent.mkdir(parents=True)
+    definitions.write_text("kept")
+    for _ in range(2):
+        write(tmp_path)
+        assert (tmp_path / CRDS / "kept.yaml").read_text() == "kept"
+        assert [path.name for path in (tmp_path / CRDS).iterdir()] == ["kept.yaml"]
+    for path, text in files().items():
+        assert (tmp_path / path).read_text() == text
 
 
 def test_the_kustomization_names_every_file() -> None:

@@ -91,6 +91,7 @@ async def test_the_control_plane_restarted_meanwhile(installed: Cluster, shop: s
         await unharmed(running, least=200)
 
 
+@pytest.mark.timeout(3000)  # a minute and a half for each update, of which nothing goes on in the quarter
 @pytest.mark.parametrize("times", [1, pytest.param(10, marks=pytest.mark.heavy)], ids=["once", "ten times"])
 async def test_the_api_server_stopped_meanwhile(installed: Cluster, shop: str, times: int) -> None:
     """Pods that the kubelet was told to end before it stopped do end; the others stay, and all of it goes on when it is back."""

@@ -1,5 +1,5 @@
-"""One mesh over a cluster and Consul: a process on this machine, which Consul knows, and pods call each other over mutual TLS, and a
-service moves from one to the other while it is called.
+"""One mesh over a cluster and Consul: processes on a machine of their own (a network namespace), which Consul knows, and pods call each
+other over mutual TLS, and a service moves from one to the other while it is called.
 
 The control plane is the test's own, on this machine: it reads both registries, and pods join it by their service accounts' tokens.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -24,7 +25,8 @@ from tests.support import binaries
 from tests.support.consul_agent import ConsulAgent, consul_agent
 from tests.support.kubernetes import objects
 from tests.support.kubernetes.cluster import Cluster
-from tests.support.mesh import Instance, Load, Mesh
+from tests.support.kubernetes.machine import Machine, a_machine
+from tests.support.mesh import APP, Instance, Load, Mesh
 from tests.support.processes import eventually, meshwright, start
 
 PATIENCE = 180.0
@@ -34,15 +36,16 @@ BUNDLE = "2-bundle"
 
 @dataclass(frozen=True)
 class Span:
-    """`mesh` serves; whoever is in `namespace` may be in Consul, at this machine's address, or in the cluster."""
+    """`mesh` serves; whoever is in `namespace` may be in Consul, on `machine`, or in the cluster."""
 
     cluster: Cluster
     consul: ConsulAgent
     mesh: Mesh
+    machine: Machine
     namespace: str
 
     def instance(self, service: str) -> Instance:
-        return Instance(service, f"{service}-vm", uses=None, address=self.cluster.host)
+        return Instance(service, f"{service}-vm", uses=None, address=self.machine.address)
 
     async def register(self, each: Instance) -> None:
         found = each.consul_service()
@@ -59,31 +62,33 @@ class Span:
         assert await made.process.wait() == 0, made.tail()
         token.touch(mode=0o600)
         token.write_text(made.text().split()[-1])
-        await self.mesh.app(each)
-        each.sidecar = await self.mesh._start(
-            f"{each.name}-sidecar",
-            *meshwright("proxy", "--workload", f"{self.namespace}/{each.name}"),
-            *(
-                "--control-plane",
-                f"127.0.0.1:{self.mesh.xds_port}",
-                "--join",
-                f"127.0.0.1:{self.mesh.join_port}",
-            ),
+        machine, host = self.machine, self.cluster.host
+        application = ("--name", each.service, "--instance", each.name, "--port", str(each.app_port))
+        each.app = await self.mesh._start(
+            f"{each.name}-app", *machine.command(sys.executable, str(APP), *application)
+        )
+        proxy = (
+            *("proxy", "--workload", f"{self.namespace}/{each.name}", "--admin-port", str(each.admin_port)),
+            *("--control-plane", f"{host}:{self.mesh.xds_port}", "--join", f"{host}:{self.mesh.join_port}"),
             *("--bundle", str(self.mesh.data / "roots.pem"), "--token-file", str(token)),
-            *(
-                "--data-dir",
-                str(self.mesh.folder / f"{each.name}-agent"),
-                "--admin-port",
-                str(each.admin_port),
-            ),
+            *("--data-dir", str(self.mesh.folder / f"{each.name}-agent")),
             *("--envoy", binaries.envoy(), "--drain-time", "1s"),
         )
-        await self.mesh.sidecar_ready(each)
+        each.sidecar = await self.mesh._start(f"{each.name}-sidecar", *machine.command(*meshwright(*proxy)))
+        for port in (each.outbound_port, each.admin_port):  # for the test alone: they are loopback's
+            await self.mesh._start(f"{each.name}-relay-{port}", *machine.relay(port))
+        await eventually(
+            lambda: self.live(each), f"{each.name} is live", each.app, each.sidecar, patience=PATIENCE
+        )
+
+    async def live(self, each: Instance) -> bool:
+        status, text = await self.mesh.get(f"http://{each.address}:{each.admin_port}/ready")
+        return status == 200 and text.startswith("LIVE")
 
     async def call(self, caller: Instance, host: str) -> tuple[int, Any]:
-        """A request of a process on this machine, to its sidecar."""
+        """A request of a process on the machine, to its sidecar."""
         status, text = await self.mesh.get(
-            f"http://127.0.0.1:{caller.outbound_port}/", headers={"Host": host}
+            f"http://{caller.address}:{caller.outbound_port}/", headers={"Host": host}
         )
         return status, json.loads(text) if status == 200 else text
 
@@ -117,10 +122,20 @@ class Span:
 
 
 @asynccontextmanager
+async def _a_machine(cluster: Cluster) -> AsyncIterator[Machine]:
+    with a_machine(cluster) as made:
+        yield made
+
+
+@asynccontextmanager
 async def spanning(cluster: Cluster, folder: Path) -> AsyncIterator[Span]:
     # Not by the webhook of an installation: these are of another mesh.
     labels = {"meshwright.dev/inject": "disabled"}
-    async with cluster.namespace("2-span", labels) as namespace, consul_agent() as consul:
+    async with (
+        cluster.namespace("2-span", labels) as namespace,
+        consul_agent() as consul,
+        _a_machine(cluster) as machine,
+    ):
         config = folder / "settings.yaml"
         settings = {
             "kubernetes": {"kubeconfig": str(cluster.kubeconfig)},
@@ -138,7 +153,7 @@ async def spanning(cluster: Cluster, folder: Path) -> AsyncIterator[Span]:
                 "data": {"roots.pem": (mesh.data / "roots.pem").read_text()},
             }
             await cluster.apply(bundle, namespace=namespace)
-            yield Span(cluster, consul, mesh, namespace)
+            yield Span(cluster, consul, mesh, machine, namespace)
 
 
 @pytest.mark.timeout(600)
@@ -168,7 +183,7 @@ async def test_calls_go_both_ways_and_a_service_moves_under_load(installed: Clus
         )  # fmt: skip
         assert json.loads(said)["caller"] == f"{prefix}/echo"
 
-        async with Load(f"http://127.0.0.1:{till.outbound_port}/", f"stock.{span.namespace}") as load:
+        async with Load(f"http://{till.address}:{till.outbound_port}/", f"stock.{span.namespace}") as load:
             await load.more(50)
             await span.deploy("stock")
             await _served_by(load, "None")  # a pod, which has no `instance`

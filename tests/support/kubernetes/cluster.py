@@ -47,7 +47,17 @@ class Cluster:
 
     @property
     def api_server(self) -> str:
-        return f"https://172.30.255.{4 * self.number - 2}:6443"
+        return f"https://{self.node}:6443"
+
+    @property
+    def node(self) -> str:
+        """The node's own address, as this machine reaches it."""
+        return f"172.30.255.{4 * self.number - 2}"
+
+    @property
+    def node_namespace(self) -> str:
+        """The network namespace in which the node lives."""
+        return f"hk8s{self.number}"
 
     async def run(self, *arguments: str, stdin: str | None = None, patience: float = PATIENCE) -> str:
         """The output of `kubectl ARGUMENTS`; KubectlError with its message when it fails."""

@@ -1,0 +1,47 @@
+"""A sidecar knows the zone of the node that its pod is on, which no pod can read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from inject.names import ADMIN_PORT
+from tests.support.kubernetes import objects
+from tests.support.kubernetes.cluster import Cluster
+from tests.support.kubernetes.installed import INJECTED
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+REGION, ZONE = "topology.kubernetes.io/region", "topology.kubernetes.io/zone"
+ADMIN = f"http://127.0.0.1:{ADMIN_PORT}"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def labelled(installed: Cluster) -> AsyncIterator[Cluster]:
+    """Its node is in a zone."""
+    await installed.run("label", "node", "--all", f"{REGION}=eu", f"{ZONE}=eu-a", "--overwrite")
+    try:
+        yield installed
+    finally:
+        await installed.run("label", "node", "--all", f"{REGION}-", f"{ZONE}-")
+
+
+async def test_envoy_is_where_its_node_is(labelled: Cluster) -> None:
+    async with labelled.namespace("3-locality", INJECTED) as namespace:
+        await labelled.apply(
+            objects.deployment("web", objects.container(), replicas=3),
+            objects.service("web"),
+            namespace=namespace,
+        )
+        await labelled.ready(namespace, "deploy/web", patience=240)
+        pods = await labelled.objects("pods", namespace, "app=web")
+        assert len(pods) == 3
+        for each in pods:
+            said = await labelled.exec(
+                namespace, each["metadata"]["name"], "curl", "-sS", f"{ADMIN}/server_info", container="app"
+            )
+            there = json.loads(said)["node"]["locality"]
+            assert (there["region"], there["zone"]) == ("eu", "eu-a")

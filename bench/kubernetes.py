@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import pathlib
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -20,7 +18,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
-from bench.build import ROOT
+from bench.api_load import Load, between
+from bench.kubernetes_cluster import NAMESPACE, BenchCluster, a_cluster
 from bench.measure import Plan, Run, measure
 from bench.processes import LOOPBACK, BenchError, cpu_seconds, free_ports, running, wait_until_answers
 from bench.report import Row
@@ -32,20 +31,18 @@ from kube.errors import AlreadyExists
 from kube.resource import ENDPOINT_SLICES, SERVICES, Object
 
 T = TypeVar("T")
-SCRIPT = ROOT / "scripts" / "kubernetes" / "cluster.sh"
-NUMBER = "4"
-NAMESPACE = "default"
 AT_ONCE = 24
 STARTS = 3
 
 
 def rows(shape: Shape, xdsload: pathlib.Path) -> list[Row]:
     """All of them, measured now. BenchError if there is no cluster."""
-    with _cluster() as kubeconfig, _Api(kubeconfig) as api:
+    with a_cluster() as there, _Api(there.kubeconfig) as api:
         loaded = api.run(lambda cluster: _load(cluster, shape))
         plan = Plan(shape, replacements=15, additions=0)
-        ours_side = OnKubernetes(kubeconfig, api)
+        ours_side = OnKubernetes(there, api)
         ours = measure(ours_side, "delta", plan, xdsload)
+        asked = ours_side.asked
         theirs_side = _Timed()
         theirs = measure(theirs_side, "delta", plan, xdsload)
         starts = {
@@ -58,28 +55,26 @@ def rows(shape: Shape, xdsload: pathlib.Path) -> list[Row]:
              cpu_seconds={"meshwright": round(ours_side.spent, 2), "peer": round(theirs_side.spent, 2)}),
         _row("kubernetes_memory", "memory with these, after the cold start", "MB",
              [ours.memory.pss / 1e6], [theirs.memory.pss / 1e6],
+             rss={"meshwright": round(ours.memory.rss / 1e6, 1), "peer": round(theirs.memory.rss / 1e6, 1)},
              peak_rss={"meshwright": round(ours.memory.peak / 1e6, 1), "peer": round(theirs.memory.peak / 1e6, 1)}),
         _row("kubernetes_slice_change", "an EndpointSlice changed: PATCH until the last proxy has it", "ms",
              _replaced(ours), _replaced(theirs), proxies=shape.proxies),
+        *_api_load(asked),
     ]  # fmt: skip
-
-
-def available() -> bool:
-    """Whether a cluster can be started here without building it first, which takes ten minutes."""
-    home = pathlib.Path(os.environ.get("MESHWRIGHT_CACHE", pathlib.Path.home() / ".cache" / "meshwright"))
-    return os.geteuid() == 0 and any((home / "kubernetes").glob("*/bin/kube-apiserver"))
 
 
 class OnKubernetes:
     """`meshwright serve` with a cluster. The proxies are documents: they are nobody's pods."""
 
-    def __init__(self, kubeconfig: pathlib.Path, api: _Api) -> None:
+    def __init__(self, there: BenchCluster, api: _Api) -> None:
         self.name = "meshwright-kubernetes"
         self.started = 0.0
         """Milliseconds of the last start until it was ready."""
         self.spent = 0.0
         """Seconds of CPU until then: what other work of the machine does not change."""
-        self._kubeconfig = kubeconfig
+        self.asked: Asked | None = None
+        """What the last run has asked of the API server."""
+        self._there = there
         self._api = api
 
     @contextlib.contextmanager
@@ -88,7 +83,7 @@ class OnKubernetes:
         documents.mkdir()
         (documents / "proxies.yaml").write_text(proxy_documents(shape))
         settings = folder / "settings.yaml"
-        settings.write_text(f"kubernetes: {{kubeconfig: {self._kubeconfig}}}\nstore: none\n")
+        settings.write_text(f"kubernetes: {{kubeconfig: {self._there.account(folder)}}}\nstore: none\n")
         xds, join, admin, plaintext = free_ports(4)
         command = (
             *(sys.executable, "-m", "meshwright", "serve", "--config", str(settings)),
@@ -98,13 +93,17 @@ class OnKubernetes:
             *("--admin-address", f"{LOOPBACK}:{admin}", "--api-address", f"{LOOPBACK}:0"),
             *("--plaintext-address", f"{LOOPBACK}:{plaintext}"),
         )
+        before = self._there.counters()
         begin = time.perf_counter()
         with running(self.name, folder / "meshwright.log", *command) as process:
             wait_until_answers(process, admin, "/readyz")
             self.started = (time.perf_counter() - begin) * 1e3
             self.spent = cpu_seconds(process.pid)
+            ready, since, changes = self._there.counters(), time.perf_counter(), 0
 
             def replaced(endpoint: str) -> Callable[[], object]:
+                nonlocal changes
+                changes += 1
                 patch = _slice(shape, 0, endpoint.rpartition(":")[0])
                 name = patch["metadata"]["name"]
                 return lambda: self._api.run(
@@ -120,6 +119,20 @@ class OnKubernetes:
                 process, plaintext, f"{NAMESPACE}/{PROXY}", replaced, added,
                 cluster=lambda number: f"{NAMESPACE}/{service_name(number)}:80",
             )  # fmt: skip
+            later = self._there.counters()
+            self.asked = Asked(
+                between(before, ready), between(ready, later), changes, time.perf_counter() - since
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Of the API server: until ready, and in the `seconds` after that, in which `changes` slices were changed."""
+
+    until_ready: Load
+    afterwards: Load
+    changes: int
+    seconds: float
 
 
 class _Timed:
@@ -219,31 +232,35 @@ def _slice(shape: Shape, number: int, first: str | None = None) -> Object:
     }
 
 
-@contextlib.contextmanager
-def _cluster() -> Iterator[pathlib.Path]:
-    """The kubeconfig of a cluster without a node, ended after the block."""
-    environment = {**os.environ, "N": NUMBER, "NO_NODE": "1"}
-
-    def script(command: str) -> str:
-        ran = subprocess.run(
-            [str(SCRIPT), command], check=False, env=environment, capture_output=True, text=True
-        )
-        if ran.returncode:
-            raise BenchError(f"{SCRIPT} {command} exited with {ran.returncode}: {ran.stderr[-2000:]}")
-        return ran.stdout
-
-    try:
-        yield pathlib.Path(script("up").strip().splitlines()[-1])
-    finally:
-        script("down")
-
-
 def _start(side: OnKubernetes | _Timed, shape: Shape) -> float:
     with (
         tempfile.TemporaryDirectory(prefix="meshwright-bench-") as name,
         side.serving(pathlib.Path(name), shape),
     ):
         return side.started
+
+
+def _api_load(asked: Asked | None) -> list[Row]:
+    """What Meshwright costs the API server, by the server's own counters; nobody is compared with."""
+    if asked is None:
+        raise BenchError("the run on Kubernetes has not come to its end: what it asked is not known")
+
+    def row(name: str, what: str, unit: str, value: float, **extra: object) -> Row:
+        return Row(f"kubernetes_api_{name}", f"API server: {what}", unit, value, 0.0, None, extra)
+
+    start, later = asked.until_ready, asked.afterwards
+    listed = sum(start.lists.values())
+    slices = f"{ENDPOINT_SLICES.plural}.{ENDPOINT_SLICES.group}"
+    return [
+        row("start_requests", "requests until ready", "", start.requests,
+            by_verb={"LIST": listed, "WATCH and GET": start.requests - listed}, lists=dict(start.lists)),
+        row("start_bytes", "lists until ready", "MB", sum(start.list_bytes.values()) / 1e6,
+            by_resource=dict(start.list_bytes)),
+        row("steady_requests", f"requests a minute, with {asked.changes} changes in {asked.seconds:.0f} s", "",
+            60.0 * later.requests / asked.seconds,
+            requests=later.requests, lists=dict(later.lists), seconds=round(asked.seconds, 1), changes=asked.changes),
+        row("event_bytes", "what a watch is sent of a changed slice", "bytes", later.event_bytes.get(slices, 0)),
+    ]  # fmt: skip
 
 
 def _replaced(run: Run) -> list[float]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import kubernetes, report, store
+from bench import kubernetes, kubernetes_cluster, report, store
 from bench.build import ROOT, build
 from bench.measure import Plan, Run, measure
 from bench.processes import BenchError
@@ -52,7 +52,7 @@ def main() -> int:
     rows = report.Results(runs, f"go-control-plane-{options.beside}").rows()
     if options.documents:
         rows += store.rows(options.documents)
-    if options.kubernetes and kubernetes.available():
+    if options.kubernetes and kubernetes_cluster.available():
         rows += kubernetes.rows(Shape(options.kubernetes, 10, 100), xdsload)
     elif options.kubernetes:
         console.print(

@@ -72,8 +72,10 @@ def test_a_dual_stack_service_has_its_first_address() -> None:
     assert service(a_service(clusterIPs=["fd00::1", "10.97.0.9"])).address == "fd00::1"
 
 
-def test_a_headless_service_has_an_address_of_the_mesh() -> None:
+def test_a_headless_service_has_an_address_of_the_mesh_and_its_pods_are_called_by_theirs() -> None:
     made = service(a_service(address="None"))
+    assert made.headless
+    assert not service(a_service()).headless
     assert made.address is None
     assert made.virtual_address.startswith("24")
 

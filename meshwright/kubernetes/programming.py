@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from meshwright.acknowledged import Publishing
@@ -16,7 +16,9 @@ from store.kubernetes_held import Held
 from store.stored import Name
 
 EVERY: Final = 0.05
-"""Seconds between two looks at those who are waited for."""
+"""Seconds between two looks at those who are waited for, at least."""
+SHARE: Final = 10
+"""They are looked at again after this many times as long as a look took."""
 
 
 class Stream(Protocol):
@@ -27,12 +29,14 @@ class Stream(Protocol):
 
 @dataclass(slots=True, eq=False)
 class _Change:
-    """Objects that came together. `published_at` is None until all of it is published; `waiting`: streams that have not answered since."""
+    """Objects that came together, less those that have changed again since. `published_at` is None until all of it is published; `waiting`:
+    streams that have not answered since.
+    """
 
-    names: frozenset[Name]
+    names: set[Name]
     applied_at: float
     published_at: float | None = None
-    waiting: set[Stream] = field(default_factory=set)
+    waiting: frozenset[Stream] = frozenset()
 
 
 class Programming:
@@ -46,7 +50,7 @@ class Programming:
         self._clock = clock
         self._generations: dict[Name, tuple[str, int]] = {}
         self._last: dict[Name, _Change] = {}
-        self._open: list[_Change] = []
+        self._open: dict[_Change, None] = {}
         self._woken = asyncio.Event()
         self.moves = 0
         """Another number when somebody has answered."""
@@ -58,14 +62,16 @@ class Programming:
             found = held.objects.get(name)
             if found is None:
                 self._generations.pop(name, None)
-                self._last.pop(name, None)
+                self._superseded(name)
             elif self._generations.get(name) != (found.uid, found.generation):
                 self._generations[name] = (found.uid, found.generation)
                 changed.add(name)
         if changed:
-            change = _Change(frozenset(changed), self._clock())
+            for name in changed:
+                self._superseded(name)
+            change = _Change(changed, self._clock())
             self._last.update(dict.fromkeys(changed, change))
-            self._open.append(change)
+            self._open[change] = None
             self._woken.set()
 
     def behind(self, name: Name) -> tuple[str, ...] | None:
@@ -80,6 +86,11 @@ class Programming:
         change = self._last.get(name)
         return 0.0 if change is None else self._clock() - change.applied_at
 
+    @property
+    def kept(self) -> int:
+        """Changes that are not acknowledged yet: never more than there are objects."""
+        return len(self._open)
+
     async def run(self) -> None:
         """Until cancelled."""
         while True:
@@ -88,32 +99,50 @@ class Programming:
             fresh = [each for each in self._open if each.published_at is None]
             await self._pipeline.settled()
             now = self._clock()
-            behind = {each for each in self._streams() if not each.heard(now)}
+            behind = frozenset(each for each in self._streams() if not each.heard(now))
             for change in fresh:
-                change.published_at, change.waiting = now, set(behind)
-            while self._look() and not self._woken.is_set():
+                change.published_at, change.waiting = now, behind
+            while not self._woken.is_set():
+                began = self._clock()
+                if not self._look():
+                    break
+                pause = max(EVERY, SHARE * (self._clock() - began))
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._woken.wait(), EVERY)
+                    await asyncio.wait_for(self._woken.wait(), pause)
 
     def _look(self) -> bool:
         """Take off those who have answered or gone; whether some changes that are published still wait."""
-        here = set(self._streams())
-        still = []
-        for change in self._open:
-            since = change.published_at
-            if since is not None:
-                waiting = {each for each in change.waiting & here if not each.heard(since)}
-                self.moves += len(waiting) < len(change.waiting)
-                change.waiting = waiting
-                if not waiting:
-                    self._done(change)
-                    continue
-            still.append(change)
-        self._open = still
-        return any(each.published_at is not None for each in still)
+        here = frozenset(self._streams())
+        left: dict[tuple[float, frozenset[Stream]], frozenset[Stream]] = {}
+        waits = False
+        for change in tuple(self._open):
+            since, before = change.published_at, change.waiting
+            if since is None:
+                continue
+            # What was published together waits for the same streams: they are asked once.
+            still = left.get((since, before))
+            if still is None:
+                still = frozenset(each for each in before & here if not each.heard(since))
+                still = left[since, before] = before if len(still) == len(before) else still
+            self.moves += still is not before
+            change.waiting = still
+            if still:
+                waits = True
+            else:
+                self._done(change)
+        return waits
+
+    def _superseded(self, name: Name) -> None:
+        """The object has changed again, or is gone: its change before is waited for no more, and kept no longer than others of it are."""
+        before = self._last.pop(name, None)
+        if before is not None:
+            before.names.discard(name)
+            if not before.names:
+                self._open.pop(before, None)
 
     def _done(self, change: _Change) -> None:
         self.moves += 1
+        self._open.pop(change, None)
         for name in change.names:
             if self._last.get(name) is change:
                 del self._last[name]

@@ -175,6 +175,40 @@ async def test_a_proxy_that_goes_is_waited_for_no_more() -> None:
         await until(mesh, api=ALL)
 
 
+async def test_of_an_object_that_changes_again_only_the_last_change_is_kept() -> None:
+    stuck = Stream("default/web-1")
+    mesh = Mesh(stuck)
+    async with running(mesh):
+        for generation in range(1, 101):
+            service = an_object("Service", "api", SERVICE, generation=generation)
+            mesh.put(service, an_object("Service", f"db-{generation % 2}", SERVICE, generation=generation))
+            await asyncio.sleep(0)
+        assert mesh.programming.kept == 2, "the two last: of api and db-0, and of db-1"
+        stuck.until = mesh.now
+        await until(mesh, **{"api": ALL, "db-0": ALL, "db-1": ALL})
+        assert mesh.programming.kept == 0
+
+
+async def test_what_changes_again_is_waited_for_anew() -> None:
+    """Who has answered to the change before has not therefore the last one."""
+    stream = Stream("default/web-1")
+    mesh = Mesh(stream)
+    async with running(mesh):
+        mesh.put(an_object("Service", "api", SERVICE), an_object("Service", "db", SERVICE))
+
+        async def published() -> bool:
+            return bool(mesh.programming.behind(("Service", an_object("Service", "db", SERVICE).key)))
+
+        await eventually(published, "it is published")
+        mesh.now += 1
+        mesh.put(an_object("Service", "api", SERVICE, generation=2))
+        stream.until = mesh.now - 1
+        mesh.now += own_statuses.PATIENCE + 1
+        await until(mesh, api=("Accepted", "Pending"), db=ALL)
+        stream.until = mesh.now
+        await until(mesh, api=ALL, db=ALL)
+
+
 async def test_a_status_alone_is_nothing_to_wait_for() -> None:
     stream = Stream("default/web-1", until=1000.0)
     mesh = Mesh(stream)

@@ -81,18 +81,23 @@ def revision(found: ClusterObject) -> Object:
 
 
 def missing(objects: Iterable[ClusterObject], there: Iterable[Kept]) -> Iterator[ClusterObject]:
-    """Documents of ours whose present generation has no revision."""
-    known = {(each.uid, each.generation) for each in there}
+    """Documents of ours whose present generation has no revision beside it. What stands in another namespace is of no document here, whatever
+    uid it says: who may write there may not therefore say what is kept here.
+    """
+    known = {(each.of[1].namespace, each.uid, each.generation) for each in there}
     for found in objects:
-        if found.api_version == API_VERSION and (found.uid, found.generation) not in known:
+        if (
+            found.api_version == API_VERSION
+            and (found.key.namespace, found.uid, found.generation) not in known
+        ):
             yield found
 
 
 def surplus(there: Mapping[ObjectName, Kept], most: int) -> Iterator[ObjectName]:
     """Revisions beyond the newest `most` of each document."""
-    by_uid: dict[str, list[tuple[int, ObjectName]]] = {}
+    by_document: dict[tuple[str, str], list[tuple[int, ObjectName]]] = {}
     for name, each in there.items():
-        by_uid.setdefault(each.uid, []).append((each.generation, name))
-    for revisions in by_uid.values():
+        by_document.setdefault((name.namespace, each.uid), []).append((each.generation, name))
+    for revisions in by_document.values():
         for _, name in sorted(revisions)[: max(len(revisions) - most, 0)]:
             yield name

@@ -61,8 +61,9 @@ class History:
         seen: tuple[object, int] | None = None
         while True:
             held, moves = self._held(), self._moves
-            if self._reflector.synced and (seen is None or seen[0] is not held.objects or seen[1] != moves):
-                seen = held.objects, moves
+            # Documents are others with each generation, and stay when a status is written.
+            if self._reflector.synced and (seen is None or seen[0] is not held.documents or seen[1] != moves):
+                seen = held.documents, moves
                 try:
                     await self._write(held)
                 except ApiError as error:

@@ -75,3 +75,15 @@ def test_the_oldest_of_each_document_are_too_many() -> None:
     there = dict([*(one("a", number) for number in (11, 2, 9, 10)), one("b", 1)])
     assert [each.name for each in surplus(there, 2)] == ["a-2", "a-9"]
     assert list(surplus(there, 4)) == []
+
+
+def test_another_namespace_says_nothing_of_what_is_kept_here() -> None:
+    """Whoever may write ControllerRevisions in one namespace may give them the uid of a document of another."""
+    uid = an_object().uid
+    bank = {ObjectName("shop", f"r-{number}"): Kept(an_object().name, uid, number) for number in (1, 2)}
+    forged = Key("evil", "api")
+    evil = {
+        ObjectName("evil", f"r-{number}"): Kept(("RetryPolicy", forged), uid, number) for number in (2, 8, 9)
+    }
+    assert [each.namespace for each in surplus(bank | evil, 2)] == ["evil"]
+    assert [each.key for each in missing([an_object()], evil.values())] == [an_object().key]

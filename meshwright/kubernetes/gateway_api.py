@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -29,6 +30,17 @@ PATIENCE: Final = 5.0
 """Seconds for which a proxy may be behind before its Gateway is said not to be programmed."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Behind:
+    """A gateway of which a proxy has not answered since `since`. Who is late for good stays so until it answers: it is not waited for anew."""
+
+    since: float
+    players: tuple[Key, ...]
+
+    def is_late(self, now: float) -> bool:
+        return now - self.since >= PATIENCE
+
+
 class GatewayApiStatuses:
     """Called with a state and the objects that made it, it gives the whole status of each object that has one.
 
@@ -53,16 +65,23 @@ class GatewayApiStatuses:
         self._xds = xds
         self._clock = clock
         self._wall = wall
-        self._behind: dict[Key, float] = {}
+        # Since when each gateway is behind, as far as is known, and who plays it.
+        self._behind: dict[Key, _Behind] = {}
 
     def moves(self) -> object:
-        """Another value when it may say something else though neither the state nor the objects are others."""
-        return self._made.moves, self._certificates.loaded, self._certificates.moves, bool(self._behind)
+        """Another value when it may say something else though neither the state nor the objects are others: some have caught up, or were
+        waited for long enough.
+        """
+        now = self._clock()
+        behind = {
+            key: each.is_late(now) for key, each in self._behind.items() if is_behind(each.players, self._xds)
+        }
+        return self._made.moves, self._certificates.loaded, self._certificates.moves, behind
 
     @property
     def waiting(self) -> bool:
-        """Whether some were left out, and are to be asked for again soon."""
-        return bool(self._behind) or not self._knows
+        """Whether it knows nothing yet, and is to be asked again soon."""
+        return not self._knows
 
     @property
     def _knows(self) -> bool:
@@ -73,9 +92,13 @@ class GatewayApiStatuses:
         if not self._knows:
             return
         now = self._clock()
-        late = {each: self._behind.get(each, now) for each in gateways_behind(state, self._xds)}
-        waiting = {each for each, since in late.items() if now - since < PATIENCE}
-        self._behind = {each: late[each] for each in waiting}
+        late = {
+            key: _Behind(self._behind[key].since if key in self._behind else now, players)
+            for key, players in state.edges.players.items()
+            if is_behind(players, self._xds)
+        }
+        waiting = {key for key, each in late.items() if not each.is_late(now)}
+        self._behind = late
         facts = Facts(
             self._certificates.loaded,
             self._certificates.problem,
@@ -97,10 +120,7 @@ class GatewayApiStatuses:
         return Made(made.addresses, made.problem, made.ready and not behind)
 
 
-def gateways_behind(state: MeshState, xds: XdsServer) -> Iterator[Key]:
-    """The gateways of which a proxy here has not answered to all that it was sent."""
+def is_behind(players: Iterable[Key], xds: XdsServer) -> bool:
+    """Whether a proxy of `players` that is served here has not answered to all that it was sent."""
     now = xds.clock()
-    for key, players in state.edges.players.items():
-        streams = (stream for each in players for stream in xds.streams_of(client_id(each)))
-        if any(not stream.heard(now) for stream in streams):
-            yield key
+    return any(not stream.heard(now) for each in players for stream in xds.streams_of(client_id(each)))

@@ -1,8 +1,9 @@
 """From Kubernetes' Services, EndpointSlices, Pods and Nodes to the services and workloads of the mesh. Pure.
 
 - A Service is the service of its namespace and name; its first cluster IP is its virtual address. A headless one has an address of the
-  mesh's own, derived from its name. One of type ExternalName is a service outside, called by the host that it names. The Services
-  of gateways are none: they lead to proxies, which callers reach as they would without a mesh.
+  mesh's own, derived from its name, and its pods are called by theirs (`mesh/direct.py`). One of type ExternalName is a service outside,
+  called by the host that it names. The Services of gateways are none: they lead to proxies, which callers reach as they would without
+  a mesh.
 - What a port speaks is its `appProtocol`, else what its name begins with (`http-metrics`), else TCP, as `assumed`
   (https://kubernetes.io/docs/concepts/services-networking/service/#application-protocol, and Istio's names of ports).
 - A pod is the workload of its namespace and name, with the identity of its service account, whether or not a Service selects it. It

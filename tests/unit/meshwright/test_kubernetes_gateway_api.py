@@ -111,7 +111,7 @@ class Told:
         yield next(each["reason"] for each in told["Gateway"]["conditions"] if each["type"] == "Programmed")
 
     def during(self, seconds: float) -> list[str]:
-        said = []
+        said: list[str] = []
         for _ in range(round(seconds * 10)):
             said += self.asked()
             self.mesh.now += 0.1

@@ -13,6 +13,7 @@ from api.store_errors import answered
 from api.writing import Writer
 from documents.sets import DocumentSet
 from mesh.names import Key
+from store.kubernetes_history import KIND, LONGEST_LABEL, NAME
 from store.repository import Repository
 from store.sets import file_of
 from store.stored import Name, Stored
@@ -26,6 +27,13 @@ def repository(backend: Backend) -> Repository:
     """The store. Unavailable if there is none."""
     if backend.repository is None:
         raise _no_store()
+    return backend.repository
+
+
+def past(backend: Backend, kind: str | None = None, key: Key | None = None) -> Repository:
+    """The store, for what documents were: all, those of `kind`, or the one. NotFound, with where else that is, if there is none."""
+    if backend.repository is None:
+        raise _no_past(kind, key)
     return backend.repository
 
 
@@ -43,10 +51,21 @@ def _no_store() -> Unavailable:
     )
 
 
+def _no_past(kind: str | None = None, key: Key | None = None) -> NotFound:
+    labels = [KIND if kind is None else f"{KIND}={kind}"]
+    if key is not None and len(key.name) <= LONGEST_LABEL:
+        labels.append(f"{NAME}={key.name}")
+    where = "-A" if key is None else f"-n {key.namespace}"
+    return NotFound(
+        "this control plane has no store, so it keeps no revisions. In a Kubernetes cluster, what documents were is kept beside them: "
+        f"kubectl get controllerrevisions {where} -l {','.join(labels)}"
+    )
+
+
 async def stored_at(backend: Backend, at: int | None) -> tuple[Mapping[Name, Stored], int]:
     if backend.repository is None:
         if at:
-            raise NotFound("there are no revisions: this control plane has no store")
+            raise _no_past()
         return {}, 0
     with answered():
         snapshot = await backend.repository.documents(at)

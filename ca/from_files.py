@@ -37,9 +37,12 @@ Stamp = tuple[tuple[int, int, int] | None, ...]
 
 @dataclass(frozen=True, slots=True)
 class AuthorityFiles:
+    """`remedy`: how somebody changes the roots, where whoever keeps the files has a way of his own."""
+
     chain: Path
     key: Path
     roots: Path
+    remedy: str = ""
 
     def stamp(self) -> Stamp:
         return tuple(_stamp(path) for path in (self.chain, self.key, self.roots))

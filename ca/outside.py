@@ -47,8 +47,11 @@ class OutsideAuthority:
 
     created: Final = False
 
-    def __init__(self, authority: Followed, data_dir: Path, clock: Clock) -> None:
-        """Writes the trust bundle into `data_dir`, which is there. OSError; AuthorityError if there is no root."""
+    def __init__(self, authority: Followed, data_dir: Path, clock: Clock, remedy: str = REMEDY) -> None:
+        """Writes the trust bundle into `data_dir`, which is there. OSError; AuthorityError if there is no root. `remedy`: how somebody
+        changes its roots.
+        """
+        self._remedy = remedy
         self._authority = authority
         self._bundle_path = data_dir / BUNDLE
         self._clock = clock
@@ -79,7 +82,7 @@ class OutsideAuthority:
         """Of the root that ends first."""
         first = min(self._taken.roots.values(), key=lambda root: root.not_valid_after_utc)
         ends = self._authority.not_after or first.not_valid_after_utc
-        return AuthorityStatus(first.not_valid_before_utc, first.not_valid_after_utc, ends, REMEDY)
+        return AuthorityStatus(first.not_valid_before_utc, first.not_valid_after_utc, ends, self._remedy)
 
     async def follow(self) -> bool:
         """Whether the trust bundle is another now: everybody is to be told.
@@ -116,7 +119,7 @@ class OutsideAuthority:
         """Nothing is ever left over."""
 
     def _refuse(self) -> NoReturn:
-        raise CannotRotate(REMEDY)
+        raise CannotRotate(self._remedy)
 
     def _adopt(self, taken: _Taken) -> None:
         ids = tuple(taken.roots)

@@ -13,7 +13,7 @@ from ca import files
 from ca.builtin import BuiltinAuthority
 from ca.errors import CaError
 from ca.from_files import AuthorityFiles, FilesAuthority
-from ca.outside import OutsideAuthority
+from ca.outside import REMEDY, OutsideAuthority
 from ca.signer import Signers
 from ca.times import system_clock
 from ca.vault import VaultAuthority, VaultOptions
@@ -52,7 +52,7 @@ async def open_authority(
     )
     if where is not None:
         kept = await asyncio.to_thread(_from_files, where, trust_domain, aliases, secret)
-        return await asyncio.to_thread(_outside, kept, data_dir)
+        return await asyncio.to_thread(_outside, kept, data_dir, where.remedy or REMEDY)
     signers = Signers(kind=settings.ca_key, passphrase=secret)
     return await asyncio.to_thread(
         BuiltinAuthority.open, data_dir, trust_domain, system_clock, signers, aliases
@@ -65,10 +65,12 @@ def _from_files(
     return FilesAuthority.open(where, trust_domain, system_clock, passphrase=secret, aliases=aliases)
 
 
-def _outside(authority: FilesAuthority | VaultAuthority, data_dir: Path) -> OutsideAuthority:
+def _outside(
+    authority: FilesAuthority | VaultAuthority, data_dir: Path, remedy: str = REMEDY
+) -> OutsideAuthority:
     files.own_directory(data_dir)
     files.private_directory(data_dir / "ca")  # where the ledger of what was issued is
-    return OutsideAuthority(authority, data_dir, system_clock)
+    return OutsideAuthority(authority, data_dir, system_clock, remedy)
 
 
 async def follow(

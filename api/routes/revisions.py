@@ -10,7 +10,7 @@ from aiohttp import web
 
 from api.changing import permits
 from api.errors import Forbidden, Unprocessable
-from api.lookup import repository, writer
+from api.lookup import past, writer
 from api.paging import Place, page, place, token
 from api.roles import Caller, Role
 from api.routing import Answer, Call, Content, NoQuery, Reply, Route
@@ -45,7 +45,7 @@ async def list_revisions(call: Call[RevisionsQuery, None]) -> RevisionPage:
     _viewer(call.caller, query.namespace)
     key = Key(query.namespace, query.name) if query.namespace and query.name else None
     with answered():
-        found = await repository(call.backend).history(
+        found = await past(call.backend, query.kind, key).history(
             query.kind, key, limit=query.limit, before=query.before
         )
     more = found[-1].number if len(found) == query.limit and found[-1].number > 1 else None
@@ -54,14 +54,14 @@ async def list_revisions(call: Call[RevisionsQuery, None]) -> RevisionPage:
 
 async def get_revision(call: Call[NoQuery, None]) -> RevisionShown:
     with answered():
-        return _shown(await repository(call.backend).revision(call.path["number"]), call.caller)
+        return _shown(await past(call.backend).revision(call.path["number"]), call.caller)
 
 
 async def list_documents_of_revision(call: Call[PageQuery, None]) -> Reply:
     number, query = call.path["number"], call.query
     begin = place(query.continue_, f"revision {number}") if query.continue_ else None
     with answered():
-        stored = await repository(call.backend).list(at=number)
+        stored = await past(call.backend).list(at=number)
 
     def found() -> tuple[list[dict[str, Tree]], str, int]:
         visible = {each.name: each for each in stored if call.caller.may(Role.VIEWER, each.key.namespace)}
@@ -78,7 +78,7 @@ async def list_documents_of_revision(call: Call[PageQuery, None]) -> Reply:
 
 
 async def diff_revisions(call: Call[DiffQuery, None]) -> Reply:
-    store, start = repository(call.backend), call.path["number"]
+    store, start = past(call.backend), call.path["number"]
     with answered():
         to = call.query.to if call.query.to is not None else (await store.head()).number
         found = await store.diff(start, to)
@@ -120,7 +120,7 @@ async def rollback(call: Call[NoQuery, Rollback]) -> WriteAnswer:
 
 
 async def watch(call: Call[WatchQuery, None]) -> web.StreamResponse:
-    store, query, caller = repository(call.backend), call.query, call.caller
+    store, query, caller = past(call.backend), call.query, call.caller
     _viewer(caller, query.namespace)
     with answered():
         head = (await store.head()).number

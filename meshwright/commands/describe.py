@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from api.shapes.revisions import RevisionPage
-    from meshwright.api_client import Api
+    from meshwright.api_client import Api, Query
 
 LATEST = 5
 """Revisions that are shown."""
@@ -33,22 +33,30 @@ async def describe(
     from meshwright.commands.get import one
     from meshwright.commands.kinds import kind_of
     from meshwright.commands.output import show
+    from meshwright.errors import NotFoundError
 
     document = await one(api, kind_of(kind), name, namespace or api.namespace)
     of_kind, within, just_name = key_of(document)
-    history = await api.read(
-        RevisionPage,
-        "revisions",
-        {"kind": of_kind, "namespace": within, "name": just_name, "limit": LATEST},
-    )
+    asked: Query = {"kind": of_kind, "namespace": within, "name": just_name, "limit": LATEST}
+    try:
+        history = await api.read(RevisionPage, "revisions", asked)
+    except NotFoundError as error:  # no store keeps them: where else they are is said
+        history, elsewhere = RevisionPage(items=(), before=None), str(error)
+    else:
+        elsewhere = ""
     data = {
         "document": document,
         "revisions": [each.model_dump(mode="json", by_alias=True) for each in history.items],
     }
-    show(output, data, lambda console: _people(console, document, history), [slashed(key_of(document))])
+    show(
+        output,
+        data,
+        lambda console: _people(console, document, history, elsewhere),
+        [slashed(key_of(document))],
+    )
 
 
-def _people(console: Console, document: Mapping[str, Any], history: RevisionPage) -> None:
+def _people(console: Console, document: Mapping[str, Any], history: RevisionPage, elsewhere: str) -> None:
     from meshwright.commands.about import about, kept_in, said_of
     from meshwright.commands.documents import key_of
     from meshwright.commands.layout import Column
@@ -83,6 +91,8 @@ def _people(console: Console, document: Mapping[str, Any], history: RevisionPage
             for each in history.items
         ]
         table(console, columns, rows)
+    elif elsewhere:
+        line(console, f"\n{elsewhere}")
 
 
 def _pairs(said: object) -> str:

@@ -64,7 +64,12 @@ class SecretAuthority:
         self._clock = clock
         self._copied: dict[str, bytes] = {}
         self._refused = ""
-        self.files = AuthorityFiles(directory / CHAIN, directory / KEY, directory / ROOTS)
+        remedy = (
+            "all replicas sign by one Secret, so its root is changed there: kubectl "
+            f'-n {namespace} annotate --overwrite secret {name} {ROTATE}="$(date +%F)"; it goes by time from then on, and '
+            "`meshwright ca status` shows what is trusted"
+        )
+        self.files = AuthorityFiles(directory / CHAIN, directory / KEY, directory / ROOTS, remedy)
 
     async def open(self) -> None:
         """Read the Secret into files, made first if there is none. ApiError, DamagedAuthority, OSError.

@@ -7,17 +7,26 @@ import contextlib
 import errno
 import os
 import threading
+import time
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import hashes
 
 from ca import files
+from ca.errors import CannotRotate
 from ca.from_files import AuthorityFiles, FilesAuthority
 from ca.outside import BUNDLE, OutsideAuthority
+from ca.shared import Making
 from ca.times import system_clock
 from ca.vault import VaultAuthority, VaultOptions
-from meshwright.authority import follow
+from kube.access import ClusterOptions
+from kube.client import Cluster
+from meshwright.authority import follow, open_authority
+from meshwright.kubernetes.authority import SecretAuthority
+from meshwright.settings import Settings
 from tests.support.ca_builders import TRUST_DOMAIN
 from tests.support.corporate import Corporate, pem
 
@@ -105,3 +114,27 @@ async def test_vaults_files_are_not_read_on_the_loop(tmp_path: Path, monkeypatch
         VaultOptions(options.address, "pki", "mesh", token, roots_file=roots), TRUST_DOMAIN, system_clock
     ).open()
     assert on_the_loop == [False, False]
+
+
+async def test_a_rotation_that_is_asked_for_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    """That of whoever keeps the files, if there is one: a Secret that all replicas share has its own."""
+    making = Making(TRUST_DOMAIN, timedelta(hours=1))
+    cluster = Cluster(ClusterOptions(), clock=time.monotonic)  # nobody asks it
+    shared = SecretAuthority(
+        cluster, "mesh-system", "authority", tmp_path / "kept", making, system_clock
+    ).files
+    assert (
+        'kubectl -n mesh-system annotate --overwrite secret authority meshwright.dev/rotate="'
+        in shared.remedy
+    )
+    for given, wanted in (
+        ("", "changed where it is kept"),
+        (shared.remedy, "kubectl -n mesh-system annotate"),
+    ):
+        where = replace(Corporate().write(tmp_path), remedy=given)
+        settings = Settings(trust_domain=TRUST_DOMAIN)
+        authority = await open_authority(settings, tmp_path / f"data{len(given)}", where)
+        assert isinstance(authority, OutsideAuthority)
+        with pytest.raises(CannotRotate, match=wanted):
+            await authority.prepare(root=True)
+        assert wanted in authority.status().remedy

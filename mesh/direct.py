@@ -76,8 +76,10 @@ def direct_views(state: MeshState, service: Key, called: Called | None = None) -
 
 
 def _accounts(state: MeshState, service: Key) -> tuple[str, ...]:
-    declared = state.services[service].service_accounts
-    return declared or tuple(sorted(state.accounts.get(service, ())))
+    """Those that `MeshState.identities` goes by, so that whatever changes these is a change of the service."""
+    of_workloads = frozenset(state.accounts.get(service, ()))
+    identities = state.services[service].identities(state.trust_domain, of_workloads)
+    return tuple(sorted(each.service_account for each in identities))
 
 
 def _endpoints(

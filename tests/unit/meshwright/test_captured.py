@@ -140,6 +140,17 @@ def test_an_endpoint_of_a_headless_service_is_a_listener_of_its_own() -> None:
     assert names_of(told(publisher, state, changes)) == (set(), {"direct/10.1.0.1:5432"})
 
 
+def test_the_first_endpoint_finds_its_cluster_there() -> None:
+    """Of the account that a service without workloads is taken to have, so that its coming changes nothing else of the service."""
+    state = a_state(CALLER, a_service("db", SQL, headless=True))
+    publisher, held = Publisher(state, Renderer()), Holding()
+    held.attach(publisher, WEB)
+    state, changes = state.apply(SourceUpdate("test", workloads=(an_instance("db-0", "10.1.0.1"),)))
+    held.take(told(publisher, state, changes))
+    names = {name for _, name, _ in held.resources()}
+    assert {(LISTENER, "direct/10.1.0.1:5432"), (CLUSTER, "default/db:5432/@db")} <= names
+
+
 def test_an_endpoint_of_two_headless_services_is_one_listener_which_the_other_inherits() -> None:
     state = a_state(
         CALLER,

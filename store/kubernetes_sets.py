@@ -192,7 +192,9 @@ class ClusterDocuments:
 
 
 class _Served:
-    """What the server has, by group and version, as it was said not long ago: many kinds ask at once."""
+    """What the server has, by group and version, as it was said not long ago: many kinds ask at once, and a group that is not installed is
+    asked for by itself alone, once for all of its kinds and versions.
+    """
 
     def __init__(self, cluster: Cluster, clock: Callable[[], float]) -> None:
         self._cluster = cluster
@@ -202,21 +204,25 @@ class _Served:
 
     async def best(self, each: Watched) -> Resource | None:
         """In the best version that the server has; None if it has none. ApiError."""
+        served = await self._names(f"/apis/{each.group}", "versions", "version")
         for version in each.versions:
-            if each.plural in await self._plurals(f"/apis/{each.group}/{version}"):
+            if version in served and each.plural in await self._names(
+                f"/apis/{each.group}/{version}", "resources", "name"
+            ):
                 return each.at(version)
         return None
 
-    async def _plurals(self, path: str) -> frozenset[str]:
+    async def _names(self, path: str, among: str, name: str) -> frozenset[str]:
+        """The `name` of each entry of the list `among` that the server has at `path`; nothing if it has no such path."""
         async with self._lock:
             when, found = self._read.get(path, (-LOOK, frozenset[str]()))
-            if self._clock() - when < LOOK / 2:
+            if self._clock() - when < LOOK * 0.75:
                 return found
             try:
                 answer = await self._cluster.read_path(path)
             except NotFound:
                 answer = {}
-            found = frozenset(str(each.get("name")) for each in answer.get("resources") or ())
+            found = frozenset(str(each.get(name)) for each in answer.get(among) or ())
             self._read[path] = (self._clock(), found)
             return found
 

@@ -29,9 +29,8 @@ class PolicyCondition:
 
 def backend_tls_policies(state: MeshState) -> Iterator[BackendTlsPolicy]:
     """All of them, by key."""
-    for _, value in sorted(state.declared.items(), key=lambda item: item[0]):
-        if isinstance(value, BackendTlsPolicy):
-            yield value
+    found = (value for value in state.declared.values() if isinstance(value, BackendTlsPolicy))
+    yield from sorted(found, key=lambda policy: policy.key)
 
 
 def backend_tls_conditions(

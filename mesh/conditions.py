@@ -60,9 +60,9 @@ def route_conditions(state: MeshState) -> Iterator[tuple[Route, tuple[Condition,
     rivals: dict[Parent, dict[tuple[RouteKind, Key], Route]] = {}
     for gateway in gateways(state):
         rivals |= _rivals(state, gateway)
-    for _, value in sorted(state.declared.items(), key=lambda item: item[0]):
-        if isinstance(value, Route):
-            yield value, tuple(_rivalled(each, value, rivals) for each in problems(value, found))
+    routes = ((name, value) for name, value in state.declared.items() if isinstance(value, Route))
+    for _, value in sorted(routes, key=lambda item: item[0]):
+        yield value, tuple(_rivalled(each, value, rivals) for each in problems(value, found))
 
 
 def _rivals(state: MeshState, gateway: Gateway) -> dict[Parent, dict[tuple[RouteKind, Key], Route]]:
@@ -98,9 +98,8 @@ def _rivalled(
 
 def gateways(state: MeshState) -> Iterator[Gateway]:
     """All of them, by key."""
-    for _, value in sorted(state.declared.items(), key=lambda item: item[0]):
-        if isinstance(value, Gateway):
-            yield value
+    found = (value for value in state.declared.values() if isinstance(value, Gateway))
+    yield from sorted(found, key=lambda gateway: gateway.key)
 
 
 def gateway_conditions(

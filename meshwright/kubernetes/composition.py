@@ -163,6 +163,7 @@ def _gateway_api(parts: Parts) -> dict[str, Work]:
         quarantined=parts.reports.quarantine.of,
         rolling=parts.reports.rollouts.of,
         wall=parts.clock,
+        moves=lambda: (parts.reports.quarantine.book.cases(), parts.reports.rollouts.holding()),
     )
     writer = StatusWriter(
         parts.cluster,
@@ -273,5 +274,11 @@ async def opened(settings: Settings) -> AsyncIterator[Opened | None]:
                 system_clock,
             )
             await shared.open()
-        documents = ClusterDocuments(cluster, KINDS, clock=time.monotonic, random=random.random)
+        documents = ClusterDocuments(
+            cluster,
+            KINDS,
+            root_namespace=kubernetes.root,
+            clock=time.monotonic,
+            random=random.random,
+        )
         yield Opened(cluster, kubernetes, documents, shared, lease, clusters)

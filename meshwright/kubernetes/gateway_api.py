@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -25,6 +25,7 @@ from meshwright.publisher import client_id
 from meshwright.reports import Reports
 from store.kubernetes_held import Held
 from xds.server import XdsServer
+from xds.status import ClientStatus
 
 PATIENCE: Final = 5.0
 """Seconds for which a proxy may be behind before its Gateway is said not to be programmed."""
@@ -68,6 +69,10 @@ class GatewayApiStatuses:
         # Since when each gateway is behind, as far as is known, and who plays it.
         self._behind: dict[Key, _Behind] = {}
 
+    def goes_by(self, state: MeshState) -> tuple[object, ...]:
+        """All of it: where the endpoints of services are, no status of the Gateway API says."""
+        return state.declared, state.services, state.routing, state.edges, state.backend_tls, state.hosts
+
     def moves(self) -> object:
         """Another value when it may say something else though neither the state nor the objects are others: some have caught up, or were
         waited for long enough.
@@ -88,36 +93,53 @@ class GatewayApiStatuses:
         """Who has just begun says nothing: what it does not know yet is not therefore wrong."""
         return self._made.known and not self._reports.not_ready()
 
-    def __call__(self, state: MeshState, held: Held) -> Iterator[WishedStatus]:
+    def __call__(self, state: MeshState, held: Held) -> Iterable[WishedStatus]:
         if not self._knows:
-            return
+            return ()
         now = self._clock()
         late = {
             key: _Behind(self._behind[key].since if key in self._behind else now, players)
             for key, players in state.edges.players.items()
             if is_behind(players, self._xds)
         }
-        waiting = {key for key, each in late.items() if not each.is_late(now)}
+        waiting = frozenset(key for key, each in late.items() if not each.is_late(now))
         self._behind = late
         facts = Facts(
             self._certificates.loaded,
             self._certificates.problem,
-            self._reports.refused_listeners(self._xds.clients()),
+            self._reports.refused_listeners(self._players(state)),
             {each.key: self._of(each, behind=each.key in late) for each in gateways(state)},
-            held.refused(),
-            self._made.classes,
+            classes=self._made.classes,
         )
-        time = self._wall().strftime("%Y-%m-%dT%H:%M:%SZ")
-        yield from class_statuses(held.objects, facts, time)
-        for found, status in gateway_statuses(state, held.objects, facts, time):
-            if found.kind != "Gateway" or found.key not in waiting:
-                yield found, status
-        yield from route_statuses(state, held.objects, facts, time)
-        yield from backend_tls_statuses(state, held.objects, facts, time)
+        return _statuses(state, held, facts, waiting, self._wall().strftime("%Y-%m-%dT%H:%M:%SZ"))
+
+    def _players(self, state: MeshState) -> list[ClientStatus]:
+        """The streams of proxies of gateways, as `XdsServer.clients` has those of all."""
+        now = self._xds.clock()
+        found = [
+            stream.status(now)
+            for players in state.edges.players.values()
+            for each in players
+            for stream in self._xds.streams_of(client_id(each))
+        ]
+        return sorted(found, key=lambda status: (status.id, status.connected_at))
 
     def _of(self, gateway: Gateway, *, behind: bool) -> Made:
         made = self._made.made(gateway)
         return Made(made.addresses, made.problem, made.ready and not behind)
+
+
+def _statuses(
+    state: MeshState, held: Held, facts: Facts, waiting: frozenset[Key], time: str
+) -> Iterator[WishedStatus]:
+    """Pure, and long: for a thread."""
+    facts = replace(facts, invalid=held.refused())
+    yield from class_statuses(held.objects, facts, time)
+    for found, status in gateway_statuses(state, held.objects, facts, time):
+        if found.kind != "Gateway" or found.key not in waiting:
+            yield found, status
+    yield from route_statuses(state, held.objects, facts, time)
+    yield from backend_tls_statuses(state, held.objects, facts, time)
 
 
 def is_behind(players: Iterable[Key], xds: XdsServer) -> bool:

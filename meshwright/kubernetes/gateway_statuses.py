@@ -60,10 +60,10 @@ WishedStatus = tuple[ClusterObject, Status]
 
 def class_statuses(objects: Objects, facts: Facts, now: str) -> Iterator[WishedStatus]:
     """Of the GatewayClasses that name us as their controller."""
-    for (kind, key), found in sorted(objects.items(), key=lambda item: item[0]):
-        if kind != "GatewayClass" or not is_ours(found):
+    for found in of_kinds(objects, "GatewayClass"):
+        if not is_ours(found):
             continue
-        wrong = facts.classes.get(key.name, "")
+        wrong = facts.classes.get(found.key.name, "")
         accepted = Wished(
             "Accepted",
             not wrong,
@@ -80,6 +80,11 @@ def class_statuses(objects: Objects, facts: Facts, now: str) -> Iterator[WishedS
                 "supportedFeatures": [{"name": each} for each in SUPPORTED],
             },
         )
+
+
+def of_kinds(objects: Objects, *kinds: str) -> list[ClusterObject]:
+    """Those of `kinds`, by kind and key: of many objects, few are sorted."""
+    return sorted((each for (kind, _), each in objects.items() if kind in kinds), key=lambda each: each.name)
 
 
 def is_ours(gateway_class: ClusterObject) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -30,7 +30,9 @@ SHOWN: Final = 5
 
 
 class OwnStatuses:
-    """A `meshwright.kubernetes.statuses.StatusSource`. `quarantined` and `rolling`: as `api.showing` asks for them; `wall` tells the time."""
+    """A `meshwright.kubernetes.statuses.StatusSource`. `quarantined` and `rolling`: as `api.showing` asks for them; `moves`
+    is another value when these may be. `wall` tells the time.
+    """
 
     def __init__(
         self,
@@ -39,28 +41,44 @@ class OwnStatuses:
         quarantined: Callable[[DocumentName], Iterable[Told]],
         rolling: Callable[[DocumentName], str | None],
         wall: Callable[[], datetime],
+        moves: Callable[[], object] = tuple,
     ) -> None:
         self._programming = programming
         self._quarantined = quarantined
         self._rolling = rolling
         self._wall = wall
+        self._moves = moves
         self._waiting = False
 
+    def goes_by(self, state: MeshState) -> tuple[object, ...]:
+        """Of workloads it says who has the labels of a subset, and the like: that may wait."""
+        return state.declared, state.services, state.routing, state.policies
+
     def moves(self) -> object:
-        return self._programming.moves
+        return self._programming.moves, self._moves()
 
     @property
     def waiting(self) -> bool:
         return self._waiting
 
-    def __call__(self, state: MeshState, held: Held) -> Iterator[tuple[ClusterObject, dict[str, Any]]]:
-        now = self._wall().strftime("%Y-%m-%dT%H:%M:%SZ")
+    def __call__(self, state: MeshState, held: Held) -> Iterable[tuple[ClusterObject, dict[str, Any]]]:
+        own = [found for found in held.objects.values() if found.api_version == API_VERSION]
+        rolling = {found.name: said for found in own if (said := self._rolling(found.name))}
+        return self._statuses(state, held, own, rolling, self._wall().strftime("%Y-%m-%dT%H:%M:%SZ"))
+
+    def _statuses(
+        self,
+        state: MeshState,
+        held: Held,
+        own: Iterable[ClusterObject],
+        rolling: Mapping[Name, str],
+        now: str,
+    ) -> Iterator[tuple[ClusterObject, dict[str, Any]]]:
+        """For a thread: who has acknowledged, and what is set aside, may be asked there."""
         merges: Merges = {}
         self._waiting = False
-        for name, found in held.objects.items():
-            if found.api_version != API_VERSION:
-                continue
-            wished = self._wished(state, held, name, merges)
+        for found in own:
+            wished = self._wished(state, held, found.name, rolling, merges)
             if wished is None:
                 self._waiting = True
                 continue
@@ -74,15 +92,16 @@ class OwnStatuses:
             )
 
     def _wished(
-        self, state: MeshState, held: Held, name: Name, merges: Merges
+        self, state: MeshState, held: Held, name: Name, rolling: Mapping[Name, str], merges: Merges
     ) -> tuple[Wished, Wished] | None:
         """None: it will be known in a moment."""
         refusal = held.refusal(name)
         if refusal:
             kept = " (what it said before is in force)" if _is_in_force(state, name) else ""
+            reason = "Invalid" if held.is_permitted(name) else "NotPermitted"
             return (
-                Wished("Accepted", False, "Invalid", refusal + kept),
-                Wished("Programmed", False, "Invalid", "it is not accepted"),
+                Wished("Accepted", False, reason, refusal + kept),
+                Wished("Programmed", False, reason, "it is not accepted"),
             )
         if not _is_in_force(state, name):
             if self._programming.behind(name) is not None and self._programming.waited(name) < PATIENCE:
@@ -93,7 +112,7 @@ class OwnStatuses:
                 Wished("Accepted", False, "Conflicted" if others else "Pending", why),
                 Wished("Programmed", False, "Pending", "it is not in force"),
             )
-        programmed = self._programmed(name)
+        programmed = self._programmed(name, rolling)
         return None if programmed is None else (self._accepted(state, held, name, merges), programmed)
 
     def _accepted(self, state: MeshState, held: Held, name: Name, merges: Merges) -> Wished:
@@ -107,10 +126,10 @@ class OwnStatuses:
             return Wished("Accepted", True, "PartlyWithoutEffect", "; ".join(said))
         return Wished("Accepted", True, "Accepted", "it is in force")
 
-    def _programmed(self, name: Name) -> Wished | None:
+    def _programmed(self, name: Name, rolling: Mapping[Name, str]) -> Wished | None:
         if aside := tuple(self._quarantined(name)):
             return Wished("Programmed", False, "Refused", "; ".join(map(sentence, aside)))
-        if on_its_way := self._rolling(name):
+        if on_its_way := rolling.get(name):
             return Wished("Programmed", False, "RollingOut", on_its_way)
         behind = self._programming.behind(name)
         if behind is None:

@@ -18,7 +18,7 @@ from mesh.references import Condition
 from mesh.routes import ParentKind, ParentRef
 from mesh.state import MeshState
 from meshwright.kubernetes.conditions import Wished, conditions
-from meshwright.kubernetes.gateway_statuses import Facts, Objects, WishedStatus
+from meshwright.kubernetes.gateway_statuses import Facts, Objects, WishedStatus, of_kinds
 from store.kubernetes_kinds import CONTROLLER
 from store.kubernetes_objects import ClusterObject
 
@@ -42,9 +42,9 @@ def route_statuses(state: MeshState, objects: Objects, facts: Facts, now: str) -
         if found is not None and name[0] in ROUTES:
             seen.add(name)
             yield from _if_any(found, "parents", _invalid(state, found, wrong, now))
-    for name, found in sorted(objects.items(), key=lambda item: item[0]):
+    for found in of_kinds(objects, *ROUTES):
         # One that has nothing to do with us any more.
-        if name[0] in ROUTES and name not in seen:
+        if found.name not in seen:
             yield from _if_any(found, "parents", [])
 
 
@@ -86,8 +86,8 @@ def backend_tls_statuses(
             for raw in _ancestors(policy, followers)[:MOST_ANCESTORS]
         ]
         yield from _if_any(found, "ancestors", entries)
-    for (kind, key), found in sorted(objects.items(), key=lambda item: item[0]):
-        if kind == "BackendTLSPolicy" and key not in seen:
+    for found in of_kinds(objects, "BackendTLSPolicy"):
+        if found.key not in seen:
             wrong = facts.invalid.get(found.name)
             refused = () if wrong is None else (Wished("Accepted", False, "Invalid", wrong),)
             entries = [

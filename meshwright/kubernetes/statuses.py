@@ -1,7 +1,7 @@
 """Writes statuses into objects of a cluster: what differs, and nothing else, so that what is settled costs no write.
 
-Sources say what the whole status of an object is to be. They are asked when the state of the mesh, the objects or something of their own has
-changed, at most once in `PACE`; what a source leaves out stays as it is. Only the fields that a source names are compared and written (a merge
+Sources say what the whole status of an object is to be. They are asked when what they go by of the mesh, the objects or something of their own
+has changed, at most once in `PACE`, and work it out in a thread; what a source leaves out stays as it is. Only the fields that a source names are compared and written (a merge
 patch of the `status` subresource, on the version of the object that was looked at), so that the fields of others stay theirs. One replica
 writes: run it while the lease is held.
 """
@@ -9,7 +9,7 @@ writes: run it while the lease is held.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -29,8 +29,10 @@ LOOK: Final = 0.1
 """Seconds between two looks at whether anything has changed: a look compares a few references."""
 SHARE: Final = 10
 """Sources are asked again after this many times as long as the answer took: at most a tenth of a core goes to it."""
-SLICE: Final = 0.004
-"""Seconds for which statuses are made before the loop has its turn."""
+REST: Final = 5.0
+"""Seconds after which a source is asked again when something has changed of the mesh that it does not go by, such as endpoints: of these a
+status says little, and they change all the time.
+"""
 AT_ONCE: Final = 8
 PER_SECOND: Final = 50.0
 BURST: Final = 200
@@ -45,10 +47,12 @@ log = structlog.get_logger(__name__)
 
 
 class StatusSource(Protocol):
-    """`moves` is another value when it may say something else although neither the state nor the objects are others; `waiting`: it wants to
-    be asked again soon in any case.
+    """`goes_by`: the parts of a state by which it says what it says, but for what may wait for `REST`; compared by identity. `moves` is another
+    value when it may say something else although neither these nor the objects are others; `waiting`: it wants to be asked again soon in
+    any case. Called on the loop, it takes from there what it needs at once; what it returns is gone through in a thread.
     """
 
+    def goes_by(self, state: MeshState) -> tuple[object, ...]: ...
     def moves(self) -> object: ...
     @property
     def waiting(self) -> bool: ...
@@ -63,6 +67,26 @@ class _Written:
     before: str
     version: str
     until: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What there was at `at`, when a source was asked."""
+
+    at: float
+    state: MeshState
+    held: Held
+    parts: tuple[object, ...]
+    moves: object
+
+    def is_old(self, now: _Asked) -> bool:
+        """Whether the source is to be asked again. What is large is compared by identity."""
+        return (
+            self.held is not now.held
+            or any(before is not part for before, part in zip(self.parts, now.parts, strict=True))
+            or self.moves != now.moves
+            or (self.state is not now.state and now.at - self.at >= REST)
+        )
 
 
 def difference(wished: Status, current: object) -> Status:
@@ -111,29 +135,38 @@ class StatusWriter:
 
     async def run(self) -> None:
         """Until cancelled."""
-        seen: tuple[object, ...] = ()
+        asked: dict[StatusSource, _Asked] = {}
         retry: float | None = None
         while True:
             began = self._clock()
             held, state = self._held(), self._state()
-            now = (state, held, *(each.moves() for each in self._sources))
             due = retry is not None and began >= retry
-            if not due and _same(seen, now) and not any(each.waiting for each in self._sources):
+            now = {
+                each: _Asked(began, state, held, each.goes_by(state), each.moves()) for each in self._sources
+            }
+            turn = [
+                each
+                for each in self._sources
+                if due or each.waiting or each not in asked or asked[each].is_old(now[each])
+            ]
+            if not turn:
                 await asyncio.sleep(LOOK)
                 continue
-            seen = now
-            failed = await self._all(state, held)
+            asked |= {each: now[each] for each in turn}
+            failed = await self._all(turn, state, held)
             ended = self._clock()
-            retry = ended + AGAIN if failed else None
+            if failed:
+                retry = ended + AGAIN
+            elif due:
+                retry = None
             await asyncio.sleep(min(max(PACE, SHARE * (ended - began)), AGAIN))
 
-    async def _all(self, state: MeshState, held: Held) -> bool:
+    async def _all(self, sources: Iterable[StatusSource], state: MeshState, held: Held) -> bool:
         """Write what differs; whether something failed."""
-        wanted = [
-            (found, patch)
-            async for found, status in self._wished(state, held)
-            if (patch := self._due(found, difference(status, found.status)))
-        ]
+        wanted = []
+        for source in sources:
+            differing = await asyncio.to_thread(_differing, source(state, held))
+            wanted += [(found, patch) for found, wished in differing if (patch := self._due(found, wished))]
         self._forget(held)
         if not wanted:
             return False
@@ -141,15 +174,6 @@ class StatusWriter:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._write(limit, found, patch)) for found, patch in wanted]
         return not all(task.result() for task in tasks)
-
-    async def _wished(self, state: MeshState, held: Held) -> AsyncIterator[tuple[ClusterObject, Status]]:
-        began = self._clock()
-        for source in self._sources:
-            for each in source(state, held):
-                yield each
-                if self._clock() - began > SLICE:
-                    await asyncio.sleep(0)
-                    began = self._clock()
 
     def _due(self, found: ClusterObject, patch: Status) -> Status:
         """`patch`, or nothing if it is on its way, or if the server answered the same patch with what still differs."""
@@ -204,9 +228,9 @@ class StatusWriter:
             log.warning("a status was not written", reason=reason)
 
 
-def _same(before: tuple[object, ...], now: tuple[object, ...]) -> bool:
-    """The state and the objects by identity, for they are large; what the sources say by value."""
-    return before[2:] == now[2:] and len(before) == len(now) and before[0] is now[0] and before[1] is now[1]
+def _differing(wished: Iterable[tuple[ClusterObject, Status]]) -> list[tuple[ClusterObject, Status]]:
+    """The objects whose status is to be another, with the fields that are."""
+    return [(found, patch) for found, status in wished if (patch := difference(status, found.status))]
 
 
 class _Budget:

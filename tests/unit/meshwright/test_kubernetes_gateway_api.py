@@ -9,15 +9,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import yaml
 
-from mesh.events import SourceSnapshot
+from mesh.events import SourceSnapshot, SourceUpdate
 from mesh.gateways import Gateway
 from mesh.names import Key
+from mesh.service import Protocol, Service, ServicePort
 from mesh.state import MeshState
-from mesh.workload import Workload
+from mesh.workload import Workload, WorkloadPort
 from meshwright.certificates import Certificates
 from meshwright.kubernetes import gateway_api
 from meshwright.kubernetes.gateway_api import GatewayApiStatuses
@@ -62,8 +64,8 @@ class Mesh:
     def streams_of(self, client: str) -> list[Mesh]:
         return [self] if client == client_id(PROXY) else []
 
-    def clients(self) -> list[object]:
-        return []
+    def status(self, now: float) -> SimpleNamespace:
+        return SimpleNamespace(id=client_id(PROXY), connected_at=0.0)
 
     def made(self, gateway: Gateway) -> Made:
         assert gateway.key == EDGE
@@ -72,7 +74,8 @@ class Mesh:
     def not_ready(self) -> str | None:
         return None
 
-    def refused_listeners(self, clients: object) -> dict[Key, str]:
+    def refused_listeners(self, clients: list[SimpleNamespace]) -> dict[Key, str]:
+        assert [each.id for each in clients] == [client_id(PROXY)], "those who play gateways"
         return {}
 
 
@@ -138,6 +141,21 @@ def test_while_it_stays_behind_what_is_new_is_told_at_once() -> None:
     told.during(30)
     told.mesh.moves += 1
     assert told.during(0.1) == ["Pending"]
+
+
+def test_endpoints_are_nothing_that_it_goes_by() -> None:
+    """They change all the time, and are in no status of the Gateway API: to make all of these anew would take most of a core."""
+    told = Told(Mesh(answers=True))
+    api = Service(Key("shop", "api"), (ServicePort("http", 80, Protocol.HTTP),))
+    served, _ = told.state.apply(SourceUpdate("pods", (api,)))
+    ports = (WorkloadPort("http", 8080, None),)
+    pod = Workload(Key("shop", "api-1"), (Key("shop", "api"),), "api", "10.0.0.9", ports)
+    moved, changes = served.apply(SourceUpdate("pods", workloads=(pod,)))
+    assert changes.endpoints
+    same = zip(told.source.goes_by(served), told.source.goes_by(moved), strict=True)
+    assert all(before is after for before, after in same)
+    of_service = zip(told.source.goes_by(told.state), told.source.goes_by(served), strict=True)
+    assert any(before is not after for before, after in of_service)
 
 
 def test_who_answers_at_once_is_told_at_once() -> None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Iterator
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -83,12 +85,20 @@ class Says:
         self.status = status
         self.asked = 0
 
+    def goes_by(self, state: MeshState) -> tuple[object, ...]:
+        return (state.declared,)
+
     def moves(self) -> object:
         return tuple(self.status.items())
 
     def __call__(self, state: MeshState, held: Held) -> Iterable[tuple[ClusterObject, dict[str, Any]]]:
-        assert state is STATE
+        assert state.trust_domain == STATE.trust_domain
+        assert threading.current_thread() is threading.main_thread()
         self.asked += 1
+        return self.wished(held)
+
+    def wished(self, held: Held) -> Iterator[tuple[ClusterObject, dict[str, Any]]]:
+        assert threading.current_thread() is not threading.main_thread(), "it may be long"
         for each in held.objects.values():
             yield each, dict(self.status)
 
@@ -100,11 +110,13 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextlib.asynccontextmanager
-async def writing(server: Server, says: Says) -> AsyncIterator[StatusWriter]:
+async def writing(
+    server: Server, *says: Says, state: Callable[[], MeshState] = lambda: STATE
+) -> AsyncIterator[StatusWriter]:
     writer = StatusWriter(
         cast("Cluster", server),
-        (says,),
-        state=lambda: STATE,
+        says,
+        state=state,
         held=lambda: server.held,
         resource=lambda _: KIND,
         clock=asyncio.get_running_loop().time,
@@ -181,3 +193,33 @@ async def test_what_fails_is_tried_again(failure: Exception) -> None:
         server.fails = None
         await asked_again(says)
         assert server.writes == [("a", {"phase": "one"})]
+
+
+async def test_what_a_source_does_not_go_by_is_no_reason_to_ask_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each endpoint is another state; a source whose part of it is another is asked, and no other one."""
+    monkeypatch.setattr(statuses, "REST", 1e6)
+    server, says, other = Server(), Says(), Says()
+    mesh = [STATE]
+    async with writing(server, says, other, state=lambda: mesh[0]):
+        await asked_again(other)
+        assert says.asked == 1
+        mesh[0] = replace(STATE, leaving=frozenset({Key("shop", "web")}))
+        await asked_again(other)
+        assert says.asked == 1
+        mesh[0] = replace(STATE, declared=Map({("RetryPolicy", Key("shop", "a")): cast("Any", object())}))
+        await asked_again(other)
+        assert says.asked == 2
+
+
+async def test_what_it_does_not_go_by_is_looked_at_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statuses, "REST", 0.005)
+    server, says, other = Server(), Says(), Says()
+    mesh = [STATE]
+    async with writing(server, says, other, state=lambda: mesh[0]):
+        await asked_again(other)
+        mesh[0] = replace(STATE, leaving=frozenset({Key("shop", "web")}))
+
+        async def asked() -> bool:
+            return says.asked == 2
+
+        await eventually(asked, "it is asked again")

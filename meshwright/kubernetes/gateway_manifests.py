@@ -55,8 +55,8 @@ Manifest = tuple[Resource, Object]
 
 
 def object_name(gateway: str) -> str:
-    """The name of what is made for `gateway`: a DNS label, as Services need it, whatever the length of its own."""
-    return _short(f"{gateway.replace('.', '-')}-{US}")
+    """The name of what is made for `gateway`: a DNS label, as Services need it, whatever its own, and another for each."""
+    return _short(f"{gateway.replace('.', '-')}-{US}", gateway if "." in gateway else "")
 
 
 def label_value(gateway: str) -> str:
@@ -64,10 +64,11 @@ def label_value(gateway: str) -> str:
     return _short(gateway)
 
 
-def _short(text: str) -> str:
-    if len(text) <= LONGEST:
+def _short(text: str, of: str = "") -> str:
+    """`text`, cut where it is too long, with a digest then. `of`: what it stands for, whose digest it has in any case."""
+    if len(text) <= LONGEST and not of:
         return text
-    digest = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+    digest = hashlib.blake2b((of or text).encode(), digest_size=4).hexdigest()
     return f"{text[: LONGEST - len(digest) - 1].rstrip('-.')}-{digest}"
 
 

@@ -7,37 +7,34 @@ what stands there, is another than at the last write.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import hashlib
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import structlog
 
 from kube.client import Cluster, Selector
-from kube.errors import ApiError, Busy, Invalid, NotFound, Unauthorized, Unreachable
+from kube.errors import ApiError, Busy, Invalid, Unauthorized, Unreachable
 from kube.following import Event, Failed
 from kube.reflector import Reflector
-from kube.resource import CONFIG_MAPS, DEPLOYMENTS, SERVICE_ACCOUNTS, SERVICES, ObjectName, Resource
+from kube.resource import CONFIG_MAPS, DEPLOYMENTS, SERVICES, ObjectName, Resource
 from mesh.conditions import PARAMETERS, gateways
 from mesh.gateways import Gateway
 from mesh.listener_sets import whole
 from mesh.names import Key
 from mesh.state import MeshState
 from meshwright.kubernetes.gateway_manifests import (
-    DISRUPTION_BUDGETS,
     GatewayOptions,
     Infrastructure,
-    Manifest,
     manifests,
     object_name,
 )
 from meshwright.kubernetes.gateway_objects import LABELS, Kept, kept
 from meshwright.kubernetes.gateway_parameters import BadParameters, with_parameters
 from meshwright.kubernetes.gateway_statuses import Made
+from meshwright.kubernetes.gateway_writes import FOLLOWED, PAUSE, GatewayWrites, Wished, wished
 from store.kubernetes_held import Held
+from store.kubernetes_kinds import GATEWAY_CLASS
 from store.kubernetes_objects import ClusterObject
 
 EVERY: Final = 0.1
@@ -46,18 +43,25 @@ AGAIN: Final = 15.0
 """Seconds after which what failed is tried again, and parameters are read again."""
 PASSING: Final = (Unreachable, Busy, Unauthorized)
 """What says nothing of a Gateway: the API server is away. What was found before holds until it answers."""
-OWNED: Final = (DEPLOYMENTS, SERVICES, SERVICE_ACCOUNTS, DISRUPTION_BUDGETS)
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a reconciliation goes by, compared by identity and value: none of it changed, nothing to do."""
+    """What a reconciliation goes by: none of it changed, nothing to do. `said`: what Gateways and their classes say, by `_said`."""
 
     declared: object
-    objects: object
+    said: frozenset[tuple[Key, str, int]]
     owned: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Parameters:
+    """The data of a ConfigMap as it was read at `at`; a text: why it could not be read."""
+
+    at: float
+    data: Mapping[str, str] | str
 
 
 class Gateways:
@@ -83,13 +87,15 @@ class Gateways:
         self._cluster_ip = cluster_ip
         self._clock = clock
         self._random = random
-        self._owned: dict[Resource, dict[ObjectName, Kept]] = {SERVICES: {}, DEPLOYMENTS: {}}
+        self._owned: dict[Resource, dict[ObjectName, Kept]] = {each: {} for each in FOLLOWED}
+        self._writes = GatewayWrites(cluster, clock)
         self._read: set[Resource] = set()
         self._moves = 0
-        self._applied: dict[tuple[Resource, ObjectName], tuple[str, str]] = {}
         self._problems: dict[Key, str] = {}
         self._types: dict[Key, str] = {}
         self._of_classes: dict[str, GatewayOptions | str] = {}
+        self._parameters: dict[Key, _Parameters] = {}
+        self._wished: dict[Key, tuple[object, tuple[Wished, ...]]] = {}
         self._looked = False
         self.classes: dict[str, str] = {}
         """What is wrong with the parameters of a GatewayClass of ours, by its name."""
@@ -125,7 +131,8 @@ class Gateways:
     async def run(self) -> None:
         """Until cancelled."""
         # Another replica may have done it meanwhile: what it left is looked at anew, and written once.
-        self._applied.clear()
+        self._writes.begin()
+        self._parameters.clear()
         self._read.clear()
         self._looked = False
         async with asyncio.TaskGroup() as group:
@@ -153,22 +160,25 @@ class Gateways:
 
     async def _reconcile(self) -> None:
         seen: Seen | None = None
+        objects: object = None
+        said: frozenset[tuple[Key, str, int]] = frozenset()
         due = self._clock()
         while True:
-            now = Seen(self._state().declared, self._held().objects, self._moves)
-            same = seen is not None and (seen.declared, seen.owned) == (now.declared, now.owned)
-            if self._read >= self._owned.keys() and (
-                not same or seen is None or seen.objects is not now.objects or self._clock() >= due
-            ):
-                again = await self._all()
+            if (held := self._held()).objects is not objects:
+                objects, said = held.objects, frozenset(_said(held))
+            now = Seen(self._state().declared, said, self._moves)
+            if self._read >= self._owned.keys() and (now != seen or self._clock() >= due):
+                pause = await self._all()
                 self._looked, self._moves = True, self._moves + (not self._looked)
-                seen, due = now, self._clock() + (AGAIN if again else 8 * AGAIN)
+                seen, due = now, self._clock() + pause
             await asyncio.sleep(EVERY)
 
-    async def _all(self) -> bool:
-        """Whether some are to be looked at again soon: something failed, or has parameters, which nobody watches."""
+    async def _all(self) -> float:
+        """Seconds until all is to be looked at again, though nothing changes: something failed, or has parameters, which nobody watches."""
         state, held = self._state(), self._held()
-        again = False
+        again, put_off = False, False
+        now = self._clock()
+        self._parameters = {key: each for key, each in self._parameters.items() if now - each.at < AGAIN}
         for name in sorted(held.classes):
             try:
                 self._of_classes[name] = await self._of_class(held, name)
@@ -176,7 +186,6 @@ class Gateways:
                 again = True
         classes = {name: self._of_classes.get(name, self._options) for name in held.classes}
         wrong = {name: each for name, each in classes.items() if isinstance(each, str)}
-        again |= bool(wrong)
         if wrong != self.classes:
             self.classes, self._moves = wrong, self._moves + 1
         problems: dict[Key, str] = {}
@@ -190,9 +199,10 @@ class Gateways:
             if isinstance(options, str):
                 problems[gateway.key] = f"InvalidParameters: of its class: {options}"
                 continue
-            again |= gateway.parameters is not None
+            await asyncio.sleep(0)  # There may be thousands: others have their turn.
             try:
-                why = await self._one(state, gateway, found, options)
+                why, settled = await self._one(state, gateway, found, options)
+                put_off |= not settled
             except PASSING as error:
                 log.warning(
                     "what a gateway needs is looked at later", gateway=str(gateway.key), reason=str(error)
@@ -200,7 +210,7 @@ class Gateways:
                 why, again = self._problems.get(gateway.key, ""), True
             if why:
                 problems[gateway.key] = why
-        again |= bool(problems)
+        again |= await self._sweep(held, ours, problems)
         for key in problems.keys() | self._problems.keys():
             if problems.get(key) != self._problems.get(key):
                 self._moves += 1
@@ -209,65 +219,72 @@ class Gateways:
                         "what a gateway needs is not as it should be", gateway=str(key), reason=problems[key]
                     )
         self._problems = problems
-        await self._sweep(held, ours)
-        return again
+        self._wished = {key: each for key, each in self._wished.items() if ("Gateway", key) in state.declared}
+        if put_off:
+            return PAUSE
+        return AGAIN if again or problems or wrong or self._parameters else 8 * AGAIN
 
     async def _one(
         self, state: MeshState, gateway: Gateway, found: ClusterObject, options: GatewayOptions
-    ) -> str:
-        """Make what `gateway` needs; what is wrong, with a reason of the Gateway API's in front, empty if nothing is."""
+    ) -> tuple[str, bool]:
+        """Make what `gateway` needs. What is wrong, with a reason of the Gateway API's in front, empty if nothing is; and whether all was
+        written that was to be.
+        """
         every = whole(state, gateway)
         if gateway.unusable or not every.listeners:
-            return ""  # Its status says so. What was made for it before stays: it may be mended at any time.
+            return (
+                "",
+                True,
+            )  # Its status says so. What was made for it before stays: it may be mended at any time.
         if gateway.parameters is not None:
             if (gateway.parameters.group, gateway.parameters.kind) != ("", PARAMETERS):
-                return ""
+                return "", True
             try:
                 options = await self._with(options, gateway.parameters.key)
             except PASSING:
                 raise
-            except (BadParameters, ApiError) as error:
-                return f"InvalidParameters: {error}"
+            except BadParameters as error:
+                return f"InvalidParameters: {error}", True
         self._types[gateway.key] = options.service_type
-        wished = manifests(every, infrastructure(found), options)
+        if whose := self._of_another(gateway.key):
+            return f"NoResources: {whose}", True
         several = len(gateway.addresses) > 1
-        problem = ""
-        for resource, manifest in wished:
-            if resource is SERVICES and several:
+        problem, settled = "", True
+        for each in self._wishes(every, found, options):
+            if each.resource is SERVICES and several:
                 problem = (
                     f"AddressNotUsable: a Service has one address, and {len(gateway.addresses)} are asked for"
                 )
                 continue
             try:
-                await self._apply((resource, manifest))
+                settled &= await self._writes.apply(each, self._owned.get(each.resource, {}).get(each.name))
             except PASSING:
                 raise
             except Invalid as error:
-                asked = resource is SERVICES and bool(gateway.addresses)
+                asked = each.resource is SERVICES and bool(gateway.addresses)
                 problem = problem or f"{'AddressNotUsable' if asked else 'NoResources'}: {error}"
             except ApiError as error:
                 problem = problem or f"NoResources: {error}"
-        return problem
+        return problem, settled
 
-    async def _apply(self, wished: Manifest) -> None:
-        """Nothing is written that was, as long as nobody has changed it since."""
-        resource, manifest = wished
-        name = ObjectName(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
-        digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
-        there = self._owned.get(resource, {}).get(name)
-        # What is not followed (accounts, budgets) is looked at when what is wished for changes.
-        spec = there.spec if there is not None else "" if resource in self._owned else "not followed"
-        if self._applied.get((resource, name)) == (digest, spec) and spec:
-            return
-        asked = manifest.get("spec", {}).get("clusterIP")
-        if there is not None and asked and there.cluster_ip != asked:
-            # It cannot be changed in place.
-            await self._cluster.delete(resource, name.name, name.namespace, uid=there.uid)
-        answer = await self._cluster.apply(resource, manifest)
-        made = kept(answer)
-        spec = made.spec if made is not None and resource in self._owned else "not followed"
-        self._applied[resource, name] = (digest, spec)
-        log.info("applied for a gateway", kind=resource.kind, name=str(name))
+    def _of_another(self, gateway: Key) -> str:
+        """Whose it is that stands there under the name of what would be made for `gateway`; empty if it is this one's, or nobody's."""
+        name = ObjectName(gateway.namespace, object_name(gateway.name))
+        for resource, known in self._owned.items():
+            there = known.get(name)
+            if there is not None and there.gateway != gateway:
+                return f"{resource.kind} {name} belongs to Gateway {there.gateway}: give one of the two another name"
+        return ""
+
+    def _wishes(self, every: Gateway, found: ClusterObject, options: GatewayOptions) -> tuple[Wished, ...]:
+        """What is wished for, made anew where what it is made of is another."""
+        given = infrastructure(found)
+        of = every, given, options
+        known = self._wished.get(every.key)
+        if known is None or known[0] != of:
+            known = of, tuple(map(wished, manifests(every, given, options)))
+            self._wished[every.key] = known
+        return known[1]
 
     async def _of_class(self, held: Held, name: str) -> GatewayOptions | str:
         """The options of a class of ours; what is wrong with its parameters, if something is."""
@@ -288,17 +305,35 @@ class Gateways:
             return await self._with(self._options, Key(namespace, named))
         except PASSING:
             raise
-        except (BadParameters, ApiError) as error:
+        except BadParameters as error:
             return f"parametersRef: {error}"
 
     async def _with(self, options: GatewayOptions, parameters: Key) -> GatewayOptions:
-        found = await self._cluster.get(CONFIG_MAPS, parameters.name, parameters.namespace)
-        return with_parameters(options, found.get("data") or {})
+        """BadParameters, also where they cannot be read; PASSING. They are read once in AGAIN, whoever names them."""
+        read = self._parameters.get(parameters)
+        if read is None:
+            data: Mapping[str, str] | str
+            try:
+                found = await self._cluster.get(CONFIG_MAPS, parameters.name, parameters.namespace)
+                data = found.get("data") or {}
+            except PASSING:
+                raise
+            except ApiError as error:
+                data = str(error)
+            read = self._parameters[parameters] = _Parameters(self._clock(), data)
+        if isinstance(read.data, str):
+            raise BadParameters(read.data)
+        return with_parameters(options, read.data)
 
-    async def _sweep(self, held: Held, ours: set[str]) -> None:
-        """Take away what was made for a Gateway that is there and is not ours any more; of one that is gone the cluster does."""
+    async def _sweep(self, held: Held, ours: set[str], problems: dict[Key, str]) -> bool:
+        """Take away what was made for a Gateway that is there and is not ours any more; of one that is gone the cluster does. What goes wrong
+        is put into `problems`; whether the server was away.
+        """
         known = {each.uid: each for name, each in held.objects.items() if name[0] == "Gateway"}
-        for name, each in list(self._owned[DEPLOYMENTS].items()):
+        again = False
+        for name, each in {
+            name: each for found in self._owned.values() for name, each in found.items()
+        }.items():
             left = known.get(each.owner)
             if each.owner in ours or left is None or ("Gateway", left.key) in self._state().declared:
                 continue
@@ -306,10 +341,20 @@ class Gateways:
             if name_of_class in held.classes or ("GatewayClass", Key("", name_of_class)) not in held.objects:
                 continue  # It is refused as it is now; or its class is gone, which may come back.
             log.info("a gateway is not ours any more", gateway=str(each.gateway))
-            for resource in OWNED:
-                self._applied.pop((resource, name), None)
-                with contextlib.suppress(NotFound, *PASSING):
-                    await self._cluster.delete(resource, name.name, name.namespace)
+            try:
+                await self._writes.take_away(name, each.owner, self._owned)
+            except PASSING:
+                again = True
+            except ApiError as error:
+                problems[each.gateway] = f"NoResources: it is not ours any more, and {error}"
+        return again
+
+
+def _said(held: Held) -> Iterator[tuple[Key, str, int]]:
+    """What is made goes by these objects beside the documents; their statuses are ours."""
+    for (kind, key), each in held.objects.items():
+        if kind in ("Gateway", GATEWAY_CLASS):
+            yield key, each.uid, each.generation
 
 
 def infrastructure(found: ClusterObject) -> Infrastructure:

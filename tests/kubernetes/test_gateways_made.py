@@ -146,6 +146,30 @@ async def test_an_address_is_given_or_it_is_said_why_not(cluster: Cluster, desk:
             return made.problem == "" and len(made.addresses) == 1
 
         await eventually(given, "an address of the cluster's choice", patience=60)
+        # An address that is out of range, or another Service's, takes nothing away that works.
+        before = await cluster.get("service", "edge-meshwright", desk.namespace)
+        first = await cluster.get("service", "kubernetes", "default")
+        for wrong in ("192.0.2.1", first["spec"]["clusterIP"]):
+            desk.say(desk.manifest(80, more=f", addresses: [{{value: {wrong}}}]"))
+
+            async def told(wrong: str = wrong) -> bool:
+                problem = gateways.made(desk.gateway).problem
+                return problem.startswith("AddressNotUsable: ") and wrong in problem
+
+            await eventually(told, f"{wrong} to be refused", patience=60)
+            after = await cluster.get("service", "edge-meshwright", desk.namespace)
+            assert after["spec"] == before["spec"]
+        desk.say(desk.manifest(80))
+        await eventually(given, "no address to be asked for any more", patience=60)
+        # One that is free is taken.
+        free = f"{before['spec']['clusterIP'].rpartition('.')[0]}.{random.randrange(200, 250)}"
+        desk.say(desk.manifest(80, more=f", addresses: [{{value: {free}}}]"))
+
+        async def moved() -> bool:
+            made = gateways.made(desk.gateway)
+            return (made.problem, made.addresses) == ("", (free,))
+
+        await eventually(moved, f"address {free}", patience=60)
 
 
 async def test_an_api_server_that_is_away_says_nothing_of_a_gateway(

@@ -95,15 +95,20 @@ def cluster_rules(our_kinds: tuple[str, ...]) -> tuple[Rule, ...]:
         Rule(("",), ("configmaps",), ("get",), ("meshwright/kubernetes/gateways.py",)),
         # A server-side apply is a patch, and a create where there is nothing yet.
         Rule(("apps",), ("deployments",), (*SEE, *MAKE), ("meshwright/kubernetes/gateways.py",)),
-        Rule(("",), ("services",), (*SEE, *MAKE), ("meshwright/kubernetes/gateways.py",)),
-        Rule(("",), ("serviceaccounts",), MAKE, ("meshwright/kubernetes/gateways.py",)),
+        Rule(("",), ("services",), ("get", *SEE, *MAKE), ("meshwright/kubernetes/gateway_writes.py",)),
+        Rule(("",), ("serviceaccounts",), ("get", *MAKE), ("meshwright/kubernetes/gateway_writes.py",)),
         Rule(
             ("apps",),
             ("controllerrevisions",),
             ("list", "watch", "create", "delete"),
             ("meshwright/kubernetes/history.py",),
         ),
-        Rule(("policy",), ("poddisruptionbudgets",), MAKE, ("meshwright/kubernetes/gateways.py",)),
+        Rule(
+            ("policy",),
+            ("poddisruptionbudgets",),
+            ("get", *MAKE),
+            ("meshwright/kubernetes/gateway_writes.py",),
+        ),
     )
 
 

@@ -103,6 +103,7 @@ def test_names_fit_whatever_the_gateway_is_called() -> None:
     assert object_name(long) != object_name(f"{long}s")
     assert max(len(object_name(long)), len(label_value(long))) == 63
     assert "." not in object_name("a.b")
+    assert len({object_name(each) for each in ("a.b", "a-b", f"{long[:-8]}-example", long)}) == 4
 
 
 def test_what_is_known_of_a_service_is_its_gateway_and_its_addresses() -> None:

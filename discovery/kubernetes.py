@@ -1,7 +1,8 @@
 """A Kubernetes cluster as a source: Services, EndpointSlices, Pods, Nodes and Namespaces, each followed by a reflector.
 
-The first answer is there when Services, EndpointSlices and Pods were listed. Nodes and Namespaces belong to the whole cluster, so
-who may read single namespaces only may not read these: then localities, and labels of namespaces, are missing, with a warning.
+The first answer is there when all was listed, or may not be: Nodes and Namespaces belong to the whole cluster, so who may read single
+namespaces only may not read these. Then localities, and labels of namespaces, are missing, with a warning. A failure that passes is
+waited for: an answer without what is there would take away what the mesh has by it.
 
 Events of a watch tell each removal by itself, and are believed. A list, after history was lost, tells what is missing all at once:
 that is for the guard to judge, as the answers of other registries are.
@@ -14,7 +15,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from discovery.backoff import Backoff
 from discovery.kubernetes_catalog import Catalog
@@ -41,11 +42,13 @@ from kube.resource import (
     Resource,
 )
 
+T = TypeVar("T")
+
 Open = Callable[[], AbstractAsyncContextManager[Cluster]]
 """How the cluster is opened, each time that the source begins. One that is open already: `lambda: contextlib.nullcontext(cluster)`."""
 
 OFF_LOOP: Final = 100
-"""Objects from which what they mean is reckoned in a thread."""
+"""Objects from which they are put together, and what they mean is reckoned, in a thread."""
 _SLICES_OF_SERVICES: Final = "kubernetes.io/service-name"
 _NOT_ENDED: Final = "status.phase!=Succeeded,status.phase!=Failed"
 
@@ -81,7 +84,7 @@ class _Told:
 
 @dataclass(slots=True)
 class _Standing:
-    """How the reflectors fare, by resource and namespace. `waiting`: those that have neither listed nor failed yet."""
+    """How the reflectors fare, by resource and namespace. `waiting`: those that have not listed yet, and are not told that they may not."""
 
     waiting: set[tuple[str, str]] = field(default_factory=set)
     needed: set[tuple[str, str]] = field(default_factory=set)
@@ -93,7 +96,7 @@ class _Standing:
             match event:
                 case Failed(reason=reason):
                     self.failures[who] = reason
-                    if not told.kind.needed:
+                    if event.lasting and not told.kind.needed:
                         self.waiting.discard(who)
                 case Recovered():
                     self.failures.pop(who, None)
@@ -224,9 +227,7 @@ class _Reader:
         if broken != self._broken:
             self._broken = broken
             said.append(SourceFailed(self._name, broken) if broken else SourceRecovered(self._name))
-        certain = True
-        for event in told.events:
-            certain = self._put(told.kind, event) and certain
+        certain = await _work(_size(told.events), lambda: self._put_all(told))
         if self._started or not self._standing.waiting:
             said += await self._settled(certain)
         report = SourceReport(self._name, warnings=(*self._standing.missing, *self._catalog.warnings()))
@@ -240,9 +241,16 @@ class _Reader:
             update = self._catalog.settle(certain=certain)
             return update if self._started else self._catalog.snapshot()
 
-        event = await asyncio.to_thread(settle) if self._catalog.dirty >= OFF_LOOP else settle()
+        event = await _work(self._catalog.dirty, settle)
         self._started = True
         return [event] if event is not None else []
+
+    def _put_all(self, told: _Told) -> bool:
+        """Whether what they take away is certain to be gone."""
+        certain = True
+        for event in told.events:
+            certain = self._put(told.kind, event) and certain
+        return certain
 
     def _put(self, kind: _Kind, event: Event[Any]) -> bool:
         """Whether what it takes away is certain to be gone."""
@@ -260,3 +268,13 @@ class _Reader:
             case _:
                 pass
         return True
+
+
+def _size(events: Sequence[Event[Any]]) -> int:
+    """How many objects they are about."""
+    return sum(len(each.changed) + len(each.gone) if isinstance(each, Replaced) else 1 for each in events)
+
+
+async def _work(objects: int, work: Callable[[], T]) -> T:
+    """What `work` gives, which is about so many objects: of many it is done in a thread."""
+    return await asyncio.to_thread(work) if objects >= OFF_LOOP else work()

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Generic, TypeVar
 
 from kube.answers import Asked, status_error
-from kube.errors import ApiError, Expired
+from kube.errors import ApiError, Busy, Expired, Forbidden, NotFound, Unreachable
 from kube.resource import Object, ObjectName, name_of
 
 T = TypeVar("T")
@@ -24,6 +25,8 @@ SHORT = 1.0
 """Seconds: a watch without a word that ends sooner counts as a failure, so that a server which ends all of them is not asked in a loop."""
 WATCH_SECONDS = (240, 480)
 """How long a watch lasts: drawn anew for each, so that they do not all end at once."""
+PAGE_TRIES = 3
+"""Failures of one page after which the whole list begins anew: what its token stands for may be gone for good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +83,28 @@ class Gone(Generic[T]):
     before: T
 
 
+class Cause(Enum):
+    """What kind of failure it is."""
+
+    PASSING = "passing"
+    """The server is away, busy or in trouble: it may answer in a moment."""
+    FORBIDDEN = "forbidden"
+    """403: until somebody grants the right."""
+    NOT_SERVED = "not served"
+    """404: the server does not have the resource, or not in this version any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failed:
     """The server cannot be read for now; what was told stays in force, and it is tried again. Told when the reason is another."""
 
     reason: str
+    cause: Cause = Cause.PASSING
+
+    @property
+    def lasting(self) -> bool:
+        """Whether it stays so until somebody does something: no reason to wait for what is not needed."""
+        return self.cause is not Cause.PASSING
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +136,11 @@ class Following(Generic[T]):
         self._values: dict[ObjectName, T] = {}
         self._version = ""  # to watch from; "" while a list is due
         self._fresh: dict[ObjectName, T] = {}  # what the pages of a list have brought so far
+        self._other: list[ObjectName] = []  # which of it is new, or other than before
         self._more = ""
         self._limit = page
         self._tries = 0
+        self._page_tries = 0  # how often the page after the last one has failed
         self._pause = 0.0
         self._reason = ""  # why it failed, as long as it fails
         self._spoken = False  # the watch has brought something
@@ -146,16 +168,19 @@ class Following(Generic[T]):
         return WatchFrom(self._version, low + int(self._random() * (high - low)))
 
     def page(self, kept: Mapping[ObjectName, T], version: str, more: str) -> list[Event[T]]:
-        """A page of a list came: what `keep_all` makes of it."""
+        """A page of a list came: what `keep_all` makes of it and of `values`."""
         self._fresh.update(kept)
-        self._more = more
+        # `keep_all` has compared them, off the event loop: what is not the very value of before is another.
+        self._other += [name for name, value in kept.items() if self._values.get(name) is not value]
+        self._more, self._page_tries = more, 0
         told: list[Event[T]] = self._recovered()
         if more:
             return told
         before, self._values, self._fresh = self._values, self._fresh, {}
         self._version, self._limit, self._synced = version, self._page, True
-        changed = tuple(name for name, value in self._values.items() if before.get(name) != value)
-        gone = {name: value for name, value in before.items() if name not in self._values}
+        changed, self._other = tuple(dict.fromkeys(self._other)), []
+        lost = before.keys() - self._values.keys()
+        gone = {name: value for name, value in before.items() if name in lost} if lost else {}
         return [*told, Replaced(dict(self._values), changed, gone)]
 
     def opened(self) -> list[Event[T]]:
@@ -208,12 +233,16 @@ class Following(Generic[T]):
                 # Once is how it goes; twice without a word between is told.
                 self._compacted = True
                 return []
+        elif self._more:
+            self._page_tries += 1
+            if self._page_tries >= PAGE_TRIES or not isinstance(error, Unreachable | Busy):
+                self._relist()
         self._wait(error.retry_after)
         reason = str(error)
         if reason == self._reason:
             return []
         self._reason = reason
-        return [Failed(reason)]
+        return [Failed(reason, _cause(error))]
 
     def _object(self, kind: str, value: Object) -> list[Event[T]]:
         name = name_of(value)
@@ -227,7 +256,8 @@ class Following(Generic[T]):
         return [Gone(name, self._values.pop(name))]
 
     def _relist(self) -> None:
-        self._version, self._more, self._fresh = "", "", {}
+        self._version, self._more, self._page_tries = "", "", 0
+        self._fresh, self._other = {}, []
 
     def _recovered(self) -> list[Event[T]]:
         if not self._reason:
@@ -241,10 +271,23 @@ class Following(Generic[T]):
         self._pause = max(least, cap * (0.5 + self._random() / 2))
 
 
-def keep_all(keep: Callable[[Object], T | None], items: Iterable[Object]) -> dict[ObjectName, T]:
-    """What is kept of a page. Apart from `Following`, for it may be done in a thread."""
-    kept = {name_of(item): keep(item) for item in items}
-    return {name: value for name, value in kept.items() if value is not None}
+def keep_all(
+    keep: Callable[[Object], T | None], items: Iterable[Object], before: Mapping[ObjectName, T]
+) -> dict[ObjectName, T]:
+    """What is kept of a page: the very value of `before` where it is equal. Apart from `Following`, for it may be done in a thread."""
+    kept: dict[ObjectName, T] = {}
+    for item in items:
+        name, value = name_of(item), keep(item)
+        if value is not None:
+            old = before.get(name)
+            kept[name] = old if old is not None and old == value else value
+    return kept
+
+
+def _cause(error: ApiError) -> Cause:
+    if isinstance(error, Forbidden):
+        return Cause.FORBIDDEN
+    return Cause.NOT_SERVED if isinstance(error, NotFound) else Cause.PASSING
 
 
 def _went_back(before: str, now: str) -> bool:

@@ -74,7 +74,8 @@ class Reflector(Generic[T]):
             page = await self._cluster.page(self._resource, self._selector, more=step.more, limit=step.limit)
         except ApiError as error:
             return self._following.failed(error)
-        kept = await asyncio.to_thread(lambda: keep_all(self._keep, page.items))
+        before = self._following.values
+        kept = await asyncio.to_thread(lambda: keep_all(self._keep, page.items, before))
         return self._following.page(kept, page.version, page.more)
 
     async def _watch(self, step: WatchFrom, tell: Callable[[Sequence[Event[T]]], None]) -> None:

@@ -19,7 +19,7 @@ import structlog
 from ca.edge_secrets import Pem, UnusableFile, authorities_of, certificate_of
 from envoy import names
 from kube.client import Cluster, Selector
-from kube.following import Changed, Event, Failed, Gone, Replaced
+from kube.following import Changed, Event, Failed, Gone, Recovered, Replaced
 from kube.reflector import Reflector
 from kube.resource import CONFIG_MAPS, SECRETS, Object
 from mesh.gateway_references import SECRET, Role
@@ -47,7 +47,7 @@ class Content:
 
 @dataclass(slots=True, eq=False)
 class _Watch:
-    """One object that is watched. `seen`: it was read, or could not be; `content` None: it is not there; `trouble`: why it cannot be read."""
+    """One object that is watched. `seen`: it was read, or may not be; `content` None: it is not there; `trouble`: why it cannot be read."""
 
     roles: frozenset[Role]
     content: Content | None = None
@@ -156,20 +156,27 @@ class ClusterCertificates:
                     watch.content = None
                 case Failed(reason=reason) if watch.seen and not watch.trouble:
                     # What was read holds, and nothing is wrong with it: the server is away, or we may not ask any more.
-                    if reason != self._told:
-                        self._told = reason
-                        log.warning("secrets cannot be followed: what was read holds", reason=reason)
+                    self._warn("secrets cannot be followed: what was read holds", reason)
                     continue
                 case Failed(reason=reason):
+                    # A failure that passes is no answer: whoever waits for the first one waits on.
                     watch.trouble = reason
-                    watch.seen = True
+                    watch.seen = watch.seen or event.lasting
+                    if not watch.seen:
+                        self._warn("secrets cannot be read yet", reason)
                     self._dirty.add(reference)
                     continue
-                case _:
-                    pass
+                case Recovered():
+                    continue  # what is there is told next
             watch.trouble, watch.seen = "", True
             self._dirty.add(reference)
         self._woken.set()
+
+    def _warn(self, what: str, reason: str) -> None:
+        """Once, however many of them say so."""
+        if reason != self._told:
+            self._told = reason
+            log.warning(what, reason=reason)
 
     async def _read(self) -> None:
         """Look at what has moved, and hand all of it on."""
@@ -229,7 +236,7 @@ def held(
     kind, key = reference
     had = before or Held()
     if not seen:
-        return Held(problem=f"{kind} {key} is being read", pending=True)
+        return Held(problem=f"{kind} {key} is being read{trouble and f': {trouble}'}", pending=True)
     if trouble:
         return Held(certificate=had.certificate, authorities=had.authorities, problem=trouble)
     if found is None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from discovery.kubernetes import _KINDS, KubernetesSource, _Reader, _Told
+from discovery.kubernetes import _KINDS, OFF_LOOP, KubernetesSource, _Reader, _Told
+from discovery.kubernetes_catalog import Catalog
 from discovery.source import SourceEvent, SourceFailed, SourceRecovered, SourceReport
 from kube.access import ClusterOptions
 from kube.client import Cluster
-from kube.following import Changed, Event, Failed, Gone, Recovered, Replaced
-from kube.resource import Object, name_of
+from kube.following import Cause, Changed, Event, Failed, Gone, Recovered, Replaced
+from kube.resource import Object, ObjectName, name_of
 from mesh.events import SourceSnapshot, SourceUpdate
 from tests.support.kubernetes.values import a_pod, a_service, a_slice, an_endpoint
 
@@ -78,9 +81,9 @@ async def test_nodes_and_namespaces_that_cannot_be_read_are_missing_and_hold_up_
     reader = a_reader()
     for kind in ("services", "endpointslices", "pods"):
         assert await take(reader, kind, listed(kind)) == []
-    (report,) = await take(reader, "nodes", [Failed("403")])
+    (report,) = await take(reader, "nodes", [Failed("403", Cause.FORBIDDEN)])
     assert report == SourceReport("kubernetes", warnings=("403: localities are missing until then",))
-    snapshot, report = await take(reader, "namespaces", [Failed("403 too")])
+    snapshot, report = await take(reader, "namespaces", [Failed("403 too", Cause.FORBIDDEN)])
     assert isinstance(snapshot, SourceSnapshot)
     assert isinstance(report, SourceReport)
     assert len(report.warnings) == 2
@@ -88,6 +91,39 @@ async def test_nodes_and_namespaces_that_cannot_be_read_are_missing_and_hold_up_
     assert told == [
         SourceReport("kubernetes", warnings=("403 too: labels of namespaces are missing until then",))
     ]
+
+
+async def test_a_failure_that_passes_is_waited_for_even_of_what_is_not_needed() -> None:
+    """A snapshot without the labels of namespaces would take away routes that are admitted by them."""
+    reader = a_reader()
+    (report,) = await take(reader, "namespaces", [Failed("429: too many requests")])
+    assert isinstance(report, SourceReport)
+    for kind in ("services", "endpointslices", "pods", "nodes"):
+        assert await take(reader, kind, listed(kind)) == []
+    found = {"metadata": {"name": "shop", "labels": {"team": "a"}}}
+    snapshot, report = await take(reader, "namespaces", [Recovered(), *listed("namespaces", found)])
+    assert isinstance(snapshot, SourceSnapshot)
+    assert [each.name[1].name for each in snapshot.declared] == ["shop"]
+    assert report == SourceReport("kubernetes")
+
+
+async def test_a_list_of_many_objects_is_put_together_off_the_event_loop() -> None:
+    reader = a_reader()
+    where: set[int] = set()
+    kind = KINDS["pods"]
+
+    def put(catalog: Catalog, name: ObjectName, found: Any) -> None:
+        where.add(threading.get_ident())
+        kind.put(catalog, name, found)
+
+    noted = replace(kind, put=put)
+    pods = listed("pods", *(a_pod(f"api-{n}", f"10.1.0.{n}") for n in range(OFF_LOOP)))
+    await reader.take(_Told(noted, "", pods))
+    assert where
+    assert threading.get_ident() not in where
+    where.clear()
+    await reader.take(_Told(noted, "", changed("pods", a_pod("api-1"))))
+    assert where == {threading.get_ident()}, "a thread costs more than one object does"
 
 
 async def test_it_fails_while_anything_needed_fails_and_recovers_when_nothing_does() -> None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from kube.answers import Asked
-from kube.errors import Busy, Expired, Forbidden, Unreachable
+from kube.errors import ApiError, Busy, Expired, Forbidden, Invalid, NotFound, Unreachable
 from kube.following import (
+    PAGE_TRIES,
+    Cause,
     Changed,
     Failed,
     Following,
@@ -52,7 +56,7 @@ def gone_410() -> Object:
 
 
 def page(following: Following[str], *objects: Object, version: str = "10", more: str = "") -> list[Any]:
-    return list(following.page(keep_all(keep, objects), version, more))
+    return list(following.page(keep_all(keep, objects, following.values), version, more))
 
 
 def watching(*objects: Object) -> Following[str]:
@@ -142,7 +146,7 @@ def test_a_list_that_outlasts_history_is_asked_for_in_one() -> None:
 
 def test_a_failure_is_told_once_and_the_watch_goes_on_where_it_was() -> None:
     made = watching(an_object("one"))
-    assert made.failed(Forbidden("no rule")) == [Failed("no rule")]
+    assert made.failed(Forbidden("no rule")) == [Failed("no rule", Cause.FORBIDDEN)]
     assert made.next() == Pause(0.1)
     assert isinstance(made.next(), WatchFrom)
     assert made.failed(Forbidden("no rule")) == []
@@ -177,6 +181,57 @@ def test_a_page_that_fails_is_asked_for_again_with_what_was_read() -> None:
     assert isinstance(made.next(), Pause)
     assert made.next() == ListPage("next", 500)
     assert page(made, an_object("two"))[-1].values == {name("one"): "a", name("two"): "a"}
+
+
+@pytest.mark.parametrize(
+    "error", [Busy("500: required revision is a future revision"), Unreachable("refused")]
+)
+def test_a_page_that_fails_again_and_again_is_a_list_that_begins_anew(error: ApiError) -> None:
+    made = following()
+    made.next()
+    page(made, an_object("one"), more="next")
+    for _ in range(PAGE_TRIES):
+        assert made.next() == ListPage("next", 500)
+        made.failed(error)
+        assert isinstance(made.next(), Pause)
+    assert made.next() == ListPage("", 500)
+    assert page(made, an_object("two"))[-1].values == {name("two"): "a"}, "of the first try nothing is left"
+
+
+def test_a_page_whose_token_is_refused_is_a_list_that_begins_anew() -> None:
+    made = following()
+    made.next()
+    page(made, an_object("one"), more="next")
+    made.next()
+    made.failed(Invalid("400: continue key is not valid"))
+    assert isinstance(made.next(), Pause)
+    assert made.next() == ListPage("", 500)
+
+
+@pytest.mark.parametrize(
+    ("error", "cause", "lasting"),
+    [
+        (Forbidden("403"), Cause.FORBIDDEN, True),
+        (NotFound("404"), Cause.NOT_SERVED, True),
+        (Busy("429"), Cause.PASSING, False),
+        (Unreachable("refused"), Cause.PASSING, False),
+    ],
+)
+def test_a_failure_says_whether_it_passes_by_itself(error: ApiError, cause: Cause, lasting: bool) -> None:
+    (told,) = following().failed(error)
+    assert isinstance(told, Failed)
+    assert (told.cause, told.lasting) == (cause, lasting)
+
+
+def test_what_a_list_finds_as_it_was_is_kept_as_it_was() -> None:
+    """So that who compares it later, values or the list with the one before, need not look into it."""
+    made = watching(an_object("one", "a long text"), an_object("two", "another"))
+    before = made.values[name("one")]
+    same = an_object("one", "a long " + "text"[:])
+    made.batch([gone_410()])
+    (told,) = page(made, same, an_object("two", "changed"))
+    assert told.values[name("one")] is before
+    assert told.changed == (name("two"),)
 
 
 def test_watches_that_end_at_once_are_not_asked_for_in_a_loop() -> None:

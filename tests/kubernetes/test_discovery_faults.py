@@ -18,10 +18,6 @@ from tests.support.kubernetes.discovered import Discovered, a_source, discoverin
 from tests.support.kubernetes.line import Line, kubeconfig
 
 ENDPOINTS = 8
-RULES = [
-    {"apiGroups": [""], "resources": ["services", "pods", "nodes", "namespaces"], "verbs": ["list", "watch"]},
-    {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]},
-]
 
 
 @pytest.fixture
@@ -87,7 +83,7 @@ async def test_rights_that_are_taken_away_and_given_back(
     alone: Cluster, namespace: str, line: Line, tmp_path: Path
 ) -> None:
     web = await a_shop(alone, namespace)
-    async with api_server.a_reader(alone, namespace, RULES) as reader:
+    async with api_server.a_reader(alone, namespace, api_server.REGISTRY) as reader:
         config = await kubeconfig(alone, line, tmp_path / "config", reader.token)
         async with discovering(a_source(config)) as seen:
             await known(seen, web)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+import yaml
 
 from discovery.file import FileSource
 from discovery.supervisor import SourceState, SourceStatus
@@ -25,6 +26,8 @@ from tests.support.kubernetes.cluster import Cluster
 from tests.support.kubernetes.definitions import a_policy, install
 from tests.support.kubernetes.discovered import Discovered, discovering
 from tests.support.kubernetes.line import Line, kubeconfig
+from tests.support.mesh import Mesh
+from tests.support.processes import eventually
 
 RULES = [
     {
@@ -34,6 +37,7 @@ RULES = [
     }
 ]
 
+SOURCES = (SOURCE, "kubernetes")
 LONGEST = 800
 """Characters of an error that somebody reads."""
 
@@ -148,3 +152,46 @@ async def test_rights_that_are_taken_away_and_given_back(
             await seen.until(lambda: said(seen, namespace) == 4, "the change is in force")
             await seen.until(lambda: status(seen).state is SourceState.LIVE, "it recovers")
             assert not seen.lost
+
+
+async def test_the_control_plane_tells_and_goes_on_serving(
+    alone: Cluster, namespace: str, line: Line, tmp_path: Path
+) -> None:
+    """The whole program, of which all watches are refused at once: metric, status and log say so, and it stays ready."""
+    await put(alone, namespace, "api", 3)
+    async with api_server.a_reader(alone, namespace, [*RULES, *api_server.REGISTRY]) as reader:
+        config = await kubeconfig(alone, line, tmp_path / "config", reader.token)
+        settings = tmp_path / "settings.yaml"
+        settings.write_text(yaml.safe_dump({"kubernetes": {"kubeconfig": str(config)}, "store": "none"}))
+        async with Mesh(tmp_path, files=False, config=str(settings)) as mesh:
+            process = await mesh.serve()
+
+            async def all_up() -> bool:
+                return [await mesh.metric(f'meshwright_source_up{{source="{each}"') for each in SOURCES] == [
+                    1,
+                    1,
+                ]
+
+            async def all_down() -> bool:
+                return [await mesh.metric(f'meshwright_source_up{{source="{each}"') for each in SOURCES] == [
+                    0,
+                    0,
+                ]
+
+            await eventually(all_up, "both sources are up", process)
+            await reader.forbid()
+            line.cut()
+            line.mend()
+            await eventually(all_down, "the metric tells", process)
+            assert await mesh.is_ready()
+
+            async def status_says_it() -> bool:
+                found = {each.source: each.error or "" for each in (await mesh.status()).sources}
+                return all("grant {apiGroups:" in found[each] for each in SOURCES)
+
+            await eventually(status_says_it, "the status tells, with the way out", process)
+            assert "source_failed" in process.text()
+            assert reader.token not in process.text()
+            await reader.allow()
+            await eventually(all_up, "both recover", process)
+            assert process.running()

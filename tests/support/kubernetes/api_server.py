@@ -14,6 +14,11 @@ from tests.support.kubernetes.cluster import Cluster
 
 Rule = Mapping[str, Sequence[str]]
 """Of a ClusterRole: apiGroups, resources, verbs."""
+REGISTRY: tuple[Rule, ...] = (
+    {"apiGroups": [""], "resources": ["services", "pods", "nodes", "namespaces"], "verbs": ["list", "watch"]},
+    {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]},
+)
+"""What discovery reads."""
 ETCD = "http://127.0.0.1:2379/v3/kv/"
 
 

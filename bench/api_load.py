@@ -36,8 +36,8 @@ class Counters:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Between two moments. `requests` are the client's, exactly; `lists` and their bytes are all of the client's, for the cluster's own
-    controllers have their lists already. `event_bytes`: of one event to one watcher, on average.
+    """Between two moments. `requests` are the client's, exactly; `lists` and their bytes are the client's but for one or two of the
+    cluster's own controllers, which have theirs already. `event_bytes`: of one event to one watcher, on average.
     """
 
     requests: int

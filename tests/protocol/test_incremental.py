@@ -39,6 +39,8 @@ def test_what_changes_came_to_is_what_the_same_documents_give_at_once(examples: 
     @example({**FIRST, "api": 2}, [{"api": 0}])  # a gateway whose route leads to a subset of what comes
     @example({**FIRST, "route-1": 2}, [{"route-1": 0}])  # a route of what is reached by a route
     @example({**FIRST, "tcp-route": 1}, [{"web-1": 1}, {"db2": 1}, {"db2": 0}])
+    # The first instance of a headless service, and a second one at an address that another has.
+    @example({**FIRST, "db": 2, "db2": 2, "db-1": 2, "cap-1": 1}, [{"db-1": 0}, {"db-2": 1}, {"db-1": 2}])
     @given(worlds(), histories())
     def check(world: Versions, history: list[Versions]) -> None:
         mesh = Followed()

@@ -21,8 +21,8 @@ ATTACHED = tuple(map(a_key, ("api-1", "web-1", "cap-1", "shop/cart-1", "edge-1")
 """The workloads with proxies. They change, but are never gone: who is deregistered keeps what it had while it drains."""
 
 
-def _service(name: str, port: int = 80, protocol: str = "http") -> str:
-    return service_document(name, f"ports: [{{name: http, port: {port}, protocol: {protocol}}}]")
+def _service(name: str, port: int = 80, protocol: str = "http", more: str = "") -> str:
+    return service_document(name, f"ports: [{{name: http, port: {port}, protocol: {protocol}}}]{more}")
 
 
 def _workload(name: str, service: str, address: str, more: str = "") -> str:
@@ -126,12 +126,24 @@ SET, SET_2 = "{kind: ListenerSet, name: set}", "{kind: ListenerSet, name: set-2,
 SHARED = "name: http, port: 8090, protocol: HTTP, hostname: a.b"
 TO_API = "targetRefs: [{kind: Service, name: api}]"
 
+HEADLESS = ", headless: true"
+
 POOL: Mapping[str, tuple[str | None, ...]] = {
-    "api": (_service("api"), _service("api", 81), None),
+    "api": (_service("api"), _service("api", 81), None, _service("api", more=HEADLESS)),
     "web": (_service("web"), _service("web", protocol="http2"), None),
     "cart": (_service("shop/cart"), _service("shop/cart", protocol="grpc"), None),
-    "db": (_service("db", protocol="tcp"), None),
-    "db2": (_service("db2", protocol="tcp"), None),
+    "db": (_service("db", protocol="tcp"), None, _service("db", protocol="tcp", more=HEADLESS)),
+    "db2": (_service("db2", protocol="tcp"), None, _service("db2", protocol="tcp", more=HEADLESS)),
+    "db-1": (
+        _workload("db-1", "db, db2", "127.0.0.7"),
+        _workload("db-1", "db2, db", "127.0.0.17", ", serviceAccount: other"),
+        None,
+    ),
+    "db-2": (
+        None,
+        _workload("db-2", "db2", "127.0.0.7"),
+        _workload("db-2", "db2", "127.0.0.7").replace("meshed: true", "meshed: false"),
+    ),
     "dns": (_service("dns", protocol="udp"), _service("dns", protocol="tcp"), None),
     "dns2": (_service("shop/dns2", protocol="udp"), None),
     "dns-1": (_workload("dns-1", "dns", "127.0.0.6"), None),

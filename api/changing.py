@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from api import preconditions
@@ -17,16 +17,13 @@ from api.shapes.documents import (
 from api.shapes.problem import FieldProblem
 from api.standing import Stand
 from api.writing import Permit, Plan, PlannedPut
-from documents.kinds import SECRET
 from documents.reading import Tree
 from mesh.names import Key
-from policies import envoy_patch, extension
+from policies.reach import FOR_ADMINS, targets
 from store.stored import Stored
 
 WRITE_PROBLEMS: Final = (409, 413, 415, 422, 503, 507)
 """How every write may be refused, besides what any route may."""
-FOR_ADMINS: Final = frozenset({SECRET.name, envoy_patch.KIND.name, extension.KIND.name})
-"""A Secret has the control plane read files of its host; the others tell Envoy anything, or have it run a program."""
 
 
 def manager_of(given: str | None, caller: Caller) -> str:
@@ -46,7 +43,7 @@ def permit(caller: Caller, kind: str, namespace: str, tree: Tree = None) -> None
         raise Forbidden(
             f"{caller.name} is not {role} in namespace {namespace[:63]}, which a {kind[:63]} takes"
         )
-    for place, target in _targets(tree, namespace):
+    for place, target in targets(tree, namespace):
         if target is None or not caller.may(role, target):
             where = "all namespaces" if target is None else f"namespace {target[:63]}"
             raise Forbidden(
@@ -72,25 +69,6 @@ def permit_draft(caller: Caller, given: Draft) -> None:
     """Before anything is planned. Unprocessable, Forbidden."""
     given.check_named()
     permit(caller, given.kind, given.key.namespace, given.tree)
-
-
-def _targets(tree: Tree, own: str) -> Iterator[tuple[int, str | None]]:
-    """The places and namespaces of targets, as `policies.document.TargetRefSpec` reads them; None: the mesh. What is none is passed over: such
-    a document is refused anyway.
-    """
-    spec = tree.get("spec") if isinstance(tree, dict) else None
-    refs = spec.get("targetRefs") if isinstance(spec, dict) else None
-    for place, ref in enumerate(refs if isinstance(refs, list) else ()):
-        if not isinstance(ref, dict):
-            continue
-        kind, name, namespace = ref.get("kind"), ref.get("name"), ref.get("namespace")
-        if kind == "Mesh":
-            yield place, None
-            continue
-        if isinstance(namespace, str) and namespace:
-            yield place, namespace
-        if kind == "Namespace":
-            yield place, name if isinstance(name, str) and name else own
 
 
 def planned(given: Draft, present: Stored | None, manager: str) -> PlannedPut:

@@ -5,7 +5,8 @@ DocumentError          where it is, what is wrong, and the way out
 ├── Malformed          not YAML, or YAML that we refuse (aliases, tags, a key given twice, too deep)
 ├── Invalid            the document does not fit its kind: unknown kind or field, a value that cannot be
 ├── Conflict           two documents claim the same name or the same virtual address
-└── Dangling           a document names another that is not there
+├── Dangling           a document names another that is not there
+└── NotPermitted       whoever may write where the document stands may not say what it says
 
 They are collected, all of a file at once, rather than raised: each is a value that can be compared. `Caution` is
 what an operator should know although nothing is refused.
@@ -66,6 +67,10 @@ class Conflict(DocumentError):
 
 
 class Dangling(DocumentError):
+    pass
+
+
+class NotPermitted(DocumentError):
     pass
 
 

@@ -12,6 +12,8 @@ from mesh.errors import InvalidName
 
 MESH_SUFFIX = "mesh"
 DEFAULT_NAMESPACE = "default"
+SYSTEM_NAMESPACE = "meshwright-system"
+"""Where the control plane is in a cluster, unless it is told another."""
 DEFAULT_PORT = 80
 DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 VIRTUAL_NETWORK = ipaddress.IPv4Network("240.0.0.0/4")

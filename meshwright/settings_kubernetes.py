@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from mesh.names import SYSTEM_NAMESPACE
 from meshwright.settings_groups import Address, Names
 from meshwright.settings_injection import InjectionSettings
 
@@ -46,6 +47,14 @@ class KubernetesSettings(ClusterSettings):
         Field(
             description="The control plane's own namespace: there are its lease, its authority and its webhooks. Unset, it only reads, and "
             "writes nothing to the cluster."
+        ),
+    ] = None
+    root_namespace: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            description="The namespace whose documents may target the whole mesh and other namespaces, and the only one in which an EnvoyPatch and an "
+            "Extension are in force: for the cluster's administrators. The control plane's own namespace when unset.",
         ),
     ] = None
     authority_secret: Annotated[
@@ -97,6 +106,11 @@ class KubernetesSettings(ClusterSettings):
         tuple[ClusterSettings, ...],
         Field(description="Further clusters whose services are discovered, each with a name of its own."),
     ] = ()
+
+    @property
+    def root(self) -> str:
+        """The root namespace."""
+        return self.root_namespace or self.namespace or SYSTEM_NAMESPACE
 
     @model_validator(mode="after")
     def _is_whole(self) -> KubernetesSettings:

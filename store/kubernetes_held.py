@@ -8,9 +8,13 @@ from dataclasses import dataclass, replace
 from immutables import Map
 
 from documents.envelope import Kind
+from documents.errors import NotPermitted
+from documents.parsing import ParsedFile
 from documents.sets import DocumentSet
+from mesh.names import SYSTEM_NAMESPACE
 from store.kubernetes_kinds import CONTROLLER, GATEWAY_CLASS
 from store.kubernetes_objects import ClusterObject, taken
+from store.kubernetes_tenants import not_permitted
 from store.sets import file_of
 from store.stored import Name
 
@@ -21,18 +25,25 @@ Changes = Mapping[Name, ClusterObject | None]
 @dataclass(frozen=True, slots=True)
 class Held:
     """`objects` are all that are watched, of others too. `documents`: what those that are ours say; each is a "file" by itself, so that one
-    that is refused concerns no other; a workload may serve a Service of the core group. `classes`: the GatewayClasses that are ours. `ignored`: fields of objects that were not read.
+    that is refused concerns no other; a workload may serve a Service of the core group. `classes`: the GatewayClasses that are ours. `ignored`: fields
+    of objects that were not read. `root_namespace`: the one whose documents may reach beyond it (`store.kubernetes_tenants`).
     """
 
     objects: Map[Name, ClusterObject] = Map()
     documents: DocumentSet = DocumentSet(alone=False)
     classes: frozenset[str] = frozenset()
     ignored: Map[Name, tuple[str, ...]] = Map()
+    root_namespace: str = SYSTEM_NAMESPACE
 
     def refusal(self, name: Name) -> str:
         """Why an object is not in force as it is, all its errors in one text; empty if it is."""
         file = self.documents.files.get(file_of(name))
         return "; ".join(_said(str(each), file_of(name)) for each in file.errors) if file is not None else ""
+
+    def is_permitted(self, name: Name) -> bool:
+        """Whether an object may say what it says where it stands."""
+        file = self.documents.files.get(file_of(name))
+        return file is None or not any(isinstance(each, NotPermitted) for each in file.errors)
 
     def refused(self) -> dict[Name, str]:
         """All that are refused, with the reason."""
@@ -73,16 +84,21 @@ class Held:
             ignored.pop(name, None)
             now = self.objects.get(name)
             read = taken(now, source, kinds) if now is not None and self._is_document(now) else None
-            if read is None or read.parsed is None:
+            if now is None or read is None or read.parsed is None:
                 gone.append(file_of(name))
                 continue
-            put.append(read.parsed)
+            put.append(self._permitted(now, read.parsed))
             if read.ignored:
                 ignored[name] = read.ignored
         gone = [file for file in gone if file in self.documents.files]
         documents = self.documents.with_files(put, gone) if put or gone else self.documents
         said = ignored.finish()
         return replace(self, documents=documents, ignored=self.ignored if said == self.ignored else said)
+
+    def _permitted(self, found: ClusterObject, parsed: ParsedFile) -> ParsedFile:
+        """`parsed`, or what of it is not permitted: then nothing of it is in force."""
+        wrong = tuple(not_permitted(found, self.root_namespace))
+        return ParsedFile(parsed.file, errors=(*parsed.errors, *wrong)) if wrong else parsed
 
     def _is_document(self, found: ClusterObject) -> bool:
         """GatewayClasses say whose Gateways are ours, and Gateways of other classes are somebody else's."""

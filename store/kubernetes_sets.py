@@ -16,7 +16,7 @@ from kube.errors import ApiError, NotFound
 from kube.following import Changed, Event, Failed, Gone, Recovered, Replaced
 from kube.reflector import Reflector
 from kube.resource import Object, ObjectName, Resource
-from mesh.names import Key
+from mesh.names import SYSTEM_NAMESPACE, Key
 from policies.registry import KINDS
 from store.kubernetes_failures import Failures
 from store.kubernetes_held import Held
@@ -35,6 +35,8 @@ class ClusterDocuments:
     """The documents of `cluster`, all namespaces. The first set has those of every kind that the server has; a kind that it has not is told in
     the log, and waited for. While one kind cannot be read, the others are followed all the same.
 
+    Those that reach beyond their namespace are in force in `root_namespace` alone.
+
     `held` is what was handed over and taken; `on_applied` is called after each change of it, those of mere statuses included, with the names
     concerned.
     """
@@ -45,10 +47,11 @@ class ClusterDocuments:
         kinds: tuple[Kind, ...] = KINDS,
         *,
         source: str = SOURCE,
+        root_namespace: str = SYSTEM_NAMESPACE,
         clock: Callable[[], float],
         random: Callable[[], float],
     ) -> None:
-        self.held = Held()
+        self.held = Held(root_namespace=root_namespace)
         self.on_applied: Callable[[frozenset[Name]], None] = lambda _: None
         self._cluster = cluster
         self._kinds = kinds

@@ -7,6 +7,7 @@ from typing import Any, Final, get_type_hints
 
 import yaml
 
+from mesh.names import SYSTEM_NAMESPACE
 from meshwright.errors import SettingsError
 
 NAME: Final = "meshwright"
@@ -26,7 +27,7 @@ class InstallOptions:
     sidecar. `settings` are laid over the control plane's own (docs/settings.md).
     """
 
-    namespace: str = "meshwright-system"
+    namespace: str = SYSTEM_NAMESPACE
     image: str = "meshwright:dev"
     image_pull_policy: str = "IfNotPresent"
     replicas: int = 2

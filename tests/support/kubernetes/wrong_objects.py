@@ -9,6 +9,7 @@ import yaml
 
 T = "targetRefs: [{kind: Service, name: api}]"
 MESH = "targetRefs: [{kind: Mesh}]"
+ROOT = "Put it into namespace meshwright-system"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,5 +162,31 @@ WEBHOOK = (
     ),
     webhook("ExternalAuthorization", f"{T}", "spec", "nothing is said"),
     webhook("ServiceSubset", "service: api\nlabels: {'': a}", "spec.labels", "no name"),
+    # What reaches beyond the namespace that it stands in.
+    webhook(
+        "FaultInjection", f"{MESH}\nabort: {{httpStatus: 418}}", "spec.targetRefs[0]", "the whole mesh", ROOT
+    ),
+    webhook(
+        "AccessPolicy",
+        "targetRefs: [{kind: Service, name: api}, {kind: Service, name: api, namespace: elsewhere}]\naction: allow\nrules: [{}]",
+        "spec.targetRefs[1]",
+        "namespace elsewhere",
+        ROOT,
+    ),
+    webhook(
+        "AccessPolicy",
+        "targetRefs: [{kind: Namespace, name: elsewhere}]\ndefault: deny",
+        "spec.targetRefs[0]",
+        "namespace elsewhere",
+        ROOT,
+    ),
+    webhook(
+        "EnvoyPatch",
+        f"{T}\nresource: Cluster\nname: 'default/api:80'\nmerge: {{connectTimeout: 3s}}",
+        "kind: ",
+        "objects of kind EnvoyPatch are in force in",
+        ROOT,
+    ),
+    webhook("Extension", f"{T}\nlua: 'function envoy_on_request(handle) end'", "kind: ", ROOT),
 )
 WRONG = (*SCHEMA, *CEL, *WEBHOOK)

@@ -91,6 +91,22 @@ def test_the_settings_are_settings() -> None:
     assert "meshwright.meshwright-system.svc" in read.server_names
 
 
+@pytest.mark.parametrize(
+    ("given", "root"),
+    [
+        ((), "meshwright-system"),
+        (("namespace=mesh",), "mesh"),
+        (("namespace=mesh", "settings.kubernetes.root_namespace=rules"), "rules"),
+    ],
+)
+def test_what_governs_the_mesh_stands_in_the_control_planes_namespace_or_where_settings_say(
+    given: tuple[str, ...], root: str
+) -> None:
+    read = Settings.model_validate(yaml.safe_load(made(*given)["ConfigMap"]["data"]["settings.yaml"]))
+    assert read.kubernetes is not None
+    assert read.kubernetes.root == root
+
+
 def test_a_namespace_of_another_name_is_named_everywhere() -> None:
     text = yaml.safe_dump_all(objects(parse(["namespace=mesh"]), [CRD]))
     assert "meshwright-system" not in text

@@ -115,6 +115,32 @@ async def test_what_is_in_force_and_acknowledged() -> None:
         4,
         "2026-01-31T12:00:00Z",
     )
+    programmed = mesh.said()["retry"]["Programmed"]["message"]
+    assert "to the leading replica" in programmed, "of the others' proxies nothing is known"
+
+
+async def test_what_reaches_beyond_its_namespace_is_not_permitted() -> None:
+    mesh = Mesh()
+    own, elsewhere = "targetRefs: [{kind: Service, name: api}", "{kind: Service, name: api, namespace: shop}]"
+    async with running(mesh):
+        mesh.put(
+            an_object("Service", "api", SERVICE),
+            an_object("RetryPolicy", "retry", RETRY),
+            an_object("RetryPolicy", "all", "targetRefs: [{kind: Mesh}]\nattempts: 3"),
+        )
+        await until(mesh, api=ALL, retry=ALL, all=("NotPermitted", "NotPermitted"))
+        mesh.put(an_object("RetryPolicy", "retry", f"{own}, {elsewhere}\nattempts: 9", generation=2))
+        await until(mesh, api=ALL, retry=("NotPermitted",) * 2, all=("NotPermitted",) * 2)
+    told = mesh.said()
+    assert told["all"]["Accepted"]["status"] == "False"
+    assert told["all"]["Accepted"]["message"] == (
+        "spec.targetRefs[0]: it reaches the whole mesh, and stands in namespace default. "
+        "Put it into namespace meshwright-system, or target what is in namespace default"
+    )
+    retry = told["retry"]["Accepted"]["message"]
+    assert retry.startswith("spec.targetRefs[1]: it reaches namespace shop, ")
+    assert retry.endswith("(what it said before is in force)")
+    assert [key.name for kind, key in mesh.state.declared if kind == "RetryPolicy"] == ["retry"]
 
 
 async def test_what_is_in_vain_is_said() -> None:

@@ -63,6 +63,41 @@ def test_one_that_is_wrong_keeps_what_it_held_and_says_why() -> None:
     assert held(an_object("HTTPRoute", "a", ROUTE, generation=3), before=found).refused() == {}
 
 
+def a_policy(name: str, namespace: str, target: str, generation: int = 1) -> ClusterObject:
+    metadata = {"name": name, "namespace": namespace, "generation": generation, "uid": f"{namespace}-{name}"}
+    read: dict[str, Any] = {
+        "apiVersion": "meshwright.dev/v1alpha1",
+        "kind": "RetryPolicy",
+        "metadata": metadata,
+    }
+    return kept(read | {"spec": {"targetRefs": [yaml.safe_load(target)], "attempts": 3}})
+
+
+def test_what_reaches_beyond_its_namespace_is_in_force_in_the_root_namespace_alone() -> None:
+    mesh = a_policy("mesh", "evil", "{kind: Mesh}")
+    found = held(mesh, a_policy("own", "evil", "{kind: Service, name: api}"))
+    assert names(found) == ["RetryPolicy own"]
+    assert not found.is_permitted(mesh.name)
+    assert list(found.refused()) == [mesh.name]
+    other = Held(root_namespace="evil")
+    assert names(held(mesh, before=other)) == ["RetryPolicy mesh"]
+    rooted = a_policy("rooted", "meshwright-system", "{kind: Service, name: api, namespace: shop}")
+    assert names(held(rooted, before=found)) == ["RetryPolicy own", "RetryPolicy rooted"]
+    assert names(held(rooted, before=other)) == []
+
+
+def test_a_document_that_begins_to_reach_further_keeps_what_it_held() -> None:
+    before = held(a_policy("a", "shop", "{kind: Service, name: api}"))
+    further = a_policy("a", "shop", "{kind: Namespace, name: blog}", generation=2)
+    found = held(further, before=before)
+    (document,) = found.documents.documents
+    assert document.origin.startswith("cluster#1 ")
+    assert not found.is_permitted(further.name)
+    back = held(a_policy("a", "shop", "{kind: Namespace}", generation=3), before=found)
+    assert back.is_permitted(further.name)
+    assert [each.origin for each in back.documents.documents] == ["cluster#3 RetryPolicy shop/a"]
+
+
 def test_gateways_are_ours_while_their_class_is() -> None:
     def gateway_class(controller: str) -> ClusterObject:
         return an_object("GatewayClass", "edge", f"controllerName: {controller}")

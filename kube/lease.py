@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
@@ -112,9 +111,10 @@ class Lease:
         finally:
             for task in (lost, working):
                 task.cancel()
-            await asyncio.gather(lost, return_exceptions=True)
-            with contextlib.suppress(asyncio.CancelledError):
-                await working
+            # Not awaited by itself: a cancel of ours that comes meanwhile could not be told from that of the work.
+            await asyncio.gather(lost, working, return_exceptions=True)
+            if not working.cancelled():
+                working.result()
         return ended
 
     async def _try(self, seconds: float) -> bool:

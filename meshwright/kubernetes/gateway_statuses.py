@@ -23,6 +23,7 @@ from store.kubernetes_kinds import CONTROLLER
 from store.kubernetes_objects import ClusterObject
 from store.stored import Name
 
+TAKEN: Final = "its pods are ready, and its proxies at the leading replica have taken its configuration"
 NOT_REACHED: Final = "no address was given to its Service yet"
 
 
@@ -155,7 +156,7 @@ def _with_made(condition: GatewayCondition, told: Iterable[GatewayCondition], ma
     if not made.addresses:
         return replace(condition, status=False, reason="AddressNotAssigned", message=NOT_REACHED)
     # Not which: that would be written anew whenever a pod comes or goes.
-    return replace(condition, message="its proxies have taken its configuration")
+    return replace(condition, message=TAKEN)
 
 
 def _gateway(

@@ -27,6 +27,8 @@ PATIENCE: Final = 5.0
 """Seconds in which proxies may answer before an object is said not to be programmed: most do in some milliseconds, and one write will do."""
 SHOWN: Final = 5
 """Proxies that a message names."""
+ACKNOWLEDGED: Final = "all proxies that are connected to the leading replica have acknowledged it"
+"""Of those of other replicas nothing is known here. Which one leads is not said: with each that follows, all objects would be written anew."""
 
 
 class OwnStatuses:
@@ -133,9 +135,7 @@ class OwnStatuses:
             return Wished("Programmed", False, "RollingOut", on_its_way)
         behind = self._programming.behind(name)
         if behind is None:
-            return Wished(
-                "Programmed", True, "Programmed", "all proxies that are connected have acknowledged it"
-            )
+            return Wished("Programmed", True, "Programmed", ACKNOWLEDGED)
         if self._programming.waited(name) < PATIENCE:
             return None
         more = f" and {len(behind) - SHOWN} more" if len(behind) > SHOWN else ""

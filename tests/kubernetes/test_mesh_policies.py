@@ -9,8 +9,10 @@ import pytest
 import pytest_asyncio
 import yaml
 
+from policies.reach import FOR_ADMINS
 from policies.registry import KINDS
 from tests.support.kubernetes.cluster import Cluster, KubectlError
+from tests.support.kubernetes.installed import SYSTEM
 from tests.support.kubernetes.mesh import API, Mesh, a_mesh
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -154,7 +156,7 @@ async def test_a_policy_takes_effect(mesh: Mesh, kind: str) -> None:
     spec, seen = TABLE[kind]
     pods = await mesh.cluster.objects("pods", mesh.namespace, "app=api")
     text = (
-        spec.replace("TARGET", "{kind: Service, name: api}")
+        spec.replace("TARGET", "{kind: Service, name: api, namespace: NAMESPACE}")
         .replace("WORKLOAD", f"{{kind: Workload, name: {pods[0]['metadata']['name']}}}")
         .replace("NAMESPACE", mesh.namespace)
     )
@@ -173,12 +175,13 @@ async def test_a_policy_takes_effect(mesh: Mesh, kind: str) -> None:
 
     if kind != "RolloutPolicy":
         assert not await is_seen(), "it is so already without the policy"
-    await mesh.cluster.apply(document, namespace=mesh.namespace)
+    where = SYSTEM if kind in FOR_ADMINS else mesh.namespace
+    await mesh.cluster.apply(document, namespace=where)
     resource = f"{kind.lower()}.meshwright.dev"
     try:
         await mesh.cluster.eventually(is_seen, f"{kind} takes effect", patience=60)
     finally:
-        await mesh.cluster.delete(resource, "policy", mesh.namespace)
+        await mesh.cluster.delete(resource, "policy", where)
     if kind not in {"AccessLog", "RolloutPolicy"}:  # what was written stays written
 
         async def over() -> bool:

@@ -36,7 +36,8 @@ class ProxyOptions:
     `cluster` is Envoy's name for the group of equal proxies (default: the workload). `local_service` is the name of the
     endpoints of the workload's own service, for zone-aware routing: every member is told them. `locality`: where the proxy is; unset, what the control plane says of the workload when it joins.
     `admin_port` 0 takes a free one, told in
-    `<directory>/bootstrap.admin-address`. `short_directory` is for a socket whose path would be too long in `directory`. Without `starts_envoy`
+    `<directory>/bootstrap.admin-address`; with `admin_socket` Envoy's admin interface is on a Unix socket instead, which nobody
+    but this user reaches. `short_directory` is for a socket whose path would be too long in `directory`. Without `starts_envoy`
     somebody else starts Envoy by `<directory>/bootstrap.json`, and again when it ends. `drain_time` is in seconds. Without `envoy_log` Envoy writes to our own output.
     `envoy_environment` are variables that Envoy sees besides those that it needs (`envoy.environment`). `leave_patience`, in seconds, is for
     callers to hear that the proxy ends; not longer than draining when unset. On `agent_port` the agent answers an orchestrator (`agent.attendant`),
@@ -58,6 +59,7 @@ class ProxyOptions:
     local_service: str | None = LOCAL_CLUSTER
     locality: Locality = Locality()
     admin_port: int = 0
+    admin_socket: bool = False
     drain_time: int = 45
     envoy: Path | None = None
     envoy_log: Path | None = None

@@ -11,7 +11,7 @@ from pathlib import Path
 from agent.errors import BadOption
 from agent.identity_store import IdentityStore, StoredIdentity
 from agent.options import Keys, ProxyOptions, host_and_port
-from agent.sockets import socket_path
+from agent.sockets import ADMIN, own, socket_path
 from ca import control_plane, files
 from envoy.admin import AdminClient
 from envoy.bootstrap import BootstrapInput, ConnectionFiles, render, secret_files
@@ -52,6 +52,11 @@ def keys_socket(options: ProxyOptions) -> Path | None:
     return socket_path(options.directory, options.short_directory)
 
 
+def admin_socket(options: ProxyOptions) -> Path | None:
+    """Where Envoy's admin interface is; None if at a port. BadOption if there can be no socket."""
+    return socket_path(options.directory, options.short_directory, ADMIN) if options.admin_socket else None
+
+
 def bootstrap_input(options: ProxyOptions, held: StoredIdentity | None = None) -> BootstrapInput:
     """`held`: see `connection_files`; where the options say nothing of a locality, the one that it has holds. BadOption if an option cannot
     be.
@@ -69,6 +74,7 @@ def bootstrap_input(options: ProxyOptions, held: StoredIdentity | None = None) -
         keys=keys_socket(options),
         locality=locality,
         admin_port=options.admin_port,
+        admin_socket=admin_socket(options),
         local_service=options.local_service,
         stats_tags=(("namespace", options.workload.namespace), ("workload", options.workload.name)),
     )
@@ -86,6 +92,8 @@ def write_bootstrap(options: ProxyOptions) -> Path:
         service = ("service", proved.identity.service_account)
         given = replace(given, stats_tags=(service, *given.stats_tags))
     directory = files.own_directory(options.directory).resolve()
+    if given.admin_socket is not None:
+        own(Path(given.admin_socket).parent)
     _write_secret_files(directory, given.connection)
     path = directory / BOOTSTRAP
     files.write_atomically(path, render(given).encode())
@@ -115,6 +123,8 @@ def check(options: ProxyOptions) -> None:
         )
     if options.starts_envoy:
         require_envoy(options.envoy, os.environ)
+    if options.admin_socket and options.admin_port:
+        raise BadOption("--admin-port and --admin-socket both say where Envoy's admin interface is: keep one")
     if given.admin_port and options.starts_envoy:
         _check_free(given.admin_address, given.admin_port)
 
@@ -146,15 +156,15 @@ async def ready(options: ProxyOptions) -> bool:
     path = options.directory / BOOTSTRAP
     try:
         address = await asyncio.to_thread(path.with_suffix(".admin-address").read_text)
-        host, port = host_and_port(address.strip())
-        return await AdminClient(host, port).ready()
-    except (OSError, BadOption, AdminFailed):
+        admin = AdminClient.at(address.strip())
+        return admin is not None and await admin.ready()
+    except (OSError, AdminFailed):
         return False  # not started yet, or ended
 
 
 async def start(options: ProxyOptions) -> EnvoyProcess:
     """Write the bootstrap and start Envoy by it. Errors: BadOption, EnvoyNotFound, OSError."""
-    if not options.admin_port:
+    if not options.admin_port and not options.admin_socket:
         # Known beforehand, a listener can show the metrics. Should somebody be quicker to take it, Envoy ends and is started anew.
         options = replace(options, admin_port=_free_port())
     await asyncio.to_thread(check, options)

@@ -1,4 +1,4 @@
-"""Where the agent's Unix sockets are: in a directory that is its owner's alone."""
+"""Where the Unix sockets of the agent and its Envoy are: in a directory that is its owner's alone."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ LONGEST_PATH: Final = 107
 """Bytes of a Unix socket's path on Linux, without the zero at the end: https://man7.org/linux/man-pages/man7/unix.7.html"""
 KEYS: Final = "agent.sock"
 LEAVE: Final = "leave.sock"
+ADMIN: Final = "admin.sock"
+"""Envoy's admin interface, where it is none of the host's ports."""
 
 
 def socket_path(directory: Path, short: Path, name: str = KEYS) -> Path:
-    """Where the agent of `directory` listens: the same path at each start. In `short`, a directory for such things, where the
+    """Where the agent of `directory`, or its Envoy, listens: the same path at each start. In `short`, a directory for such things, where the
     path in `directory` would be too long for a socket; BadOption if that does not help either.
     """
     whole = directory.resolve()

@@ -132,9 +132,14 @@ async def _tell_ready(sidecar: Sidecar, log: FilteringBoundLogger, diagnose: Dia
             patience = later
             await asyncio.sleep(1.0)  # it may have ended: whoever waits for that is told first
         else:
-            log.info("envoy is ready", pid=sidecar.pid, admin=f"http://{sidecar.admin_address}")
+            log.info("envoy is ready", pid=sidecar.pid, admin=_told(sidecar.admin_address))
             await _tell_refused(sidecar, log)
             await asyncio.Event().wait()
+
+
+def _told(address: str) -> str:
+    """A socket's path is told as it is."""
+    return address if address.startswith("/") else f"http://{address}"
 
 
 async def _tell_refused(sidecar: Sidecar, log: FilteringBoundLogger) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import aiohttp
 
@@ -33,6 +33,14 @@ class AdminClient:
     port: int = 0
     socket: str | None = None
     timeout: float = 5.0
+
+    @classmethod
+    def at(cls, address: str) -> Self | None:
+        """That of `address` as Envoy writes it into the file of `--admin-address-path`: `host:port`, or a socket's path. None for an empty one."""
+        host, _, port = address.rpartition(":")
+        if port.isdecimal():
+            return cls(host.removeprefix("[").removesuffix("]"), int(port))
+        return cls(socket=address) if address else None
 
     async def ready(self) -> bool:
         """Whether Envoy is LIVE: it has its first configuration and listens."""

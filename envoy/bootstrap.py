@@ -19,6 +19,7 @@ from envoy.packing import from_ads, listen_on, pack
 from mesh.workload import Locality
 from pb.envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap
 from pb.envoy.config.cluster.v3.cluster_pb2 import Cluster
+from pb.envoy.config.core.v3.address_pb2 import Address
 from pb.envoy.config.core.v3.config_source_pb2 import ApiConfigSource, ApiVersion, ConfigSource
 from pb.envoy.extensions.resource_monitors.downstream_connections.v3.downstream_connections_pb2 import (
     DownstreamConnectionsConfig,
@@ -30,7 +31,9 @@ from pb.envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import Http
 from pb.envoy.service.discovery.v3.discovery_pb2 import DiscoveryResponse
 
 ADMIN = "admin"
-"""The cluster of Envoy's own admin interface, where its port is known: for listeners that show a part of it."""
+"""The cluster of Envoy's own admin interface, where that is known beforehand: for listeners that show a part of it."""
+ADMIN_MODE = 0o600
+"""Of the admin interface's Unix socket: who may connect may end Envoy, and read what it knows of everybody."""
 
 SECRET_FILES = {"identity": "ads-identity.json", "roots": "ads-roots.json"}
 DRAIN_TIME = 45
@@ -69,7 +72,8 @@ class BootstrapInput:
     `node_id` is `<namespace>/<workload>`, `cluster` Envoy's name for the group of equal proxies. `connection` None is
     plaintext, which the control plane takes on loopback only, when told to. `keys` is the Unix socket on which an agent serves the proxy's
     own keys; None: the control plane does. `admin_port` 0 is a free port (see
-    `launcher.EnvoyProcess.admin`), with which there is no cluster `ADMIN`. `local_service` is the name of the endpoints of the proxy's own service, which the
+    `launcher.EnvoyProcess.admin`), with which there is no cluster `ADMIN`. `admin_socket`, a path, takes its place: what is sent to an address,
+    by a route or by the workload, never comes to the admin interface then. `local_service` is the name of the endpoints of the proxy's own service, which the
     control plane calls `names.LOCAL_CLUSTER`, for zone-aware routing. `stats_tags` are put on every metric; `runtime` is a static layer under the admin's.
     """
 
@@ -83,6 +87,7 @@ class BootstrapInput:
     metadata: tuple[tuple[str, str], ...] = ()
     admin_address: str = "127.0.0.1"
     admin_port: int = 0
+    admin_socket: PurePath | None = None
     delta: bool = True
     local_service: str | None = None
     stats_tags: tuple[tuple[str, str], ...] = ()
@@ -96,13 +101,13 @@ def bootstrap(given: BootstrapInput) -> Bootstrap:
     made.static_resources.clusters.append(
         _control_plane(given, names.KEYS) if given.keys is None else _agent(given.keys)
     )
-    if given.admin_port:
+    if given.admin_port or given.admin_socket is not None:
         made.static_resources.clusters.append(_admin(given))
     if given.local_service is not None:
         made.static_resources.clusters.append(_local(given.local_service))
         made.cluster_manager.local_cluster_name = names.LOCAL_CLUSTER
     _dynamic(made, given)
-    listen_on(made.admin.address, given.admin_address, given.admin_port)
+    _admin_address(made.admin.address, given)
     made.admin.ignore_global_conn_limit = True  # it is needed most where the limit is reached
     _limits(made)
     for name, value in given.stats_tags:
@@ -246,8 +251,16 @@ def _admin(given: BootstrapInput) -> Cluster:
     cluster.connect_timeout.seconds = 1
     cluster.load_assignment.cluster_name = cluster.name
     endpoint = cluster.load_assignment.endpoints.add().lb_endpoints.add().endpoint
-    listen_on(endpoint.address, given.admin_address, given.admin_port)
+    _admin_address(endpoint.address, given)
     return cluster
+
+
+def _admin_address(address: Address, given: BootstrapInput) -> None:
+    if given.admin_socket is None:
+        listen_on(address, given.admin_address, given.admin_port)
+        return
+    address.pipe.path = str(given.admin_socket)
+    address.pipe.mode = ADMIN_MODE
 
 
 def _discovery(host: str) -> Cluster.DiscoveryType.ValueType:

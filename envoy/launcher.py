@@ -124,15 +124,12 @@ class EnvoyProcess:
     def admin(self) -> AdminClient:
         """Its admin interface; AdminFailed as long as Envoy has not said where that is."""
         try:
-            address = self._options.admin_address_file.read_text().strip()
+            admin = AdminClient.at(self._options.admin_address_file.read_text().strip())
         except OSError as error:
             raise AdminFailed(f"envoy (pid {self.pid}) has not opened its admin interface") from error
-        host, _, port = address.rpartition(":")
-        if not port.isdecimal():
-            if not address:
-                raise AdminFailed(f"envoy (pid {self.pid}) has not opened its admin interface")
-            return AdminClient(socket=address)
-        return AdminClient(host.removeprefix("[").removesuffix("]"), int(port))
+        if admin is None:
+            raise AdminFailed(f"envoy (pid {self.pid}) has not opened its admin interface")
+        return admin
 
     async def wait(self) -> int:
         """Its exit code, once it has ended."""

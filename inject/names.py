@@ -34,5 +34,5 @@ DATA_DIRECTORY: Final = f"{STATE_DIRECTORY}/proxy"
 
 PROXY_USER: Final = 10002
 """User and group of the sidecar, by which `meshwright intercept` knows what it sends. No application may have it."""
-ADMIN_PORT: Final = 15000
-"""Envoy's admin interface, on the pod's loopback."""
+ADMIN_SOCKET: Final = f"{DATA_DIRECTORY}/sds/admin.sock"
+"""Envoy's admin interface: at no port, for whatever a route or the application sends to loopback would come to it."""

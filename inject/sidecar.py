@@ -54,7 +54,7 @@ def environment(options: InjectOptions) -> list[Json]:
                 ("MESHWRIGHT_CLUSTER", options.cluster),
                 ("MESHWRIGHT_TOKEN_FILE", names.TOKEN_FILE),
                 ("MESHWRIGHT_TRUST_DOMAIN", options.trust_domain),
-                ("MESHWRIGHT_PROXY_ADMIN_PORT", str(names.ADMIN_PORT)),
+                ("MESHWRIGHT_PROXY_ADMIN_SOCKET", "true"),
                 ("MESHWRIGHT_DRAIN_TIME", f"{options.drain_time}s"),
                 ("MESHWRIGHT_LEAVE_PATIENCE", f"{options.leave_patience}s"),
                 ("MESHWRIGHT_AGENT_PORT", str(AGENT_PORT)),
@@ -145,7 +145,7 @@ def intercept(options: InjectOptions, passed: Passed) -> Json:
 
 def ports(options: InjectOptions) -> tuple[int, ...]:
     """What the sidecar listens on in the pod, so that nobody else can."""
-    own = (names.ADMIN_PORT, OUTBOUND_PORT, INBOUND_PORT, AGENT_PORT)
+    own = (OUTBOUND_PORT, INBOUND_PORT, AGENT_PORT)
     return (*own, DNS_PORT) if options.dns else own
 
 

@@ -38,7 +38,7 @@ from meshwright.settings_kubernetes import KubernetesSettings
 ENV_PREFIX = "MESHWRIGHT_"
 PROXY_VARIABLES = frozenset(
     ENV_PREFIX + name
-    for name in ("WORKLOAD", "PROXY_DATA_DIR", "CONTROL_PLANE", "JOIN", "BUNDLE", "TOKEN", "TOKEN_FILE", "PROOF", "KEY_TYPE", "KEYS", "PROXY_ADMIN_PORT",
+    for name in ("WORKLOAD", "PROXY_DATA_DIR", "CONTROL_PLANE", "JOIN", "BUNDLE", "TOKEN", "TOKEN_FILE", "PROOF", "KEY_TYPE", "KEYS", "PROXY_ADMIN_PORT", "PROXY_ADMIN_SOCKET",
                  "DRAIN_TIME", "ENVOY_ENV", "CLUSTER", "LEAVE_PATIENCE", "AGENT_PORT", "APP_CHECKS", "POD_IP", "CACHE", "REWRITE_GOLDENS")
 )  # fmt: skip
 """Variables of `meshwright proxy` and of the scripts, which are no settings of the control plane."""

@@ -92,6 +92,14 @@ def proxy(
             max=65535,
         ),
     ] = 0,
+    admin_socket: Annotated[
+        bool,
+        typer.Option(
+            "--admin-socket",
+            envvar="MESHWRIGHT_PROXY_ADMIN_SOCKET",
+            help="Envoy's admin interface on a Unix socket that is this user's alone, at no port.",
+        ),
+    ] = False,
     drain_time: Annotated[
         str, typer.Option(envvar="MESHWRIGHT_DRAIN_TIME", help="How long open connections get at the end.")
     ] = "45s",
@@ -178,6 +186,7 @@ def proxy(
         starts_envoy=start_envoy,
         locality=Locality(region, zone),
         admin_port=admin_port,
+        admin_socket=admin_socket,
         drain_time=int(duration(drain_time).total_seconds()),
         envoy=envoy,
         envoy_log=envoy_log,

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import stat
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -14,6 +15,7 @@ from pathlib import Path
 import grpc.aio
 from cryptography import x509
 
+from agent import sidecar
 from agent.options import ProxyOptions
 from agent.renew import TokenSource
 from agent.run import run
@@ -62,8 +64,9 @@ class Agent:
         return [int(fields["pid"]) for _, event, fields in self.log.entries if event == "envoy started"]
 
     def admin(self) -> AdminClient:
-        host, _, port = (self.options.directory / "bootstrap.admin-address").read_text().rpartition(":")
-        return AdminClient(host, int(port))
+        found = AdminClient.at((self.options.directory / "bootstrap.admin-address").read_text())
+        assert found is not None
+        return found
 
     def reason(self) -> str:
         return str(
@@ -171,6 +174,35 @@ async def test_what_cannot_go_on_ends_with_its_code_and_reason(tmp_path: Path) -
         assert not [
             token for token in server.tokens.list() if token.used
         ]  # none was spent on what cannot work
+
+
+def listening(pid: int) -> list[str]:
+    """The addresses, in hexadecimal, that a process listens at: https://man7.org/linux/man-pages/man5/proc_pid_net.5.html"""
+    sockets = {each.readlink().name for each in Path(f"/proc/{pid}/fd").iterdir() if each.is_symlink()}
+    lines = (Path(f"/proc/{pid}/net/{name}").read_text().splitlines()[1:] for name in ("tcp", "tcp6"))
+    found = (line.split() for of in lines for line in of)
+    return [each[1] for each in found if each[3] == "0A" and f"socket:[{each[9]}]" in sockets]
+
+
+async def test_with_a_socket_nobody_reaches_the_admin_interface_by_an_address(tmp_path: Path) -> None:
+    """What a route sends to loopback comes to whatever listens there: Envoy's own interface must not."""
+    async with a_join_server(tmp_path / "control-plane", also=EmptyAds().add_to) as server:
+        options = await options_for(server, tmp_path / "agent", a_token(server))
+        agent = Agent(replace(options, admin_socket=True))
+        async with agent.running():
+            socket = Path(agent.admin().socket or "")
+            assert stat.S_IMODE(socket.stat().st_mode) == 0o600
+            assert stat.S_IMODE(socket.parent.stat().st_mode) == 0o700
+            assert await agent.admin().ready()
+            assert await sidecar.ready(agent.options)
+            (pid,) = agent.pids()
+            assert await asyncio.to_thread(listening, pid) == []
+            dump = await agent.admin().config_dump()
+            assert str(dump).count(f"'path': '{socket}'") >= 2, (
+                "its own, and the cluster by which metrics are shown"
+            )
+            ready = next(fields for _, event, fields in agent.log.entries if event == "envoy is ready")
+            assert ready["admin"] == str(socket)
 
 
 async def test_an_admin_port_that_is_taken_is_named_before_the_token_is_spent(tmp_path: Path) -> None:

@@ -8,15 +8,14 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from inject.names import ADMIN_PORT
 from tests.support.kubernetes import objects
 from tests.support.kubernetes.cluster import Cluster
 from tests.support.kubernetes.installed import INJECTED
+from tests.support.kubernetes.sidecars import of_envoy
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 REGION, ZONE = "topology.kubernetes.io/region", "topology.kubernetes.io/zone"
-ADMIN = f"http://127.0.0.1:{ADMIN_PORT}"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -40,8 +39,6 @@ async def test_envoy_is_where_its_node_is(labelled: Cluster) -> None:
         pods = await labelled.objects("pods", namespace, "app=web")
         assert len(pods) == 3
         for each in pods:
-            said = await labelled.exec(
-                namespace, each["metadata"]["name"], "curl", "-sS", f"{ADMIN}/server_info", container="app"
-            )
+            said = await of_envoy(labelled, namespace, each["metadata"]["name"], "/server_info")
             there = json.loads(said)["node"]["locality"]
             assert (there["region"], there["zone"]) == ("eu", "eu-a")

@@ -14,11 +14,11 @@ from policies.registry import KINDS
 from tests.support.kubernetes.cluster import Cluster, KubectlError
 from tests.support.kubernetes.installed import SYSTEM
 from tests.support.kubernetes.mesh import API, Mesh, a_mesh
+from tests.support.kubernetes.sidecars import of_envoy
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 Seen = Callable[[Mesh], Awaitable[bool]]
-PROGRAM = "import sys, urllib.request; print(urllib.request.urlopen('http://127.0.0.1:15000/config_dump?include_eds').read().decode())"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -51,11 +51,9 @@ def runs_with(part: str, whose: str = "web") -> Seen:
     """The Envoy of `whose` has `part` in its configuration."""
 
     async def seen(mesh: Mesh) -> bool:
-        command = ("python3", "-c", PROGRAM)
-        dump = await mesh.cluster.exec(
-            mesh.namespace, f"deploy/{whose}", *command, container="meshwright-proxy"
+        return part in await of_envoy(
+            mesh.cluster, mesh.namespace, f"deploy/{whose}", "/config_dump?include_eds"
         )
-        return part in dump
 
     return seen
 

@@ -99,6 +99,18 @@ async def test_metrics_say_whose_they_are_and_a_known_admin_port_is_a_cluster(tm
     ]
 
 
+def test_the_admin_interface_is_at_a_port_or_on_a_socket(tmp_path: Path) -> None:
+    given = replace(options(tmp_path), admin_socket=True)
+    made = json.loads(write_bootstrap(given).read_text())
+    path = str(tmp_path / "agent" / "sds" / "admin.sock")
+    assert made["admin"]["address"] == {"pipe": {"path": path, "mode": 0o600}}
+    assert stat.S_IMODE(Path(path).parent.stat().st_mode) == 0o700
+    (admin,) = (each for each in made["static_resources"]["clusters"] if each["name"] == "admin")
+    assert path in str(admin)
+    with pytest.raises(BadOption, match="--admin-socket"):
+        check(replace(given, admin_port=15000, starts_envoy=False))
+
+
 async def test_a_proxy_that_says_no_place_is_where_the_control_plane_says(tmp_path: Path) -> None:
     given = options(tmp_path)
     authority = an_authority(tmp_path)

@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from ca.shared import Making
 from kube.access import ClusterOptions
 from kube.client import Cluster as Api
 from meshwright.kubernetes.authority import ROTATE, SecretAuthority
+from meshwright.kubernetes.concerns import Concerns
 from meshwright.kubernetes.install.objects import Object
 from meshwright.kubernetes.install.options import AUTHORITY_SECRET, parse
 from meshwright.kubernetes.install.printed import installed as manifests
@@ -35,8 +37,10 @@ from tests.support.kubernetes.installed import SYSTEM
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
 
-NUMBER = 6
+NUMBER = int(os.environ.get("MESHWRIGHT_ALONE", "6"))
 """Of the cluster: nobody else's."""
+CHART = str(ROOT / "deploy" / "helm" / "meshwright")
+VERSION = "--kube-version=1.34.0"
 OPTIONS = ["gatewayClass=false"]  # no Gateway API is here
 ACCOUNT = f"--as=system:serviceaccount:{SYSTEM}:meshwright"
 PASSING = ("events", "leases.coordination.k8s.io", "endpointslices.discovery.k8s.io", "endpoints")
@@ -156,7 +160,9 @@ async def test_a_new_root_reaches_every_replica(fresh: Cluster, tmp_path: Path) 
 
 def _authority(api: Api, directory: Path, wait: timedelta = timedelta(hours=25)) -> SecretAuthority:
     making = Making("mesh.test", wait)
-    return SecretAuthority(api, SYSTEM, AUTHORITY_SECRET, directory, making, lambda: datetime.now(UTC))
+    return SecretAuthority(
+        api, SYSTEM, AUTHORITY_SECRET, directory, making, lambda: datetime.now(UTC), Concerns()
+    )
 
 
 async def test_nothing_is_left_behind(alone: Cluster) -> None:
@@ -196,20 +202,80 @@ async def test_the_three_forms_are_one(alone: Cluster) -> None:
     ours = _by_name(manifests(parse([])))
     kustomized = await alone.run("kustomize", str(ROOT / "deploy" / "kubernetes"))
     assert _by_name(list(yaml.safe_load_all(kustomized))) == ours
-    rendered = await asyncio.to_thread(_helm, "settings.quiet=0.25")
+    rendered = await asyncio.to_thread(_rendered, "settings.quiet=0.25")
     made = _by_name([each for each in yaml.safe_load_all(rendered) if each])
     ours = _by_name(manifests(parse(["settings.quiet=0.25"])))
     assert made == {name: each for name, each in ours.items() if name[0] != "Namespace"}
 
 
-def _helm(*values: str) -> str:
+async def test_the_other_forms_are_applied_and_taken_away(alone: Cluster) -> None:
+    """What they leave in a cluster is what `meshwright install` leaves, but for what Helm keeps of a release."""
+    await asyncio.to_thread(clusters.gateway_api, alone)  # for the GatewayClass
+    options = parse([])
+    ours, others = printed(manifests(options)), printed(uninstalled(options, crds=True))
+    base = str(ROOT / "deploy" / "kubernetes")
+    helm = ("--namespace", SYSTEM, f"--kubeconfig={alone.kubeconfig}")
+
+    async def taken_away() -> None:
+        await alone.run("delete", "--ignore-not-found", "--filename=-", stdin=others, patience=240)
+
+    await taken_away()
+    before = await _standing(alone)
+
+    async def left_by(form: Callable[[], Awaitable[object]]) -> set[str]:
+        await form()
+        made = await _standing(alone) - before
+        await taken_away()
+        return made
+
+    wanted = await left_by(lambda: alone.apply(ours))
+    assert len(wanted) > 40
+    assert await left_by(lambda: alone.run("apply", "-k", base)) == wanted
+
+    async def released() -> None:
+        await asyncio.to_thread(_helm, "install", "meshwright", CHART, "--create-namespace", *helm)
+
+    await released()
+    made = await _standing(alone) - before
+    assert {each for each in made if "sh.helm.release" not in each} == wanted
+    await asyncio.to_thread(_helm, "uninstall", "meshwright", *helm)
+    kept = {each.split()[0] for each in await _standing(alone) - before}
+    assert kept == {"CustomResourceDefinition", "APIService", "Namespace"}, (
+        "Helm leaves definitions, and their group"
+    )
+    await taken_away()
+    assert await _standing(alone) == before
+
+
+async def _standing(cluster: Cluster) -> set[str]:
+    """All objects but what controllers make of them, or of a namespace, under names that differ each time or a moment later."""
+    made = {
+        "Pod",
+        "ReplicaSet",
+        "ConfigMap",
+        "ServiceAccount",
+        "Endpoints",
+        "EndpointSlice",
+        "Event",
+        "IPAddress",
+    }
+    own = (" meshwright", f" {SYSTEM}")
+    return {
+        " ".join(each.split())
+        for each in await everything(cluster)
+        if each.split()[0] not in made or each.rstrip().endswith(own)
+    }
+
+
+def _rendered(*values: str) -> str:
     """The chart as Helm renders it, with its definitions."""
-    script = ROOT / "scripts" / "install" / "helm.sh"
-    helm = _output(str(script)).strip()
     chosen = [f"--set-json={each}" for each in values]
-    chart = ROOT / "deploy" / "helm" / "meshwright"
-    command = [helm, "template", "meshwright", str(chart), "--namespace", SYSTEM, "--include-crds", *chosen]
-    return _output(*command, "--kube-version=1.34.0")
+    return _helm("template", "meshwright", CHART, "--namespace", SYSTEM, "--include-crds", *chosen, VERSION)
+
+
+def _helm(*arguments: str) -> str:
+    helm = _output(str(ROOT / "scripts" / "install" / "helm.sh")).strip()
+    return _output(helm, *arguments)
 
 
 def _output(*command: str) -> str:

@@ -190,6 +190,11 @@ def install(cluster: Cluster, *options: str) -> None:
     _script("install.sh", *options, N=str(cluster.number))
 
 
+def gateway_api(cluster: Cluster) -> None:
+    """The definitions of the Gateway API are there."""
+    _script("gateway-api.sh", N=str(cluster.number))
+
+
 def switch_api_server(cluster: Cluster, command: str) -> None:
     """`start` or `stop` the API server alone: what runs goes on."""
     _script("apiserver.sh", command, N=str(cluster.number))

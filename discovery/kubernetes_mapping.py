@@ -102,6 +102,7 @@ def map_service(source: str, key: Key, found: KubeService) -> Mapped:
         labels=found.labels,
         external=external,
         headless=external is None and not found.addresses,
+        reserved=found.addresses,
         origin=(who,),
     )
     return Mapped(service, names, warnings)

@@ -51,6 +51,7 @@ class Service:
 
     `service_accounts` says which identities may serve it; when empty, those of its workloads do. `address` is its
     virtual address; when None, one is derived from its name. `headless`: callers reach its endpoints by their own addresses, too.
+    `reserved`: addresses that its cluster has given to it, which nobody else can claim (`mesh.addresses`).
     `external` is there for one outside the mesh, which no workload
     serves. `origin` names the documents or sources that made it:
     provenance, which is no part of its value.
@@ -63,6 +64,7 @@ class Service:
     labels: Labels = ()
     external: External | None = None
     headless: bool = False
+    reserved: tuple[str, ...] = ()
     origin: tuple[str, ...] = field(default=(), compare=False)
 
     @property

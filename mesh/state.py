@@ -240,8 +240,16 @@ class MeshState:
         return next((source for source in self.ranked() if workload in self.sources[source].workloads), None)
 
     def effective_service(self, key: Key) -> Service | None:
+        """As the first source has it that does; what a cluster has reserved to it stays its own, whoever declares it."""
         owner = self.owner(key)
-        return None if owner is None else self.sources[owner].services[key]
+        if owner is None:
+            return None
+        found = self.sources[owner].services[key]
+        if len(self.sources) == 1 or found.reserved:
+            return found
+        said = (view.services.get(key) for view in self.sources.values())
+        reserved = next((each.reserved for each in said if each is not None and each.reserved), ())
+        return replace(found, reserved=reserved) if reserved else found
 
     def effective_workload(self, key: Key) -> Workload | None:
         """The workload as its first source has it, less the services that belong to another source; critical while it is leaving."""

@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Any, Final
 
 from documents.envelope import API_VERSION
-from documents.kinds import WORKLOAD
+from documents.kinds import SERVICE, WORKLOAD
+from mesh.addresses import reserved_to, taken
 from mesh.events import DocumentName
 from mesh.state import MeshState
 from meshwright.document_status import origin
@@ -118,6 +119,8 @@ class OwnStatuses:
         return None if programmed is None else (self._accepted(state, held, name, merges), programmed)
 
     def _accepted(self, state: MeshState, held: Held, name: Name, merges: Merges) -> Wished:
+        if without := _taken(state, name):
+            return Wished("Accepted", False, "Conflicted", without)
         file = held.documents.files.get(file_of(name))
         said = [
             *(f"{each.where.path}: {each.reason}" for each in (file.cautions if file is not None else ())),
@@ -141,6 +144,15 @@ class OwnStatuses:
         more = f" and {len(behind) - SHOWN} more" if len(behind) > SHOWN else ""
         who = f"{', '.join(behind[:SHOWN])}{more}" or "some proxies"
         return Wished("Programmed", False, "Pending", f"not acknowledged yet by {who}")
+
+
+def _taken(state: MeshState, name: Name) -> str:
+    """Why a service has not the address that it claims, for its cluster has given it to another; empty: it has it."""
+    service = state.services.get(name[1]) if name[0] in {SERVICE.name, "ExternalService"} else None
+    if service is None:
+        return ""
+    holder = reserved_to(state, service.virtual_address, name[1])
+    return "" if holder is None else f"spec.address: {taken(service.virtual_address, holder)}"
 
 
 def _unserved(state: MeshState, name: Name) -> Iterator[str]:

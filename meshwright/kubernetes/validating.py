@@ -7,7 +7,7 @@ effect is a warning, and so is a reference to what is not there (yet): objects o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -16,6 +16,9 @@ from discovery.file import difference
 from documents.envelope import API_VERSION, Kind
 from documents.errors import Caution, Dangling, DocumentError
 from kube.resource import Object
+from mesh.addresses import reserved_to, taken
+from mesh.service import Service
+from mesh.state import MeshState
 from meshwright.kubernetes.admission import Answer
 from policies.registry import KINDS
 from store.kubernetes_held import Held
@@ -51,12 +54,13 @@ def reviewed(found: ClusterObject, held: Held, kinds: tuple[Kind, ...] = KINDS) 
 
 @dataclass(frozen=True, slots=True)
 class Validator:
-    """A `meshwright.kubernetes.admission.Handler`. `held` are the objects as the mesh has them. `foresight` says what a change does to the mesh;
+    """A `meshwright.kubernetes.admission.Handler`. `held` are the objects as the mesh has them, `state` the mesh, with what else there is in it. `foresight` says what a change does to the mesh;
     while it is asked by somebody else, objects are checked all the same, and nothing is foreseen: the API server waits for us.
     """
 
     held: Callable[[], Held]
     foresight: Foresight | None = None
+    state: Callable[[], MeshState] | None = None
     _one: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def __call__(self, request: Object) -> Answer:
@@ -74,6 +78,8 @@ class Validator:
         review = await asyncio.to_thread(reviewed, kept(_named(given, request)), self.held())
         if review.errors:
             return Answer(allowed=False, message="; ".join(map(_said, review.errors[:MOST])))
+        if self.state is not None and (claimed := tuple(_claimed(review, self.state()))):
+            return Answer(allowed=False, message="; ".join(claimed))
         return Answer(warnings=(*review.cautions, *await self._foreseen(review)))
 
     async def _foreseen(self, review: Review) -> tuple[str, ...]:
@@ -93,6 +99,17 @@ class Validator:
                 )
 
             return await asyncio.to_thread(work)
+
+
+def _claimed(review: Review, state: MeshState) -> Iterator[str]:
+    """Addresses that its cluster has given to another service. Who reads the object later keeps to that, too: this answer may be missing."""
+    file = review.after.documents.files.get(file_of(review.found.name))
+    for document in file.latest.documents if file is not None else ():
+        service = document.value
+        if isinstance(service, Service):
+            holder = reserved_to(state, service.virtual_address, service.key)
+            if holder is not None:
+                yield f"spec.address: {taken(service.virtual_address, holder)}"
 
 
 def _named(given: Object, request: Object) -> Object:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import yaml
 
 from discovery.file import difference
+from mesh.events import SourceSnapshot
+from mesh.names import Key
 from mesh.state import MeshState
 from meshwright.kubernetes import own_statuses
 from meshwright.kubernetes.own_statuses import OwnStatuses
@@ -18,6 +21,7 @@ from meshwright.kubernetes.programming import Programming
 from policies.registry import KINDS
 from store.kubernetes_held import Held
 from store.kubernetes_objects import ClusterObject, kept
+from tests.support.builders import a_service
 from tests.support.processes import eventually
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -244,6 +248,23 @@ async def test_a_status_alone_is_nothing_to_wait_for() -> None:
         stream.until = 0.0
         mesh.put(an_object("Service", "api", SERVICE, status={"observedGeneration": 1}))
         assert mesh.reasons() == {"api": ALL}
+
+
+async def test_an_address_of_a_service_of_the_cluster_is_not_to_be_had() -> None:
+    mesh = Mesh()
+    api = replace(a_service("api", address="10.96.0.7"), key=Key("shop", "api"), reserved=("10.96.0.7",))
+    mesh.state, _ = mesh.state.apply(SourceSnapshot("kubernetes", (api,)))
+    async with running(mesh):
+        mesh.put(
+            an_object("Service", "hijack", f"{{address: 10.96.0.7, {SERVICE}}}"),
+            an_object("Service", "web", SERVICE),
+        )
+        await until(mesh, hijack=("Conflicted", "Programmed"), web=ALL)
+        told = mesh.said()["hijack"]["Accepted"]
+        assert told["status"] == "False"
+        assert "10.96.0.7 is an address that its cluster has given to Service shop/api" in told["message"]
+        mesh.put(an_object("Service", "hijack", SERVICE, generation=2))
+        await until(mesh, hijack=ALL, web=ALL)
 
 
 def test_what_another_source_has_is_not_in_force() -> None:

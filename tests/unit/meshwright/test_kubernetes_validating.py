@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from api.shapes.documents import Warned, WriteEffects
 from api.writing import Foreseen
-from mesh.events import SourceUpdate
+from mesh.events import SourceSnapshot, SourceUpdate
+from mesh.names import Key
+from mesh.state import MeshState
 from meshwright.kubernetes.validating import Validator, reviewed
 from policies.registry import KINDS
 from store.kubernetes_held import Held
 from store.kubernetes_objects import kept
+from tests.support.builders import a_service
 from tests.support.kubernetes.wrong_objects import WEBHOOK, WRONG, T, Wrong
 
 
@@ -91,6 +95,30 @@ async def test_what_another_object_has_already() -> None:
     assert not answer.allowed
     assert "its virtual address 10.0.0.9 is that of service default/other already" in answer.message
     assert (await Validator(lambda: held)(request(right(service, "Service", "other"), "UPDATE"))).allowed
+
+
+@pytest.mark.parametrize("kind", ["Service", "ExternalService"])
+async def test_an_address_of_a_service_of_the_cluster_is_not_to_be_had(kind: str) -> None:
+    api = replace(
+        a_service("api", address="10.96.0.7"), key=Key("shop", "api"), reserved=("10.96.0.7", "fd00::7")
+    )
+    state, _ = MeshState("test", order=("cluster",)).apply(SourceSnapshot("kubernetes", (api,)))
+    validator = Validator(Held, None, lambda: state)
+    more = "hosts: [api.example.com]\n" if kind == "ExternalService" else ""
+
+    def asked(address: str) -> dict[str, Any]:
+        return request(
+            right(f"address: '{address}'\n{more}ports: [{{name: http, port: 80}}]", kind, "hijack")
+        )
+
+    for address in api.reserved:
+        answer = await validator(asked(address))
+        assert not answer.allowed
+        assert answer.message == (
+            f"spec.address: {address} is an address that its cluster has given to Service shop/api, which keeps it. "
+            "Give another spec.address, or none"
+        )
+    assert (await validator(asked("10.96.0.8"))).allowed
 
 
 @pytest.mark.parametrize(

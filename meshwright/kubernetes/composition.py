@@ -212,7 +212,7 @@ def _injection(parts: Parts) -> dict[str, Work]:
 
     # Who spoke plaintext lately is not foreseen here: it is known of proxies of this replica alone.
     foresight = Foresight(lambda: parts.pipeline.state, lambda: dict)
-    validate = Validator(lambda: parts.documents.held, foresight)
+    validate = Validator(lambda: parts.documents.held, foresight, lambda: parts.pipeline.state)
     webhooks = Webhooks({MUTATE: mutate, VALIDATE: validate}, parts.metrics.registry)
 
     async def serve() -> None:

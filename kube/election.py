@@ -15,6 +15,8 @@ LASTS = 15.0
 """Seconds that a lease is good for without being renewed."""
 RENEW_WITHIN = 10.0
 """Seconds without a renewal after which a leader stops by itself: what it does has the rest to end."""
+LONGEST = 60.0
+"""Seconds for which a lease is believed at most, whatever it says of itself: none of ours lasts longer, and a wrong one must not keep all away."""
 EVERY = 2.0
 """Seconds between two tries, to renew it or to get it."""
 
@@ -57,7 +59,9 @@ class Election:
         spec, version = lease.get("spec") or {}, lease["metadata"]["resourceVersion"]
         holder = spec.get("holderIdentity") or ""
         if self._seen is None or self._seen.version != version:
-            self._seen = Seen(version, holder, float(spec.get("leaseDurationSeconds") or 0), now)
+            self._seen = Seen(
+                version, holder, min(float(spec.get("leaseDurationSeconds") or 0), LONGEST), now
+            )
         if holder not in {"", self._me} and now < self._seen.since + self._seen.lasts:
             return None
         transitions = int(spec.get("leaseTransitions") or 0)

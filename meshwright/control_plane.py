@@ -325,6 +325,7 @@ class ControlPlane:
             replicas,
             lambda name: kept.commit() if name == FILES else None,
             rollouts.book,
+            lambda: kubernetes.concerns.current if kubernetes is not None else {},
         )
         joins = JoinService(
             audited,
@@ -523,7 +524,7 @@ class ControlPlane:
             "store": lambda: keep_house(repository, settings.store_history),
             "loop lag": lambda: watch_loop_lag(metrics, time.monotonic),
         }
-        if kubernetes is not None and kubernetes.settings.namespace is not None:
+        if kubernetes is not None:
             beside |= composition.works(
                 composition.Parts(
                     settings,

@@ -9,7 +9,7 @@ import importlib.metadata
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -84,6 +84,8 @@ class Reports:
     at: Callable[[str], str | None]
     """The commit of the source of that name, where it has one."""
     rollouts: RolloutBook
+    of_cluster: Callable[[], Mapping[str, str]]
+    """What is wrong with objects of Kubernetes that the mesh itself needs, by subject."""
 
     def not_ready(self) -> str | None:
         """What is waited for; None when proxies are answered."""
@@ -101,6 +103,7 @@ class Reports:
     def status(self) -> Status:
         now, state = time.monotonic(), self.pipeline.state
         quarantined, of_rollouts = self.quarantine.problems(), self.rollouts.problems()
+        of_cluster = self.of_cluster()
         sources, clients = self.discovery.status(), proxies(self.xds.clients())
         sizes = self.publisher.sizes(self._named)
         several = {name for name, count in Counter(each.id for each in clients).items() if count > 1}
@@ -139,9 +142,10 @@ class Reports:
                 for each in sources
                 for hold in each.holds
             ),
-            problems={**self.publisher.problems, **quarantined, **of_rollouts},
+            problems={**self.publisher.problems, **quarantined, **of_rollouts, **of_cluster},
             quarantined=tuple(quarantined),
             of_rollouts=tuple(of_rollouts),
+            of_cluster=tuple(of_cluster),
             notes=tuple(all_notes(state)),
             conflicts=tuple(state.conflicts()),
             certificates={kind: when.isoformat(timespec="seconds") for kind, when in self._expiries()},

@@ -118,6 +118,8 @@ def _label(status: Status, subject: str) -> str:
         return f"REFUSING {subject}" if subject.startswith("proxy ") else f"QUARANTINED {subject}"
     if subject in status.of_rollouts:
         return f"ROLLOUT {subject}"
+    if subject in status.of_cluster:
+        return f"CLUSTER {subject}"
     return f"NOT SENT {subject}: Envoy would refuse it"
 
 

@@ -185,7 +185,8 @@ class ReplicaStatus(Shape):
 
 class Status(Shape):
     """`problems`: what is wrong, by subject. `quarantined` and `of_rollouts` are the subjects among them that were sent, but that proxies
-    refused or that a rollout speaks of; what is said of all others was not sent.
+    refused or that a rollout speaks of, `of_cluster` those of Kubernetes' objects that the mesh itself needs; what is said of all others was not
+    sent.
     """
 
     version: str
@@ -208,6 +209,7 @@ class Status(Shape):
     replicas: tuple[ReplicaStatus, ...] = ()
     quarantined: tuple[str, ...] = ()
     of_rollouts: tuple[str, ...] = ()
+    of_cluster: tuple[str, ...] = ()
 
 
 class PlaintextCall(Shape):

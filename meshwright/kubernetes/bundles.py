@@ -19,11 +19,15 @@ from kube.errors import ApiError
 from kube.following import Event, Failed
 from kube.reflector import Reflector
 from kube.resource import CONFIG_MAPS, MUTATING_WEBHOOKS, NAMESPACES, VALIDATING_WEBHOOKS, Object, Resource
+from meshwright.kubernetes.concerns import WEBHOOKS, Concerns
 
 SYSTEM: Final = frozenset({"kube-system", "kube-public", "kube-node-lease"})
 """Namespaces that no sidecar is in."""
 LOOK: Final = 5.0
 """Seconds between looks at the mesh's roots, and after which what failed is tried again."""
+GRACE: Final = 60.0
+"""Seconds for which nothing is written once the object that owns the ConfigMaps has gone: an installation that is taken away goes in pieces, and
+what is written anew meanwhile would stay."""
 
 log = structlog.get_logger(__name__)
 
@@ -87,6 +91,7 @@ class BundleKeeper:
         cluster: Cluster,
         name: str,
         roots: Callable[[], bytes],
+        concerns: Concerns,
         *,
         clock: Callable[[], float],
         random: Callable[[], float],
@@ -94,6 +99,11 @@ class BundleKeeper:
         self._cluster = cluster
         self._name = name
         self._roots = roots
+        self._concerns = concerns
+        self._clock = clock
+        self._gone: float | None = None
+        """Since when the owner of the ConfigMaps is not there; None: it is, or has never been."""
+        self._owner: Owner | None = None
         self._wake = asyncio.Event()
         named = Selector(fields=f"metadata.name={name}")
         self._namespaces = Reflector(cluster, NAMESPACES, _namespace, clock=clock, random=random)
@@ -139,27 +149,50 @@ class BundleKeeper:
             return  # what is there, and who owns it, is not known yet
         pem = self._roots().decode()
         problems = []
-        owner = None
         for resource, reflector in self._configurations.items():
             for configuration in reflector.values.values():
-                if resource is MUTATING_WEBHOOKS:
-                    owner = Owner(configuration.uid, self._name)
                 try:
                     await self._trust(resource, configuration, pem)
                 except ApiError as error:
                     problems.append(str(error))
-        wanted = Bundle(pem, owner.uid if owner is not None else "")
-        there = {name.namespace: value for name, value in self._bundles.values.items()}
-        namespaces = {name.name: value for name, value in self._namespaces.values.items()}
-        for namespace in missing(namespaces, there, wanted):
-            try:
-                await self._cluster.apply(CONFIG_MAPS, config_map(namespace, pem, owner))
-            except ApiError as error:
-                problems.append(str(error))
+        self._concerns.tell(WEBHOOKS, self._missing_webhooks())
+        if not self._leaving():
+            wanted = Bundle(pem, self._owner.uid if self._owner is not None else "")
+            there = {name.namespace: value for name, value in self._bundles.values.items()}
+            namespaces = {name.name: value for name, value in self._namespaces.values.items()}
+            for namespace in missing(namespaces, there, wanted):
+                try:
+                    await self._cluster.apply(CONFIG_MAPS, config_map(namespace, pem, self._owner))
+                except ApiError as error:
+                    problems.append(str(error))
         told = "; ".join(problems[:3])
         if told and told != self._told:
             log.warning("whom the cluster trusts is not up to date", problems=len(problems), reason=told)
         self._told = told
+
+    def _leaving(self) -> bool:
+        """Whether the owner has just gone. `_owner` is as of now afterwards."""
+        owners = [
+            Owner(each.uid, self._name) for each in self._configurations[MUTATING_WEBHOOKS].values.values()
+        ]
+        if owners:
+            self._owner, self._gone = owners[0], None
+            return False
+        if self._owner is not None:
+            self._owner, self._gone = None, self._clock()
+        return self._gone is not None and self._clock() - self._gone < GRACE
+
+    def _missing_webhooks(self) -> str:
+        what = {
+            MUTATING_WEBHOOKS: "pods that start get no sidecar",
+            VALIDATING_WEBHOOKS: "wrong documents are refused by their status alone",
+        }
+        gone = [
+            f"{resource.kind} {self._name} is not there, so {what[resource]}"
+            for resource, reflector in self._configurations.items()
+            if not reflector.values
+        ]
+        return f"{'; '.join(gone)}: apply `meshwright install` again" if gone else ""
 
     async def _trust(self, resource: Resource, configuration: Configuration, pem: str) -> None:
         bundle = base64.b64encode(pem.encode()).decode()

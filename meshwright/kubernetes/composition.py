@@ -33,6 +33,7 @@ from meshwright.kubernetes.admission import Answer
 from meshwright.kubernetes.authority import SecretAuthority, wait
 from meshwright.kubernetes.bundles import BundleKeeper
 from meshwright.kubernetes.certificates import ClusterCertificates
+from meshwright.kubernetes.concerns import Concerns
 from meshwright.kubernetes.gateway_api import GatewayApiStatuses
 from meshwright.kubernetes.gateway_manifests import GatewayOptions
 from meshwright.kubernetes.gateways import Gateways
@@ -72,6 +73,7 @@ class Opened:
     authority: SecretAuthority | None
     lease: Lease | None
     clusters: Mapping[str, Cluster]
+    concerns: Concerns
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +132,8 @@ async def _authority(parts: Parts) -> None:
 PARTS: Final[tuple[tuple[str, Part], ...]] = (("authority in the cluster", _authority),)
 
 
-def _gateway_api(parts: Parts) -> dict[str, Work]:
-    """Certificates are read by every replica; what Gateways need is made, and statuses are written, by one."""
+def _reading(parts: Parts) -> dict[str, Work]:
+    """What every replica does, in the cluster or outside: it writes nothing, and nobody asks it anything."""
     certificates = ClusterCertificates(
         parts.cluster,
         parts.certificates,
@@ -139,6 +141,11 @@ def _gateway_api(parts: Parts) -> dict[str, Work]:
         clock=parts.monotonic,
         random=parts.chance,
     )
+    return {"certificates in the cluster": certificates.run}
+
+
+def _gateway_api(parts: Parts) -> dict[str, Work]:
+    """What Gateways need is made, and statuses are written, by one replica."""
     gateways = Gateways(
         parts.cluster,
         lambda: parts.pipeline.state,
@@ -175,7 +182,6 @@ def _gateway_api(parts: Parts) -> dict[str, Work]:
         registry=parts.metrics.registry,
     )
     return {
-        "certificates in the cluster": certificates.run,
         "gateways in the cluster": lambda: parts.alone(gateways.run),
         "acknowledgements of the cluster's objects": programming.run,
         "statuses in the cluster": lambda: parts.alone(writer.run),
@@ -183,7 +189,10 @@ def _gateway_api(parts: Parts) -> dict[str, Work]:
 
 
 def works(parts: Parts) -> dict[str, Work]:
-    """The tasks of the Kubernetes parts, by name."""
+    """The tasks of the Kubernetes parts, by name. Without a namespace of its own, the control plane only reads."""
+    made = _reading(parts)
+    if parts.opened.settings.namespace is None:
+        return made
 
     def of(part: Part) -> Work:
         async def run() -> None:
@@ -191,7 +200,7 @@ def works(parts: Parts) -> dict[str, Work]:
 
         return run
 
-    made = {name: of(part) for name, part in PARTS}
+    made |= {name: of(part) for name, part in PARTS}
     made |= _gateway_api(parts)
     made |= _injection(parts)
     if most := parts.opened.settings.history:
@@ -224,6 +233,7 @@ def _injection(parts: Parts) -> dict[str, Work]:
         parts.cluster,
         NAME,
         lambda: parts.authority.roots().pem,
+        parts.opened.concerns,
         clock=parts.monotonic,
         random=parts.chance,
     )
@@ -253,6 +263,7 @@ async def opened(settings: Settings) -> AsyncIterator[Opened | None]:
         }
         cluster = clusters[kubernetes.name]
         shared = lease = None
+        concerns = Concerns()
         if kubernetes.namespace is not None:
             lease = Lease(
                 cluster,
@@ -272,6 +283,7 @@ async def opened(settings: Settings) -> AsyncIterator[Opened | None]:
                 Path(kubernetes.authority_dir),
                 making,
                 system_clock,
+                concerns,
             )
             await shared.open()
         documents = ClusterDocuments(
@@ -281,4 +293,4 @@ async def opened(settings: Settings) -> AsyncIterator[Opened | None]:
             clock=time.monotonic,
             random=random.random,
         )
-        yield Opened(cluster, kubernetes, documents, shared, lease, clusters)
+        yield Opened(cluster, kubernetes, documents, shared, lease, clusters, concerns)

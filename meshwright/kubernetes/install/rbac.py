@@ -115,6 +115,8 @@ def cluster_rules(our_kinds: tuple[str, ...]) -> tuple[Rule, ...]:
 def own_rules() -> tuple[Rule, ...]:
     """Those of the Role in the control plane's own namespace."""
     return (
+        # Whom the mesh trusts already, before an authority is made or taken.
+        Rule(("",), ("configmaps",), ("get",), ("meshwright/kubernetes/authority.py",), names=(BUNDLE,)),
         Rule(("coordination.k8s.io",), ("leases",), ("create",), ("kube/lease.py",)),
         Rule(
             ("coordination.k8s.io",),

@@ -26,6 +26,7 @@ from kube.access import ClusterOptions
 from kube.client import Cluster
 from meshwright.authority import follow, open_authority
 from meshwright.kubernetes.authority import SecretAuthority
+from meshwright.kubernetes.concerns import Concerns
 from meshwright.settings import Settings
 from tests.support.ca_builders import TRUST_DOMAIN
 from tests.support.corporate import Corporate, pem
@@ -121,7 +122,7 @@ async def test_a_rotation_that_is_asked_for_is_refused_with_the_way_out(tmp_path
     making = Making(TRUST_DOMAIN, timedelta(hours=1))
     cluster = Cluster(ClusterOptions(), clock=time.monotonic)  # nobody asks it
     shared = SecretAuthority(
-        cluster, "mesh-system", "authority", tmp_path / "kept", making, system_clock
+        cluster, "mesh-system", "authority", tmp_path / "kept", making, system_clock, Concerns()
     ).files
     assert (
         'kubectl -n mesh-system annotate --overwrite secret authority meshwright.dev/rotate="'

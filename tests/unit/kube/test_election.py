@@ -42,6 +42,13 @@ def test_another_s_lease_is_left_until_it_was_seen_unchanged_for_as_long_as_it_l
     assert taken["metadata"]["resourceVersion"] == "2"  # so that two who find it over cannot both have it
 
 
+def test_a_lease_that_says_it_lasts_for_ever_is_not_believed() -> None:
+    me = election()
+    assert me.look(a_lease("ghost", lasts=2_000_000_000), 100.0, WALL) is None
+    assert me.look(a_lease("ghost", lasts=2_000_000_000), 159.0, WALL) is None
+    assert me.look(a_lease("ghost", lasts=2_000_000_000), 160.1, WALL) is not None
+
+
 def test_one_that_was_given_away_is_taken_at_once() -> None:
     taken = election().look(a_lease(""), 1.0, WALL)
     assert taken is not None

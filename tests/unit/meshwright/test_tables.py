@@ -60,17 +60,24 @@ def test_what_was_sent_and_refused_is_not_called_unsent() -> None:
         "HTTPRoute default/y": "it is in force nowhere: requests failed",
         "default/api": "EnvoyPatch default/z does not fit",
         "proxy default/web-1": "it refuses so much",
+        "authority": "Secret meshwright-system/meshwright-authority is gone",
     }
-    one, two, _, proxy = problems
+    one, two, _, proxy, authority = problems
     text = shown(
         a_status().model_copy(
-            update={"problems": problems, "quarantined": (one, proxy), "of_rollouts": (two,)}
+            update={
+                "problems": problems,
+                "quarantined": (one, proxy),
+                "of_rollouts": (two,),
+                "of_cluster": (authority,),
+            }
         )
     )
     assert f"QUARANTINED {one}: Envoy refuses Listener" in text
     assert f"ROLLOUT {two}: it is in force nowhere" in text
     assert f"REFUSING {proxy}: it refuses so much" in text
     assert "NOT SENT default/api: Envoy would refuse it: EnvoyPatch" in text
+    assert "CLUSTER authority: Secret meshwright-system/meshwright-authority is gone" in text
     assert text.count("NOT SENT") == 1
 
 

@@ -24,7 +24,7 @@ from discovery.kubernetes_model import KubePort, KubeService, Node, Pod, Slice, 
 from mesh.errors import MeshError
 from mesh.external import External
 from mesh.interception import Interception
-from mesh.names import Key, check_label, is_address
+from mesh.names import Key, check_label, is_address, is_local
 from mesh.service import Protocol, Service, ServicePort
 from mesh.workload import Health, Locality, Use, Workload, WorkloadPort
 
@@ -89,6 +89,12 @@ def map_service(source: str, key: Key, found: KubeService) -> Mapped:
             return Mapped(
                 warnings=(
                     f"{who} is left out: its externalName {host} is no host outside the cluster: {hint}",
+                )
+            )
+        if is_local(host):
+            return Mapped(
+                warnings=(
+                    f"{who} is left out: its externalName {host} is the proxy itself that would call it: name a host elsewhere",
                 )
             )
         external = External((host,))

@@ -18,6 +18,21 @@ DEFAULT_PORT = 80
 DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 VIRTUAL_NETWORK = ipaddress.IPv4Network("240.0.0.0/4")
 
+THIS_NETWORK = ipaddress.IPv4Network("0.0.0.0/8")
+LOCAL_NAMES = frozenset(
+    {
+        "localhost",
+        "localdomain",
+        "localhost4",
+        "localhost6",
+        "localdomain4",
+        "localdomain6",
+        "ip6-localhost",
+        "ip6-loopback",
+    }
+)
+NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Key:
@@ -47,6 +62,24 @@ def is_address(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def is_local(host: str) -> bool:
+    """Whether a host, a name or an address, is the caller's own or one on its link: what a proxy connects to by it is whatever listens beside
+    the proxy, or a cloud's metadata, and no service.
+
+    Names: https://www.rfc-editor.org/rfc/rfc6761#section-6.3, and what /etc/hosts of usual systems has. A last label that is a number is that of an
+    address in another notation (https://url.spec.whatwg.org/#ends-in-a-number-checker). A name of the DNS may be one of these addresses all
+    the same: nobody knows before it is resolved.
+    """
+    text = host.lower().rstrip(".").removeprefix("[").removesuffix("]").partition("%")[0]
+    try:
+        found = ipaddress.ip_address(text)
+    except ValueError:
+        last = text.rpartition(".")[2]
+        return last in LOCAL_NAMES or text in LOCAL_NAMES or NUMBER.fullmatch(last) is not None
+    address = getattr(found, "ipv4_mapped", None) or found
+    return address.is_loopback or address.is_link_local or address.is_unspecified or address in THIS_NETWORK
 
 
 def check_label(what: str, label: str) -> str:

@@ -142,6 +142,17 @@ def test_sctp_is_left_out_and_told() -> None:
     assert "port 36412 is left out: Envoy knows no SCTP" in made.warnings[0]
 
 
+@pytest.mark.parametrize(
+    "host", ["localhost", "a.LOCALHOST.", "localhost.localdomain", "127.1", "0x7f.0.0.1"]
+)
+def test_an_external_name_that_is_whoever_calls_it_is_none(host: str) -> None:
+    """A route of a gateway that many share could lead to what its proxy has on loopback."""
+    found = mapped(a_service("api", type="ExternalName", externalName=host, clusterIPs=[], clusterIP=""))
+    assert found.service is None
+    (warning,) = found.warnings
+    assert warning.startswith("kubernetes: Service shop/api is left out: its externalName ")
+
+
 def test_an_external_name_is_a_service_outside() -> None:
     made = service(
         a_service("api", type="ExternalName", externalName="DB.example.com.", clusterIPs=[], clusterIP="")

@@ -12,6 +12,7 @@ from mesh.names import (
     authorities,
     check_label,
     hostnames,
+    is_local,
     sni,
     virtual_address,
 )
@@ -65,3 +66,22 @@ def test_identities() -> None:
     ):
         with pytest.raises(InvalidName):
             Identity.parse(uri)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost", "LocalHost.", "a.localhost", "localhost.localdomain", "localhost6", "localhost6.localdomain6", "ip6-loopback",
+        "127.0.0.1", "127.9.9.9", "::1", "[::1]", "::ffff:127.0.0.1", "0.0.0.0", "0.1.2.3", "::", "169.254.169.254", "fe80::1", "fe80::1%eth0",
+        "::ffff:169.254.1.1", "127.1", "2130706433", "0x7f.1", "a.0x7f000001", "0177.0.0.1",
+    ],
+)  # fmt: skip
+def test_what_is_on_the_callers_own_host_or_link(host: str) -> None:
+    assert is_local(host)
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost.example.com", "mylocalhost", "a.example", "10.0.0.1", "192.0.2.1", "2001:db8::1", "fd00::1", "1.example", "240.0.0.1", ""]
+)  # fmt: skip
+def test_what_is_elsewhere(host: str) -> None:
+    assert not is_local(host)

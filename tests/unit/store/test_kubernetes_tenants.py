@@ -73,3 +73,43 @@ def test_the_gateway_api_has_rules_of_its_own() -> None:
     assert judged("HTTPRoute", elsewhere, group="gateway.networking.k8s.io/v1") == []
     # Of another's group, whatever it is called.
     assert judged("EnvoyPatch", "targetRefs: [{kind: Mesh}]", group="example.com/v1") == []
+
+
+PORTS = "ports: [{name: http, port: 80, protocol: http, targetPort: 15000}]"
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "field"),
+    [
+        ("ExternalService", "{resolution: static, hosts: [a.example], endpoints: [192.0.2.1, 127.0.0.1], PORTS}", "endpoints[1]"),
+        ("ExternalService", "{hosts: [a.example], endpoints: [x.localhost], PORTS}", "endpoints[0]"),
+        ("ExternalService", "{hosts: [LocalHost.LocalDomain.], PORTS}", "hosts[0]"),
+        ("ExternalService", "{hosts: ['*.localhost'], PORTS}", "hosts[0]"),
+        ("ExternalService", "{resolution: static, hosts: [a.example], endpoints: [169.254.169.254], PORTS}", "endpoints[0]"),
+        ("Workload", "{address: '::1', services: [api]}", "address"),
+    ],
+)  # fmt: skip
+def test_nobody_in_a_namespace_leads_proxies_to_themselves(kind: str, spec: str, field: str) -> None:
+    """A gateway that many namespaces share would be asked for whatever it has on loopback."""
+    spec = spec.replace("PORTS", PORTS)
+    (error,) = judged(kind, spec)
+    assert error.where.path == f"spec.{field}"
+    assert "the caller's own host or link" in error.reason
+    assert error.remedy == "Give what others reach, or put it into namespace root"
+    assert judged(kind, spec, "root") == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec"),
+    [
+        ("ExternalService", "{resolution: static, hosts: [a.localhost], endpoints: [192.0.2.1], PORTS}"),
+        ("ExternalService", "{hosts: ['*.example.com'], PORTS}"),
+        ("Workload", "{address: 10.0.0.1}"),
+        # Refused for what they are, elsewhere.
+        ("ExternalService", "[]"),
+        ("ExternalService", "{hosts: 7, endpoints: [{}]}"),
+        ("Workload", "{address: [127.0.0.1]}"),
+    ],
+)
+def test_what_is_elsewhere_is_anybodys(kind: str, spec: str) -> None:
+    assert judged(kind, spec.replace("PORTS", PORTS)) == []

@@ -35,12 +35,16 @@ class Kept:
 
 
 def kept(found: Object) -> Kept | None:
-    """What is needed of a ControllerRevision; None if it is none of ours."""
-    metadata = found["metadata"]
-    data = found.get("data") or {}
+    """What is needed of a ControllerRevision; None if it is none of ours. Its `data` is whatever its writer liked: no schema holds for it."""
+    metadata, data = found["metadata"], found.get("data")
+    said = data.get("metadata") if isinstance(data, dict) else None
+    if not isinstance(data, dict) or not isinstance(said, dict):
+        return None
     owners = metadata.get("ownerReferences") or [{}]
-    kind, name = data.get("kind"), (data.get("metadata") or {}).get("name")
-    if not metadata.get("labels", {}).get(KIND) or not kind or not name:
+    kind, name = data.get("kind"), said.get("name")
+    if not (metadata.get("labels") or {}).get(KIND):
+        return None
+    if not (isinstance(kind, str) and kind and isinstance(name, str) and name):
         return None
     return Kept(
         (kind, Key(metadata["namespace"], name)), str(owners[0].get("uid", "")), int(found.get("revision", 0))

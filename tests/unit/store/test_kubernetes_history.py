@@ -56,6 +56,20 @@ def test_what_is_read_again_is_what_was_made() -> None:
     assert kept({"metadata": {"name": "web-1", "namespace": "shop"}, "revision": 1}) is None
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"apiVersion": 7, "kind": "RetryPolicy", "metadata": [1], "spec": "x"},
+        {"kind": ["RetryPolicy"], "metadata": {"name": "api"}},
+        {"kind": "RetryPolicy", "metadata": {"name": 5}},
+        [],
+        "x",
+    ],
+)
+def test_what_anybody_forges_is_none_of_ours(data: object) -> None:
+    assert kept({**revision(an_object()), "data": data}) is None
+
+
 def test_a_generation_without_a_revision_is_missing() -> None:
     there = (Kept(("RetryPolicy", Key("shop", "api")), "0123456789ab", 2),)
     assert list(missing([an_object()], there)) == []

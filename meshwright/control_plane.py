@@ -420,6 +420,7 @@ class ControlPlane:
                 clock=system_clock,
                 store=STORE if repository is not None else None,
                 files=FILES if settings.documents is not None else None,
+                cluster=CLUSTER if kubernetes is not None else None,
                 repository=repository,
                 settled=pipeline.settled,
             )

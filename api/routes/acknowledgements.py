@@ -13,7 +13,10 @@ from api.store_errors import answered
 
 async def acknowledgements(call: Call[AcknowledgementsQuery, None]) -> Acknowledgements:
     if call.backend.repository is None:
-        raise NotFound("there are no revisions: this control plane has no store")
+        raise NotFound(
+            "this control plane has no store, so there are no revisions to wait for. In a Kubernetes cluster, wait for a document: "
+            "kubectl wait --for=condition=Programmed KIND/NAME"
+        )
     number = call.path["number"]
     with answered():
         head = await call.backend.repository.head()

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from meshwright.api_client import Api
     from meshwright.doctor import Finding
 
+CLUSTER = "cluster"
+"""The source of documents that are objects of a Kubernetes cluster, as `status` has it."""
 STYLES = {"ok": "green", "warning": "yellow", "failed": "red"}
 
 
@@ -89,15 +91,22 @@ async def _control_plane(api: Api) -> list[Finding]:
     elif troubled(status):
         found.append(Finding("mesh", "warning", "something wants to be looked at", "see `meshwright status`"))
     found += certificates(status.certificates, datetime.now(UTC))
-    found.append(await _store(api))
+    found.append(await _store(api, in_cluster=any(each.source == CLUSTER for each in status.sources)))
     return found
 
 
-async def _store(api: Api) -> Finding:
-    """Whether it takes writes, without one: a dry run goes as far as the store."""
+async def _store(api: Api, *, in_cluster: bool) -> Finding:
+    """Whether it takes writes, without one: a dry run goes as far as the store. `in_cluster`: documents are objects of Kubernetes."""
     from meshwright.doctor import Finding
-    from meshwright.errors import ForbiddenError, MeshwrightError
+    from meshwright.errors import ForbiddenError, MeshwrightError, NotFoundError
 
+    try:
+        await api.get("revisions", {"limit": 1})
+    except NotFoundError:  # what a control plane without a store says of its past
+        where = "documents are objects of the cluster" if in_cluster else "documents are read from files"
+        return Finding("store", "ok", f"there is none (setting store): {where}")
+    except MeshwrightError:
+        pass  # The dry run says why.
     probe = {
         "apiVersion": "meshwright.dev/v1alpha1",
         "kind": "Service",

@@ -56,7 +56,12 @@ async def wait(
 
 
 async def _newest(api: Api) -> int:
-    page = (await api.get("revisions", {"limit": 1})).body
+    from meshwright.errors import NotFoundError
+
+    try:
+        page = (await api.get("revisions", {"limit": 1})).body
+    except NotFoundError:  # There is no store: who is asked for any revision says what to wait for instead.
+        return 0
     return int(page["items"][0]["number"]) if page["items"] else 0
 
 

@@ -53,9 +53,9 @@ async def _at_once() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """What of a running control plane a plan is made from. `lately` is asked on the loop, and its answer reckoned beside it. `store` and
-    `files`: the names of the sources whose documents people write; None: there is none. `settled` returns when everything that was heard
-    is published.
+    """What of a running control plane a plan is made from. `lately` is asked on the loop, and its answer reckoned beside it. `store`,
+    `files` and `cluster`: the names of the sources whose documents people write; None: there is none. `settled` returns when everything that
+    was heard is published.
     """
 
     state: Callable[[], MeshState]
@@ -68,6 +68,7 @@ class Live:
     clock: Callable[[], datetime]
     store: str | None = None
     files: str | None = None
+    cluster: str | None = None
     repository: Repository | None = None
     settled: Callable[[], Awaitable[None]] = _at_once
     envoy: Callable[[], Path | None] = find_envoy
@@ -130,7 +131,7 @@ class Planner:
             await asyncio.wait_for(live.settled(), SETTLING)
         fleet, lately = await live.fleet(), live.lately()
         state = live.state()
-        people = tuple(each for each in (live.store, live.files) if each is not None)
+        people = tuple(each for each in (live.store, live.files, live.cluster) if each is not None)
         setting = Setting(live.certificates, live.on_demand)
         basis = Basis(state, fleet, setting, people[0] if people else "documents", people, bodies)
 

@@ -61,3 +61,17 @@ async def test_writes_say_what_to_do_instead(mesh: Mesh) -> None:
         code, text = await said(mesh, *command)
         assert code != 0
         assert "use kubectl apply" in text, text
+
+
+async def test_the_doctor_takes_it_as_it_was_set(mesh: Mesh) -> None:
+    _, text = await said(mesh, "doctor")
+    (store,) = (line for line in text.splitlines() if " store " in line)
+    assert store.startswith("ok"), text
+    assert "documents are read from files" in store
+
+
+async def test_who_would_wait_is_told_how(mesh: Mesh) -> None:
+    for command in (("wait",), ("wait", "3")):
+        code, text = await said(mesh, *command)
+        assert code == 4, text
+        assert "kubectl wait" in text

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+import yaml
 
 from api.errors import NotFound, TooManyRequests, Unavailable, Unprocessable
 from api.shapes.plan import PlanRequest
@@ -17,22 +18,25 @@ from mesh.events import SourceSnapshot
 from mesh.workload import Workload
 from meshwright.calls_seen import Lately as Seen
 from meshwright.certificates import NoCertificates
+from meshwright.plan.grouping import Sort
 from meshwright.plan.planner import PIECE, WAITING, Live, Planner
 from meshwright.plan.text import lines
 from meshwright.publisher import Publisher
 from pb.envoy.config.core.v3.base_pb2 import Node
 from policies.transport import Lately
 from tests.support.builders import a_service, a_snapshot, a_state, a_workload
+from tests.support.policy_documents import declared
 from xds.cache import ResourceCache
 from xds.client import Client, Peer
 from xds.server import XdsServer
 
 SERVICES = 500
+TARGETED = {"targetRefs": [{"kind": "Service", "name": "s1"}]}
 TIMEOUT = {
     "apiVersion": "meshwright.dev/v1alpha1",
     "kind": "TimeoutPolicy",
     "metadata": {"name": "a"},
-    "spec": {"targetRefs": [{"kind": "Service", "name": "s1"}], "request": "3s"},
+    "spec": {**TARGETED, "request": "3s"},
 }
 
 
@@ -105,6 +109,18 @@ async def test_one_plan_at_a_time_and_so_many_wait() -> None:
     answers = await asyncio.gather(*asked)
     assert all(each == answers[0] for each in answers)
     assert (await planner.plan(request)).proxies == 3
+
+
+async def test_what_kubectl_would_take_is_not_refused() -> None:
+    """Objects of the cluster are documents that people write: new ones, and those that are there."""
+    live = replace(a_live(2), store=None, cluster="cluster")
+    state, _ = live.state().apply(SourceSnapshot("cluster", declared=declared(yaml.safe_dump(TIMEOUT))))
+    request = PlanRequest.model_validate({"documents": [TIMEOUT]})
+    made = await Planner(live).reckoned(request)
+    assert (made.refused, [each.kind for each in made.documents]) == ((), ["TimeoutPolicy"])
+    later = PlanRequest.model_validate({"documents": [{**TIMEOUT, "spec": {**TARGETED, "request": "4s"}}]})
+    changed = await Planner(replace(live, state=lambda: state)).reckoned(later)
+    assert (changed.refused, [each.sort for each in changed.documents]) == ((), [Sort.CHANGED])
 
 
 async def test_documents_that_are_wrong_are_told_with_every_mistake() -> None:

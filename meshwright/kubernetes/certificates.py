@@ -92,6 +92,8 @@ class ClusterCertificates:
         self._declared, self._grants = state.declared, state.routing.grants
         wanted: dict[Reference, set[Role]] = {}
         for role, said in named(state):
+            if (SECRET, said.key) in state.declared:
+                continue  # A document says in which files it is.
             wanted.setdefault((said.kind, said.key), set()).add(role)
         for reference in self._watches.keys() - wanted.keys():
             del self._watches[reference]

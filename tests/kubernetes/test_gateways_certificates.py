@@ -21,22 +21,27 @@ from meshwright.kubernetes.certificates import ClusterCertificates
 from policies.registry import KINDS
 from tests.support.kubernetes.cluster import Cluster
 from tests.support.kubernetes.line import a_line, kubeconfig
+from tests.support.mesh import Mesh, a_document
 from tests.support.processes import eventually
 from tests.support.traffic.edge import PublicAuthority
 
 
-def naming(namespace: str, *secrets: str) -> MeshState:
-    """A mesh with a Gateway whose listeners name these Secrets."""
+def a_gateway(namespace: str, *secrets: str) -> str:
+    """Its listeners `l0`, `l1`, … name these Secrets."""
     listed = ", ".join(
         f"{{name: l{n}, port: {1000 + n}, protocol: HTTPS, tls: {{certificateRefs: [{{name: {each}}}]}}}}"
         for n, each in enumerate(secrets)
     )
-    text = (
+    return (
         "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\n"
         f"metadata: {{name: edge, namespace: {namespace}}}\n"
         f"spec: {{gatewayClassName: meshwright, listeners: [{listed}]}}\n"
     )
-    parsed = parse("edge.yaml", text.encode(), KINDS)
+
+
+def naming(namespace: str, *secrets: str) -> MeshState:
+    """A mesh with that Gateway."""
+    parsed = parse("edge.yaml", a_gateway(namespace, *secrets).encode(), KINDS)
     assert not parsed.errors
     return MeshState("mesh.local").apply(SourceSnapshot("file", declared=tuple(parsed.declared())))[0]
 
@@ -119,3 +124,30 @@ async def test_what_is_named_is_read_and_holds_while_the_server_is_away(
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
     assert {a, b} <= frozenset().union(*told)
+
+
+async def test_a_control_plane_outside_reads_them_too_and_those_of_documents_from_their_files(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    config = tmp_path / "settings.yaml"
+    config.write_text(f"kubernetes: {{kubeconfig: {cluster.kubeconfig}}}\nstore: none\n")
+    async with (
+        cluster.namespace("5-outside") as namespace,
+        Mesh(tmp_path / "mesh", config=str(config)) as mesh,
+    ):
+        await cluster.apply(a_secret("a", tmp_path), namespace=namespace)
+        files = {"certificateFile": str(tmp_path / "a.pem"), "keyFile": str(tmp_path / "a.key")}
+        document = a_document("Secret", "b", files)
+        document["metadata"]["namespace"] = namespace
+        mesh.write("b.yaml", document)
+        (mesh.documents / "edge.yaml").write_text(a_gateway(namespace, "a", "b", "none"))
+        await mesh.serve()
+
+        async def told() -> bool:
+            (gateway,) = (await mesh.status()).gateways
+            resolved = {
+                each.at: each.status for each in gateway.conditions if each.at and each.type == "ResolvedRefs"
+            }
+            return resolved == {"l0": True, "l1": True, "l2": False}
+
+        await eventually(told, "both certificates to be read", patience=60)

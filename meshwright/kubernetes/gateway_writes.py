@@ -11,7 +11,7 @@ from typing import Any, Final
 import structlog
 
 from kube.client import Cluster
-from kube.errors import Invalid, NotFound
+from kube.errors import ApiError, Invalid, NotFound
 from kube.resource import DEPLOYMENTS, SERVICE_ACCOUNTS, SERVICES, Object, ObjectName, Resource
 from meshwright.kubernetes.gateway_manifests import DISRUPTION_BUDGETS, Manifest
 from meshwright.kubernetes.gateway_objects import Kept, kept
@@ -80,12 +80,27 @@ class GatewayWrites:
                 return True
             if self._clock() - last.at < PAUSE:
                 return False
+        if there is None and last is None:
+            await self._look_first(each)
         answer = await self._write(each, place, there)
         made = kept(answer)
         spec = made.spec if made is not None and followed else "not followed"
         self._written[place] = _Written(each.digest, spec, self._clock())
         log.info("applied for a gateway", kind=each.resource.kind, name=str(each.name))
         return True
+
+    async def _look_first(self, each: Wished) -> None:
+        """ApiError where somebody's own object has that name: a server-side apply would make it the Gateway's, and it would go with that."""
+        try:
+            found = await self._cluster.get(each.resource, each.name.name, each.name.namespace)
+        except NotFound:
+            return
+        owner = each.manifest["metadata"]["ownerReferences"][0]["name"]
+        there = kept(found)
+        if there is None or there.gateway.name != owner:
+            raise ApiError(
+                f"{each.resource.kind} {each.name} is there, and was not made for Gateway {owner}: delete it, or give it or the Gateway another name"
+            )
 
     async def _write(self, each: Wished, place: Place, there: Kept | None) -> Object:
         asked = each.manifest.get("spec", {}).get("clusterIP")

@@ -13,7 +13,7 @@ from documents.envelope import Kind
 from documents.sets import DocumentSet
 from kube.client import Cluster
 from kube.errors import ApiError, NotFound
-from kube.following import Changed, Event, Failed, Gone, Recovered, Replaced
+from kube.following import Cause, Changed, Event, Failed, Gone, Recovered, Replaced
 from kube.reflector import Reflector
 from kube.resource import Object, ObjectName, Resource
 from mesh.names import SYSTEM_NAMESPACE, Key
@@ -136,8 +136,16 @@ class ClusterDocuments:
                 )
 
     async def _follow(self, each: Watched) -> None:
-        resource = await self._found(each)
-        self._resources[each.kind] = resource
+        while True:
+            resource = await self._found(each)
+            self._resources[each.kind] = resource
+            with contextlib.suppress(_NotServed):
+                await self._read(each, resource)
+            # An upgrade of its definition, for the most part: let it be whole before the server is asked what it has now.
+            await self._look()
+
+    async def _read(self, each: Watched, resource: Resource) -> None:
+        """Until cancelled; _NotServed when the server does not have `resource` any more."""
 
         def keep(found: Object) -> ClusterObject:
             return kept({**found, "apiVersion": resource.api_version, "kind": each.kind})
@@ -146,6 +154,8 @@ class ClusterDocuments:
             for event in events:
                 self._tell(each.kind, event)
             self._wake.set()
+            if any(isinstance(event, Failed) and event.cause is Cause.NOT_SERVED for event in events):
+                raise _NotServed
 
         await Reflector(self._cluster, resource, keep, clock=self._clock, random=self._random).run(tell)
 
@@ -157,16 +167,34 @@ class ClusterDocuments:
             except ApiError as error:
                 self._failed(each.kind, str(error))
             else:
-                self._failures.drop(each.kind)
                 if resource is not None:
                     if each.kind in self._absent:
                         self._absent.discard(each.kind)
                         log.info("a kind is installed in the cluster by now", kind=each.kind)
                     return resource
-                self._absent.add(each.kind)
-                self._unread.discard(each.kind)
-                self._wake.set()
-            await asyncio.sleep(LOOK * (0.8 + 0.4 * self._random()))
+                self._missing(each)
+            await self._look()
+
+    def _missing(self, each: Watched) -> None:
+        """The server does not have it. What was read of it and never told to be gone stays in force: a server that is restored may say so, too."""
+        known_before = each.kind not in self._absent and each.kind not in self._unread
+        self._unread.discard(each.kind)
+        left = len(self._known.get(each.kind, ()))
+        if left:
+            self._failed(
+                each.kind,
+                f"cluster {self._cluster.name}: the server has no {each.plural}.{each.group} any more, and has not told that "
+                f"{left} of them were deleted: they stay in force: install the CustomResourceDefinition again, or restart to forget them",
+            )
+            return
+        if known_before:
+            log.warning("a kind is not installed in the cluster any more, and waited for", kind=each.kind)
+        self._absent.add(each.kind)
+        self._failures.drop(each.kind)
+        self._wake.set()
+
+    async def _look(self) -> None:
+        await asyncio.sleep(LOOK * (0.8 + 0.4 * self._random()))
 
     def _failed(self, kind: str, reason: str) -> None:
         self._failures.put(kind, reason)
@@ -182,6 +210,7 @@ class ClusterDocuments:
                 self._pending.update({_name(kind, name): value for name, value in values.items()})
                 self._known[kind] = set(values)
                 self._unread.discard(kind)
+                self._failures.drop(kind)
             case Changed(name=name, value=value):
                 known.add(name)
                 self._pending[_name(kind, name)] = value
@@ -192,6 +221,10 @@ class ClusterDocuments:
                 self._failures.put(kind, reason)
             case Recovered():
                 self._failures.drop(kind)
+
+
+class _NotServed(Exception):
+    """The server does not have the kind in that version any more."""
 
 
 class _Served:

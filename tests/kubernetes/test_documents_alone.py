@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -26,6 +27,53 @@ from tests.support.processes import eventually
 RETRIES = Resource("meshwright.dev", "v1alpha1", "retrypolicies", "RetryPolicy")
 AT_ONCE = 16
 PATIENCE = 60.0
+
+
+TCP_ROUTES = "tcproutes.gateway.networking.k8s.io"
+
+
+def a_definition_of_tcp_routes(*versions: str) -> dict[str, Any]:
+    """The last of `versions` alone is served."""
+    schema = {
+        "openAPIV3Schema": {
+            "type": "object",
+            "properties": {"spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
+        }
+    }
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {
+            "name": TCP_ROUTES,
+            "annotations": {"api-approved.kubernetes.io": "unapproved, a test's"},
+        },
+        "spec": {
+            "group": "gateway.networking.k8s.io",
+            "scope": "Namespaced",
+            "names": {"kind": "TCPRoute", "plural": "tcproutes", "singular": "tcproute"},
+            "versions": [
+                {
+                    "name": each,
+                    "served": each == versions[-1],
+                    "storage": each == versions[-1],
+                    "schema": schema,
+                }
+                for each in versions
+            ],
+        },
+    }
+
+
+def a_tcp_route(version: str, name: str, port: int) -> dict[str, Any]:
+    return {
+        "apiVersion": f"gateway.networking.k8s.io/{version}",
+        "kind": "TCPRoute",
+        "metadata": {"name": name},
+        "spec": {
+            "parentRefs": [{"name": "edge"}],
+            "rules": [{"backendRefs": [{"name": "db", "port": port}]}],
+        },
+    }
 
 
 class Told:
@@ -97,16 +145,37 @@ async def test_kinds_that_are_not_installed_are_waited_for(alone: Cluster) -> No
 
 async def test_a_kind_that_goes_away_stops_no_other(alone: Cluster) -> None:
     await install(alone)
-    async with following(alone) as (told, _, _client):
+    async with following(alone) as (told, documents, _client):
         await told.until(lambda: told.snapshots == 1, "the first snapshot")
         await uninstall(alone, "retrypolicies")
-        await told.until(lambda: "retrypolicies" in told.failing, "the failure is told")
+        await told.until(lambda: "RetryPolicy" in documents.absent, "it is seen to be gone")
+        await told.until(lambda: told.failing == "", "which is no failure")
         await alone.apply(a_policy("TimeoutPolicy", "api", request="1s"), namespace="default")
         await told.has(("TimeoutPolicy", Key("default", "api")))
         await install(alone, "retrypolicies")
         await alone.apply(a_policy("RetryPolicy", "again", attempts=3), namespace="default")
         await told.has(("RetryPolicy", Key("default", "again")))
-        await told.until(lambda: told.failing == "", "the recovery is told")
+        assert "RetryPolicy" not in documents.absent
+
+
+async def test_a_kind_that_is_upgraded_is_followed_in_its_new_version(alone: Cluster) -> None:
+    """As TCPRoute was, with the Gateway API: v1alpha2 is served no more, and v1 is."""
+    name = ("TCPRoute", Key("default", "db"))
+    await alone.apply(a_definition_of_tcp_routes("v1alpha2"))
+    await alone.run("wait", "--for=condition=Established", "--timeout=60s", f"crd/{TCP_ROUTES}")
+    await alone.apply(a_tcp_route("v1alpha2", "db", 5432), namespace="default")
+    async with following(alone) as (told, documents, _client):
+        await told.has(name)
+        await alone.apply(a_definition_of_tcp_routes("v1alpha2", "v1"))
+        await told.until(lambda: told.failing != "", "that its version is gone is seen")
+        await told.until(lambda: told.failing == "", "the new one is read")
+        resource = documents.resource("TCPRoute")
+        assert resource is not None
+        assert resource.version == "v1"
+        assert name in told.declared
+        await alone.apply(a_tcp_route("v1", "again", 5432), namespace="default")
+        await told.has(("TCPRoute", Key("default", "again")))
+    await alone.delete("crd", TCP_ROUTES)
 
 
 async def test_an_api_server_that_restarts_takes_nothing_from_the_mesh(alone: Cluster) -> None:

@@ -23,6 +23,7 @@ from api.routes.description import DESCRIPTION, Description
 from api.routing import JSON, Call, Reply, Result, Route
 from api.shapes.problem import MEDIA_TYPE, Problem
 from api.streams import Room
+from api.unseen import HEADER, OF_PROXIES
 from documents.envelope import Kind
 from documents.reading import Tree
 
@@ -51,7 +52,7 @@ def application(
 def _bound(
     route: Route, backend: Backend, authentication: Authentication, room: Room
 ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-    need = NEEDS[route.name]
+    need, of_proxies = NEEDS[route.name], route.name in OF_PROXIES
 
     async def serve(request: web.Request) -> web.StreamResponse:
         caller, told = Caller("unknown", Way.NOTHING, peer_of(request)), dict[str, Told]()
@@ -74,6 +75,7 @@ def _bound(
                 )
                 answer = await _answered(await route.handler(call))
         except ApiError as error:
+            error.headers.update(_unseen(backend, of_proxies=of_proxies))
             if route.writes or error.status in NOT_LET_IN:
                 said: dict[str, Told] = {"status": error.status, "refusal": error.detail}
                 # Told by caller and address: a stranger's flood hides nothing of those who are known.
@@ -84,9 +86,16 @@ def _bound(
             raise
         if route.writes:
             backend.record("api write", {**_who(route, request, caller), **told})
+        if not answer.prepared:
+            answer.headers.update(_unseen(backend, of_proxies=of_proxies))
         return answer
 
     return serve
+
+
+def _unseen(backend: Backend, *, of_proxies: bool) -> dict[str, str]:
+    said = backend.unseen() if of_proxies else ""
+    return {HEADER: said} if said else {}
 
 
 def _size(request: web.Request, route: Route) -> int:

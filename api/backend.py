@@ -74,3 +74,5 @@ class Backend:
     release_quarantined: Callable[[DocumentName], int]
     analyze: Callable[[tuple[str, ...], str], Awaitable[Analysis]]
     acknowledgements: Callable[[int, float], Awaitable[Acknowledgements]]
+    unseen: Callable[[], str]
+    """Why answers about proxies are not about all; empty where they are."""

@@ -31,6 +31,7 @@ from meshwright.analysis.analyst import Analyst
 from meshwright.audit import AuditLog
 from meshwright.data_dir import SOCKET
 from meshwright.document_status import DocumentStatus
+from meshwright.elsewhere import Elsewhere
 from meshwright.errors import SettingsError
 from meshwright.explainer import explainer
 from meshwright.floods import Flood
@@ -87,6 +88,7 @@ def backend(
     rotator: Rotator,
     tokens: Tokens,
     rollouts: Driver,
+    elsewhere: Elsewhere,
 ) -> Backend:
     refusals = Flood(time.monotonic, REFUSED)
 
@@ -131,9 +133,11 @@ def backend(
             reports.status,
             watch.report,
             lambda: acknowledged.report(acknowledged.newest()),
+            elsewhere.replicas,
             system_clock,
         ).analyze,
         acknowledgements=replicas.wait,
+        unseen=elsewhere.unseen,
     )
 
 

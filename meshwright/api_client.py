@@ -15,6 +15,7 @@ from urllib.parse import quote
 import aiohttp
 from pydantic import BaseModel, ValidationError
 
+from api.unseen import HEADER
 from meshwright.errors import (
     ConflictError,
     ForbiddenError,
@@ -77,11 +78,20 @@ class Api:
     Every method raises UnreachableError if nobody answers, and what `refusal()` makes of an answer that says no.
     """
 
-    def __init__(self, target: Target, *, namespace: str = "default", patience: float = PATIENCE) -> None:
-        """`namespace`: where a command names none."""
+    def __init__(
+        self,
+        target: Target,
+        *,
+        namespace: str = "default",
+        patience: float = PATIENCE,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """`namespace`: where a command names none. `tell` is given, once, what answers say of themselves that people should know."""
         self.target = target
         self.namespace = namespace
         self._patience = patience
+        self._tell = tell
+        self._told: str | None = None
         self._base = ""
         self._session: aiohttp.ClientSession | None = None
 
@@ -169,6 +179,10 @@ class Api:
                 timeout=aiohttp.ClientTimeout(total=wait or None, sock_connect=REACH),
                 allow_redirects=False,
             ) as answer:
+                said = answer.headers.get(HEADER)
+                if said is not None and self._told is None:
+                    self._told = said
+                    self._tell(said)
                 yield answer
         except TimeoutError as error:
             doubt = (

@@ -61,6 +61,7 @@ from meshwright.calls_seen import CallsSeen
 from meshwright.certificates import Certificates
 from meshwright.data_dir import held
 from meshwright.doors import Doors
+from meshwright.elsewhere import Elsewhere
 from meshwright.errors import SettingsError
 from meshwright.federation import Federation
 from meshwright.joins_told import JoinsTold
@@ -68,6 +69,7 @@ from meshwright.keeper import SecretKeeper
 from meshwright.kept import Kept
 from meshwright.kubernetes import composition
 from meshwright.kubernetes import sources as clusters
+from meshwright.kubernetes.install.options import NAME
 from meshwright.leaving import ELSEWHERE, Leaving
 from meshwright.log_ring import LogRing
 from meshwright.log_watch import LogWatch
@@ -360,12 +362,17 @@ class ControlPlane:
         limits = await self._stack.enter_async_context(
             rate_limits(redis, metrics, time.monotonic, RateLimitGate(lambda: pipeline.state))
         )
+        own = kubernetes.settings.namespace if kubernetes is not None else None
+        elsewhere = Elsewhere(
+            lambda: pipeline.state, Key(own, NAME) if own else None, lambda: len(replicas.status())
+        )
         watch = PlaintextWatch(
             PlaintextCalls(time.monotonic),
             lambda: pipeline.state,
             lambda: frozenset(each.client for each in xds.streams()),
             metrics,
             time.monotonic,
+            elsewhere.replicas,
         )
         access = AccessLines(time.monotonic)
         seen = CallsSeen(lambda: pipeline.state, time.monotonic)
@@ -442,6 +449,7 @@ class ControlPlane:
             rotator,
             tokens,
             rollouts,
+            elsewhere,
         )
         api, self.addresses["api"] = await open_api(settings, given, certificate)
         self._stack.push_async_callback(api.stop)

@@ -39,6 +39,8 @@ class PlaintextWatch:
     connected: Callable[[], frozenset[str]]
     metrics: Metrics
     clock: Callable[[], float]
+    replicas: Callable[[], int] = lambda: 1
+    """How many control planes there are: sidecars tell the one that they are connected to."""
 
     def listeners(self) -> dict[str, OnEntries]:
         """By the log's name."""
@@ -83,7 +85,7 @@ class PlaintextWatch:
     def report(self) -> Callable[[], PlaintextReport]:
         """To be reckoned in any thread."""
         state, now, calls, connected = self.state(), self.clock(), list(self.seen.calls()), self.connected()
-        watched_for, crowded_out = now - self.seen.since, self.seen.crowded_out
+        watched_for, crowded_out, replicas = now - self.seen.since, self.seen.crowded_out, self.replicas()
 
         def reckon() -> PlaintextReport:
             who = callers(state)
@@ -92,6 +94,7 @@ class PlaintextWatch:
                 crowded_out=crowded_out,
                 ports=tuple(_ports(state, calls, connected, now)),
                 calls=tuple(_shown(each, who, now) for each in calls),
+                replicas=replicas,
             )
 
         return reckon

@@ -41,7 +41,8 @@ def _ports(report: PlaintextReport, console: Console) -> None:
         [
             (
                 f"{each.service}:{each.port}", ", ".join(each.modes), f"{each.connected}/{each.sidecars}",
-                "none" if each.last is None else f"{age(each.last)} ago", verdict(each, report.watched_for),
+                "none" if each.last is None else f"{age(each.last)} ago",
+                verdict(each, report.watched_for, report.replicas),
             )
             for each in report.ports
         ],
@@ -60,10 +61,14 @@ def _calls(report: PlaintextReport, console: Console) -> None:
     table(console, ("port", "caller", "workloads there", "protocol", "calls", "first", "last"), rows)
 
 
-def verdict(port: UnstrictPort, watched_for: float) -> str:
-    """Whether strict would refuse anybody, as far as it is known."""
+def verdict(port: UnstrictPort, watched_for: float, replicas: int = 1) -> str:
+    """Whether strict would refuse anybody, as far as it is known. One of several `replicas` has heard of some of the calls only."""
     if port.last is not None and port.last < ENOUGH:
         return "no: it would refuse the callers below"
+    if replicas > 1:
+        if watched_for < ENOUGH:
+            return f"not known: watched for {age(watched_for)} only; an hour is enough"
+        return f"not known: none was told to this replica; ask each of the {replicas}, and if none knows any, yes"
     if port.connected < port.sidecars:
         return "not known: not all of its sidecars are connected"
     if watched_for < ENOUGH:

@@ -242,10 +242,11 @@ class UnstrictPort(Shape):
 
 class PlaintextReport(Shape):
     """Who speaks plaintext to whom. `watched_for`: seconds; what came before is not known. `crowded_out`: callers that there was no room
-    for.
+    for. `replicas`: how many control planes there are; sidecars that are connected to another one tell that one of their callers.
     """
 
     watched_for: float
     crowded_out: int
     ports: tuple[UnstrictPort, ...]
     calls: tuple[PlaintextCall, ...]
+    replicas: int = 1

@@ -19,21 +19,24 @@ from meshwright.analysis.sight import Live, Sight
 
 @dataclass(frozen=True, slots=True)
 class Analyst:
-    """What it needs of the program. `plaintext` gives a report that is reckoned beside the event loop; `newest`: how far the newest revision is."""
+    """What it needs of the program. `plaintext` gives a report that is reckoned beside the event loop; `newest`: how far the newest revision is;
+    `replicas`: how many control planes there are.
+    """
 
     state: Callable[[], MeshState]
     status: Callable[[], Status]
     plaintext: Callable[[], Callable[[], PlaintextReport]]
     newest: Callable[[], Acknowledgements]
+    replicas: Callable[[], int]
     clock: Callable[[], datetime]
 
     async def analyze(self, codes: Iterable[str], severity: str) -> Analysis:
         """What checks whose code begins with one of `codes` (all if there are none) find, of `severity` and worse. KeyError for an unknown one."""
         checks = selected(codes, severity)
         state, status, reckon = self.state(), self.status(), self.plaintext()
-        newest, now = self.newest(), self.clock()
+        newest, now, replicas = self.newest(), self.clock(), self.replicas()
         return await asyncio.to_thread(
-            lambda: told(checks, Sight(state, Live(status, now, reckon(), newest)))
+            lambda: told(checks, Sight(state, Live(status, now, reckon(), newest, replicas)))
         )
 
 

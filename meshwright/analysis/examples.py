@@ -132,12 +132,15 @@ STATUS: Final[Mapping[str, Any]] = {
 
 
 def _live(changed: Mapping[str, Any]) -> Live:
-    """`plaintext` and `newest` are the reports of those names; all else are fields of the status."""
-    others = {name: value for name, value in changed.items() if name not in {"plaintext", "newest"}}
+    """`plaintext` and `newest` are the reports of those names, `replicas` their number; all else are fields of the status."""
+    others = {
+        name: value for name, value in changed.items() if name not in {"plaintext", "newest", "replicas"}
+    }
     plaintext, newest = changed.get("plaintext"), changed.get("newest")
     return Live(
         Status.model_validate_json(json.dumps({**STATUS, **others})),
         NOW,
         PlaintextReport.model_validate_json(json.dumps(plaintext)) if plaintext is not None else None,
         Acknowledgements.model_validate_json(json.dumps(newest)) if newest is not None else None,
+        changed.get("replicas", 1),
     )

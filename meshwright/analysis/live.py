@@ -56,8 +56,8 @@ def waits(sight: Sight) -> Iterator[Found]:
 
 
 def without_proxy(sight: Sight) -> Iterator[Found]:
-    if sight.live is None:
-        return
+    if sight.live is None or sight.live.replicas > 1:
+        return  # It may be connected to another replica: nobody here can know.
     here = {_workload(each) for each in _proxies(sight)}
     for workload in sight.workloads():
         if workload.meshed and str(workload.key) not in here:
@@ -184,7 +184,9 @@ def quarantined(sight: Sight) -> Iterator[Found]:
 
 
 def could_be_strict(sight: Sight) -> Iterator[Found]:
-    report = sight.live.plaintext if sight.live is not None else None
+    if sight.live is None or sight.live.replicas > 1:
+        return  # Who called a sidecar of another replica is not known here.
+    report = sight.live.plaintext
     for port in report.ports if report is not None else ():
         if (
             port.last is None
@@ -297,7 +299,8 @@ CHECKS: Final = (
         "MW0504",
         "A workload without its proxy",
         Severity.ERROR,
-        "Callers speak mesh TLS to it, and nobody is there who could.",
+        "Callers speak mesh TLS to it, and nobody is there who could. Where there are several control planes, none of which knows whose proxies are "
+        "connected to the others, it is not looked for.",
         "Start `meshwright proxy` beside it, or take `meshed` out.",
         without_proxy,
         Example(live={"proxies": [each for each in STATUS["proxies"] if each["proxy"] != "default/api-1"]}),
@@ -430,7 +433,7 @@ CHECKS: Final = (
         "MW0517",
         "A port could be strict",
         Severity.INFO,
-        "It takes plaintext, and nobody speaks it.",
+        "It takes plaintext, and nobody speaks it. One of several control planes cannot know, and does not say so.",
         "Set the mode of its MeshTLS to strict.",
         could_be_strict,
         Example(live={"plaintext": REPORT}),

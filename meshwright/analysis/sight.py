@@ -20,12 +20,15 @@ from policies.effects import Merges, Vain, vain
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """A running control plane. `plaintext`: who calls without mesh TLS; `newest`: how far the newest revision is."""
+    """A running control plane. `plaintext`: who calls without mesh TLS; `newest`: how far the newest revision is;
+    `replicas`: how many control planes there are, each of which knows only the proxies that are connected to it.
+    """
 
     status: Status
     now: datetime
     plaintext: PlaintextReport | None = None
     newest: Acknowledgements | None = None
+    replicas: int = 1
 
 
 @dataclass(frozen=True)

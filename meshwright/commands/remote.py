@@ -148,9 +148,19 @@ async def _opened(
     chosen: Chosen, call: Callable[[Api], Coroutine[Any, Any, T]], patience: float | None = None
 ) -> T:
     from meshwright.api_client import PATIENCE, Api
+    from meshwright.commands.output import tell
 
-    async with Api(chosen.target, namespace=chosen.namespace, patience=patience or PATIENCE) as api:
+    async with Api(
+        chosen.target,
+        namespace=chosen.namespace,
+        patience=patience or PATIENCE,
+        # Who completes a name is told nothing: it would end up in the line that is typed.
+        tell=_say_nothing if patience else lambda said: tell(f"NOTE: {said}"),
+    ) as api:
         return await call(api)
+
+
+def _say_nothing(_: str) -> None: ...
 
 
 def _hints(command: Callable[..., Any], names: list[str]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,13 @@ from tests.support.revisions import apply, run, waited
 
 HERE, THERE = 3, 2
 STUCK = f"default/crowd-{HERE + THERE} (plaintext)"
+
+
+async def without_proxy(mesh: Mesh) -> tuple[int, bool]:
+    """How many proxies `analyze` misses, and whether it says that it does not see all."""
+    code, output, errors = await run(mesh, "analyze", "--code", "MW0504", "-o", "json")
+    assert code == 0, errors
+    return len(json.loads(output)["findings"]), "this is one of 2 replicas" in " ".join(errors.split())
 
 
 @pytest.mark.timeout(180)
@@ -48,6 +56,7 @@ async def test_a_revision_is_waited_for_at_both(tmp_path: Path) -> None:
                     return sorted(each.proxies for each in replicas) == sorted((HERE, THERE))
 
                 await eventually(both_know, "each knows of the other and of its proxies")
+                assert await without_proxy(one) == (0, True), "they may be at the other, and that is said"
                 code, revision, errors = await apply(one, 7, "--wait", "--timeout", "60s")
                 assert code == 0, errors
                 assert f"acknowledged by all proxies ({HERE + THERE})" in errors
@@ -87,3 +96,8 @@ async def test_a_revision_is_waited_for_at_both(tmp_path: Path) -> None:
                     return bool(found["replicas"] == 1)
 
                 await eventually(alone, "the other has gone")
+
+                async def missed() -> bool:
+                    return await without_proxy(one) == (THERE + 1, False)
+
+                await eventually(missed, "who was connected to the other is missed")

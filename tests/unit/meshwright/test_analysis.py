@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,12 @@ def test_a_document_in_quarantine_is_found_once() -> None:
     bad = Example(live={"problems": {subject: "Envoy refuses it"}, "quarantined": [subject]})
     codes = [each.check.code for each in analyze(sight(bad)) if each.found.subject == subject]
     assert codes == ["MW0516"]
+
+
+@pytest.mark.parametrize("code", ["MW0504", "MW0517"])
+def test_what_may_be_at_another_replica_is_not_told(code: str) -> None:
+    (check,) = chosen([code])
+    assert not list(check.look(sight(replace(check.bad, live={**check.bad.live, "replicas": 2}))))
 
 
 def test_there_are_at_least_forty_with_codes_of_their_own() -> None:

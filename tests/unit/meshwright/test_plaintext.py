@@ -143,6 +143,7 @@ def test_whether_a_port_can_be_strict(
         service="default/api", port=80, modes=("permissive",), sidecars=2, connected=connected, last=last
     )
     assert verdict(port, watched_for) == said
+    assert verdict(port, watched_for, 2) != "yes", "others may have heard of calls"
 
 
 def shown(report: PlaintextReport) -> str:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import base64
+import random
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from inject.options import InjectOptions
+from kube.access import ClusterOptions
+from kube.client import Cluster
+from kube.following import Cause, Failed, Recovered, Replaced
+from kube.resource import ObjectName
 from mesh.gateway_references import Role
 from mesh.names import Key
 from meshwright.certificates import Held
-from meshwright.kubernetes.certificates import Content, Reference, held, together
+from meshwright.kubernetes.certificates import ClusterCertificates, Content, Reference, _Watch, held, together
 from meshwright.kubernetes.gateway_manifests import GatewayOptions, label_value, object_name
 from meshwright.kubernetes.gateway_objects import kept
 from meshwright.kubernetes.gateway_parameters import BadParameters, with_parameters
@@ -122,3 +128,40 @@ def test_what_is_known_of_a_service_is_its_gateway_and_its_addresses() -> None:
     assert made.given == ("192.0.2.1", "lb.example.com")
     found["metadata"]["ownerReferences"] = []
     assert kept(found) is None
+
+
+@pytest.mark.parametrize(("code", "waits"), [(429, True), (403, False)])
+async def test_the_first_answer_waits_for_what_the_server_is_too_busy_to_say(
+    tmp_path: Path, code: int, waits: bool
+) -> None:
+    """Not for what may not be read: that stays so."""
+    given: list[Held] = []
+
+    class Taken:
+        """Stands for `Certificates`, of which nothing else is asked."""
+
+        beside: Any = None
+
+        def give(self, held: dict[Key, Held], _: Any) -> None:
+            given.extend(held.values())
+
+    watched = _Watch(frozenset({Role.CERTIFICATE}))
+    made = ClusterCertificates(
+        Cluster(ClusterOptions(kubeconfig="/nowhere"), clock=time.monotonic),
+        Taken(),  # type: ignore[arg-type]
+        lambda _: None,
+        clock=time.monotonic,
+        random=random.random,
+    )
+    made._watches[SECRET] = watched
+    cause = Cause.PASSING if code == 429 else Cause.FORBIDDEN
+    made._heard(SECRET, watched, [Failed(f"{code}", cause)])
+    await made._read()
+    assert made._settled.is_set() is not waits
+    assert given[-1].pending is waits
+    assert f"{code}" in given[-1].problem
+    found = a_secret(tmp_path, PublicAuthority())
+    made._heard(SECRET, watched, [Recovered(), Replaced({ObjectName("default", "a"): found}, (), {})])
+    await made._read()
+    assert made._settled.is_set()
+    assert given[-1].certificate is not None

@@ -71,7 +71,9 @@ class Access:
         return self._configuration.proxy or None
 
     def tls(self) -> ssl.SSLContext:
-        """Reads files. BadCluster if one of them cannot be used."""
+        """Reads files, once for each connection pool: a client certificate or an authority that is replaced is taken with the next start.
+        BadCluster if one of them cannot be used.
+        """
         configuration = self._configuration
         try:
             context = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
@@ -96,7 +98,7 @@ class Access:
         return str(value) if value else None
 
     async def renew(self) -> None:
-        """Read the credentials again, for they are old or were refused. BadCluster if they cannot be read."""
+        """Read the tokens again, for they are old or were refused; not certificates (`tls`). BadCluster if they cannot be read."""
         async with self._lock:
             self._read = self._clock()
             if self._loader is not None:

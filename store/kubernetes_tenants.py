@@ -40,7 +40,7 @@ def not_permitted(found: ClusterObject, root: str) -> Iterator[NotPermitted]:
             yield NotPermitted(
                 Where(file, path=path),
                 f"{host[:253]} is the caller's own host or link: every proxy that is led there reaches what listens beside it",
-                f"Give what others reach, or put it into namespace {root}",
+                f"Put it into namespace {root}, or give what others reach",
             )
     for place, target in targets(dict(found.tree), own):
         if target != own:

@@ -35,6 +35,10 @@ BEYOND: Final = {
         "EnvoyPatch",
         f"{T}\nresource: Cluster\nname: 'shop/api:80'\nmerge: {{connectTimeout: 3s}}",
     ),
+    "externalservices": (
+        "ExternalService",
+        "hosts: [a.example]\nresolution: static\nendpoints: [127.0.0.1]\nports: [{name: http, port: 80, protocol: http}]",
+    ),
     "extensions": ("Extension", f"{T}\nlua: 'function envoy_on_request(handle) end'"),
 }
 """What a tenant has no business with, by resource."""
@@ -157,3 +161,34 @@ async def test_a_tenant_governs_its_own_namespace_and_nothing_beyond(tenant: Ten
         for kind, spec in BEYOND.values():
             assert ROOT in await tenant.creates(a_document(kind, "more", spec), None, "--dry-run=server")
         assert await tenant.creates(a_document("RetryPolicy", "more", f"{T}\nattempts: 3")) == ""
+
+
+async def test_the_address_of_anybodys_service_is_not_to_be_had(tenant: Tenant, tmp_path: Path) -> None:
+    cluster = tenant.cluster
+    async with cluster.namespace("7-owner") as owner:
+        ports = [{"name": "http", "port": 80}]
+        service = {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "api"},
+            "spec": {"ports": ports},
+        }
+        await cluster.apply(service, namespace=owner)
+        address = (await cluster.get("services", "api", owner))["spec"]["clusterIP"]
+        spec = f"address: '{address}'\nports: [{{name: http, port: 80, protocol: http}}]"
+        said = f"spec.address: {address} is an address that its cluster has given to Service {owner}/api"
+        async with asked(tenant, tmp_path / "settings.yaml"):
+
+            async def refused() -> bool:
+                answer = await tenant.creates(a_document("Service", "hijack", spec), None, "--dry-run=server")
+                assert f"denied the request: {said}" in answer, answer
+                return True
+
+            await cluster.eventually(refused, "the webhook refuses")
+        assert await tenant.creates(a_document("Service", "hijack", spec)) == "", "no webhook is there"
+
+        async def conflicted() -> bool:
+            status, reason, message = await tenant.accepted("services", "hijack")
+            return (status, reason) == ("False", "Conflicted") and message.startswith(said)
+
+        await cluster.eventually(conflicted, "the status says whose it is")

@@ -95,7 +95,7 @@ def test_nobody_in_a_namespace_leads_proxies_to_themselves(kind: str, spec: str,
     (error,) = judged(kind, spec)
     assert error.where.path == f"spec.{field}"
     assert "the caller's own host or link" in error.reason
-    assert error.remedy == "Give what others reach, or put it into namespace root"
+    assert error.remedy == "Put it into namespace root, or give what others reach"
     assert judged(kind, spec, "root") == []
 
 

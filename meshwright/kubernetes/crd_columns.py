@@ -26,18 +26,25 @@ SAYS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         ("Port", ".spec.ports[0].port"),
         ("Protocol", ".spec.ports[0].protocol"),
     ),
-    "RolloutPolicy": (("Stages", ".spec.stages"),),
-    "AccessPolicy": (("Action", ".spec.action"), ("Dry run", ".spec.dryRun")),
+    "RolloutPolicy": (("First stage", ".spec.stages[0].percent"), ("Bake", ".spec.bake")),
+    "AccessPolicy": (
+        ("Action", ".spec.action"),
+        ("Default", ".spec.default"),
+        ("Dry run", ".spec.dryRun"),
+    ),
     "AccessLog": (("Format", ".spec.format"), ("File", ".spec.file")),
     "Buffering": (("Most", ".spec.maxRequestBytes"),),
     "Compression": (("Algorithms", ".spec.algorithms"),),
-    "Concurrency": (("Adaptive", ".spec.adaptive"), ("Admission", ".spec.admission")),
+    "Concurrency": (
+        ("Most adaptive", ".spec.adaptive.maxRequests"),
+        ("Admission", ".spec.admission.successPercent"),
+    ),
     "ConnectionLimit": (("Connections", ".spec.connections"),),
     "EgressPolicy": (("Unknown", ".spec.unknown"),),
     "EnvoyPatch": (("Resource", ".spec.resource"), ("Patches", ".spec.name")),
     "Extension": (("Side", ".spec.side"), ("Stage", ".spec.stage")),
     "ExternalAuthorization": (("Protocol", ".spec.protocol"), ("Service", ".spec.service.name")),
-    "FaultInjection": (("Delay", ".spec.delay"), ("Abort", ".spec.abort")),
+    "FaultInjection": (("Delay", ".spec.delay.fixed"), ("Abort", ".spec.abort.httpStatus")),
     "CircuitBreaker": (("Requests", ".spec.requests"), ("Connections", ".spec.connections")),
     "HealthCheck": (("Type", ".spec.type"), ("Interval", ".spec.interval")),
     "LoadBalancing": (("Algorithm", ".spec.algorithm"),),
@@ -62,20 +69,15 @@ def short_names(kind: str) -> list[str]:
 
 
 def columns(kind: str, *, targets: bool, schema: dict[str, Any]) -> list[Column]:
-    """What it targets, what it says, whether that is in force, and its age. `schema`: of the kind, for the types of what it says."""
+    """What it targets, what it says, whether that is in force and why not, and its age. `schema`: of the kind, for the types of what it says."""
     said = [*(_TARGET if targets else ()), *SAYS[kind]]
     conditions = '.status.conditions[?(@.type=="{}")].{}'
     return [
         *({"name": name, "type": _type(schema, path), "jsonPath": path} for name, path in said),
         {"name": "Accepted", "type": "string", "jsonPath": conditions.format("Accepted", "status")},
+        {"name": "Reason", "type": "string", "jsonPath": conditions.format("Accepted", "reason")},
         {"name": "Programmed", "type": "string", "jsonPath": conditions.format("Programmed", "status")},
         {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
-        {
-            "name": "Reason",
-            "type": "string",
-            "jsonPath": conditions.format("Accepted", "reason"),
-            "priority": 1,
-        },
         {
             "name": "Message",
             "type": "string",

@@ -9,9 +9,9 @@ Json: TypeAlias = dict[str, Any]
 
 PREFIX: Final = "meshwright.dev/"
 INJECT: Final = f"{PREFIX}inject"
-"""The label of a namespace or a pod: `enabled` or `disabled`. A pod's own wins over its namespace's."""
-ENABLED: Final = "enabled"
-DISABLED: Final = "disabled"
+"""The label of a namespace or a pod. A pod's own wins over its namespace's."""
+ENABLED: Final = ("enabled", "true")
+DISABLED: Final = ("disabled", "false")
 
 PROXY: Final = "meshwright-proxy"
 """The sidecar. A pod that has it is in the mesh: discovery goes by it."""
@@ -32,6 +32,8 @@ STATE_DIRECTORY: Final = "/var/lib/meshwright"
 DATA_DIRECTORY: Final = f"{STATE_DIRECTORY}/proxy"
 """In a volume that everybody in the container could write to: a directory that the agent makes for itself alone."""
 
+METRICS_PORT: Final = 15090
+"""Where a `Metrics` has sidecars answer, if it says nothing else: who scrapes is outside the mesh, so it is not intercepted."""
 PROXY_USER: Final = 10002
 """User and group of the sidecar, by which `meshwright intercept` knows what it sends. No application may have it."""
 ADMIN_SOCKET: Final = f"{DATA_DIRECTORY}/sds/admin.sock"

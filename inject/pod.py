@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 from inject import names, sidecar
@@ -46,7 +46,8 @@ def inject(pod: Json, options: InjectOptions) -> Outcome:
     if reason := _stays(metadata, spec):
         return reason
     said = read(metadata.get("annotations") or {}, options)
-    options = said.options
+    # It is root, with a capability: it runs what was installed, whatever the pod says of its sidecar.
+    installed, options = options.image, said.options
     warnings = [*said.unknown, *_host_ports(spec, said.passed)]
     made = copy.deepcopy(pod)
     spec = made["spec"]
@@ -61,7 +62,7 @@ def inject(pod: Json, options: InjectOptions) -> Outcome:
     warnings += [_own_hook(container) for container in held if not wait_for_callers(container)]
     own = [sidecar.proxy(options, checks)]
     if options.interception is Interception.INIT:
-        own.insert(0, sidecar.intercept(options, said.passed))
+        own.insert(0, sidecar.intercept(replace(options, image=installed), said.passed))
     # Before the others: what they send is the pod's, too, and is to be mutual TLS.
     spec["initContainers"] = [*own, *before]
     spec["volumes"] = [*(spec.get("volumes") or []), *sidecar.volumes(options)]
@@ -80,15 +81,28 @@ def wanted(pod: Json) -> bool | None:
     for each in (metadata.get("labels"), metadata.get("annotations")):
         said = (each or {}).get(names.INJECT)
         if said is not None:
-            return bool(said == names.ENABLED)
+            return said in names.ENABLED
     return None
+
+
+def _unknown(metadata: Json) -> str:
+    known = (*names.ENABLED, *names.DISABLED)
+    for each in (metadata.get("labels"), metadata.get("annotations")):
+        said = (each or {}).get(names.INJECT)
+        if said is not None:
+            return (
+                ""
+                if said in known
+                else f"no sidecar: {names.INJECT}: {str(said)[:100]!r} is none of {', '.join(known)}"
+            )
+    return ""
 
 
 def _stays(metadata: Json, spec: Json) -> LeftAlone | None:
     if any(each.get("name") == names.PROXY for each in _containers(spec)):
         return LeftAlone()
     if wanted({"metadata": metadata}) is False:
-        return LeftAlone()
+        return LeftAlone(_unknown(metadata))
     if spec.get("hostNetwork"):
         return LeftAlone(
             "no sidecar: the pod has the network of its node (hostNetwork), where interception would take everybody's connections"

@@ -145,7 +145,7 @@ def intercept(options: InjectOptions, passed: Passed) -> Json:
 
 def ports(options: InjectOptions) -> tuple[int, ...]:
     """What the sidecar listens on in the pod, so that nobody else can."""
-    own = (OUTBOUND_PORT, INBOUND_PORT, AGENT_PORT)
+    own = (OUTBOUND_PORT, INBOUND_PORT, AGENT_PORT, names.METRICS_PORT)
     return (*own, DNS_PORT) if options.dns else own
 
 
@@ -153,9 +153,9 @@ def _intercept_arguments(options: InjectOptions, passed: Passed) -> Iterator[str
     yield from ("--proxy-user", str(names.PROXY_USER))
     if options.dns:
         yield "--dns"
-    yield from ("--exclude-inbound-port", str(AGENT_PORT))
+    own = (AGENT_PORT, names.METRICS_PORT)
     for option, values in (
-        ("--exclude-inbound-port", passed.exclude_inbound_ports),
+        ("--exclude-inbound-port", tuple(dict.fromkeys((*own, *passed.exclude_inbound_ports)))),
         ("--include-inbound-port", passed.include_inbound_ports),
         ("--exclude-inbound-cidr", passed.exclude_inbound_cidrs),
         ("--exclude-outbound-port", passed.exclude_outbound_ports),

@@ -26,6 +26,7 @@ from meshwright.settings_groups import (
     CaFilesSettings,
     ConsulSettings,
     IssuerSettings,
+    Lifetime,
     LoopbackAddress,
     Names,
     TrustDomainNames,
@@ -141,7 +142,7 @@ class Settings(BaseSettings):
         ),
     ] = 300
     certificate_lifetime: Annotated[
-        timedelta,
+        Lifetime,
         Field(
             description="Life of a workload's certificate; renewed at half of it, with jitter.",
             gt=timedelta(0),
@@ -323,6 +324,14 @@ def load(file: Path | None, options: dict[str, Any]) -> Settings:
         raise SettingsError(_explained(error, file, from_file)) from error
 
 
+def check(given: dict[str, Any]) -> None:
+    """SettingsError, with a line for each thing that is wrong, unless `given` alone are settings: of a control plane elsewhere."""
+    try:
+        Settings.model_validate(given)
+    except ValidationError as error:
+        raise SettingsError(_explained(error, None, {}, elsewhere=True)) from error
+
+
 def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     """`over` laid on `under`, mapping by mapping."""
     result = dict(under)
@@ -332,22 +341,23 @@ def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _explained(error: ValidationError, file: Path | None, from_file: dict[str, Any]) -> str:
-    """A line for each thing that is wrong: the setting, where it was given, what would be right."""
+def _explained(
+    error: ValidationError, file: Path | None, from_file: dict[str, Any], *, elsewhere: bool = False
+) -> str:
+    """A line for each thing that is wrong: the setting, where it was given (unless `elsewhere`), what would be right."""
     lines = []
     for each in error.errors(include_url=False, include_input=False):
         parts = [str(part) for part in each["loc"]]
         name = ".".join(parts)
+        by = "" if elsewhere else f"{_given_by(parts, file, from_file)}: "
         if not name:
             lines.append(each["msg"].removeprefix("Value error, "))
         elif each["type"] == "extra_forbidden":
             near = difflib.get_close_matches(name, known(), n=1)
             hint = f"did you mean {near[0]}?" if near else "docs/settings.md lists them all"
-            lines.append(f"{_given_by(parts, file, from_file)}: unknown setting {name}: {hint}")
+            lines.append(f"{by}unknown setting {name}: {hint}")
         else:
-            lines.append(
-                f"{_given_by(parts, file, from_file)}: setting {name}: {each['msg'].removeprefix('Value error, ')}"
-            )
+            lines.append(f"{by}setting {name}: {each['msg'].removeprefix('Value error, ')}")
     return "\n".join(lines)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from documents.durations import show
 from meshwright.settings import ENV_PREFIX, Settings
 from meshwright.settings_groups import ConsulSettings
 from meshwright.settings_injection import InjectionSettings
@@ -72,7 +74,7 @@ def _default(field: FieldInfo) -> str:
         return "required with Consul"
     if value is None or value == ():
         return ""
-    return f"`{value}`"
+    return f"`{show(value) if isinstance(value, timedelta) else value}`"
 
 
 if __name__ == "__main__":

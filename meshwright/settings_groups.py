@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
@@ -14,11 +15,15 @@ from pydantic import (
     Field,
     SecretStr,
     StringConstraints,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
     model_validator,
 )
 from pydantic_settings import NoDecode
 
 from ca.web import check_url
+from documents.durations import parse
 from mesh.identity import TRUST_DOMAIN
 from meshwright.errors import SettingsError
 
@@ -47,6 +52,24 @@ def _split(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def _lasting(given: Any, read: ValidatorFunctionWrapHandler) -> timedelta:
+    """`24h`, `90s` or `7d`, as options and documents have it, and all that pydantic takes: seconds, `P1D`, `1 day, 0:00:00`."""
+    if isinstance(given, str):
+        days = given.removesuffix("d")
+        if days != given and days.isdecimal() and len(days) <= 5:
+            return timedelta(days=int(days))
+        try:
+            return parse(given)
+        except ValueError:
+            pass  # another form of it
+    try:
+        made: timedelta = read(given)
+    except ValidationError as error:
+        raise ValueError(f"{given!r} is not a duration: use for example 90s, 30m, 24h or 7d") from error
+    return made
+
+
+Lifetime = Annotated[timedelta, WrapValidator(_lasting)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 TrustDomainNames = Annotated[
     tuple[Annotated[str, StringConstraints(pattern=f"^{TRUST_DOMAIN.pattern}$")], ...],

@@ -18,10 +18,11 @@ SetOption = Annotated[
 
 def install(given: SetOption = None) -> None:
     """Print what Meshwright is on Kubernetes: `meshwright install | kubectl apply --server-side -f -`."""
+    from meshwright.kubernetes.install.checked import checked
     from meshwright.kubernetes.install.options import parse
     from meshwright.kubernetes.install.printed import installed, printed
 
-    typer.echo(printed(installed(parse(given or []))), nl=False)
+    typer.echo(printed(installed(checked(parse(given or [])))), nl=False)
 
 
 def uninstall(

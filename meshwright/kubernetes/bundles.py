@@ -208,7 +208,7 @@ def _namespace(found: Object) -> bool | None:
     """Whether pods are injected there; None while it is being deleted: nothing can be made in it."""
     if (found.get("status") or {}).get("phase") == "Terminating":
         return None
-    return bool((found["metadata"].get("labels") or {}).get(INJECT) == ENABLED)
+    return bool((found["metadata"].get("labels") or {}).get(INJECT) in ENABLED)
 
 
 def _bundle(found: Object) -> Bundle:

@@ -202,10 +202,15 @@ async def test_the_three_forms_are_one(alone: Cluster) -> None:
     ours = _by_name(manifests(parse([])))
     kustomized = await alone.run("kustomize", str(ROOT / "deploy" / "kubernetes"))
     assert _by_name(list(yaml.safe_load_all(kustomized))) == ours
-    rendered = await asyncio.to_thread(_rendered, "settings.quiet=0.25")
-    made = _by_name([each for each in yaml.safe_load_all(rendered) if each])
-    ours = _by_name(manifests(parse(["settings.quiet=0.25"])))
-    assert made == {name: each for name, each in ours.items() if name[0] != "Namespace"}
+    for given in (
+        ["settings.quiet=0.25"],
+        ["gatewayClass=false", "settings.kubernetes.history=0", "logLevel=debug"],
+    ):
+        # As JSON, a text has its quotes.
+        rendered = await asyncio.to_thread(_rendered, *(each.replace("=debug", '="debug"') for each in given))
+        made = _by_name([each for each in yaml.safe_load_all(rendered) if each])
+        ours = _by_name(manifests(parse(given)))
+        assert made == {name: each for name, each in ours.items() if name[0] != "Namespace"}
 
 
 async def test_the_other_forms_are_applied_and_taken_away(alone: Cluster) -> None:

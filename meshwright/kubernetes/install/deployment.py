@@ -9,12 +9,15 @@ from meshwright.kubernetes.install.options import ADMIN, API, JOIN, NAME, WEBHOO
 UID: Final = 10001
 """The image's user: deploy/Dockerfile."""
 DATA, KEYS, CONFIGURATION, TEMPORARY = "/var/lib/meshwright", "/run/meshwright", "/etc/meshwright", "/tmp"  # noqa: S108
+SETTINGS: Final = "meshwright.dev/settings"
 STOP: Final = 30
 """Seconds that a pod has to end."""
 
 
-def deployment(options: InstallOptions, labels: dict[str, str], selector: dict[str, str]) -> dict[str, Any]:
-    """Restricted in the sense of Pod Security. A new pod is ready before an old one goes: there is always one that answers webhooks."""
+def deployment(
+    options: InstallOptions, labels: dict[str, str], selector: dict[str, str], settings: str
+) -> dict[str, Any]:
+    """Restricted in the sense of Pod Security. `settings`: a digest of those that the pods read at their start. A new pod is ready before an old one goes: there is always one that answers webhooks."""
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -27,6 +30,7 @@ def deployment(options: InstallOptions, labels: dict[str, str], selector: dict[s
                 "metadata": {
                     "labels": {**labels, **selector, "meshwright.dev/inject": "disabled"},
                     "annotations": {
+                        SETTINGS: settings,
                         "prometheus.io/scrape": "true",
                         "prometheus.io/port": str(ADMIN),
                         "prometheus.io/path": "/metrics",
@@ -62,10 +66,10 @@ def _pod(options: InstallOptions, selector: dict[str, str]) -> dict[str, Any]:
         "containers": [_container(options)],
         "volumes": [
             {"name": "configuration", "configMap": {"name": NAME}},
-            {"name": "data", "emptyDir": {}},
+            {"name": "data", "emptyDir": {"sizeLimit": "1Gi"}},
             # The authority's key: in the memory of the node, on no disk of it.
             {"name": "keys", "emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}},
-            {"name": "temporary", "emptyDir": {}},
+            {"name": "temporary", "emptyDir": {"sizeLimit": "256Mi"}},
         ],
     }
 
@@ -80,8 +84,10 @@ def _container(options: InstallOptions) -> dict[str, Any]:
         "name": NAME,
         "image": options.image,
         "imagePullPolicy": options.image_pull_policy,
-        "args": ["serve", "--config", f"{CONFIGURATION}/settings.yaml", "--data-dir", f"{DATA}/data"],
+        "args": ["serve", "--config", f"{CONFIGURATION}/settings.yaml"],
         "env": [
+            # For who runs a command in the pod, too.
+            {"name": "MESHWRIGHT_DATA_DIR", "value": f"{DATA}/data"},
             {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
             {"name": "POD_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
         ],
@@ -91,7 +97,11 @@ def _container(options: InstallOptions) -> dict[str, Any]:
         "readinessProbe": asked("/readyz", periodSeconds=2, failureThreshold=2, timeoutSeconds=5),
         "livenessProbe": asked("/healthz", periodSeconds=10, failureThreshold=6, timeoutSeconds=10),
         "resources": {
-            "requests": {"cpu": options.cpu_request, "memory": options.memory_request},
+            "requests": {
+                "cpu": options.cpu_request,
+                "memory": options.memory_request,
+                "ephemeral-storage": "64Mi",
+            },
             "limits": {"memory": options.memory_limit},
         },
         "securityContext": {

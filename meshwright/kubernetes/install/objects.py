@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Any
 
 import yaml
@@ -34,7 +36,7 @@ def objects(options: InstallOptions, crds: list[Object]) -> list[Object]:
     made = [
         namespace(options),
         _object("v1", "ServiceAccount", options),
-        cluster_role(our_kinds),
+        cluster_role(options, our_kinds),
         _binding("ClusterRoleBinding", "ClusterRole", options),
         _object("rbac.authorization.k8s.io/v1", "Role", options)
         | {"rules": [rule.manifest() for rule in rbac.own_rules()]},
@@ -43,7 +45,7 @@ def objects(options: InstallOptions, crds: list[Object]) -> list[Object]:
         *crds,
         configuration(options),
         service(options),
-        deployment(options, LABELS, SELECTOR),
+        deployment(options, LABELS, SELECTOR, digest(settings(options))),
         disruption_budget(options, LABELS, SELECTOR),
         network_policy(options),
         mutating(options, LABELS),
@@ -70,13 +72,24 @@ def namespace(options: InstallOptions) -> Object:
     }
 
 
-def cluster_role(our_kinds: tuple[str, ...]) -> Object:
+def cluster_role(options: InstallOptions, our_kinds: tuple[str, ...]) -> Object:
+    """What is left out with an option stands last, in the order in which `helm.py` asks for it."""
+    rules = [*rbac.cluster_rules(our_kinds)]
+    if options.gateway_class:
+        rules += rbac.gateway_rules()
+    if keeps_history(options):
+        rules += rbac.history_rules()
     return {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "ClusterRole",
         "metadata": {"name": NAME, "labels": LABELS},
-        "rules": [rule.manifest() for rule in rbac.cluster_rules(our_kinds)],
+        "rules": [rule.manifest() for rule in rules],
     }
+
+
+def keeps_history(options: InstallOptions) -> bool:
+    kubernetes = options.settings.get("kubernetes")
+    return not isinstance(kubernetes, dict) or kubernetes.get("history") != 0
 
 
 def _binding(kind: str, role: str, options: InstallOptions) -> Object:
@@ -126,6 +139,14 @@ def laid_over(under: Object, over: Object) -> Object:
 def configuration(options: InstallOptions) -> Object:
     text = yaml.safe_dump(settings(options), sort_keys=False)
     return _object("v1", "ConfigMap", options) | {"data": {SETTINGS_FILE: text}}
+
+
+def digest(of: Object) -> str:
+    """As Helm's `toJson | sha256sum` gives it: on the pods, so that other settings are other pods, which read them."""
+    text = json.dumps(of, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    for each in "<>&":  # as Go writes them
+        text = text.replace(each, f"\\u{ord(each):04x}")
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def service(options: InstallOptions) -> Object:

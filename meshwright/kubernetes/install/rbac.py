@@ -1,4 +1,4 @@
-"""What the control plane may do in the cluster: each rule says which code needs it. `tests/unit/meshwright/test_kubernetes_rbac.py`."""
+"""What the control plane may do in the cluster: each rule says which code needs it. `tests/unit/meshwright/test_kubernetes_install.py`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from meshwright.kubernetes.install.options import AUTHORITY_SECRET, BUNDLE, NAME
 
-FOLLOW: Final = ("get", "list", "watch")
 SEE: Final = ("list", "watch")
 MAKE: Final = ("create", "patch", "delete")
 
@@ -48,7 +47,7 @@ NO_STATUS: Final = frozenset({"referencegrants"})
 
 
 def cluster_rules(our_kinds: tuple[str, ...]) -> tuple[Rule, ...]:
-    """Those of the ClusterRole. `our_kinds`: the plural names of our own custom resources."""
+    """Those of the ClusterRole that every installation needs. `our_kinds`: the plural names of our own custom resources."""
     return (
         Rule(
             ("",),
@@ -57,18 +56,18 @@ def cluster_rules(our_kinds: tuple[str, ...]) -> tuple[Rule, ...]:
             ("discovery/kubernetes.py",),
         ),
         Rule(("discovery.k8s.io",), ("endpointslices",), ("list", "watch"), ("discovery/kubernetes.py",)),
-        Rule(("meshwright.dev",), our_kinds, FOLLOW, ("store/kubernetes_sets.py",)),
+        Rule(("meshwright.dev",), our_kinds, SEE, ("store/kubernetes_sets.py",)),
         Rule(
             ("meshwright.dev",),
             tuple(f"{each}/status" for each in our_kinds),
-            ("patch", "update"),
+            ("patch",),
             ("meshwright/kubernetes/statuses.py",),
         ),
-        Rule((GATEWAY_API,), GATEWAY_KINDS, FOLLOW, ("store/kubernetes_sets.py",)),
+        Rule((GATEWAY_API,), GATEWAY_KINDS, SEE, ("store/kubernetes_sets.py",)),
         Rule(
             (GATEWAY_API,),
             tuple(f"{each}/status" for each in GATEWAY_KINDS if each not in NO_STATUS),
-            ("patch", "update"),
+            ("patch",),
             ("meshwright/kubernetes/statuses.py",),
         ),
         Rule(
@@ -89,25 +88,41 @@ def cluster_rules(our_kinds: tuple[str, ...]) -> tuple[Rule, ...]:
             ("meshwright/kubernetes/bundles.py",),
             names=(BUNDLE,),
         ),
-        # Certificates of gateways, and authorities that policies name: read where a document names them.
-        Rule(("",), ("secrets", "configmaps"), ("list", "watch"), ("meshwright/kubernetes/certificates.py",)),
+        # Gateways' pods: whether some stand there is looked at also where none is made.
+        Rule(("apps",), ("deployments",), SEE, ("meshwright/kubernetes/gateways.py",)),
+    )
+
+
+def gateway_rules() -> tuple[Rule, ...]:
+    """Those of the ClusterRole for gateways that are run in any namespace. WIDE: who makes Deployments everywhere runs what it likes, as any
+    service account; and no rule narrows a list of Secrets to names that are not known before.
+    """
+    return (
+        # Certificates of gateways, and authorities that BackendTLSPolicies name: read where a document names them.
+        Rule(("",), ("secrets", "configmaps"), SEE, ("meshwright/kubernetes/certificates.py",)),
         # Parameters of Gateways and of their class.
         Rule(("",), ("configmaps",), ("get",), ("meshwright/kubernetes/gateways.py",)),
         # A server-side apply is a patch, and a create where there is nothing yet.
-        Rule(("apps",), ("deployments",), (*SEE, *MAKE), ("meshwright/kubernetes/gateways.py",)),
-        Rule(("",), ("services",), ("get", *SEE, *MAKE), ("meshwright/kubernetes/gateway_writes.py",)),
-        Rule(("",), ("serviceaccounts",), ("get", *MAKE), ("meshwright/kubernetes/gateway_writes.py",)),
+        Rule(("apps",), ("deployments",), MAKE, ("meshwright/kubernetes/gateway_writes.py",)),
+        *(
+            Rule((group,), (resource,), ("get", *MAKE), ("meshwright/kubernetes/gateway_writes.py",))
+            for group, resource in (
+                ("", "services"),
+                ("", "serviceaccounts"),
+                ("policy", "poddisruptionbudgets"),
+            )
+        ),
+    )
+
+
+def history_rules() -> tuple[Rule, ...]:
+    """Those of the ClusterRole for revisions of documents."""
+    return (
         Rule(
             ("apps",),
             ("controllerrevisions",),
             ("list", "watch", "create", "delete"),
             ("meshwright/kubernetes/history.py",),
-        ),
-        Rule(
-            ("policy",),
-            ("poddisruptionbudgets",),
-            ("get", *MAKE),
-            ("meshwright/kubernetes/gateway_writes.py",),
         ),
     )
 
@@ -121,7 +136,7 @@ def own_rules() -> tuple[Rule, ...]:
         Rule(
             ("coordination.k8s.io",),
             ("leases",),
-            ("get", "patch", "update"),
+            ("get", "update"),
             ("kube/lease.py",),
             names=(NAME,),
         ),
@@ -129,12 +144,12 @@ def own_rules() -> tuple[Rule, ...]:
             ("",),
             ("secrets",),
             ("create",),
-            ("meshwright/kubernetes/authority.py", "meshwright/kubernetes/webhooks.py"),
+            ("meshwright/kubernetes/authority.py",),
         ),
         Rule(
             ("",),
             ("secrets",),
-            ("get", "patch", "update"),
+            ("get", "update"),
             ("meshwright/kubernetes/authority.py",),
             names=(AUTHORITY_SECRET,),
         ),

@@ -1,16 +1,16 @@
 """What the API server asks the control plane: which pods get a sidecar, and which documents it takes.
 
 Neither is ever asked about the control plane's own namespace, nor about those that a cluster needs to come up: a control plane that is away
-must not keep itself from coming back. The `caBundle` is kept current by `meshwright/kubernetes/webhooks.py`.
+must not keep itself from coming back. The `caBundle` is kept current by `meshwright/kubernetes/bundles.py`.
 """
 
 from __future__ import annotations
 
 from typing import Any, Final
 
+from inject.names import DISABLED, ENABLED, INJECT
 from meshwright.kubernetes.install.options import NAME, InstallOptions
 
-INJECT: Final = "meshwright.dev/inject"
 NEVER: Final = ("kube-system", "kube-public", "kube-node-lease")
 PATIENCE: Final = 10
 """Seconds that the API server waits for an answer."""
@@ -40,8 +40,8 @@ def mutating(options: InstallOptions, labels: dict[str, str]) -> dict[str, Any]:
 
     return _configuration("MutatingWebhookConfiguration", labels) | {
         "webhooks": [
-            webhook("namespace", _label("In", "enabled"), _label("NotIn", "disabled", "enabled")),
-            webhook("pod", {"key": NAMESPACE_NAME, "operator": "Exists"}, _label("In", "enabled")),
+            webhook("namespace", _label("In", *ENABLED), _label("NotIn", *DISABLED, *ENABLED)),
+            webhook("pod", {"key": NAMESPACE_NAME, "operator": "Exists"}, _label("In", *ENABLED)),
         ]
     }
 

@@ -8,7 +8,8 @@ from agent.app_probes import AGENT_PORT, LEFT, AppCheck, GrpcCheck, HttpCheck, T
 from inject.errors import NotInjectable
 from inject.names import INTERCEPT, PROXY, PROXY_USER, Json
 from inject.options import InjectOptions, Resources
-from inject.pod import Injected, LeftAlone, inject
+from inject.pod import Injected, LeftAlone, inject, wanted
+from policies.metrics import PORT
 
 OPTIONS = InjectOptions(image="meshwright:dev")
 
@@ -62,10 +63,24 @@ def test_what_is_injected_already_stays() -> None:
 
 
 @pytest.mark.parametrize("where", ["labels", "annotations"])
-def test_a_pod_opts_out(where: str) -> None:
+@pytest.mark.parametrize("how", ["disabled", "false"])
+def test_a_pod_opts_out(where: str, how: str) -> None:
     pod = a_pod()
-    pod["metadata"][where] = {"meshwright.dev/inject": "disabled"}
+    pod["metadata"][where] = {"meshwright.dev/inject": how}
     assert not left_alone(pod)
+
+
+@pytest.mark.parametrize(
+    ("said", "means"), [("enabled", True), ("true", True), ("disabled", False), ("false", False)]
+)
+def test_a_pod_says_it_either_way(said: str, *, means: bool) -> None:
+    assert wanted({"metadata": {"labels": {"meshwright.dev/inject": said}}}) is means
+
+
+def test_a_pod_that_says_what_means_nothing_is_told() -> None:
+    pod = a_pod()
+    pod["metadata"]["labels"] = {"meshwright.dev/inject": "yes"}
+    assert "'yes' is none of enabled, true, disabled, false" in left_alone(pod)
 
 
 def test_a_pod_on_its_nodes_network_is_told_why_it_has_none() -> None:
@@ -93,12 +108,18 @@ def test_interception_by_somebody_else_needs_no_privilege() -> None:
     assert [each["name"] for each in pod["spec"]["initContainers"]] == [PROXY]
 
 
-def test_the_agents_port_is_passed_by_and_others_as_annotated() -> None:
-    annotations = {"meshwright.dev/exclude-inbound-ports": "9090, 22", "meshwright.dev/dns": "true"}
+def test_the_sidecars_own_ports_are_passed_by_and_others_as_annotated() -> None:
+    annotations = {"meshwright.dev/exclude-inbound-ports": "9090, 15090, 22", "meshwright.dev/dns": "true"}
     arguments = the(injected(a_pod(annotations=annotations)), INTERCEPT)["args"]
     passed = [arguments[at + 1] for at, each in enumerate(arguments) if each == "--exclude-inbound-port"]
-    assert passed == [str(AGENT_PORT), "9090", "22"]
+    assert passed == [str(AGENT_PORT), str(PORT), "9090", "22"]
     assert "--dns" in arguments
+
+
+def test_who_has_an_image_of_its_own_does_not_run_it_with_a_privilege() -> None:
+    pod = injected(a_pod(annotations={"meshwright.dev/proxy-image": "anybody/anything:1"}))
+    assert the(pod, PROXY)["image"] == "anybody/anything:1"
+    assert the(pod, INTERCEPT)["image"] == OPTIONS.image
 
 
 def test_probes_go_through_the_agent() -> None:
@@ -214,6 +235,7 @@ def test_the_authority_of_pulls_is_added_once() -> None:
     ("pod", "said"),
     [
         (a_pod({"name": "app", "ports": [{"containerPort": 15006}]}), "port 15006"),
+        (a_pod({"name": "app", "ports": [{"containerPort": PORT}]}), "port 15090"),
         (a_pod({"name": "app", "securityContext": {"runAsUser": PROXY_USER}}), "user 10002"),
         (a_pod(securityContext={"runAsUser": PROXY_USER}), "user 10002"),
         (a_pod({"name": INTERCEPT}), INTERCEPT),

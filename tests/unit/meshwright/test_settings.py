@@ -72,6 +72,15 @@ def test_a_wrong_setting_is_named_with_the_way_out(options: dict[str, object], s
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [("1h", 3600), ("90s", 90), ("1h30m", 5400), ("7d", 604_800), (60, 60), ("P1D", 86_400)],
+)
+def test_a_duration_is_written_as_elsewhere(given: object, seconds: int) -> None:
+    settings = load(None, {"documents": "d", "certificate_lifetime": given})
+    assert settings.certificate_lifetime.total_seconds() == seconds
+
+
 def test_an_unknown_setting_in_the_file_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "settings.yaml"
     file.write_text("documents: /x\ntrust_domian: x\n")

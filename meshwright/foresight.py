@@ -10,6 +10,7 @@ from api.writing import Foreseen
 from envoy.render import Renderer
 from mesh.events import DocumentName, SourceUpdate
 from mesh.state import MeshState
+from policies.access_nobody import Present, nobody
 from policies.effects import effect
 from policies.notes import route_notes
 from policies.transport import Lately
@@ -36,6 +37,7 @@ class Foresight:
         known = frozenset(state.conflicts())
         warnings = (
             *(_warned(name, text) for name, text in (*told.warnings, *told.news, *told.notes)),
+            *_from_nobody(after, told.documents),
             *_to_nothing(state, after, told.documents),
             *(Warned(document="", warning=line) for line in after.conflicts() if line not in known),
         )
@@ -43,6 +45,15 @@ class Foresight:
             proxies=told.proxies, services=told.services, resources=told.resources, about=told.about
         )
         return Foreseen(effects, warnings)
+
+
+def _from_nobody(after: MeshState, written: Iterable[DocumentName]) -> Iterator[Warned]:
+    """Callers that access policies name, of those that are written, and that nobody is."""
+    found = [after.policies.policies.get(name) for name in written if name[0] == "AccessPolicy"]
+    present = Present.of(after) if any(found) else None
+    for policy in found:
+        if policy is not None and present is not None:
+            yield from (_warned(policy.name, text) for text in nobody(after, present, policy))
 
 
 def _to_nothing(before: MeshState, after: MeshState, written: Iterable[DocumentName]) -> Iterator[Warned]:

@@ -14,6 +14,7 @@ from meshwright.analysis.finding import Check, Example, Found, Severity
 from meshwright.analysis.policies import policy as _policy
 from meshwright.analysis.policies import several as _several
 from meshwright.analysis.sight import Sight
+from policies.access_nobody import Present, nobody
 
 
 def _said(policy: Policy) -> dict[str, Any]:
@@ -191,6 +192,13 @@ def not_federated(sight: Sight) -> Iterator[Found]:
                         f"it names callers of the trust domain {domain}, which is neither ours nor federated: they cannot connect",
                         policy.origin,
                     )
+
+
+def callers_nobody_is(sight: Sight) -> Iterator[Found]:
+    present = Present.of(sight.state)
+    for policy in sight.policies("AccessPolicy"):
+        for said in nobody(sight.state, present, policy):
+            yield Found(_name(policy), said, policy.origin)
 
 
 def egress_open(sight: Sight) -> Iterator[Found]:
@@ -406,5 +414,15 @@ CHECKS: Final = (
         egress_open,
         Example(_policy("EgressPolicy", "out", "unknown: allow", "{kind: Mesh}")),
         Example(_policy("EgressPolicy", "out", "unknown: registryOnly", "{kind: Mesh}")),
+    ),
+    Check(
+        "MW0415",
+        "A caller that nobody is",
+        Severity.WARNING,
+        "An `allow` that names a service, a service account or a namespace wrong lets in nobody, and a `deny` keeps out nobody.",
+        "Correct the name; without `namespace`, services and service accounts are of the policy's own.",
+        callers_nobody_is,
+        Example(_policy("AccessPolicy", "api", "action: allow, rules: [{from: [{serviceAccount: webb}]}]")),
+        Example(_policy("AccessPolicy", "api", "action: allow, rules: [{from: [{serviceAccount: web}]}]")),
     ),
 )

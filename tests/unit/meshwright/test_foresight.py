@@ -39,3 +39,12 @@ def test_what_takes_away_what_a_route_leads_to_is_told_and_what_was_so_before_is
     gone = SourceUpdate("s", removed_services=(a_key("store"),))
     assert warned(state, gone) == [("HTTPRoute default/api", "BackendNotFound")]
     assert warned(state.apply(gone)[0], SourceUpdate("s", services=(a_service("other"),))) == []
+
+
+def test_a_policy_for_callers_that_nobody_is_is_told() -> None:
+    written = event_of(
+        "apiVersion: meshwright.dev/v1alpha1\nkind: AccessPolicy\nmetadata: {name: a}\n"
+        "spec: {targetRefs: [{kind: Service, name: api}], action: deny, rules: [{from: [{namespace: shopp}, {service: store}]}]}\n"
+    )
+    told = [("AccessPolicy default/a", "nothing is in the namespace shopp (yet)")]
+    assert warned(STATE, written) == told

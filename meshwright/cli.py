@@ -62,7 +62,7 @@ SECTIONS = LOOKING, CHANGING, TRUST, RUNNING, HERE = (
 
 app = Commands(
     "meshwright",
-    help="Meshwright, a service mesh control plane: services from Consul and files in, Envoy over xDS out.",
+    help="Meshwright, a service mesh control plane: services from Kubernetes, Consul and files in, Envoy over xDS out.",
     sections=SECTIONS,
     completion=True,
 )

@@ -200,7 +200,10 @@ def _missing(state: MeshState, target: TargetRef) -> str | None:
             return "there is no such workload (yet)"
         case Level.ROUTE if not isinstance(state.declared.get((target.kind, key)), Route):
             return "there is no such route (yet)"
-        case Level.NAMESPACE if not any(each.namespace == target.namespace for each in state.services):
+        case Level.NAMESPACE if not (
+            any(each.namespace == target.namespace for each in state.services)
+            or any(key.namespace == target.namespace for key in state.workloads)  # a gateway serves none
+        ):
             return "there is no service in it (yet)"
         case _:
             return None

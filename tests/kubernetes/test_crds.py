@@ -15,17 +15,17 @@ from tests.support.kubernetes.installed import SYSTEM
 OWN = tuple(own_kinds())
 
 
-@pytest.fixture(scope="session")
-def kinds(cluster: Cluster) -> Cluster:
-    """The cluster with our kinds, as this tree defines them."""
+@pytest.fixture(scope="module")
+def kinds(alone: Cluster) -> Cluster:
+    """An API server with our kinds, as this tree defines them; no Meshwright is installed there, whose webhook judges what examples target."""
 
     async def install() -> None:
-        await cluster.apply(*crds())
+        await alone.apply(*crds())
         names = [f"crd/{each['metadata']['name']}" for each in crds()]
-        await cluster.run("wait", "--for=condition=Established", "--timeout=60s", *names)
+        await alone.run("wait", "--for=condition=Established", "--timeout=60s", *names)
 
     asyncio.run(install())
-    return cluster
+    return alone
 
 
 def examples() -> list[str]:
@@ -45,7 +45,6 @@ def kind_of(text: str) -> str:
 
 async def test_every_example_of_the_reference_is_taken(kinds: Cluster) -> None:
     assert {kind_of(each) for each in examples()} == {each.name for each in OWN}
-    # Some target the mesh: where Meshwright is installed, its webhook takes these in the root namespace alone.
     await kinds.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}})
     for each in examples():
         # One by one, for examples of two kinds may have one name. Strict, as kubectl is: a field that the schema lacks is refused.

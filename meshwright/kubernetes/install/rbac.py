@@ -103,7 +103,7 @@ def gateway_rules() -> tuple[Rule, ...]:
         # Parameters of Gateways and of their class.
         Rule(("",), ("configmaps",), ("get",), ("meshwright/kubernetes/gateways.py",)),
         # A server-side apply is a patch, and a create where there is nothing yet.
-        Rule(("apps",), ("deployments",), MAKE, ("meshwright/kubernetes/gateway_writes.py",)),
+        Rule(("apps",), ("deployments",), ("get", *MAKE), ("meshwright/kubernetes/gateway_writes.py",)),
         *(
             Rule((group,), (resource,), ("get", *MAKE), ("meshwright/kubernetes/gateway_writes.py",))
             for group, resource in (
